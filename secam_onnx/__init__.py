@@ -1,0 +1,43 @@
+"""SeCAM for ONNX: which superpixels carried an image classifier's decision, from one forward pass.
+
+>>> import secam_onnx
+>>> explanation = secam_onnx.Explainer().explain("photo.jpg")  # doctest: +SKIP
+>>> explanation.panel().save("why.png")  # doctest: +SKIP
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from secam_onnx.errors import SecamError as SecamError
+    from secam_onnx.explainer import Explainer as Explainer
+    from secam_onnx.explanation import Explanation as Explanation
+    from secam_onnx.explanation import Prediction as Prediction
+    from secam_onnx.preprocess import Preprocessing as Preprocessing
+    from secam_onnx.selection import Selection as Selection
+    from secam_onnx.superpixels import Segmenter as Segmenter
+
+# Everything is loaded at first use: `import secam_onnx` costs milliseconds, and no command pays for another's imports.
+_HOMES = {
+    "Explainer": "explainer",
+    "Explanation": "explanation",
+    "Prediction": "explanation",
+    "Preprocessing": "preprocess",
+    "SecamError": "errors",
+    "Segmenter": "superpixels",
+    "Selection": "selection",
+}
+
+__all__ = [  # noqa: PLE0604  (strings, spelled once)
+    *_HOMES
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"secam_onnx.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

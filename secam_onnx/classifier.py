@@ -1,0 +1,225 @@
+"""A classifier that is ready to be explained: the session of the network and the session of its contribution model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from secam_onnx import runtime
+from secam_onnx.contract import FEATURES, Contract
+from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.explainable import ImageInput, image_input, make_explainable
+from secam_onnx.head import Graph, Head, contribution_model, find_head
+from secam_onnx.onnx_file import has_external_data, read_model
+from secam_onnx.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["Classifier", "default_model", "make_classifier", "open_classifier"]
+
+_DEFAULT_MODEL = "efficientnet-lite0.onnx"
+
+
+class Classifier:
+    """Runs a network and its contribution model.
+
+    Attributes
+    ----------
+    name : str
+        File name, for people.
+    contract : Contract
+        What is known about the model.
+    input : ImageInput
+        The model's input.
+    n_classes : int
+        Number of classes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        contract: Contract,
+        input_: ImageInput,
+        n_classes: int,
+        network: onnxruntime.InferenceSession,
+        contributions: onnxruntime.InferenceSession,
+    ) -> None:
+        self.name = name
+        self.contract = contract
+        self.input = input_
+        self.n_classes = n_classes
+        self._network = network
+        self._contributions = contributions
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that the network really runs on, in order."""
+        return tuple(self._network.get_providers())
+
+    def forward(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One forward pass; image by image if the model's batch axis is fixed.
+
+        Parameters
+        ----------
+        inputs : ndarray
+            `(N, ...)` float32, preprocessed.
+
+        Returns
+        -------
+        features : ndarray
+            `(N, C, h, w)` float32.
+        logits : ndarray
+            `(N, classes)` float32.
+        probabilities : ndarray
+            `(N, classes)` float32 in [0, 1].
+
+        Raises
+        ------
+        ModelError
+            The model fails on this input or gives NaN.
+        """
+        size = self.input.shape[0] or len(inputs)
+        names = [FEATURES, self.contract.logits]
+        try:
+            parts = [
+                self._network.run(names, {self.input.name: inputs[start : start + size]})
+                for start in range(0, len(inputs), size)
+            ]
+        except Exception as error:
+            raise ModelError(
+                f"The model fails on an input of shape {inputs.shape}: {error}. Does the preprocessing fit it?"
+            ) from error
+        features, logits = (part[0] if len(part) == 1 else np.concatenate(part) for part in zip(*parts, strict=True))
+        if not np.isfinite(logits).all():
+            raise ModelError(
+                "The model's logits are NaN or infinite on this input; check its weights and preprocessing."
+            )
+        return features, logits, _probabilities(logits, self.contract.activation)
+
+    def contribute(self, features: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What each feature cell adds to the logits.
+
+        Parameters
+        ----------
+        features : ndarray
+            `(N, C, h, w)` float32.
+        class_ids : ndarray
+            `(N, K)` int64.
+
+        Returns
+        -------
+        maps : ndarray
+            `(N, K, h, w)` float32.
+        bias : ndarray
+            `(N, K)` float32; `maps.sum((2, 3)) + bias` are the logits.
+        """
+        maps, bias = self._contributions.run(["maps", "bias"], {"features": features, "class_ids": class_ids})
+        return maps, bias
+
+
+def default_model() -> Path:
+    """The model inside the package: EfficientNet-Lite0, ImageNet-1k."""
+    package = Path(__file__).parent
+    # The wheel carries it inside the package; in a checkout it lies beside it.
+    inside, beside = (folder / "models" / _DEFAULT_MODEL for folder in (package, package.parent))
+    return beside if beside.exists() else inside
+
+
+def open_classifier(
+    path: str | os.PathLike[str],
+    *,
+    providers: runtime.Providers = "auto",
+    preprocessing: Preprocessing | str | None = None,
+    labels: tuple[str, ...] | None = None,
+    output: str | None = None,
+    features: str | None = None,
+) -> Classifier:
+    """Open an explainable model, or an ordinary ONNX classifier, which is then made explainable in memory.
+
+    Parameters
+    ----------
+    path : path
+        The ONNX file.
+    providers : str or sequence of str
+        See `runtime.resolve_providers`.
+    preprocessing, labels : optional
+        For an ordinary model, whose file does not say.
+    output, features : str, optional
+        For an ordinary model: which output to explain, and a feature map further up, by name.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, or is no classifier that can be explained.
+    OptionError
+        An option that contradicts the file.
+    ProviderError
+        A provider asked for by name cannot start.
+    """
+    runtime.load()  # complain about a missing wheel before the slow part
+    file = Path(path)
+    model = read_model(file)
+    contract = Contract.of(model)
+    if contract is None:
+        if has_external_data(model):
+            raise ModelError(
+                f"{file} keeps its weights in another file; make it explainable first: "
+                f"secam-onnx export {file} -o NEW.onnx"
+            )
+        graph, head, contract = make_explainable(model, preprocessing, labels=labels, output=output, features=features)
+        return make_classifier(file.name, model.SerializeToString(), graph, head, contract, providers=providers)
+    given = {"preprocessing": preprocessing, "labels": labels, "output": output, "features": features}
+    if clashing := [name for name, value in given.items() if value is not None]:
+        raise OptionError(
+            f"{file} is an explainable model, which holds its own {' and '.join(clashing)}; to change that, export it "
+            "again with `secam-onnx export`."
+        )
+    graph = Graph(model)
+    head = find_head(graph, output=contract.output, features=contract.head.features)
+    return make_classifier(file.name, file, graph, head, contract, file.parent, providers)
+
+
+def make_classifier(
+    name: str,
+    network: bytes | Path,
+    graph: Graph,
+    head: Head,
+    contract: Contract,
+    folder: Path = Path(),
+    providers: runtime.Providers = "auto",
+) -> Classifier:
+    """Open the sessions of a model that has the outputs of the contract.
+
+    Parameters
+    ----------
+    name : str
+        For people.
+    network : bytes or Path
+        The model, serialised, or its file.
+    graph, head, contract
+        What was found in it.
+    folder : Path
+        Where its external data lies.
+    providers
+        See `runtime.resolve_providers`.
+    """
+    contribution = contribution_model(graph, head, folder)
+    return Classifier(
+        name,
+        contract,
+        image_input(graph),
+        head.n_classes,
+        runtime.open_session(network, providers),
+        runtime.open_session(contribution.model.SerializeToString(), providers, weights=contribution.weights),
+    )
+
+
+def _probabilities(logits: np.ndarray, activation: str) -> np.ndarray:
+    if activation == "sigmoid":
+        return 1 / (1 + np.exp(-logits))
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

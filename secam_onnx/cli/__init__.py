@@ -1,0 +1,61 @@
+"""The command line: one module a command, each loaded only when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from importlib.metadata import version
+
+import click
+
+from secam_onnx.errors import SecamError
+
+__all__ = ["command", "main"]
+
+_COMMANDS = {
+    "explain": "Explain what a classifier saw in photographs.",
+    "export": "Make an explainable model of a network or an ONNX file.",
+    "inspect": "Show what is found in a model: head, feature map, reasons.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Lists the commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"secam_onnx.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("secam-onnx"), "--version", package_name="secam-onnx")
+def command() -> None:
+    """Explain any ONNX image classifier: which superpixels carried the decision."""
+
+
+def main() -> None:
+    """Run the command line; errors of the family end with their message and code 2, Ctrl-C with code 130."""
+    # The default would end the program on the spot and leave temporary files behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        code = command(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Stopped. Nothing was left half-written.", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except SecamError as error:
+        click.echo(f"Error: {error}", err=True)
+        code = 2
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,64 @@
+"""`secam-onnx inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from secam_onnx.cli.options import features_option, logits_option
+
+__all__ = ["command"]
+
+
+@click.command("inspect")
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--labels", "with_labels", is_flag=True, help="List all class names.")
+@logits_option
+@features_option
+def command(model: Path | None, as_json: bool, with_labels: bool, logits: str | None, features: str | None) -> None:
+    """Show what is found in MODEL (the default model if none is given).
+
+    Its inputs, preprocessing, feature map, head and why, what was rejected and why, its classes, and the completeness
+    error measured now. An ordinary ONNX classifier is inspected as `explain` would use it.
+    """
+    from secam_onnx.inspection import inspect_model
+
+    report = inspect_model(model, output=logits, features=features)
+    if as_json:
+        click.echo(json.dumps(report, ensure_ascii=False, indent=1))
+        return
+    labels = report["labels"] or []
+    report["labels"] = [*labels[:3], "..."] if labels else "none"
+    for key, value in report.items():
+        if isinstance(value, dict):
+            click.echo(f"{click.style(key, bold=True)}:")
+            for name, entry in value.items():
+                _show(name, entry, indent="  ")
+        else:
+            _show(click.style(key, bold=True), value)
+    if with_labels:
+        for index, label in enumerate(labels):
+            click.echo(f"  {index}: {label}")
+
+
+def _show(name: str, value: object, indent: str = "") -> None:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        click.echo(f"{indent}{name}:")
+        for entry in value:
+            first, *rest = entry.values()
+            click.echo(f"{indent}  {first}: {'; '.join(map(str, rest))}")
+    else:
+        click.echo(f"{indent}{name}: {_text(value)}")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_text(entry)}" for name, entry in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "?" if value is None else str(value)

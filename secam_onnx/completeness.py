@@ -1,0 +1,30 @@
+"""How far a sum of parts is from the logit that it should be: the promise of every map, measured in one way."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["TOLERANCE", "completeness_error"]
+
+TOLERANCE = 1e-3
+"""Largest relative error that counts as exact; float32 gives about 1e-6."""
+
+
+def completeness_error(parts: np.ndarray, bias: np.ndarray, logits: np.ndarray) -> float:
+    """Largest `|sum(parts) + bias - logit|`, relative to the larger of `|logit|` and `sum |parts|`.
+
+    Parameters
+    ----------
+    parts : ndarray
+        `(K, n)`, what the logits are made of: cells of the maps, or contributions of superpixels.
+    bias, logits : ndarray
+        `(K,)`.
+
+    Returns
+    -------
+    float
+        NaN if anything is.
+    """
+    total = parts.sum(axis=1, dtype=np.float64) + bias
+    size = np.maximum(np.abs(logits), np.abs(parts).sum(axis=1, dtype=np.float64))
+    return float(np.max(np.abs(total - logits) / np.maximum(size, 1e-30)))

@@ -1,0 +1,147 @@
+"""The contract of an explainable model: what the extra outputs and the metadata of the file say.
+
+An explainable model is an ordinary ONNX file with its own inputs and outputs untouched and, besides them, the output
+`secam_features` (float32 `(N, C, h, w)`), `secam_logits` where the model itself gives only probabilities, and one
+`metadata_props` entry, key `secam_onnx`: the JSON of a `Contract`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx import ModelProto
+
+from secam_onnx.errors import ModelError
+from secam_onnx.preprocess import Preprocessing
+
+__all__ = ["FEATURES", "KEY", "LOGITS", "SCHEMA", "Contract", "HeadRecord"]
+
+KEY = "secam_onnx"
+SCHEMA = 1
+FEATURES = "secam_features"
+LOGITS = "secam_logits"
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """The head as it was found at export, for people and for finding it again.
+
+    Attributes
+    ----------
+    kind : str
+        In the field's words, from the features on: `gap + fc`.
+    features : str
+        The feature map, by its name in the graph.
+    shape : tuple
+        Its shape without the batch axis; None for lengths that the run decides.
+    weights : tuple of str
+        Weight tensors, from the features on.
+    steps : tuple of (str, str)
+        The nodes on the way down to the logits, each with what it was understood as.
+    rejected : tuple of (str, str)
+        Tensors that were not chosen, with reasons.
+    """
+
+    kind: str
+    features: str
+    shape: tuple[int | None, ...]
+    weights: tuple[str, ...]
+    steps: tuple[tuple[str, str], ...]
+    rejected: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What an explainable model says of itself.
+
+    Attributes
+    ----------
+    output : str
+        The model's own output that is explained.
+    logits : str
+        The output that holds the logits: `output`, or `secam_logits`.
+    activation : {'none', 'softmax', 'log_softmax', 'sigmoid'}
+        What the model applies between logits and `output`.
+    head : HeadRecord
+        The head.
+    preprocessing : Preprocessing
+        From photograph to input tensor.
+    labels : tuple of str or None
+        Class names.
+    origin : dict
+        Where the model came from and how its preprocessing was chosen.
+    completeness : dict
+        The proof made at export: largest `|sum(M_c) + b_c - z_c|`, relative, and on what.
+    """
+
+    output: str
+    logits: str
+    activation: str
+    head: HeadRecord
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
+    completeness: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The text of the metadata entry."""
+        body = {**dataclasses.asdict(self), "preprocessing": self.preprocessing.to_dict()}
+        return json.dumps({"schema": SCHEMA, **body}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Contract:
+        """Read the text of the metadata entry.
+
+        Raises
+        ------
+        ModelError
+            Not JSON, another schema, or incomplete.
+        """
+        again = "Export the original model again with `secam-onnx export`."
+        try:
+            data = json.loads(text)
+            schema = data.pop("schema")
+            if schema != SCHEMA:
+                raise ModelError(
+                    f"The model's secam_onnx metadata has schema {schema!r}; this version reads {SCHEMA}. {again}"
+                )
+            head = data.pop("head")
+            steps, rejected = (
+                tuple((str(name), str(reason)) for name, reason in head.pop(key)) for key in ("steps", "rejected")
+            )
+            shape, weights = tuple(head.pop("shape")), tuple(head.pop("weights"))
+            labels = data.pop("labels")
+            return cls(
+                head=HeadRecord(shape=shape, weights=weights, steps=steps, rejected=rejected, **head),
+                preprocessing=Preprocessing.from_dict(data.pop("preprocessing")),
+                labels=None if labels is None else tuple(labels),
+                **data,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"The model's secam_onnx metadata is damaged ({error!r}). {again}") from error
+
+    @classmethod
+    def of(cls, model: ModelProto) -> Contract | None:
+        """The contract of a model; None if it is an ordinary one.
+
+        Raises
+        ------
+        ModelError
+            There is one, and it cannot be read.
+        """
+        for entry in model.metadata_props:
+            if entry.key == KEY:
+                return cls.from_json(entry.value)
+        return None
+
+    def write_to(self, model: ModelProto) -> None:
+        """Put the contract into a model, in place."""
+        for entry in model.metadata_props:
+            if entry.key == KEY:
+                entry.value = self.to_json()
+                return
+        model.metadata_props.add(key=KEY, value=self.to_json())

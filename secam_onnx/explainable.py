@@ -1,0 +1,129 @@
+"""From an ordinary ONNX classifier to an explainable one: find the head, expose the feature map, state the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from onnx import ModelProto
+
+from secam_onnx.contract import FEATURES, LOGITS, Contract, HeadRecord
+from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.head import Graph, Head, describe, expose, find_head
+from secam_onnx.preprocess import Preprocessing
+
+__all__ = ["ImageInput", "image_input", "make_explainable"]
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The one input of an image classifier.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    shape : tuple
+        Four lengths; None for those that the run decides.
+    layout : {'NCHW', 'NHWC'}
+        Where the channels are.
+    size : (int or None, int or None)
+        Height and width.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    layout: Literal["NCHW", "NHWC"]
+    size: tuple[int | None, int | None]
+
+
+def make_explainable(
+    model: ModelProto,
+    preprocessing: Preprocessing | str | None = None,
+    *,
+    labels: tuple[str, ...] | None = None,
+    origin: dict[str, str] | None = None,
+    output: str | None = None,
+    features: str | None = None,
+) -> tuple[Graph, Head, Contract]:
+    """Find the head of an ordinary model and expose its feature map, in place.
+
+    Parameters
+    ----------
+    model : ModelProto
+        Gains the outputs of the contract; the metadata entry is for the caller to write.
+    preprocessing : Preprocessing or str, optional
+        A preset's name fits it to the model's input; torchvision's where none is given, and `origin` says so.
+    labels, origin, output, features
+        As in `Contract` and `find_head`.
+
+    Raises
+    ------
+    ModelError
+        See `find_head` and `image_input`.
+    OptionError
+        The number of labels is not the number of classes.
+    """
+    graph = Graph(model)
+    input_ = image_input(graph)
+    origin = dict(origin or {})
+    if preprocessing is None:
+        preprocessing = _preset(input_, "torchvision")
+        origin["preprocessing"] = "assumed: torchvision's ImageNet settings, since the file does not say"
+    elif isinstance(preprocessing, str):
+        origin["preprocessing"] = f"preset {preprocessing}"
+        preprocessing = _preset(input_, preprocessing)
+    head = find_head(graph, output=output, features=features)
+    if labels is not None and len(labels) != head.n_classes:
+        raise OptionError(
+            f"There are {len(labels)} labels for {head.n_classes} classes; give one name a class, in order."
+        )
+    record = HeadRecord(
+        kind=head.kind,
+        features=head.features,
+        shape=(graph.shape(head.features) or ())[1:],
+        weights=head.weights,
+        steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
+        rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),
+    )
+    _check_fit(input_, preprocessing)
+    logits = expose(model, graph, head, features=FEATURES, logits=LOGITS)
+    return graph, head, Contract(head.output, logits, head.activation, record, preprocessing, labels, origin)
+
+
+def image_input(graph: Graph) -> ImageInput:
+    """The model's only input, a float image.
+
+    Raises
+    ------
+    ModelError
+        There are several inputs, or it is not `(N, 3, H, W)` or `(N, H, W, 3)`.
+    """
+    if len(graph.inputs) != 1:
+        names = ", ".join(repr(value.name) for value in graph.inputs) or "none"
+        raise ModelError(f"The model has {len(graph.inputs)} inputs ({names}); one image input was expected.")
+    (value,) = graph.inputs
+    shape = graph.shape(value.name)
+    if shape is None or len(shape) != 4 or (shape[1] not in (3, None) and shape[3] != 3):
+        raise ModelError(
+            f"The model's input {value.name!r} has shape {shape}; a batch of colour images, (N, 3, H, W) or "
+            "(N, H, W, 3), was expected."
+        )
+    if shape[3] == 3 and shape[1] != 3:
+        return ImageInput(value.name, shape, "NHWC", (shape[1], shape[2]))
+    return ImageInput(value.name, shape, "NCHW", (shape[2], shape[3]))
+
+
+def _preset(input_: ImageInput, name: str) -> Preprocessing:
+    """A preset at the model's own input size, 224 x 224 where it takes any, and in its layout."""
+    height, width = input_.size
+    return Preprocessing.preset(name, (height or 224, width or 224), input_.layout)
+
+
+def _check_fit(input_: ImageInput, preprocessing: Preprocessing) -> None:
+    fits = all(own in (None, wanted) for own, wanted in zip(input_.size, preprocessing.size, strict=True))
+    if input_.layout != preprocessing.layout or not fits:
+        raise ModelError(
+            f"The model's input {input_.name!r} is {input_.layout} of size {input_.size}, but the preprocessing makes "
+            f"{preprocessing.layout} of size {preprocessing.size}; give the one that fits."
+        )

@@ -1,0 +1,322 @@
+"""Photograph in, explanation out: one forward pass, superpixels, and two small matrix products."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+
+from secam_onnx import runtime
+from secam_onnx.classifier import default_model, open_classifier
+from secam_onnx.completeness import TOLERANCE
+from secam_onnx.errors import OptionError
+from secam_onnx.explanation import Explanation, Prediction
+from secam_onnx.images import Photograph, as_rgb, read_image
+from secam_onnx.labels import ClassQuery, class_name, resolve_classes
+from secam_onnx.preprocess import Geometry, Preprocessing
+from secam_onnx.selection import Selection
+from secam_onnx.superpixels import Segmenter, dense_labels, pooling_matrices, segment
+
+__all__ = ["Explainer"]
+
+_TOP = 5  # predictions in a result
+_BATCH = 8  # images a forward pass in explain_batch
+
+
+@dataclass
+class _Job:
+    """One photograph on its way through the explainer."""
+
+    image: np.ndarray
+    seen: np.ndarray
+    geometry: Geometry
+    segments: Future[tuple[np.ndarray, float]]
+    segmenter: dict[str, object]
+    preprocess_ms: float
+
+
+class Explainer:
+    """Explains an ONNX image classifier with SeCAM.
+
+    One explainer holds one session of the network and may be used from several threads.
+
+    Parameters
+    ----------
+    model : path, optional
+        An explainable model (`secam-onnx export`) or an ordinary ONNX classifier; EfficientNet-Lite0 for ImageNet-1k,
+        which comes with the package, by default.
+    providers : str or sequence of str
+        `"auto"` (CUDA where it is there and works, else the CPU), `"cpu"`, `"cuda"`, or ONNX Runtime's provider names.
+    segmenter : Segmenter, optional
+        How superpixels are made.
+    selection : Selection, optional
+        Which superpixels the pictures keep.
+    preprocessing : Preprocessing or str, optional
+        For an ordinary model, whose file does not say; a preset's name or all of it, torchvision's by default.
+    labels : sequence of str, optional
+        Class names for an ordinary model.
+    output, features : str, optional
+        For an ordinary model: which output to explain, and a feature map further up, by name.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be read or is no classifier that can be explained.
+    ProviderError
+        A provider asked for by name cannot start.
+    MissingDependencyError
+        ONNX Runtime is not installed.
+
+    References
+    ----------
+    .. [1] Q. H. Cao et al., "Segmentation-Based Class Activation Mapping", arXiv 2307.04137.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        providers: runtime.Providers = "auto",
+        segmenter: Segmenter | None = None,
+        selection: Selection | None = None,
+        preprocessing: Preprocessing | str | None = None,
+        labels: Sequence[str] | None = None,
+        output: str | None = None,
+        features: str | None = None,
+    ) -> None:
+        self._segmenter = segmenter or Segmenter()
+        self._selection = selection or Selection()
+        self._classifier = open_classifier(
+            model if model is not None else default_model(),
+            providers=providers,
+            preprocessing=preprocessing,
+            labels=None if labels is None else tuple(labels),
+            output=output,
+            features=features,
+        )
+        # scikit-image lets go of the interpreter lock, so superpixels are made while the network runs.
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Class names; None if the model has none."""
+        return self._classifier.contract.labels
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that the network runs on, in order."""
+        return self._classifier.providers
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to a photograph before the network sees it."""
+        return self._classifier.contract.preprocessing
+
+    @property
+    def preprocessing_note(self) -> str | None:
+        """How the preprocessing was chosen, where the model file did not say."""
+        return self._classifier.contract.origin.get("preprocessing")
+
+    def check_classes(self, classes: ClassQuery | Iterable[ClassQuery]) -> None:
+        """Complain about classes that the model does not have, before any image is read.
+
+        Raises
+        ------
+        ClassError
+            Unknown name or index out of range.
+        """
+        resolve_classes(_as_list(classes), np.zeros(self._classifier.n_classes), self.labels)
+
+    def explain(
+        self,
+        image: Photograph,
+        classes: ClassQuery | Iterable[ClassQuery] = "top-1",
+        *,
+        segments: np.ndarray | None = None,
+    ) -> Explanation:
+        """Explain one photograph.
+
+        Parameters
+        ----------
+        image : path, Image or ndarray
+            A file; a Pillow image; or `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, uint8, uint16 or floating point in [0, 1].
+        classes : int, str or iterable of these
+            Which classes: indices, names, `"top-K"`, `"all"`.
+        segments : ndarray, optional
+            A label map of your own, integers, at the size of the photograph or of the model's input.
+
+        Returns
+        -------
+        Explanation
+            The result.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read.
+        ClassError
+            A class that the model does not have.
+        OptionError
+            The label map does not fit.
+        """
+        return self.explain_batch([image], classes, segments=None if segments is None else [segments])[0]
+
+    def explain_batch(
+        self,
+        images: Iterable[Photograph],
+        classes: ClassQuery | Iterable[ClassQuery] = "top-1",
+        *,
+        segments: Sequence[np.ndarray] | None = None,
+    ) -> list[Explanation]:
+        """Explain several photographs, which may differ in size, a few per forward pass.
+
+        Parameters
+        ----------
+        images, classes
+            As in `explain`.
+        segments : sequence of ndarray, optional
+            A label map for each photograph.
+
+        Returns
+        -------
+        list of Explanation
+            One for each photograph, in order; the same as `explain` gives for each.
+        """
+        photographs = list(images)
+        queries = _as_list(classes)
+        if segments is not None and len(segments) != len(photographs):
+            raise OptionError(f"There are {len(segments)} label maps for {len(photographs)} images; give one each.")
+        results: list[Explanation] = []
+        for start in range(0, len(photographs), _BATCH):
+            own = [None] * _BATCH if segments is None else segments[start : start + _BATCH]
+            batch = photographs[start : start + _BATCH]
+            jobs = [self._begin(image, labels) for image, labels in zip(batch, own, strict=False)]
+            results += self._run(jobs, queries)
+        return results
+
+    def _begin(self, image: Photograph, own_segments: np.ndarray | None) -> _Job:
+        start = time.perf_counter()
+        rgb = read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image)
+        seen, geometry = self.preprocessing.crop(rgb)
+        if own_segments is None:
+            segments, segmenter = self._pool.submit(_timed_segments, seen, self._segmenter), dict(vars(self._segmenter))
+        else:
+            segments, segmenter = Future(), {"method": "given label map"}
+            segments.set_result((_fit_segments(own_segments, geometry), 0.0))
+        return _Job(rgb, seen, geometry, segments, segmenter, _ms_since(start))
+
+    def _run(self, jobs: Sequence[_Job], queries: Sequence[ClassQuery]) -> list[Explanation]:
+        start = time.perf_counter()
+        inputs = np.concatenate([self.preprocessing.normalise(job.seen) for job in jobs])
+        normalise_ms = _ms_since(start) / len(jobs)
+
+        start = time.perf_counter()
+        features, logits, probabilities = self._classifier.forward(inputs)
+        forward_ms = _ms_since(start) / len(jobs)
+
+        start = time.perf_counter()
+        chosen = [resolve_classes(queries, row, self.labels) for row in logits]
+        # top-K and names can overlap in one image and not in another; the shorter rows repeat their last class.
+        longest = max(map(len, chosen))
+        class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
+        maps, bias = self._classifier.contribute(features, class_ids)
+        contribution_ms = _ms_since(start) / len(jobs)
+
+        results = []
+        for row, (job, ids) in enumerate(zip(jobs, chosen, strict=True)):
+            segments, superpixels_ms = job.segments.result()
+            start = time.perf_counter()
+            own_maps = maps[row, : len(ids)]
+            contribution, mean_score = pooling_matrices(segments, own_maps.shape[1:])
+            cells = own_maps.reshape(len(ids), -1)
+            order = np.argsort(-logits[row], kind="stable")[:_TOP]
+            explanation = Explanation(
+                image=job.image,
+                geometry=job.geometry,
+                predictions=self._predictions(order, logits[row], probabilities[row]),
+                classes=self._predictions(ids, logits[row], probabilities[row]),
+                maps=own_maps.copy(),
+                segments=segments,
+                scores=cells @ mean_score.astype(np.float32),
+                contributions=cells @ contribution.astype(np.float32),
+                bias=bias[row, : len(ids)].copy(),
+                selection=self._selection,
+                method=self._method(job, own_maps.shape[1:]),
+                timings={
+                    "preprocess": job.preprocess_ms + normalise_ms,
+                    "forward": forward_ms,
+                    "contribution": contribution_ms,
+                    "superpixels": superpixels_ms,
+                    "scores": _ms_since(start),
+                },
+            )
+            results.append(_checked(explanation))
+        return results
+
+    def _predictions(self, ids: Iterable[int], logits: np.ndarray, probabilities: np.ndarray) -> tuple[Prediction, ...]:
+        return tuple(
+            Prediction(
+                int(index), class_name(self.labels, int(index)), float(probabilities[index]), float(logits[index])
+            )
+            for index in ids
+        )
+
+    def _method(self, job: _Job, map_size: tuple[int, ...]) -> dict[str, object]:
+        contract = self._classifier.contract
+        return {
+            "name": "SeCAM",
+            "model": self._classifier.name,
+            "head": contract.head.kind,
+            "features": contract.head.features,
+            "map_size": list(map_size),
+            "superpixels": job.segmenter,
+            "preprocessing": {**self.preprocessing.to_dict(), "note": self.preprocessing_note},
+            "providers": list(self.providers),
+            "version": version("secam-onnx"),
+        }
+
+
+def _as_list(classes: ClassQuery | Iterable[ClassQuery]) -> list[ClassQuery]:
+    queries = [classes] if isinstance(classes, int | str) else list(classes)
+    if not queries:
+        raise OptionError("No class was asked for; give an index, a name, 'top-1' or 'all'.")
+    return queries
+
+
+def _checked(explanation: Explanation) -> Explanation:
+    error = explanation.completeness_error
+    if not error <= TOLERANCE:
+        warnings.warn(
+            f"The map misses the logit by {error:.1e}, relative; at most {TOLERANCE:g} was expected. "
+            "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return explanation
+
+
+def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray, float]:
+    start = time.perf_counter()
+    return segment(seen, segmenter), _ms_since(start)
+
+
+def _fit_segments(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.shape == geometry.image_size:
+        labels = geometry.to_input(labels)
+    if labels.shape != geometry.input_size:
+        raise OptionError(
+            f"The label map has shape {labels.shape}; the photograph's {geometry.image_size} or the model input's "
+            f"{geometry.input_size} was expected."
+        )
+    return dense_labels(labels)
+
+
+def _ms_since(start: float) -> float:
+    return (time.perf_counter() - start) * 1e3

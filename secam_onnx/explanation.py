@@ -1,0 +1,301 @@
+"""The result: which superpixels carried the decision, as numbers that add up to the logit, pictures and files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from secam_onnx import render
+from secam_onnx.completeness import completeness_error
+from secam_onnx.errors import ClassError, OptionError, OutputError
+from secam_onnx.files import new_folder
+from secam_onnx.labels import ClassQuery
+from secam_onnx.panel import compose
+from secam_onnx.preprocess import Geometry
+from secam_onnx.selection import Selection
+
+__all__ = ["Explanation", "Prediction"]
+
+MANIFEST = "explanation.json"
+ARRAYS = "arrays.npz"
+KINDS = ("superpixels", "heatmap", "cam")
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of the model and what it got.
+
+    Attributes
+    ----------
+    index : int
+        Class index.
+    label : str
+        Class name.
+    probability : float
+        In [0, 1].
+    logit : float
+        Score before the softmax.
+    """
+
+    index: int
+    label: str
+    probability: float
+    logit: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """SeCAM of one photograph for K classes.
+
+    With S superpixels and a feature map of h x w cells. For every class `maps.sum() + bias` and
+    `contributions.sum() + bias` equal the logit.
+
+    Attributes
+    ----------
+    image : ndarray
+        `(H, W, 3)` uint8, the photograph, upright.
+    geometry : Geometry
+        Where the model's input lies on it.
+    predictions : tuple of Prediction
+        The highest classes, best first.
+    classes : tuple of Prediction
+        The K classes that are explained.
+    maps : ndarray
+        `(K, h, w)` float32, signed: what each feature cell adds to the logit.
+    segments : ndarray
+        `(rows, columns)` int32 at the model's input size, dense labels 0..S-1.
+    scores : ndarray
+        `(K, S)` float32, mean of the map inside each superpixel: the SeCAM value.
+    contributions : ndarray
+        `(K, S)` float32, each superpixel's share of the logit.
+    bias : ndarray
+        `(K,)` float32, the part of the logit that no superpixel carries.
+    selection : Selection
+        Which superpixels the pictures keep.
+    method : dict
+        Model, head, feature map, superpixels, preprocessing, providers.
+    timings : dict
+        Milliseconds of each step; of a batch, its time divided by its size.
+    """
+
+    image: np.ndarray
+    geometry: Geometry
+    predictions: tuple[Prediction, ...]
+    classes: tuple[Prediction, ...]
+    maps: np.ndarray
+    segments: np.ndarray
+    scores: np.ndarray
+    contributions: np.ndarray
+    bias: np.ndarray
+    selection: Selection = field(default_factory=Selection)
+    method: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for array in (self.image, self.maps, self.segments, self.scores, self.contributions, self.bias):
+            array.flags.writeable = False
+
+    @property
+    def completeness_error(self) -> float:
+        """Largest `|sum(contributions) + bias - logit|` over the classes, relative (see `completeness`)."""
+        logits = np.array([entry.logit for entry in self.classes])
+        return completeness_error(self.contributions, self.bias, logits)
+
+    def keep(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
+        """Which superpixels are kept: `(S,)` bool. Parameters as in `mask`."""
+        row = self._row(class_)
+        return (selection or self.selection).keep(self.scores[row], self.contributions[row])
+
+    def mask(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
+        """The kept superpixels on the photograph.
+
+        Parameters
+        ----------
+        class_ : int or str, optional
+            Index or name of an explained class; the first one by default.
+        selection : Selection, optional
+            Another rule than the explanation's own.
+
+        Returns
+        -------
+        ndarray
+            `(H, W)` bool at the photograph's size; false where the model saw nothing.
+
+        Raises
+        ------
+        ClassError
+            The class was not explained.
+        """
+        kept = np.append(self.keep(class_, selection), False)
+        return kept[render.segments_on_image(self.segments, self.geometry)]
+
+    def overlay(
+        self, class_: ClassQuery | None = None, selection: Selection | None = None, *, kind: str = "superpixels"
+    ) -> Image.Image:
+        """One picture at the photograph's own size.
+
+        Parameters
+        ----------
+        class_, selection
+            As in `mask`.
+        kind : {'superpixels', 'heatmap', 'cam'}
+            The kept superpixels with the rest dark; the mean score of every superpixel; the map without superpixels.
+
+        Raises
+        ------
+        ClassError
+            The class was not explained.
+        OptionError
+            Unknown kind.
+        """
+        if kind not in KINDS:
+            raise OptionError(f"Unknown kind of picture {kind!r}; there are {', '.join(KINDS)}.")
+        row = self._row(class_)
+        if kind == "superpixels":
+            segments = render.segments_on_image(self.segments, self.geometry)
+            return Image.fromarray(render.kept_overlay(self.image, segments, self.keep(class_, selection)))
+        if kind == "heatmap":
+            segments = render.segments_on_image(self.segments, self.geometry)
+            values = np.append(self.scores[row], np.float32(np.nan))[segments]
+        else:
+            values = render.map_on_image(self.maps[row], self.geometry)
+        return Image.fromarray(render.heat_overlay(self.image, values, self._limit(row)))
+
+    def panel(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> Image.Image:
+        """The three pictures side by side, with class name, numbers and a colour bar. Parameters as in `mask`."""
+        row, chosen = self._row(class_), selection or self.selection
+        entry, kept = self.classes[row], self.keep(class_, chosen)
+        captions = (f"{kept.sum()} of {len(kept)} superpixels ({chosen})", "mean score", "CAM")
+        tiles = [
+            (caption, np.asarray(self.overlay(entry.index, chosen, kind=kind)))
+            for caption, kind in zip(captions, KINDS, strict=True)
+        ]
+        carried = float(self.contributions[row][kept].sum())
+        subtitle = (
+            f"probability {entry.probability:.3f}   logit {entry.logit:+.2f} = kept {carried:+.2f}"
+            f" + rest {float(self.contributions[row][~kept].sum()):+.2f} + bias {float(self.bias[row]):+.2f}"
+        )
+        return compose(f"{entry.label} ({entry.index})", subtitle, tiles, self._limit(row), "logit per cell")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pixels, as plain JSON types."""
+        classes = []
+        for row, entry in enumerate(self.classes):
+            kept = self.selection.keep(self.scores[row], self.contributions[row])
+            table = zip(self.scores[row].tolist(), self.contributions[row].tolist(), kept.tolist(), strict=True)
+            superpixels = [
+                {"label": label, "mean_score": score, "contribution": contribution, "kept": keep}
+                for label, (score, contribution, keep) in enumerate(table)
+            ]
+            classes.append({**vars(entry), "bias": float(self.bias[row]), "superpixels": superpixels})
+        return {
+            "schema": SCHEMA,
+            "predictions": [dict(vars(entry)) for entry in self.predictions],
+            "classes": classes,
+            "completeness_error": self.completeness_error,
+            "method": dict(self.method),
+            "selection": {name: value for name, value in vars(self.selection).items() if value is not None}
+            or {"coverage": self.selection.effective_coverage},
+            "geometry": self.geometry.to_dict(),
+            "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
+        }
+
+    def save(self, folder: str | os.PathLike[str], *, pictures: int | None = None) -> Path:
+        """Write everything into a folder that appears whole: panel and single PNGs of each class, JSON and NPZ.
+
+        Parameters
+        ----------
+        folder : path
+            A folder that does not exist, or one that an earlier `save` wrote, which is replaced.
+        pictures : int, optional
+            Draw only this many classes, those with the highest logits; the numbers are written for all.
+
+        Returns
+        -------
+        Path
+            `folder`.
+
+        Raises
+        ------
+        OutputError
+            The folder holds other files, cannot be written, or the disk is full.
+        """
+        target = Path(folder)
+        _check_replaceable(target)
+        order = sorted(range(len(self.classes)), key=lambda row: -self.classes[row].logit)
+        drawn = sorted(order[:pictures])
+        with new_folder(target) as temporary:
+            files = [ARRAYS]
+            for row in drawn:
+                files += self._save_pictures(temporary, self.classes[row])
+            np.savez_compressed(
+                temporary / ARRAYS,
+                class_ids=np.array([entry.index for entry in self.classes], dtype=np.int64),
+                logits=np.array([entry.logit for entry in self.classes], dtype=np.float32),
+                cam=self.maps,
+                segments=self.segments,
+                scores=self.scores,
+                contributions=self.contributions,
+                bias=self.bias,
+                image_size=np.array(self.geometry.image_size),
+                input_size=np.array(self.geometry.input_size),
+                box=np.array(self.geometry.box),
+            )
+            text = json.dumps({**self.to_dict(), "files": sorted(files)}, indent=1, ensure_ascii=False, allow_nan=False)
+            (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        return target
+
+    def _save_pictures(self, folder: Path, entry: Prediction) -> list[str]:
+        name = re.sub(r"[^\w-]+", "_", entry.label).strip("_")[:40]
+        stem = f"{entry.index:04d}-{name}" if name else f"{entry.index:04d}"
+        pictures = {"panel": self.panel(entry.index)}
+        pictures |= {kind: self.overlay(entry.index, kind=kind) for kind in KINDS}
+        for kind, picture in pictures.items():
+            picture.save(folder / f"{stem}-{kind}.png")
+        return [f"{stem}-{kind}.png" for kind in pictures]
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.panel().save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{entry.label} ({entry.index}) {entry.probability:.3f}" for entry in self.classes[:3])
+        more = f" and {len(self.classes) - 3} more" if len(self.classes) > 3 else ""
+        return f"<Explanation of {found}{more}: {self.scores.shape[1]} superpixels, {self.method.get('head', '?')}>"
+
+    def _row(self, class_: ClassQuery | None) -> int:
+        if class_ is None:
+            return 0
+        wanted = str(class_).strip().casefold()
+        for row, entry in enumerate(self.classes):
+            if wanted in (str(entry.index), entry.label.casefold()):
+                return row
+        known = ", ".join(f"{entry.label!r} ({entry.index})" for entry in self.classes[:10])
+        raise ClassError(f"Class {class_!r} is not among the explained ones: {known}. Explain it first.")
+
+    def _limit(self, row: int) -> float:
+        return float(np.abs(self.maps[row]).max())
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.exists():
+        return
+    refuse = f"{folder} exists and holds something else than an earlier explanation; choose another output folder."
+    try:
+        known = {MANIFEST, *json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]}
+        if {file.name for file in folder.iterdir()} <= known:
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise OutputError(refuse)

@@ -1,0 +1,9 @@
+"""Making explainable models: a source gives a plain ONNX graph, one path turns it into an explainable file.
+
+Only `torchvision` imports PyTorch, and only when it is used.
+"""
+
+from secam_onnx.export.pipeline import export_model
+from secam_onnx.export.source import Source, from_onnx, open_source
+
+__all__ = ["Source", "export_model", "from_onnx", "open_source"]

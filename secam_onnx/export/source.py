@@ -1,0 +1,89 @@
+"""Where a model to export comes from: an ONNX file, or a network of torchvision."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnx import ModelProto
+
+from secam_onnx.contract import Contract
+from secam_onnx.errors import MissingDependencyError
+from secam_onnx.head import unexpose
+from secam_onnx.onnx_file import read_model
+from secam_onnx.preprocess import Preprocessing
+
+__all__ = ["Source", "from_onnx", "open_source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A plain ONNX classifier and what is known about it.
+
+    Attributes
+    ----------
+    model : ModelProto
+        With its weights in memory.
+    preprocessing : Preprocessing or str or None
+        From photograph to input tensor, or the name of a preset; None if unknown.
+    labels : tuple of str or None
+        Class names; None if unknown.
+    origin : dict
+        Where it came from, for the contract.
+    """
+
+    model: ModelProto
+    preprocessing: Preprocessing | str | None = None
+    labels: tuple[str, ...] | None = None
+    origin: dict[str, str] = field(default_factory=dict)
+
+
+def open_source(name: str, weights: str = "DEFAULT", seed: int = 0) -> Source:
+    """Open an ONNX file by its path, or a network of torchvision by its name.
+
+    Parameters
+    ----------
+    name : str
+        Path of an `.onnx` file, or `resnet50`, `inception_v3`, `vgg16`, ...
+    weights : str
+        For torchvision: `DEFAULT` or another of its names, a `.pth` or `.safetensors` file, or `none`.
+    seed : int
+        For torchvision and `none`: seed of the random weights.
+
+    Raises
+    ------
+    ModelError
+        The file or the weights cannot be read.
+    MissingDependencyError
+        A torchvision network is wanted and PyTorch is not installed.
+    OptionError
+        Unknown name.
+    """
+    if Path(name).suffix.lower() == ".onnx" or Path(name).exists():
+        return from_onnx(name)
+    try:
+        from secam_onnx.export.torchvision import from_torchvision
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{name!r} is no ONNX file; to export a torchvision network of that name, install PyTorch first: "
+            f'pip install "secam-onnx[export]" ({error}).'
+        ) from error
+    return from_torchvision(name, weights, seed)
+
+
+def from_onnx(path: str | os.PathLike[str]) -> Source:
+    """Read an ONNX classifier; one that is explainable already is taken back to a plain one first.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read.
+    """
+    model = read_model(path, weights=True)
+    contract = Contract.of(model)
+    origin = {"source": "onnx", "file": Path(path).name}
+    if contract is None:
+        return Source(model, origin=origin)
+    unexpose(model)
+    return Source(model, contract.preprocessing, contract.labels, {**contract.origin})

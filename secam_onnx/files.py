@@ -1,0 +1,86 @@
+"""Files and folders that appear whole or not at all, whatever stops the program while it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from secam_onnx.errors import OutputError
+
+__all__ = ["new_file", "new_folder"]
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, it takes the place of `path` in one step.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or read-only, or the disk is full. `path` keeps what it held before.
+    """
+    target = Path(path)
+    temporary = _beside(target)
+    try:
+        with _as_output_error(target):
+            temporary.touch(exist_ok=False)
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; when the block ends well, it takes the place of `path`.
+
+    An existing folder at `path` is moved aside first and removed last, so a reader sees the old result, for an
+    instant none, or the new one, never a mixture.
+
+    Raises
+    ------
+    OutputError
+        The parent cannot be created or written, or the disk is full. `path` keeps what it held before.
+    """
+    target = Path(path)
+    temporary = _beside(target)
+    old = temporary.with_suffix(".old")
+    try:
+        with _as_output_error(target):
+            temporary.mkdir(parents=True)
+            yield temporary
+            if target.exists():
+                target.replace(old)
+            try:
+                temporary.replace(target)
+            except BaseException:
+                if old.exists():
+                    old.replace(target)
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+
+
+@contextlib.contextmanager
+def _as_output_error(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"Cannot write {target}: {reason}. Nothing was changed there; free some space or choose another place."
+        ) from error

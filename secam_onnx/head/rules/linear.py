@@ -1,0 +1,83 @@
+"""Fully connected layer: `y = x W^T + b`, so `dz/dx = dz/dy W` and the bias receives `dz/dy . b`.
+
+Gemm (with transB, alpha, beta) and MatMul. Where `y` is the logits, `dz_c/dx` is row `c` of `W`: a Gather, no product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from onnx import NodeProto
+
+from secam_onnx.head.graph import Graph, attribute
+from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+
+if TYPE_CHECKING:
+    from secam_onnx.head.contribution import Builder
+
+__all__ = ["LinearRule", "LinearStep"]
+
+
+@dataclass(frozen=True)
+class LinearStep(Step):
+    """`y = alpha x W^T + beta b`; `W` is stored as (out, in), or as (in, out) when `transposed`."""
+
+    weight: str
+    bias: str | None
+    transposed: bool
+    alpha: float = 1.0
+    beta: float = 1.0
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.weight, self.bias) if self.bias else (self.weight,)
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Gradient:
+        if self.bias:
+            builder.add_bias(gradient, self.bias, self.beta)
+        weight = builder.constant(self.weight)
+        if gradient.form == "selection":
+            result = builder.op("Gather", [weight, gradient.name], axis=int(self.transposed))
+            if self.transposed:
+                result = builder.op("Transpose", [result], perm=[1, 2, 0])
+        elif self.transposed:
+            result = builder.op("MatMul", [gradient.name, builder.op("Transpose", [weight], perm=[1, 0])])
+        else:
+            result = builder.op("MatMul", [gradient.name, weight])
+        return Gradient(builder.scale(result, self.alpha), self.input)
+
+
+class LinearRule(Rule):
+    """Gemm, or MatMul with a constant matrix on the right."""
+
+    ops = frozenset({"Gemm", "MatMul"})
+
+    def match(self, graph: Graph, node: NodeProto) -> Step:
+        x, weight = node.input[0], node.input[1]
+        if graph.is_constant(x):
+            raise NoMatchError("its left operand is the constant one; the features were expected there")
+        if not graph.is_constant(weight):
+            raise NoMatchError("its right operand is computed, not a constant weight matrix")
+        if attribute(node, "transA", 0):
+            raise NoMatchError("it transposes its input (transA=1)")
+        rank = len(graph.shape(weight) or ())
+        if rank != 2:
+            raise NoMatchError(f"its weight {weight!r} has {rank} axes; a fully connected layer has 2")
+        if len(graph.shape(x) or (None, None)) != 2:
+            raise NoMatchError(f"its input has shape {graph.shape(x)}; a fully connected layer takes (N, features)")
+        bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
+        if bias and not graph.is_constant(bias):
+            raise NoMatchError("its bias is computed, not a constant")
+        return LinearStep(
+            node=node,
+            input=x,
+            output=node.output[0],
+            role="fc",
+            reason=f"fully connected layer, weights {weight!r} {graph.shape(weight)}",
+            weight=weight,
+            bias=bias,
+            transposed=not attribute(node, "transB", 0),
+            alpha=attribute(node, "alpha", 1.0),
+            beta=attribute(node, "beta", 1.0),
+        )

@@ -1,0 +1,166 @@
+"""Any photograph, read safely: 8-bit RGB, upright, of bounded size."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from secam_onnx.errors import ImageError
+
+__all__ = ["MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "Photograph", "as_rgb", "read_image"]
+
+MAX_PIXELS = 100_000_000
+"""Largest image that is decoded, in pixels (about 300 MB as RGB)."""
+
+MIN_SIDE = 4
+"""Shortest side, in pixels, of which superpixels can be made."""
+
+MAX_ASPECT = 50
+"""Longest side over shortest side; a thinner strip would be blown up to gigabytes by the resize step."""
+
+Photograph = str | os.PathLike[str] | Image.Image | np.ndarray
+"""What counts as an image: a path, a Pillow image, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`."""
+
+# Pillow's rarer decoders are old, little used and a target; none of them holds photographs.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000")
+
+
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a photograph as a viewer would show it.
+
+    EXIF orientation is applied, transparency is laid over white, of an animation the first frame is taken, and 16-bit
+    channels are scaled to 8 bits.
+
+    Parameters
+    ----------
+    path : path
+        A file in a format of Pillow's that is used for photographs.
+    max_pixels : int
+        Larger images are refused before they are decoded.
+
+    Returns
+    -------
+    ndarray
+        `(H, W, 3)` uint8, RGB.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, empty, cut off, no image, or too large.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size == 0:
+            raise ImageError(f"{file} is empty; an image file was expected.")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
+            with Image.open(file, formats=_FORMATS) as image:
+                return _decode(image, file, max_pixels)
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(f"{file} does not exist; give the path of an image file.") from None
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{file} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF are."
+        ) from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{file} is over the limit of {max_pixels:,} pixels; make it smaller.") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{file} cannot be decoded ({error}); it may be cut off. Get the file again.") from error
+
+
+def _decode(image: Image.Image, file: Path, max_pixels: int) -> np.ndarray:
+    pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise ImageError(
+            f"{file} has {pixels:,} pixels ({image.width} x {image.height}), over the limit of {max_pixels:,}. Shrink it."
+        )
+    _check_sides(image.height, image.width, str(file))
+    image.load()
+    return as_rgb(ImageOps.exif_transpose(image), name=str(file))
+
+
+def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.ndarray:
+    """Bring a decoded image into the one form that all later steps take.
+
+    Parameters
+    ----------
+    image : Image or ndarray
+        A Pillow image of any mode, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`: uint8, uint16, bool,
+        or floating point in [0, 1].
+    name : str
+        How error messages call the image.
+
+    Returns
+    -------
+    ndarray
+        `(H, W, 3)` uint8, RGB, C-contiguous.
+
+    Raises
+    ------
+    ImageError
+        Wrong shape or dtype, values outside the range, NaN, too small or too thin.
+    """
+    pixels = _pixels_of(image) if isinstance(image, Image.Image) else np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
+        raise ImageError(
+            f"{name} has shape {pixels.shape}; (H, W), (H, W, 3) or (H, W, 4) was expected, without empty axes. "
+            "Give one image, channels last."
+        )
+    _check_sides(pixels.shape[0], pixels.shape[1], name)
+    pixels = _as_uint8(pixels, name)
+    channels = pixels.shape[2]
+    if channels in (2, 4):
+        pixels = _over_white(pixels)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _check_sides(height: int, width: int, name: str) -> None:
+    short, long = sorted((height, width))
+    if short < MIN_SIDE or long > MAX_ASPECT * short:
+        raise ImageError(
+            f"{name} is {width} x {height} pixels; at least {MIN_SIDE} on each side and at most {MAX_ASPECT} : 1 was "
+            "expected. Give a photograph."
+        )
+
+
+def _pixels_of(image: Image.Image) -> np.ndarray:
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        # convert("RGB") would clip these at 255 instead of scaling them.
+        values = np.asarray(image)
+        return values.astype(np.uint16) if _fits_uint16(values) else values
+    return np.asarray(image if image.mode in ("L", "LA", "RGB", "RGBA", "1") else image.convert("RGB"))
+
+
+def _fits_uint16(values: np.ndarray) -> bool:
+    return values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 0xFFFF
+
+
+def _as_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype == np.uint16:
+        return np.rint(pixels / 257.0).astype(np.uint8)
+    if pixels.dtype.kind == "f":
+        low, high = float(pixels.min()), float(pixels.max())
+        if np.isfinite(low) and np.isfinite(high) and low >= 0 and high <= 1:
+            return np.rint(pixels * 255.0).astype(np.uint8)
+        found = "NaN or infinity" if not np.isfinite(low + high) else f"values from {low:g} to {high:g}"
+        raise ImageError(f"{name} holds {found}; floating-point pixels must lie in [0, 1]. Scale it, or give uint8.")
+    raise ImageError(f"{name} has dtype {pixels.dtype}; uint8, uint16, bool or floating point in [0, 1] was expected.")
+
+
+def _over_white(pixels: np.ndarray) -> np.ndarray:
+    colour, alpha = pixels[..., :-1].astype(np.float32), pixels[..., -1:].astype(np.float32) / 255
+    return np.rint(colour * alpha + 255 * (1 - alpha)).astype(np.uint8)

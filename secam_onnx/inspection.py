@@ -1,0 +1,65 @@
+"""What is found in a model, for people who want to know before they trust an explanation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from secam_onnx.classifier import default_model, open_classifier
+from secam_onnx.proof import prove
+
+__all__ = ["inspect_model"]
+
+
+def inspect_model(
+    path: str | os.PathLike[str] | None = None, *, output: str | None = None, features: str | None = None
+) -> dict[str, Any]:
+    """Report what `Explainer` would use of a model, and prove it.
+
+    Parameters
+    ----------
+    path : path, optional
+        An explainable model or an ordinary ONNX classifier; the default model if none is given.
+    output, features : str, optional
+        For an ordinary model: which output to explain, and a feature map further up, by name.
+
+    Returns
+    -------
+    dict
+        Plain JSON types.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be explained; the message lists what was looked at, with reasons.
+    """
+    file = Path(path) if path is not None else default_model()
+    classifier = open_classifier(file, providers="cpu", output=output, features=features)
+    contract = classifier.contract
+    head = contract.head
+    return {
+        "model": str(file),
+        "explainable": bool(contract.completeness),
+        "input": {"name": classifier.input.name, "shape": list(classifier.input.shape)},
+        "preprocessing": contract.preprocessing.to_dict(),
+        "origin": dict(contract.origin),
+        "feature map": {
+            "tensor": head.features,
+            "shape": list(head.shape),
+            "why": "the last spatial tensor before the logits" if features is None else "asked for by name",
+        },
+        "head": {
+            "kind": head.kind,
+            "steps": [{"node": node, "reason": reason} for node, reason in head.steps],
+            "weights": list(head.weights),
+        },
+        "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
+        "logits": {"output": contract.logits, "explained output": contract.output, "activation": contract.activation},
+        "classes": classifier.n_classes,
+        "labels": list(contract.labels) if contract.labels else None,
+        "completeness": {
+            "measured now": dict(prove(classifier)),
+            "at export": dict(contract.completeness) or "not exported",
+        },
+    }

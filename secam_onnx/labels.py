@@ -1,0 +1,123 @@
+"""Class names: reading them, and finding a class by what a user typed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from secam_onnx.errors import ClassError, OptionError
+
+__all__ = ["ClassQuery", "class_name", "find_class", "read_labels", "resolve_classes"]
+
+ClassQuery = int | str
+"""A class by index, name, `"top-K"` or `"all"`."""
+
+
+def class_name(labels: Sequence[str] | None, index: int) -> str:
+    """The name of a class, or `class INDEX` where the model has no labels."""
+    return labels[index] if labels else f"class {index}"
+
+
+def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Read class names: a text file with one name a line, or JSON as a list or as `{"0": "tench", ...}`.
+
+    Raises
+    ------
+    OptionError
+        The file is missing, not UTF-8 text, or not of these forms.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        if file.suffix.lower() != ".json":
+            names = [line.strip() for line in text.splitlines()]
+            while names and not names[-1]:
+                names.pop()
+        else:
+            data = json.loads(text)
+            names = [data[str(index)] for index in range(len(data))] if isinstance(data, dict) else data
+    except OSError as error:
+        raise OptionError(f"Cannot read labels from {file}: {error.strerror}.") from error
+    except KeyError as error:
+        raise OptionError(f"{file}: the key {error} is missing; labels count from 0 without gaps.") from error
+    except ValueError as error:
+        raise OptionError(f"{file} holds no labels ({error}); give one name a line, or a JSON list.") from error
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise OptionError(f"{file}: every class needs a name; give one name a line, or a JSON list of strings.")
+    return tuple(names)
+
+
+def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) -> int:
+    """Find one class by index or name (letter case does not matter).
+
+    Raises
+    ------
+    ClassError
+        Out of range, unknown (with near matches), or a name that several classes share.
+    """
+    text = str(query).strip()
+    if re.fullmatch(r"[+-]?\d+", text):
+        index = int(text)
+        if 0 <= index < n_classes:
+            return index
+        raise ClassError(f"Class {index} is out of range; this model has {n_classes} classes, 0 to {n_classes - 1}.")
+    if not labels:
+        raise ClassError(f"Unknown class {text!r}: this model file has no class names; give an index from 0.")
+    names = [label.casefold() for label in labels]
+    found = [index for index, name in enumerate(names) if name == text.casefold()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ClassError(f"{len(found)} classes are called {text!r}; give one of the indices {_listed(found)}.")
+    near = difflib.get_close_matches(text.casefold(), names, n=5, cutoff=0.6)
+    near += [name for name in names if text.casefold() in name and name not in near][: 5 - len(near)]
+    options = [f"{labels[index]!r} ({index})" for index in dict.fromkeys(names.index(name) for name in near)]
+    hint = f"Near matches: {', '.join(options)}." if options else "`secam-onnx inspect --labels` lists them."
+    raise ClassError(f"Unknown class {text!r}. {hint}")
+
+
+def resolve_classes(
+    queries: Sequence[ClassQuery], logits: np.ndarray, labels: Sequence[str] | None = None
+) -> list[int]:
+    """Turn what a user asked for into class indices, in that order, without repeats.
+
+    Parameters
+    ----------
+    queries : sequence of int or str
+        Indices, names, `"top-K"` (the K highest logits) or `"all"`.
+    logits : ndarray
+        `(classes,)`.
+    labels : sequence of str, optional
+        Class names.
+
+    Raises
+    ------
+    ClassError
+        See `find_class`; also a `top-K` with K outside 1..classes.
+    """
+    chosen: list[int] = []
+    for query in queries:
+        text = str(query).strip().casefold()
+        top = re.fullmatch(r"top-?(\d+)", text)
+        if text == "all":
+            chosen += range(len(logits))
+        elif top:
+            count = int(top[1])
+            if not 1 <= count <= len(logits):
+                raise ClassError(
+                    f"{query!r}: this model has {len(logits)} classes; ask for top-1 to top-{len(logits)}."
+                )
+            chosen += np.argsort(-logits, kind="stable")[:count].tolist()
+        else:
+            chosen.append(find_class(query, labels, len(logits)))
+    return list(dict.fromkeys(chosen))
+
+
+def _listed(indices: Sequence[int]) -> str:
+    return ", ".join(map(str, indices))

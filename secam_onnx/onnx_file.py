@@ -1,0 +1,132 @@
+"""Reading and writing ONNX files: complaints in words, and never a half-written file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto
+
+from secam_onnx.errors import ModelError, OutputError
+from secam_onnx.files import new_file
+
+__all__ = ["EXTERNAL_DATA_LIMIT", "check_writable", "has_external_data", "read_model", "write_model"]
+
+EXTERNAL_DATA_LIMIT = 2_000_000_000
+"""Size in bytes above which weights go into a file of their own; protobuf ends at 2 GiB."""
+
+
+def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelProto:
+    """Read an ONNX file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    weights : bool
+        Also read external data into the model.
+
+    Raises
+    ------
+    ModelError
+        The file is missing, empty, cut off or not ONNX, or its external data cannot be read.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size == 0:
+            raise ModelError(f"{file} is empty; an ONNX model was expected.")
+        model = onnx.load(file, load_external_data=False)
+    except FileNotFoundError:
+        raise ModelError(f"{file} does not exist; give the path of an .onnx file.") from None
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except DecodeError as error:
+        raise ModelError(
+            f"{file} is not an ONNX model, or it was cut off ({error}). Get or export the file again."
+        ) from error
+    if not model.HasField("graph") or not model.graph.node:
+        raise ModelError(f"{file} holds no ONNX graph; an image classifier in ONNX format was expected.")
+    if weights and has_external_data(model):
+        try:
+            onnx.load_external_data_for_model(model, str(file.parent))
+        except Exception as error:
+            raise ModelError(f"{file}: its external data cannot be read: {error}.") from error
+    return model
+
+
+def has_external_data(model: ModelProto) -> bool:
+    """Whether some weights live in a file of their own."""
+    return any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer)
+
+
+def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write an ONNX file; above `EXTERNAL_DATA_LIMIT` the weights go into `NAME.HASH.data` beside it.
+
+    The data file has a name of its own each time, and the ONNX file takes its place last and in one step, so whoever
+    opens `path` gets the old model or the new one, whole.
+
+    Parameters
+    ----------
+    model : ModelProto
+        With all weights in memory. Weights that go into the data file are taken out of it.
+    path : path
+        Where to write.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    OutputError
+        The file exists and `overwrite` is false, the folder is missing or read-only, or the disk is full.
+    """
+    target = Path(path)
+    check_writable(target, overwrite=overwrite)
+    stale = _data_files(target) if target.exists() else []
+    with new_file(target) as temporary:
+        if model.ByteSize() < EXTERNAL_DATA_LIMIT:
+            temporary.write_bytes(model.SerializeToString())
+        else:
+            data = target.with_name(f"{target.name}.{secrets.token_hex(4)}.data")
+            try:
+                # onnx writes the data beside the file that it saves, which is the same folder.
+                onnx.save(model, temporary, save_as_external_data=True, location=data.name)
+            except BaseException:
+                data.unlink(missing_ok=True)
+                raise
+    for old in stale:
+        old.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Complain early, before minutes of work, if a model cannot be written to `path`.
+
+    Raises
+    ------
+    OutputError
+        As `write_model`.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder; give the name of an .onnx file.")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists already; use --force (overwrite=True) or choose another name.")
+    if not target.parent.is_dir():
+        raise OutputError(f"Cannot write {target}: the folder {target.parent} does not exist; create it first.")
+    if not os.access(target.parent, os.W_OK):
+        raise OutputError(f"Cannot write {target}: the folder {target.parent} is read-only; choose another place.")
+
+
+def _data_files(target: Path) -> list[Path]:
+    """Data files of our own making that belong to the model at `target`."""
+    try:
+        model = onnx.load(target, load_external_data=False)
+    except (OSError, DecodeError):
+        return []
+    names = {
+        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
+    }
+    own = [name for name in names if name.startswith(f"{target.name}.") and name.endswith(".data") and "/" not in name]
+    return [target.with_name(name) for name in own]

@@ -1,0 +1,186 @@
+"""ONNX Runtime: which wheel is installed, which execution provider works, and how sessions are opened.
+
+The CPU wheel (`onnxruntime`) and the GPU wheel (`onnxruntime-gpu`) share one import name and clobber each other, so
+neither is a base dependency and this module is the only one that imports `onnxruntime`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, ProviderError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+
+__all__ = ["CPU", "CUDA", "Providers", "load", "open_session", "resolve_providers"]
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+Providers = str | Sequence[str]
+"""`"auto"`, `"cpu"`, `"cuda"`, or ONNX Runtime's own provider names in order of preference."""
+
+_SHORT_NAMES = {"cpu": CPU, "cuda": CUDA}
+_FATAL = 4  # ONNX Runtime's log severity above which only a crash is printed
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@functools.cache
+def load() -> Any:
+    """Import ONNX Runtime, once it is sure that exactly one of its two wheels is installed.
+
+    Returns
+    -------
+    module
+        `onnxruntime`.
+
+    Raises
+    ------
+    MissingDependencyError
+        Neither wheel is installed, both are, or the one that is does not import.
+    """
+    cpu, gpu = _installed("onnxruntime"), _installed("onnxruntime-gpu")
+    if cpu and gpu:
+        raise MissingDependencyError(
+            "Both onnxruntime and onnxruntime-gpu are installed; they overwrite each other's files. Remove both, then "
+            'install one: pip uninstall -y onnxruntime onnxruntime-gpu && pip install "secam-onnx[cpu]" (or [gpu]).'
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        if cpu or gpu:
+            raise MissingDependencyError(
+                f"ONNX Runtime is installed but does not import ({error}). Reinstall it: pip install --force-reinstall "
+                f"{'onnxruntime' if cpu else 'onnxruntime-gpu'}."
+            ) from error
+        raise MissingDependencyError(
+            'ONNX Runtime is not installed. Install one of its two builds: pip install "secam-onnx[cpu]", or '
+            'pip install "secam-onnx[gpu]" for NVIDIA cards.'
+        ) from error
+    return onnxruntime
+
+
+def resolve_providers(providers: Providers) -> tuple[list[str], str | None]:
+    """Turn a request into ONNX Runtime's provider names.
+
+    Parameters
+    ----------
+    providers : str or sequence of str
+        `"auto"` (CUDA where it can be had, else the CPU), `"cpu"`, `"cuda"`, or full provider names.
+
+    Returns
+    -------
+    names : list of str
+        What to hand to a session; the CPU is always the last.
+    required : str or None
+        The provider that must not be silently replaced: the first one asked for by name.
+
+    Raises
+    ------
+    OptionError
+        A name that this build of ONNX Runtime does not have.
+    ProviderError
+        CUDA was asked for and this is the CPU build.
+    """
+    available = load().get_available_providers()
+    if providers == "auto":
+        return ([CUDA, CPU] if CUDA in available else [CPU]), None
+    asked = [providers] if isinstance(providers, str) else list(providers)
+    names = [_SHORT_NAMES.get(name.lower(), name) for name in asked]
+    if not names:
+        raise OptionError("The list of providers is empty; name one, or use 'auto'.")
+    for name in names:
+        if name in available:
+            continue
+        if name == CUDA:
+            raise ProviderError(
+                "CUDA was asked for, but this ONNX Runtime is the CPU build. Run pip uninstall -y onnxruntime, then "
+                'pip install "secam-onnx[gpu]".'
+            )
+        raise OptionError(
+            f"Unknown provider {name!r}; this ONNX Runtime has {', '.join(available)} (or use 'auto', 'cpu', 'cuda')."
+        )
+    return list(dict.fromkeys([*names, CPU])), names[0]
+
+
+def open_session(
+    model: bytes | str | os.PathLike[str],
+    providers: Providers = "auto",
+    *,
+    weights: Mapping[str, np.ndarray] | None = None,
+    intra_op_threads: int | None = None,
+) -> onnxruntime.InferenceSession:
+    """Open an inference session on the provider that was asked for, and on no other.
+
+    Parameters
+    ----------
+    model : bytes or path
+        A serialised model or the file that holds one.
+    providers : str or sequence of str
+        See `resolve_providers`.
+    weights : mapping of str to ndarray, optional
+        Values of initializers that the model declares as external data; they are shared with the session, not copied.
+    intra_op_threads : int, optional
+        Threads inside one operator; ONNX Runtime's default (all cores) when not given.
+
+    Raises
+    ------
+    ModelError
+        ONNX Runtime does not accept the model.
+    ProviderError
+        A provider asked for by name cannot start on this machine.
+    """
+    ort = load()
+    names, required = resolve_providers(providers)
+    options = ort.SessionOptions()
+    if intra_op_threads is not None:
+        options.intra_op_num_threads = intra_op_threads
+    if weights:
+        # Packing would make a second copy of every matrix that was just shared.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        values = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
+        options.add_external_initializers(list(weights), values)
+    wants_cuda = CUDA in names
+    if wants_cuda:
+        # A missing driver is one of our sentences, not a page of ONNX Runtime's log.
+        options.log_severity_level = _FATAL
+        ort.set_default_logger_severity(_FATAL)
+        ort.preload_dlls()
+    source = model if isinstance(model, bytes) else str(Path(model))
+    name = "the model" if isinstance(source, bytes) else source
+    try:
+        session = ort.InferenceSession(source, options, providers=names)
+    except Exception as error:
+        raise ModelError(
+            f"ONNX Runtime cannot open {name}: {_first_line(error)}. "
+            "Check the file with onnx.checker, or export it again."
+        ) from error
+    finally:
+        if wants_cuda:
+            ort.set_default_logger_severity(2)
+    if required is not None and required not in session.get_providers():
+        raise ProviderError(
+            f"{required} was asked for but could not start on this machine (no GPU, or its driver, CUDA or cuDNN "
+            "libraries are missing). Use providers='auto' or 'cpu' (--provider cpu), or install the NVIDIA driver and "
+            'pip install "secam-onnx[gpu]".'
+        )
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

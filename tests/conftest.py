@@ -1,0 +1,71 @@
+"""Real photographs, the default model, exported networks, and the real command line."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+with contextlib.suppress(ImportError):
+    import torchvision_cpu  # noqa: F401
+
+ROOT = Path(__file__).parent.parent
+PHOTO = ROOT / "docs" / "chelsea.png"
+
+RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def photo() -> Path:
+    """A photograph of a cat, 451 x 300."""
+    return PHOTO
+
+
+@pytest.fixture(scope="session")
+def chelsea() -> np.ndarray:
+    """The same as an array."""
+    with Image.open(PHOTO) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def explainer():
+    """An explainer of the default model."""
+    from secam_onnx import Explainer
+
+    return Explainer(providers="cpu")
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Explainable files of torchvision's networks with random weights, seed 0, each exported once a session."""
+    pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("exported")
+
+    def export(name: str) -> Path:
+        from secam_onnx.export import export_model, open_source
+
+        path = folder / f"{name}.onnx"
+        if not path.exists():
+            export_model(open_source(name, "none"), path)
+        return path
+
+    return export
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> RunCli:
+    """Run `secam-onnx` as a user does, in an empty folder."""
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "secam_onnx", *map(str, arguments)]
+        settings = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 300, **options}
+        return subprocess.run(command, check=False, **settings)
+
+    return run
