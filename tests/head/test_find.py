@@ -1,0 +1,126 @@
+"""Finding the head: what is chosen, what is refused, and whether the reason names the culprit."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import parser
+
+from secam_onnx.errors import HeadError, OptionError
+from secam_onnx.head import Graph, expose, find_head, unexpose
+
+WEIGHTS = {"w": (5, 6), "wf": (5, 6 * 4 * 4), "b": (5,), "k": (6, 3, 1, 1), "k4": (4, 5), "kf": (5, 5)}
+
+
+def model(body: str, outputs: str = "float[N, 5] z", inputs: str = "float[N, 3, 4, 4] x") -> onnx.ModelProto:
+    """A model of ONNX's own text format; `c = Conv(x, k)` is the backbone, of 6 channels."""
+    constants = ", ".join(f"float[{', '.join(map(str, shape))}] {name}" for name, shape in WEIGHTS.items())
+    text = f"""<ir_version: 10, opset_import: ["" : 18]>
+    net ({inputs}) => ({outputs}) <{constants}> {{ c = Conv (x, k) {body} }}"""
+    return parser.parse_model(_with_values(text))
+
+
+def _with_values(text: str) -> str:
+    for name, shape in WEIGHTS.items():
+        size = int(np.prod(shape))
+        dims = ", ".join(map(str, shape))
+        text = text.replace(f"float[{dims}] {name}", f"float[{dims}] {name} = {{{', '.join(['0.5'] * size)}}}", 1)
+    return text
+
+
+GOOD = "p = GlobalAveragePool (c) v = Flatten (p) z = Gemm <transB = 1> (v, w, b)"
+
+
+def test_the_last_spatial_tensor_is_chosen_and_the_rest_has_reasons() -> None:
+    head = find_head(Graph(model(GOOD)))
+    assert (head.features, head.logits, head.n_classes, head.activation) == ("c", "z", 5, "none")
+    assert head.weights == ("w", "b")
+    assert {entry.tensor: entry.reason for entry in head.rejected} == {
+        "z": "shape (?, 5): no spatial grid",
+        "v": "shape (?, 6): no spatial grid",
+        "p": "shape (?, 6, 1, 1): no spatial grid",
+    }
+
+
+@pytest.mark.parametrize(
+    ("operator", "name"), [("Softmax", "softmax"), ("Sigmoid", "sigmoid"), ("LogSoftmax", "log_softmax")]
+)
+def test_logits_are_found_before_the_activation(operator: str, name: str) -> None:
+    body = GOOD.replace("z =", "l =") + f" z = {operator} (l)"
+    head = find_head(Graph(model(body)))
+    assert (head.logits, head.activation, head.output) == ("l", name, "z")
+
+
+LAST = "z = Gemm <transB = 1> (v, w, b)"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (f"p = GlobalAveragePool (c) s = Sin (p) v = Flatten (s) {LAST}", r"node Sin 's': .*not understood"),
+        (f"p = GlobalMaxPool (c) v = Flatten (p) {LAST}", r"node GlobalMaxPool 'p': .*not understood"),
+        (
+            f"p = AveragePool <kernel_shape = [2, 2], strides = [3, 3]> (c) v = Flatten (p) {LAST}",
+            "not cover the 4 x 4 map",
+        ),
+        (f"p = GlobalAveragePool (c) v = Flatten (p) {LAST.replace('= 1>', '= 1, transA = 1>')}", "transA=1"),
+        (f"p = GlobalAveragePool (c) q = Flatten (p) v = Mul (q, q) {LAST}", r"node Mul 'v'"),
+        (f"p = GlobalAveragePool (c) q = Flatten (p) v = Add (q, q) {LAST}", "two computed tensors"),
+        (
+            "a = Constant <value_ints = [1, 2]> () v = ReduceMean <keepdims = 0> (c, a) z = MatMul (v, k4)",
+            "axes .1, 2.",
+        ),
+        ("p = Flatten (c) z = MatMul (kf, p)", "left operand is the constant one"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_node_and_reason(body: str, reason: str) -> None:
+    with pytest.raises(HeadError, match=reason):
+        find_head(Graph(model(body)))
+
+
+def test_an_output_of_another_rank_is_no_logits() -> None:
+    with pytest.raises(HeadError, match=r"its shape is \(\?, 6, 4, 4\); logits have shape \(N, classes\)"):
+        find_head(Graph(model("z = Relu (c)", "float[N, 6, 4, 4] z")))
+
+
+def test_a_model_without_spatial_map_names_the_dead_end() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 18]> net (float[N, 2] x) => (float[N, 2] z)
+    <float[2, 2] w = {1, 2, 3, 4}> { z = MatMul (x, w) }"""
+    with pytest.raises(HeadError, match=r"ends at the model's input 'x' without a spatial feature map"):
+        find_head(Graph(parser.parse_model(text)))
+
+
+def test_of_several_outputs_the_one_with_a_head_is_taken() -> None:
+    body = GOOD + " mask = Relu (c)"
+    head = find_head(Graph(model(body, "float[N, 6, 4, 4] mask, float[N, 5] z")))
+    assert head.output == "z"
+    assert any(entry.tensor == "mask" and "logits have shape (N, classes)" in entry.reason for entry in head.rejected)
+
+
+def test_two_heads_ask_for_a_name() -> None:
+    body = GOOD + " y = Gemm <transB = 1> (v, w)"
+    graph = Graph(model(body, "float[N, 5] y, float[N, 5] z"))
+    with pytest.raises(OptionError, match=r"'y', 'z'.*--logits"):
+        find_head(graph)
+    assert find_head(graph, output="y").logits == "y"
+    with pytest.raises(OptionError, match="no output 'q'; its outputs are y, z"):
+        find_head(graph, output="q")
+
+
+def test_a_feature_map_that_is_not_on_the_way_is_refused() -> None:
+    with pytest.raises(HeadError, match=r"stopped at node Conv 'c' on the way to 'x'"):
+        find_head(Graph(model(GOOD)), features="x")
+
+
+def test_expose_adds_outputs_and_unexpose_takes_them_away() -> None:
+    original = model(GOOD.replace("z =", "l =") + " z = Softmax (l)")
+    changed = onnx.ModelProto.FromString(original.SerializeToString())
+    graph = Graph(changed)
+    logits = expose(changed, graph, find_head(graph), features="secam_features", logits="secam_logits")
+    assert logits == "secam_logits"
+    assert [value.name for value in changed.graph.output] == ["z", "secam_features", "secam_logits"]
+    onnx.checker.check_model(changed, full_check=True)
+    assert find_head(Graph(changed)).logits == "l"  # the added outputs are not taken for heads
+    unexpose(changed)
+    assert changed == original
