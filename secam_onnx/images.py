@@ -99,7 +99,7 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
     Returns
     -------
     ndarray
-        `(H, W, 3)` uint8, RGB, C-contiguous.
+        `(H, W, 3)` uint8, RGB, C-contiguous, a copy.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
     channels = pixels.shape[2]
     if channels in (2, 4):
         pixels = _over_white(pixels)
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
 
 
 def _check_sides(height: int, width: int, name: str) -> None:

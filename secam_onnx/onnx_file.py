@@ -85,17 +85,17 @@ def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: b
     target = Path(path)
     check_writable(target, overwrite=overwrite)
     stale = _data_files(target) if target.exists() else []
-    with new_file(target) as temporary:
-        if model.ByteSize() < EXTERNAL_DATA_LIMIT:
-            temporary.write_bytes(model.SerializeToString())
-        else:
-            data = target.with_name(f"{target.name}.{secrets.token_hex(4)}.data")
-            try:
+    data = target.with_name(f"{target.name}.{secrets.token_hex(4)}.data")
+    try:
+        with new_file(target) as temporary:
+            if model.ByteSize() < EXTERNAL_DATA_LIMIT:
+                temporary.write_bytes(model.SerializeToString())
+            else:
                 # onnx writes the data beside the file that it saves, which is the same folder.
                 onnx.save(model, temporary, save_as_external_data=True, location=data.name)
-            except BaseException:
-                data.unlink(missing_ok=True)
-                raise
+    except BaseException:
+        data.unlink(missing_ok=True)
+        raise
     for old in stale:
         old.unlink(missing_ok=True)
 

@@ -6,8 +6,10 @@ neither is a base dependency and this module is the only one that imports `onnxr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,7 +63,9 @@ def load() -> Any:
         )
     try:
         import onnxruntime
-    except ImportError as error:
+
+        onnxruntime.InferenceSession  # noqa: B018  (an uninstalled wheel can leave an empty package behind)
+    except (ImportError, AttributeError) as error:
         if cpu or gpu:
             raise MissingDependencyError(
                 f"ONNX Runtime is installed but does not import ({error}). Reinstall it: pip install --force-reinstall "
@@ -159,7 +163,8 @@ def open_session(
         # A missing driver is one of our sentences, not a page of ONNX Runtime's log.
         options.log_severity_level = _FATAL
         ort.set_default_logger_severity(_FATAL)
-        ort.preload_dlls()
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
     source = model if isinstance(model, bytes) else str(Path(model))
     name = "the model" if isinstance(source, bytes) else source
     try:

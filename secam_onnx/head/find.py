@@ -130,15 +130,16 @@ def _walk(graph: Graph, output: str, features: str | None) -> Head:
     steps: list[Step] = []
     rejected: list[Rejection] = []
     tensor, visited = logits, set()
+    inputs = {value.name for value in graph.inputs}
     while True:
         here = graph.shape(tensor)
-        if tensor == features or (features is None and _is_spatial(here)):
+        if tensor not in inputs and (tensor == features or (features is None and _is_spatial(here))):
             break
         why = "not the feature map that was asked for" if _is_spatial(here) else "no spatial grid"
         rejected.append(Rejection(tensor, f"shape {_text(here)}: {why}"))
         node = graph.producer(tensor)
         if node is None or tensor in visited:
-            raise HeadError(_dead_end(graph, tensor, features))
+            raise HeadError(_dead_end(tensor, tensor in inputs, features))
         visited.add(tensor)
         step = _understand(graph, node, features)
         steps.append(step)
@@ -188,11 +189,10 @@ def _is_spatial(shape: Shape | None) -> bool:
     return shape is not None and len(shape) == 4 and shape[2:] != (1, 1)
 
 
-def _dead_end(graph: Graph, tensor: str, features: str | None) -> str:
-    if features is not None:
+def _dead_end(tensor: str, is_input: bool, features: str | None) -> str:
+    if features is not None and features != tensor:
         return f"no tensor {features!r} lies on the way back from the logits"
-    inputs = {value.name for value in graph.inputs}
-    where = f"the model's input {tensor!r}" if tensor in inputs else f"the tensor {tensor!r}"
+    where = f"the model's input {tensor!r}" if is_input else f"the tensor {tensor!r}"
     return f"the way back ends at {where} without a spatial feature map (N, C, h, w)"
 
 

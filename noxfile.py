@@ -1,0 +1,53 @@
+"""Everything that is checked: `nox` runs the tests in three environments, `nox -s lint` the style and type checks.
+
+Each session makes its own virtual environment and installs what it needs.
+"""
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["tests", "runtime", "floor"]
+nox.options.error_on_missing_interpreters = True
+
+# What the floors in pyproject.toml promise.
+FLOORS = [
+    "click==8.1.8",
+    "numpy==1.26.4",
+    "onnx==1.21.0",
+    "onnxruntime==1.27.0",
+    "pillow==12.3.0",
+    "scikit-image==0.25.0",
+]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, PyTorch's parity tests included, on the newest versions, with coverage."""
+    # torchvision without its dependencies: some places have a CPU build of PyTorch only.
+    session.install("torch==2.13.0")
+    session.install("--no-deps", "torchvision==0.28.0")
+    session.install("-e", ".[cpu,export]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.run("pytest", "--cov", *session.posargs)
+
+
+@nox.session
+def runtime(session: nox.Session) -> None:
+    """The tests that need no PyTorch, on the newest versions, from the wheel, where there is none."""
+    session.install(".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.run("pytest", *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
+
+
+@nox.session
+def floor(session: nox.Session) -> None:
+    """The same on the oldest versions that are promised to work."""
+    session.install(".[cpu]", *FLOORS, *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.run("pytest", *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, format and types."""
+    session.install("-e", ".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")

@@ -1,0 +1,104 @@
+"""From an ONNX file to an explainable one: what is added, what stays, and how it is proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from tiny_models import HEADS, classifier
+
+from secam_onnx import Explainer, Preprocessing, onnx_file, runtime
+from secam_onnx.contract import Contract
+from secam_onnx.errors import HeadError, ModelError, OutputError
+from secam_onnx.export import Source, export_model, open_source, pipeline
+from secam_onnx.head.rules.linear import LinearStep
+
+INPUTS = np.random.default_rng(5).standard_normal((2, 3, 32, 32)).astype(np.float32)
+
+
+def outputs(path: Path) -> dict[str, np.ndarray]:
+    session = runtime.open_session(path, "cpu")
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"image": INPUTS}), strict=True))
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize("head", [name for name in HEADS if "sin" not in name])
+def test_the_models_own_outputs_are_untouched(tmp_path: Path, head: str, softmax: bool) -> None:
+    original, result = tmp_path / "in.onnx", tmp_path / "out.onnx"
+    onnx.save(classifier(head, softmax=softmax), original)
+    labels = tuple("abcdefg")
+    source = Source(onnx.load(original), Preprocessing.preset("lite", (32, 32)), labels, {"source": "test"})
+    contract = export_model(source, result)
+    onnx.checker.check_model(result, full_check=True)
+    before, after = outputs(original), outputs(result)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)
+    added = set(after) - set(before)
+    assert added == ({"secam_features", "secam_logits"} if softmax else {"secam_features"})
+    assert after["secam_features"].shape == (2, 6, 8, 8)
+    if softmax:
+        powers = np.exp(after["secam_logits"])
+        np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), after["probabilities"], rtol=1e-4)
+    assert contract == Contract.of(onnx.load(result))
+    assert contract.labels == labels
+    assert contract.origin["source"] == "test"
+    assert 0 < contract.completeness["max_relative_error"] < 1e-5
+
+
+def test_an_explainable_model_can_be_exported_again(tmp_path: Path, photo: Path) -> None:
+    onnx.save(classifier(), tmp_path / "in.onnx")
+    first = export_model(open_source(str(tmp_path / "in.onnx")), tmp_path / "one.onnx")
+    second = export_model(open_source(str(tmp_path / "one.onnx")), tmp_path / "two.onnx")
+    assert first == second
+    assert outputs(tmp_path / "one.onnx").keys() == outputs(tmp_path / "two.onnx").keys()
+
+
+def test_over_the_limit_external_data_is_used_and_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chelsea: np.ndarray
+) -> None:
+    model = classifier("mlp", classes=50)
+    expected = outputs_of(model)
+    for module in (onnx_file, pipeline):
+        monkeypatch.setattr(module, "EXTERNAL_DATA_LIMIT", 1000)
+    export_model(Source(model), tmp_path / "large.onnx")
+    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".data", ".onnx"]
+    np.testing.assert_array_equal(outputs(tmp_path / "large.onnx")["logits"], expected)
+    assert Explainer(tmp_path / "large.onnx", providers="cpu").explain(chelsea, "all").completeness_error < 1e-5
+
+
+def outputs_of(model: onnx.ModelProto) -> np.ndarray:
+    return runtime.open_session(model.SerializeToString(), "cpu").run(["logits"], {"image": INPUTS})[0]
+
+
+def test_an_ordinary_model_with_external_data_is_to_be_exported_first(tmp_path: Path, chelsea: np.ndarray) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(classifier("flatten+fc"), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    with pytest.raises(ModelError, match=r"keeps its weights in another file.*secam-onnx export"):
+        Explainer(path)
+    export_model(open_source(str(path)), tmp_path / "new.onnx")
+    assert Explainer(tmp_path / "new.onnx", providers="cpu").explain(chelsea).completeness_error < 1e-5
+
+
+def test_a_wrong_derivation_does_not_get_past_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = LinearStep.backward
+
+    def wrong(self: LinearStep, builder, gradient):  # type: ignore[no-untyped-def]
+        result = right(self, builder, gradient)
+        return type(result)(builder.scale(result.name, 1.01), result.of, result.form)
+
+    monkeypatch.setattr(LinearStep, "backward", wrong)
+    with pytest.raises(HeadError, match=r"does not add up to the logits: relative error .*e-0[23]"):
+        export_model(Source(classifier()), tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_existing_file_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_text("mine")
+    steps: list[str] = []
+    with pytest.raises(OutputError, match="exists already"):
+        export_model(Source(classifier()), tmp_path / "m.onnx", progress=steps.append)  # type: ignore[arg-type]
+    assert not steps
+    assert (tmp_path / "m.onnx").read_text() == "mine"

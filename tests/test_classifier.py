@@ -1,0 +1,137 @@
+"""Ordinary ONNX classifiers, made explainable in memory: layouts, fixed batches, probabilities only, odd inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tiny_models import HEADS, classifier, mlp_on_pixels
+
+from secam_onnx import Explainer, Preprocessing, runtime
+from secam_onnx.classifier import default_model, open_classifier
+from secam_onnx.errors import ModelError, OptionError
+
+
+def saved(model: onnx.ModelProto, folder: Path) -> Path:
+    onnx.save(model, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def own_outputs(path: Path, image: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """What plain ONNX Runtime says of the file as it lies there."""
+    session = runtime.open_session(path, "cpu")
+    inputs = preprocessing.normalise(preprocessing.crop(image)[0])
+    return session.run(None, {session.get_inputs()[0].name: inputs})[0][0]
+
+
+@pytest.mark.parametrize("head", [name for name in HEADS if "sin" not in name])
+def test_an_ordinary_model_is_explained_as_it_is(tmp_path: Path, chelsea: np.ndarray, head: str) -> None:
+    path = saved(classifier(head), tmp_path)
+    explainer = Explainer(path, providers="cpu")
+    assert explainer.preprocessing == Preprocessing.preset("torchvision", (32, 32))
+    assert (explainer.preprocessing_note or "").startswith("assumed: torchvision's")
+    explanation = explainer.explain(chelsea, "all")
+    assert explanation.classes[3].label == "class 3"
+    logits = own_outputs(path, chelsea, explainer.preprocessing)
+    np.testing.assert_allclose([entry.logit for entry in explanation.classes], logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(explanation.contributions.sum(axis=1) + explanation.bias, logits, rtol=1e-3, atol=1e-5)
+    assert explanation.completeness_error < 1e-5
+
+
+def test_probabilities_are_the_models_own(tmp_path: Path, chelsea: np.ndarray) -> None:
+    path = saved(classifier(softmax=True), tmp_path)
+    explainer = Explainer(path, providers="cpu", preprocessing="lite", labels=list("abcdefg"))
+    assert explainer.preprocessing_note == "preset lite"
+    explanation = explainer.explain(chelsea, "all")
+    probabilities = own_outputs(path, chelsea, explainer.preprocessing)
+    np.testing.assert_allclose([entry.probability for entry in explanation.classes], probabilities, rtol=1e-4)
+    assert explainer.explain(chelsea, "g").classes[0].index == 6
+
+
+def test_multi_label_probabilities_are_sigmoids(tmp_path: Path, chelsea: np.ndarray) -> None:
+    model = classifier(softmax=True)
+    model.graph.node[-1].op_type = "Sigmoid"
+    del model.graph.node[-1].attribute[:]
+    path = saved(model, tmp_path)
+    explanation = Explainer(path, providers="cpu").explain(chelsea, "all")
+    probabilities = own_outputs(path, chelsea, Preprocessing.preset("torchvision", (32, 32)))
+    np.testing.assert_allclose([entry.probability for entry in explanation.classes], probabilities, rtol=1e-4)
+
+
+def test_a_fixed_batch_axis_runs_image_by_image(tmp_path: Path, chelsea: np.ndarray) -> None:
+    free, fixed = tmp_path / "free", tmp_path / "fixed"
+    for folder, shape in ((free, ["N", 3, 32, 32]), (fixed, [1, 3, 32, 32])):
+        folder.mkdir()
+        saved(classifier(input_shape=shape), folder)
+    images = [chelsea, chelsea[::-1], chelsea[:, ::-1]]
+    expected = Explainer(free / "model.onnx", providers="cpu").explain_batch(images)
+    for one, other in zip(
+        Explainer(fixed / "model.onnx", providers="cpu").explain_batch(images), expected, strict=True
+    ):
+        np.testing.assert_allclose(one.maps, other.maps, rtol=1e-4, atol=1e-6)
+
+
+def test_channels_last(tmp_path: Path, chelsea: np.ndarray) -> None:
+    model = classifier()
+    turned = onnx.ModelProto.FromString(model.SerializeToString())
+    turned.graph.node[0].input[0] = "nchw"
+    turned.graph.node.insert(0, helper.make_node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]))
+    turned.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 32, 32, 3]))
+    for name, version in (("plain", model), ("turned", turned)):
+        (tmp_path / name).mkdir()
+        saved(version, tmp_path / name)
+    plain, last = (Explainer(tmp_path / name / "model.onnx", providers="cpu") for name in ("plain", "turned"))
+    assert last.preprocessing.layout == "NHWC"
+    np.testing.assert_allclose(last.explain(chelsea).maps, plain.explain(chelsea).maps, rtol=1e-4, atol=1e-6)
+
+
+def test_any_input_size(tmp_path: Path, chelsea: np.ndarray) -> None:
+    path = saved(classifier(input_shape=["N", 3, "H", "W"]), tmp_path)
+    assert Explainer(path, providers="cpu").preprocessing.size == (224, 224)
+    wide = Preprocessing(size=(48, 96))
+    explanation = Explainer(path, providers="cpu", preprocessing=wide).explain(chelsea)
+    assert explanation.maps.shape == (1, 12, 24)
+    assert explanation.segments.shape == (48, 96)
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path = saved(classifier(), tmp_path)
+    with pytest.raises(
+        ModelError, match=r"is NCHW of size \(32, 32\), but the preprocessing makes NCHW of size \(64, 64\)"
+    ):
+        open_classifier(path, preprocessing=Preprocessing(size=(64, 64)))
+    with pytest.raises(OptionError, match="There are 2 labels for 7 classes"):
+        open_classifier(path, labels=("a", "b"))
+    with pytest.raises(OptionError, match="Unknown preprocessing preset 'torch'"):
+        open_classifier(path, preprocessing="torch")
+    with pytest.raises(ModelError, match=r"without a spatial feature map"):
+        open_classifier(saved(mlp_on_pixels(), tmp_path))
+
+
+def test_an_explainable_model_keeps_its_own_settings() -> None:
+    with pytest.raises(OptionError, match=r"holds its own preprocessing and labels; .*secam-onnx export"):
+        open_classifier(default_model(), preprocessing="unit", labels=("a",))
+
+
+def test_nan_logits_are_an_error(tmp_path: Path, chelsea: np.ndarray) -> None:
+    model = classifier()
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "logits.bias")
+    bias.raw_data = np.full(7, np.nan, dtype=np.float32).tobytes()
+    with pytest.raises(ModelError, match="logits are NaN or infinite"):
+        Explainer(saved(model, tmp_path), providers="cpu").explain(chelsea)
+
+
+def test_a_feature_map_that_depends_on_the_batch_is_no_surprise(tmp_path: Path, chelsea: np.ndarray) -> None:
+    """A model whose reshape fixes the batch at run time fails with a sentence and the model's own reason."""
+    model = classifier("flatten+fc")
+    flat = next(node for node in model.graph.node if node.output[0] == "flat")
+    flat.op_type = "Reshape"
+    flat.input.append("shape")
+    model.graph.initializer.append(helper.make_tensor("shape", TensorProto.INT64, [2], [1, 6 * 8 * 8]))
+    explainer = Explainer(saved(model, tmp_path), providers="cpu")
+    assert explainer.explain(chelsea).completeness_error < 1e-5
+    with pytest.raises(ModelError, match=r"fails on an input of shape \(2, 3, 32, 32\)"):
+        explainer.explain_batch([chelsea, chelsea])

@@ -1,0 +1,110 @@
+"""ONNX Runtime: which wheel, which provider, and what is said when they are not what was asked for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import pytest
+from onnx import parser
+
+from secam_onnx import runtime
+from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, ProviderError
+
+TEXT = """<ir_version: 8, opset_import: ["" : 18]> net (float[N, 2] x) => (float[N, 2] y)
+<float[2, 2] w = {1, 2, 3, 4}> { y = MatMul (x, w) }"""
+
+
+def on_gpu() -> bool:
+    return runtime.CUDA in runtime.load().get_available_providers()
+
+
+@pytest.fixture
+def fresh_load() -> Iterator[None]:
+    runtime.load.cache_clear()
+    yield
+    runtime.load.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("installed", "message"),
+    [
+        (set(), r"ONNX Runtime is not installed.*secam-onnx\[cpu\].*secam-onnx\[gpu\]"),
+        ({"onnxruntime", "onnxruntime-gpu"}, "Both onnxruntime and onnxruntime-gpu are installed.*pip uninstall"),
+        ({"onnxruntime"}, "installed but does not import.*force-reinstall onnxruntime"),
+    ],
+)
+def test_the_wheels(monkeypatch: pytest.MonkeyPatch, fresh_load: None, installed: set[str], message: str) -> None:
+    monkeypatch.setattr(runtime, "_installed", installed.__contains__)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # importing it fails
+    with pytest.raises(MissingDependencyError, match=message):
+        runtime.load()
+
+
+def test_without_onnx_runtime_the_command_line_says_what_to_install() -> None:
+    code = "import sys; sys.modules['onnxruntime'] = None; import secam_onnx; from secam_onnx.cli import main; main()"
+    command = [sys.executable, "-c", code, "explain", "photo.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "does not import" in done.stderr or "not installed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_providers_by_name() -> None:
+    assert runtime.resolve_providers("cpu") == ([runtime.CPU], runtime.CPU)
+    assert runtime.resolve_providers([runtime.CPU]) == ([runtime.CPU], runtime.CPU)
+    names, required = runtime.resolve_providers("auto")
+    assert names[-1] == runtime.CPU
+    assert required is None
+    with pytest.raises(OptionError, match=r"Unknown provider 'tpu'; this ONNX Runtime has .*CPUExecutionProvider"):
+        runtime.resolve_providers("tpu")
+    with pytest.raises(OptionError, match="empty"):
+        runtime.resolve_providers([])
+
+
+def test_cuda_that_is_not_there_is_one_sentence() -> None:
+    if on_gpu():
+        pytest.skip("this is the GPU build")
+    with pytest.raises(ProviderError, match=r"this ONNX Runtime is the CPU build.*secam-onnx\[gpu\]"):
+        runtime.open_session(parser.parse_model(TEXT).SerializeToString(), "cuda")
+
+
+def test_a_session_that_fell_back_is_refused_when_the_provider_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU wheel on a machine without a GPU lists CUDA and then silently runs on the CPU."""
+    ort = runtime.load()
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [runtime.CUDA, runtime.CPU])
+    monkeypatch.setattr(ort, "preload_dlls", lambda: print("Failed to load libcublas"))
+    model = parser.parse_model(TEXT).SerializeToString()
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
+        session = runtime.open_session(model, "auto")
+    assert session.get_providers() == [runtime.CPU]
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(ProviderError, match=r"could not start on this machine.*driver"),
+    ):
+        runtime.open_session(model, "cuda")
+
+
+def test_what_is_no_model_is_named(tmp_path: os.PathLike[str]) -> None:
+    with pytest.raises(ModelError, match=r"cannot open the model: .*Check the file"):
+        runtime.open_session(b"no model", "cpu")
+    bad = onnx.parser.parse_model(TEXT.replace("MatMul", "NoSuchOperator"))
+    with pytest.raises(ModelError, match="NoSuchOperator"):
+        runtime.open_session(bad.SerializeToString(), "cpu")
+
+
+def test_shared_weights_are_used() -> None:
+    model = parser.parse_model(TEXT)
+    weight = model.graph.initializer[0]
+    del weight.float_data[:]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="shared")
+    value = np.array([[0, 1], [1, 0]], dtype=np.float32)
+    session = runtime.open_session(model.SerializeToString(), "cpu", weights={"w": value}, intra_op_threads=1)
+    (out,) = session.run(None, {"x": np.array([[5, 7]], dtype=np.float32)})
+    np.testing.assert_array_equal(out, [[7, 5]])
