@@ -75,7 +75,8 @@ class Explainer:
 
     References
     ----------
-    .. [1] Q. H. Cao et al., "Segmentation-Based Class Activation Mapping", arXiv 2307.04137.
+    .. [1] Q. H. Cao et al., "A Novel Explainable Artificial Intelligence Model in Image Classification problem",
+       arXiv 2307.04137.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     OutputError
         The folder is missing or read-only, or the disk is full. `path` keeps what it held before.
     """
-    target = Path(path)
+    target = Path(path).resolve()  # a link stays and leads to the new one
     temporary = _beside(target)
     try:
         with _as_output_error(target):
@@ -49,11 +49,13 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     OutputError
         The parent cannot be created or written, or the disk is full. `path` keeps what it held before.
     """
-    target = Path(path)
+    target = Path(path).resolve()  # a link stays and leads to the new one
     temporary = _beside(target)
     old = temporary.with_suffix(".old")
     try:
         with _as_output_error(target):
+            if target.exists() and not target.is_dir():
+                raise OutputError(f"{target} is a file; choose another name for the folder.")
             temporary.mkdir(parents=True)
             yield temporary
             if target.exists():
@@ -64,13 +66,14 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 if old.exists():
                     old.replace(target)
                 raise
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    # Without the target's own name, which may be as long as the disk takes.
+    return target.with_name(f".secam-{secrets.token_hex(6)}.tmp")
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ Photograph = str | os.PathLike[str] | Image.Image | np.ndarray
 """What counts as an image: a path, a Pillow image, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`."""
 
 # Pillow's rarer decoders are old, little used and a target; none of them holds photographs.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -54,6 +54,8 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     """
     file = Path(path)
     try:
+        if file.is_dir():
+            raise ImageError(f"{file} is a folder; give the path of an image file.")
         if file.stat().st_size == 0:
             raise ImageError(f"{file} is empty; an image file was expected.")
         with warnings.catch_warnings():
@@ -78,15 +80,15 @@ def _decode(image: Image.Image, file: Path, max_pixels: int) -> np.ndarray:
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise ImageError(
-            f"{file} has {pixels:,} pixels ({image.width} x {image.height}), over the limit of {max_pixels:,}. Shrink it."
+            f"{file} has {pixels:,} pixels ({image.width} x {image.height}), over the limit of {max_pixels:,}; "
+            "make it smaller."
         )
     _check_sides(image.height, image.width, str(file))
-    image.load()
-    return as_rgb(ImageOps.exif_transpose(image), name=str(file))
+    return as_rgb(image, name=str(file))
 
 
 def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.ndarray:
-    """Bring a decoded image into the one form that all later steps take.
+    """Bring an image into the one form that all later steps take; EXIF orientation of a Pillow image is applied.
 
     Parameters
     ----------
@@ -106,7 +108,7 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
     ImageError
         Wrong shape or dtype, values outside the range, NaN, too small or too thin.
     """
-    pixels = _pixels_of(image) if isinstance(image, Image.Image) else np.asarray(image)
+    pixels = _pixels_of(image, name) if isinstance(image, Image.Image) else np.asarray(image)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
@@ -131,13 +133,23 @@ def _check_sides(height: int, width: int, name: str) -> None:
         )
 
 
-def _pixels_of(image: Image.Image) -> np.ndarray:
-    if image.mode in ("P", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
+def _pixels_of(image: Image.Image, name: str) -> np.ndarray:
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{name} cannot be decoded ({error}); it may be cut off. Get the file again.") from error
+    image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         # convert("RGB") would clip these at 255 instead of scaling them.
         values = np.asarray(image)
-        return values.astype(np.uint16) if _fits_uint16(values) else values
+        if not _fits_uint16(values):
+            return values
+        clear = image.info.get("transparency")
+        return np.where(values == clear, 0xFFFF, values).astype(np.uint16)
+    if image.mode in ("RGBa", "La"):  # colours multiplied by alpha
+        image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
     return np.asarray(image if image.mode in ("L", "LA", "RGB", "RGBA", "1") else image.convert("RGB"))
 
 

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,22 +36,21 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8-sig")
-        if file.suffix.lower() != ".json":
-            names = [line.strip() for line in text.splitlines()]
-            while names and not names[-1]:
-                names.pop()
-        else:
-            data = json.loads(text)
-            names = [data[str(index)] for index in range(len(data))] if isinstance(data, dict) else data
+        names = _names_in_json(text) if file.suffix.lower() == ".json" else text.rstrip().splitlines()
     except OSError as error:
         raise OptionError(f"Cannot read labels from {file}: {error.strerror}.") from error
     except KeyError as error:
         raise OptionError(f"{file}: the key {error} is missing; labels count from 0 without gaps.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"{file} holds no labels ({error}); give one name a line, or a JSON list.") from error
-    if not names or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names) or not names:
         raise OptionError(f"{file}: every class needs a name; give one name a line, or a JSON list of strings.")
-    return tuple(names)
+    return tuple(name.strip() for name in names)
+
+
+def _names_in_json(text: str) -> Any:
+    data = json.loads(text)
+    return [data[str(index)] for index in range(len(data))] if isinstance(data, dict) else data
 
 
 def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) -> int:
@@ -63,10 +63,12 @@ def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) 
     """
     text = str(query).strip()
     if re.fullmatch(r"[+-]?\d+", text):
-        index = int(text)
-        if 0 <= index < n_classes:
-            return index
-        raise ClassError(f"Class {index} is out of range; this model has {n_classes} classes, 0 to {n_classes - 1}.")
+        # Longer numbers are out of range anyway, and Python refuses to convert the longest.
+        if len(text) <= 18 and 0 <= int(text) < n_classes:
+            return int(text)
+        raise ClassError(
+            f"Class {text[:40]} is out of range; this model has {n_classes} classes, 0 to {n_classes - 1}."
+        )
     if not labels:
         raise ClassError(f"Unknown class {text!r}: this model file has no class names; give an index from 0.")
     names = [label.casefold() for label in labels]

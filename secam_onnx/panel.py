@@ -15,6 +15,7 @@ _TILE = 420  # longest side of a tile, pixels
 _MARGIN = 16
 _TITLE, _TEXT = 22, 15  # font sizes
 _BAR = 14  # width of the colour bar
+_SHORTEST_BAR = 110  # room for its words
 _INK, _PAPER = (25, 25, 25), (255, 255, 255)
 
 
@@ -37,6 +38,7 @@ def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], 
     Image
         RGB.
     """
+    title = " ".join(title.split())
     height, width = tiles[0][1].shape[:2]
     scale = _TILE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -46,7 +48,8 @@ def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], 
     inner = len(tiles) * (size[0] + _MARGIN) + bar_width
     inner = max(inner, int(small.getlength(subtitle)))
     top = _MARGIN + _TITLE + 8 + _TEXT + 12
-    canvas = Image.new("RGB", (inner + 2 * _MARGIN, top + size[1] + _TEXT + 8 + _MARGIN), _PAPER)
+    row = max(size[1], _SHORTEST_BAR)
+    canvas = Image.new("RGB", (inner + 2 * _MARGIN, top + row + _TEXT + 8 + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((_MARGIN, _MARGIN), _fit(title, font, inner), _INK, font=font)
     draw.text((_MARGIN, _MARGIN + _TITLE + 8), subtitle, _INK, font=small)
@@ -56,9 +59,9 @@ def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], 
         canvas.paste(shrunk, (left, top))
         draw.text((left, top + size[1] + 6), _fit(caption, small, size[0]), _INK, font=small)
         left += size[0] + _MARGIN
-    _draw_bar(canvas, draw, (left, top), size[1], limit, numbers, small)
+    _draw_bar(canvas, draw, (left, top), row, limit, numbers, small)
     unit_left = max(left - _MARGIN - 2, canvas.width - _MARGIN - int(small.getlength(unit)))
-    draw.text((unit_left, top + size[1] + 6), unit, _INK, font=small)
+    draw.text((unit_left, top + row + 6), unit, _INK, font=small)
     return canvas
 
 
@@ -84,6 +87,7 @@ def _draw_bar(
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    text = text[:300]  # more fits on no panel, and measuring is slow
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

@@ -66,20 +66,17 @@ class Geometry:
     input_size: tuple[int, int]
     box: tuple[float, float, float, float]
 
-    def source_pixels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row and column of the model's input under each row and column of the photograph.
+    def positions(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Which rows and columns of the photograph the model saw, and where their centres lie on what it saw.
 
         Returns
         -------
-        rows, columns : ndarray
-            `(H,)` and `(W,)` int64 into the input; -1 where the model saw nothing.
+        rows, columns : pair of ndarray
+            Indices into the photograph, int64, and positions on the model's input, fractions in [0, 1).
         """
         left, top, right, bottom = self.box
-        spans = ((top, bottom, 0), (left, right, 1))
-        rows, columns = (
-            _nearest(self.image_size[axis], start, stop, self.input_size[axis]) for start, stop, axis in spans
-        )
-        return rows, columns
+        height, width = self.image_size
+        return _seen(height, top, bottom), _seen(width, left, right)
 
     def to_image(self, values: np.ndarray, fill: float) -> np.ndarray:
         """Carry values from the model's input to the photograph by nearest neighbour.
@@ -96,10 +93,10 @@ class Geometry:
         ndarray
             `(H, W)` at the photograph's size, dtype as `values`.
         """
-        rows, columns = self.source_pixels()
+        (rows, y), (columns, x) = self.positions()
+        height, width = values.shape
         out = np.full(self.image_size, fill, dtype=values.dtype)
-        seen_rows, seen_columns = np.flatnonzero(rows >= 0), np.flatnonzero(columns >= 0)
-        out[np.ix_(seen_rows, seen_columns)] = values[np.ix_(rows[seen_rows], columns[seen_columns])]
+        out[np.ix_(rows, columns)] = values[np.ix_((y * height).astype(int), (x * width).astype(int))]
         return out
 
     def to_input(self, values: np.ndarray) -> np.ndarray:
@@ -115,9 +112,10 @@ class Geometry:
         return {key: list(value) for key, value in dataclasses.asdict(self).items()}
 
 
-def _nearest(length: int, start: float, stop: float, size: int) -> np.ndarray:
-    index = np.floor((np.arange(length) + 0.5 - start) * size / (stop - start)).astype(np.int64)
-    return np.where((index >= 0) & (index < size), index, -1)
+def _seen(length: int, start: float, stop: float) -> tuple[np.ndarray, np.ndarray]:
+    position = (np.arange(length) + 0.5 - start) / (stop - start)
+    seen = np.flatnonzero((position >= 0) & (position < 1))
+    return seen, position[seen]
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,9 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         checks = {
-            "size": len(self.size) == 2 and all(1 <= edge <= 8192 for edge in self.size),
-            "resize_to": self.resize_to is None or max(self.size) <= self.resize_to <= 16384,
+            "size": len(self.size) == 2 and all(isinstance(edge, int) and 1 <= edge <= 8192 for edge in self.size),
+            "resize_to": self.resize_to is None
+            or (isinstance(self.resize_to, int) and max(self.size) <= self.resize_to <= 16384),
             "interpolation": self.interpolation in _FILTERS,
             "mean": len(self.mean) == 3 and bool(np.isfinite(self.mean).all()),
             "std": len(self.std) == 3 and all(np.isfinite(value) and value > 0 for value in self.std),

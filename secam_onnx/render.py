@@ -73,19 +73,10 @@ def map_on_image(values: np.ndarray, geometry: Geometry) -> np.ndarray:
     ndarray
         `(H, W)` float32; NaN where the model saw nothing.
     """
-    left, top, right, bottom = geometry.box
+    (rows, y), (columns, x) = geometry.positions()
     out = np.full(geometry.image_size, np.nan, dtype=np.float32)
-    rows, y = _seen(geometry.image_size[0], top, bottom)
-    columns, x = _seen(geometry.image_size[1], left, right)
     out[np.ix_(rows, columns)] = _interpolate(_interpolate(values.astype(np.float32), y).T, x).T
     return out
-
-
-def _seen(length: int, start: float, stop: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of one axis whose centres the model saw, and their places as fractions of what it saw."""
-    position = (np.arange(length) + 0.5 - start) / (stop - start)
-    seen = np.flatnonzero((position >= 0) & (position < 1))
-    return seen, position[seen]
 
 
 def _interpolate(values: np.ndarray, position: np.ndarray) -> np.ndarray:

@@ -38,8 +38,8 @@ class Selection:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) > 1:
             raise OptionError(f"{' and '.join(given)} were given together; choose one way to select superpixels.")
-        if self.top_segments is not None and self.top_segments < 1:
-            raise OptionError(f"top_segments is {self.top_segments}; 1 or more was expected.")
+        if self.top_segments is not None and (not isinstance(self.top_segments, int) or self.top_segments < 1):
+            raise OptionError(f"top_segments is {self.top_segments}; a whole number, 1 or more, was expected.")
         for name in ("threshold", "coverage"):
             value = given.get(name)
             if value is not None and not 0 < value <= 1:

@@ -82,8 +82,8 @@ def classifier(
 ) -> ModelProto:
     """A convolution or several, then one of `HEADS`.
 
-    The input `image` is `(N, 3, size, size)`, the feature map `(N, channels, size / 4, size / 4)` is called `feature_map`,
-    the output `logits`, or `probabilities` with a softmax. `layers` adds convolutions of stride 1, which cost time;
+    The input `image` is `(N, 3, size, size)`, the feature map `feature_map` is `(N, channels, size / 4, size / 4)`, the
+    output is `logits`, or `probabilities` with a softmax. `layers` adds convolutions of stride 1, which cost time;
     `input_shape` declares another input, whose second axis the first convolution follows where it is a number.
     """
     nodes = _Nodes(seed)

@@ -24,7 +24,7 @@ class Segmenter:
     segments : int
         How many superpixels to aim at; content decides the true number.
     compactness : float
-        SLIC: weight of closeness against colour; quickshift: the reverse ratio is derived from it.
+        Weight of closeness against colour, for slic and quickshift; the others have none.
     """
 
     method: str = "slic"
@@ -95,9 +95,10 @@ def _quickshift(image: np.ndarray, settings: Segmenter) -> np.ndarray:
 
     # The kernel's radius that gave about as many pieces as asked for on photographs at 224 x 224.
     kernel = float(np.sqrt(image.shape[0] * image.shape[1] / settings.segments)) / 8
-    ratio = float(np.clip(settings.compactness / 20, 0.01, 1))
-    # scikit-image's ratio weighs colour against closeness, so more compact is less ratio.
-    return quickshift(image, kernel_size=max(1.0, kernel), max_dist=6 * kernel, ratio=1 - ratio, rng=0)
+    # scikit-image's ratio weighs colour against closeness; the default compactness gives both the same weight, and
+    # colour always keeps some.
+    ratio = 1 - float(np.clip(settings.compactness / 20, 0.01, 0.95))
+    return quickshift(image, kernel_size=max(1.0, kernel), max_dist=6 * kernel, ratio=ratio, rng=0)
 
 
 def _grid(image: np.ndarray, settings: Segmenter) -> np.ndarray:

@@ -1,0 +1,178 @@
+import errno
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from secam_onnx.errors import OutputError
+from secam_onnx.files import new_file, new_folder
+
+STOPS = [ValueError("stop"), KeyboardInterrupt(), SystemExit(3)]
+
+
+def put(path: Path, text: str) -> None:
+    (path / "part" if path.is_dir() else path).write_text(text)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file under a folder, hidden ones too, and what it holds."""
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if not path.is_dir()}
+
+
+@pytest.fixture(params=[new_file, new_folder])
+def writer(request) -> Callable:
+    return request.param
+
+
+def written(writer: Callable, path: Path, text: str = "new") -> Path:
+    with writer(path) as temporary:
+        put(temporary, text)
+    return path
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_appears_when_the_block_ends(tmp_path, writer, before):
+    target = tmp_path / "out"
+    if before:
+        written(writer, target, before)
+    with writer(target) as temporary:
+        put(temporary, "new")
+        assert "new" not in [text for name, text in tree(tmp_path).items() if name.startswith("out")]
+    assert tree(tmp_path) == {"out" if writer is new_file else "out/part": "new"}
+
+
+def test_a_replaced_folder_keeps_nothing_of_the_old(tmp_path):
+    target = tmp_path / "out"
+    (target / "deep").mkdir(parents=True)
+    (target / "deep" / "old.txt").write_text("old")
+    written(new_folder, target)
+    assert tree(tmp_path) == {"out/part": "new"}
+    assert [path.name for path in target.iterdir()] == ["part"]
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=repr)
+@pytest.mark.parametrize("before", [None, "old"])
+def test_nothing_is_left_when_the_block_stops(tmp_path, writer, stop, before):
+    target = tmp_path / "out"
+    if before:
+        written(writer, target, before)
+    untouched = tree(tmp_path)
+
+    def write() -> None:
+        with writer(target) as temporary:
+            put(temporary, "half")
+            raise stop
+
+    with pytest.raises(type(stop)) as caught:
+        write()
+    assert caught.value is stop
+    assert tree(tmp_path) == untouched
+    assert len(list(tmp_path.iterdir())) == bool(before)
+
+
+def test_a_full_disk_is_an_output_error(tmp_path, writer):
+    target = written(writer, tmp_path / "out", "old")
+    untouched = tree(tmp_path)
+
+    def write() -> None:
+        with writer(target) as temporary:
+            put(temporary, "half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match=f"Cannot write {re.escape(str(target))}: No space left.*Nothing was changed"):
+        write()
+    assert tree(tmp_path) == untouched
+
+
+def test_output_errors_of_the_block_pass_as_they_are(tmp_path, writer):
+    error = OutputError("already explained")
+
+    def write() -> None:
+        with writer(tmp_path / "out"):
+            raise error
+
+    with pytest.raises(OutputError, match="already explained") as caught:
+        write()
+    assert caught.value is error
+
+
+def test_a_file_as_the_parent(tmp_path, writer):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match=r"Cannot write .*(directory|exists)"):
+        written(writer, tmp_path / "file" / "out")
+    assert tree(tmp_path) == {"file": "mine"}
+
+
+def test_missing_parents(tmp_path):
+    with pytest.raises(OutputError, match="No such file or directory"):
+        written(new_file, tmp_path / "none" / "out")
+    assert not (tmp_path / "none").exists()
+    written(new_folder, tmp_path / "none" / "out")
+    assert tree(tmp_path) == {"none/out/part": "new"}
+
+
+def test_a_file_never_replaces_a_folder(tmp_path):
+    written(new_folder, tmp_path / "out", "old")
+    with pytest.raises(OutputError, match="directory"):
+        written(new_file, tmp_path / "out")
+    assert tree(tmp_path) == {"out/part": "old"}
+
+
+def test_a_link_stays_and_leads_to_the_new_one(tmp_path, writer):
+    real, link = written(writer, tmp_path / "real", "old"), tmp_path / "out"
+    link.symlink_to(real)
+    written(writer, link)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "real"]
+    assert link.is_symlink()
+    assert set(tree(tmp_path).values()) == {"new"}
+
+
+def test_a_folder_over_a_file_leaves_no_debris(tmp_path):
+    (tmp_path / "out").write_text("old")
+    try:
+        written(new_folder, tmp_path / "out")
+    except OutputError:
+        assert tree(tmp_path) == {"out": "old"}
+    else:
+        assert tree(tmp_path) == {"out/part": "new"}
+
+
+def test_the_folder_that_we_are_in(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    try:
+        written(new_folder, Path())
+    except OutputError:
+        assert tree(tmp_path) == {}
+    else:
+        assert tree(tmp_path) == {"here/part": "new"}
+
+
+def test_the_longest_name_that_the_disk_takes(tmp_path, writer):
+    name = "x" * 250
+    (tmp_path / name).write_text("the disk takes it")
+    (tmp_path / name).unlink()
+    assert written(writer, tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")], ids=repr)
+@pytest.mark.parametrize("later_moves_fail", [False, True])
+def test_the_old_folder_survives_a_failed_swap(tmp_path, monkeypatch, stop, later_moves_fail):
+    target = written(new_folder, tmp_path / "out", "old")
+    rename, calls = Path.replace, []
+
+    def failing(path: Path, to: Path) -> Path:
+        # The old folder moves aside, and the stop comes just then; or the disk refuses every later move.
+        calls.append(path)
+        if later_moves_fail and len(calls) > 1:
+            raise stop
+        moved = rename(path, to)
+        if not later_moves_fail and len(calls) == 1:
+            raise stop
+        return moved
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises((KeyboardInterrupt, OutputError)):
+        written(new_folder, target)
+    assert "old" in tree(tmp_path).values()

@@ -1,0 +1,68 @@
+"""The README's snippets, run as they stand there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import onnx
+import pytest
+from conftest import ROOT, RunCli
+from PIL import Image
+from tiny_models import classifier
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, photo: Path) -> Path:
+    """What the snippets talk of: a photograph and an ONNX classifier with its class names."""
+    with Image.open(photo) as image:
+        image.convert("RGB").save(tmp_path / "photo.jpg")
+    onnx.save(classifier(classes=400), tmp_path / "classifier.onnx")
+    (tmp_path / "names.txt").write_text("\n".join(f"name {index}" for index in range(400)))
+    return tmp_path
+
+
+COMMANDS = [
+    line for block in blocks("sh") for line in block.splitlines() if line.startswith("secam-onnx ")
+]  # the two commands that set everything up are run by .ci/run
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 5
+
+
+def test_commands(workplace: Path, run_cli: RunCli) -> None:
+    for command in COMMANDS:
+        _, *arguments = shlex.split(command, comments=True)
+        if "resnet50" in arguments:
+            pytest.importorskip("torchvision")
+            continue  # run by tests/export, without the shim that this machine may need
+        expanded = [name for entry in arguments for name in ([str(p) for p in workplace.glob(entry)] or [entry])]
+        done = run_cli(*(expanded if "*.jpg" in arguments else arguments))
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_python(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    (snippet,) = blocks("python")
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert (workplace / "why" / "photo" / "explanation.json").exists()
+    assert (workplace / "heat.png").exists()
+
+
+def test_pictures_and_links_exist() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_class_names_of_the_panel_are_those_of_the_readme(photo: Path) -> None:
+    from secam_onnx import Explainer
+
+    assert Explainer(providers="cpu").explain(photo).predictions[0].label == "tiger cat"
