@@ -30,6 +30,7 @@ _RD_BU = (
 )
 _DARK = 0.16  # brightness left of a superpixel that is not kept
 _UNSEEN_GREY = 0.8
+_FRAME_GREY = 0.35
 _HATCH_PERIOD = 14  # pixels of the smaller pictures; larger ones scale it
 
 
@@ -133,6 +134,15 @@ def heat_overlay(image: np.ndarray, values: np.ndarray, limit: float) -> np.ndar
     return _finish(np.where(seen[..., None], blended, image / np.float32(255)), seen)
 
 
+def _frame(seen: np.ndarray, thickness: int) -> np.ndarray:
+    """A line around the rectangle that was seen, on its outside."""
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    frame = np.zeros_like(seen)
+    top, left = max(0, rows[0] - thickness), max(0, columns[0] - thickness)
+    frame[top : rows[-1] + 1 + thickness, left : columns[-1] + 1 + thickness] = True
+    return frame & ~seen
+
+
 def _finish(picture: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Grey out and hatch what the model did not see, then go to 8 bits, as the last step."""
     if not seen.all():
@@ -142,4 +152,5 @@ def _finish(picture: np.ndarray, seen: np.ndarray) -> np.ndarray:
         pale = picture.mean(axis=2, keepdims=True) * 0.3 + _UNSEEN_GREY * 0.7
         pale = np.where(stripe[..., None], pale * 0.88, pale)
         picture = np.where(seen[..., None], picture, pale)
+        picture[_frame(seen, max(1, max(height, width) // 300))] = _FRAME_GREY
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)

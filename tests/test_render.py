@@ -106,9 +106,12 @@ def test_what_the_model_did_not_see_looks_different(chelsea, draw):
     outside = picture[~seen].astype(int)
     assert np.ptp(outside, axis=1).max() == 0  # no colour
     assert outside.mean() > chelsea[~seen].mean() + 20  # pale
-    # Hatched: neighbours differ by more than the photograph does.
+    # On a plain picture there are three greys: the ground, the hatching, and the frame around what was seen.
     flat = kept_overlay(np.full_like(chelsea, 100), segments, np.array([True]))
-    assert len(np.unique(flat[~seen])) == 2
+    assert len(np.unique(flat[~seen])) == 3
+    rows, columns = np.nonzero(seen)
+    frame = flat[rows.min() - 1, columns.min() : columns.max() + 1]
+    assert (frame == flat[~seen].min()).all()
 
 
 @pytest.mark.parametrize(
