@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.contract import FEATURES, Contract
+from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainable import ImageInput, image_input, make_explainable
-from secam_onnx.head import Graph, Head, contribution_model, find_head
+from secam_onnx.files import printable
+from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, MAPS, Graph, Head, contribution_model, find_head
 from secam_onnx.onnx_file import has_external_data, read_model
 from secam_onnx.preprocess import Preprocessing
 
@@ -61,7 +62,7 @@ class Classifier:
         return tuple(self._network.get_providers())
 
     def forward(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One forward pass; image by image if the model's batch axis is fixed.
+        """One forward pass, or several if the model's batch axis is fixed.
 
         Parameters
         ----------
@@ -83,17 +84,21 @@ class Classifier:
             The model fails on this input or gives NaN.
         """
         size = self.input.shape[0] or len(inputs)
+        missing = -len(inputs) % size
+        padded = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
         names = [FEATURES, self.contract.logits]
         try:
             parts = [
-                self._network.run(names, {self.input.name: inputs[start : start + size]})
-                for start in range(0, len(inputs), size)
+                self._network.run(names, {self.input.name: padded[start : start + size]})
+                for start in range(0, len(padded), size)
             ]
         except Exception as error:
             raise ModelError(
                 f"The model fails on an input of shape {inputs.shape}: {error}. Does the preprocessing fit it?"
             ) from error
-        features, logits = (part[0] if len(part) == 1 else np.concatenate(part) for part in zip(*parts, strict=True))
+        features, logits = (
+            (part[0] if len(part) == 1 else np.concatenate(part))[: len(inputs)] for part in zip(*parts, strict=True)
+        )
         if not np.isfinite(logits).all():
             raise ModelError(
                 "The model's logits are NaN or infinite on this input; check its weights and preprocessing."
@@ -117,7 +122,7 @@ class Classifier:
         bias : ndarray
             `(N, K)` float32; `maps.sum((2, 3)) + bias` are the logits.
         """
-        maps, bias = self._contributions.run(["maps", "bias"], {"features": features, "class_ids": class_ids})
+        maps, bias = self._contributions.run([MAPS, BIAS], {FEATURES: features, CLASS_IDS: class_ids})
         return maps, bias
 
 
@@ -171,7 +176,9 @@ def open_classifier(
                 f"secam-onnx export {file} -o NEW.onnx"
             )
         graph, head, contract = make_explainable(model, preprocessing, labels=labels, output=output, features=features)
-        return make_classifier(file.name, model.SerializeToString(), graph, head, contract, providers=providers)
+        return make_classifier(
+            printable(file.name), model.SerializeToString(), graph, head, contract, providers=providers
+        )
     given = {"preprocessing": preprocessing, "labels": labels, "output": output, "features": features}
     if clashing := [name for name, value in given.items() if value is not None]:
         raise OptionError(
@@ -180,7 +187,7 @@ def open_classifier(
         )
     graph = Graph(model)
     head = find_head(graph, output=contract.output, features=contract.head.features)
-    return make_classifier(file.name, file, graph, head, contract, file.parent, providers)
+    return make_classifier(printable(file.name), file, graph, head, contract, file.parent, providers)
 
 
 def make_classifier(

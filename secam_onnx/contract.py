@@ -16,14 +16,14 @@ from typing import Any
 from onnx import ModelProto
 
 from secam_onnx.errors import ModelError
+from secam_onnx.head import RESERVED
 from secam_onnx.preprocess import Preprocessing
 
-__all__ = ["FEATURES", "KEY", "LOGITS", "SCHEMA", "Contract", "HeadRecord"]
+__all__ = ["KEY", "LOGITS", "SCHEMA", "Contract", "HeadRecord"]
 
 KEY = "secam_onnx"
 SCHEMA = 1
-FEATURES = "secam_features"
-LOGITS = "secam_logits"
+LOGITS = f"{RESERVED}logits"
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Literal
 
 from onnx import ModelProto
 
-from secam_onnx.contract import FEATURES, LOGITS, Contract, HeadRecord
+from secam_onnx.contract import LOGITS, Contract, HeadRecord
 from secam_onnx.errors import ModelError, OptionError
-from secam_onnx.head import Graph, Head, describe, expose, find_head
+from secam_onnx.head import FEATURES, Graph, Head, describe, expose, find_head, unexpose
 from secam_onnx.preprocess import Preprocessing
 
 __all__ = ["ImageInput", "image_input", "make_explainable"]
@@ -51,7 +51,8 @@ def make_explainable(
     Parameters
     ----------
     model : ModelProto
-        Gains the outputs of the contract; the metadata entry is for the caller to write.
+        Gains the outputs of the contract, and loses those that it may have from before; the metadata entry is for the
+        caller to write.
     preprocessing : Preprocessing or str, optional
         A preset's name fits it to the model's input; torchvision's where none is given, and `origin` says so.
     labels, origin, output, features
@@ -64,6 +65,7 @@ def make_explainable(
     OptionError
         The number of labels is not the number of classes.
     """
+    unexpose(model)
     graph = Graph(model)
     input_ = image_input(graph)
     origin = dict(origin or {})

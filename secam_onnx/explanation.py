@@ -17,7 +17,7 @@ from PIL import Image
 from secam_onnx import render
 from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import ClassError, OptionError, OutputError
-from secam_onnx.files import new_folder
+from secam_onnx.files import new_folder, output_errors
 from secam_onnx.labels import ClassQuery
 from secam_onnx.panel import compose
 from secam_onnx.preprocess import Geometry
@@ -256,7 +256,7 @@ class Explanation:
         return target
 
     def _save_pictures(self, folder: Path, entry: Prediction) -> list[str]:
-        name = re.sub(r"[^\w-]+", "_", entry.label).strip("_")[:40]
+        name = re.sub(r"[^\w-]+", "_", entry.label, flags=re.ASCII).strip("_")[:40]
         stem = f"{entry.index:04d}-{name}" if name else f"{entry.index:04d}"
         pictures = {"panel": self.panel(entry.index)}
         pictures |= {kind: self.overlay(entry.index, kind=kind) for kind in KINDS}
@@ -289,8 +289,9 @@ class Explanation:
 
 
 def _check_replaceable(folder: Path) -> None:
-    if not folder.exists():
-        return
+    with output_errors(folder):
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
     refuse = f"{folder} exists and holds something else than an earlier explanation; choose another output folder."
     try:
         known = {MANIFEST, *json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from secam_onnx.errors import OutputError
 
-__all__ = ["new_file", "new_folder"]
+__all__ = ["new_file", "new_folder", "output_errors", "printable"]
 
 
 @contextlib.contextmanager
@@ -26,7 +27,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path).resolve()  # a link stays and leads to the new one
     temporary = _beside(target)
     try:
-        with _as_output_error(target):
+        with output_errors(target):
             temporary.touch(exist_ok=False)
             yield temporary
             with temporary.open("rb") as handle:
@@ -53,22 +54,29 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = _beside(target)
     old = temporary.with_suffix(".old")
     try:
-        with _as_output_error(target):
+        with output_errors(target):
             if target.exists() and not target.is_dir():
                 raise OutputError(f"{target} is a file; choose another name for the folder.")
             temporary.mkdir(parents=True)
             yield temporary
-            if target.exists():
-                target.replace(old)
             try:
+                # Within reach of the except: a signal may come as soon as the old one is out of the way.
+                if target.exists():
+                    target.replace(old)
                 temporary.replace(target)
             except BaseException:
-                if old.exists():
+                if old.exists() and not target.exists():
                     old.replace(target)
                 raise
-        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def printable(text: str) -> str:
+    """A file name as text that can be encoded; bytes that are not UTF-8 show as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _beside(target: Path) -> Path:
@@ -77,13 +85,21 @@ def _beside(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _as_output_error(target: Path) -> Iterator[None]:
+def output_errors(target: Path) -> Iterator[None]:
+    """Turn the system's errors into `OutputError` with the name of what was to be written.
+
+    Raises
+    ------
+    OutputError
+        In place of any OSError.
+    """
     try:
         yield
     except OutputError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
+        full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
         raise OutputError(
-            f"Cannot write {target}: {reason}. Nothing was changed there; free some space or choose another place."
+            f"Cannot write {target}: {error.strerror or error}. Nothing was changed there; "
+            f"{'free some space or ' if full else ''}choose another place."
         ) from error

@@ -77,9 +77,10 @@ def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) 
         return found[0]
     if found:
         raise ClassError(f"{len(found)} classes are called {text!r}; give one of the indices {_listed(found)}.")
-    near = difflib.get_close_matches(text.casefold(), names, n=5, cutoff=0.6)
-    near += [name for name in names if text.casefold() in name and name not in near][: 5 - len(near)]
-    options = [f"{labels[index]!r} ({index})" for index in dict.fromkeys(names.index(name) for name in near)]
+    wanted = text.casefold()
+    near = [name for name in names if wanted and wanted in name]
+    near = [*near, *difflib.get_close_matches(wanted, names, n=5, cutoff=0.6)]
+    options = [f"{labels[index]!r} ({index})" for index in list(dict.fromkeys(map(names.index, near)))[:5]]
     hint = f"Near matches: {', '.join(options)}." if options else "`secam-onnx inspect --labels` lists them."
     raise ClassError(f"Unknown class {text!r}. {hint}")
 

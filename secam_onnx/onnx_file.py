@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
 from secam_onnx.errors import ModelError, OutputError
-from secam_onnx.files import new_file
+from secam_onnx.files import new_file, output_errors
 
 __all__ = ["EXTERNAL_DATA_LIMIT", "check_writable", "has_external_data", "read_model", "write_model"]
 
@@ -38,7 +38,7 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     try:
         if file.stat().st_size == 0:
             raise ModelError(f"{file} is empty; an ONNX model was expected.")
-        model = onnx.load(file, load_external_data=False)
+        model = onnx.load(file, format="protobuf", load_external_data=False)
     except FileNotFoundError:
         raise ModelError(f"{file} does not exist; give the path of an .onnx file.") from None
     except OSError as error:
@@ -94,7 +94,8 @@ def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: b
                 # onnx writes the data beside the file that it saves, which is the same folder.
                 onnx.save(model, temporary, save_as_external_data=True, location=data.name)
     except BaseException:
-        data.unlink(missing_ok=True)
+        if data not in _data_files(target):  # a signal may come when the new model is in place already
+            data.unlink(missing_ok=True)
         raise
     for old in stale:
         old.unlink(missing_ok=True)
@@ -109,20 +110,21 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
         As `write_model`.
     """
     target = Path(path)
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder; give the name of an .onnx file.")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists already; use --force (overwrite=True) or choose another name.")
-    if not target.parent.is_dir():
-        raise OutputError(f"Cannot write {target}: the folder {target.parent} does not exist; create it first.")
-    if not os.access(target.parent, os.W_OK):
-        raise OutputError(f"Cannot write {target}: the folder {target.parent} is read-only; choose another place.")
+    with output_errors(target):
+        if target.is_dir():
+            raise OutputError(f"{target} is a folder; give the name of an .onnx file.")
+        if target.exists() and not overwrite:
+            raise OutputError(f"{target} exists already; use --force (overwrite=True) or choose another name.")
+        if not target.parent.is_dir():
+            raise OutputError(f"Cannot write {target}: the folder {target.parent} does not exist; create it first.")
+        if not os.access(target.parent, os.W_OK):
+            raise OutputError(f"Cannot write {target}: the folder {target.parent} is read-only; choose another place.")
 
 
 def _data_files(target: Path) -> list[Path]:
     """Data files of our own making that belong to the model at `target`."""
     try:
-        model = onnx.load(target, load_external_data=False)
+        model = onnx.load(target, format="protobuf", load_external_data=False)
     except (OSError, DecodeError):
         return []
     names = {

@@ -159,9 +159,9 @@ def open_session(
         values = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
         options.add_external_initializers(list(weights), values)
     wants_cuda = CUDA in names
+    options.log_severity_level = _FATAL  # what goes wrong is raised, in our words, not logged in colours
     if wants_cuda:
-        # A missing driver is one of our sentences, not a page of ONNX Runtime's log.
-        options.log_severity_level = _FATAL
+        # So is a missing driver, of which the library itself would log a page.
         ort.set_default_logger_severity(_FATAL)
         with contextlib.redirect_stdout(io.StringIO()):
             ort.preload_dlls()

@@ -18,7 +18,8 @@ PACKAGE = Path(secam_onnx.__file__).parent
 LAYERS = [
     {"errors"},
     {"files", "runtime", "images", "preprocess", "labels", "superpixels", "selection", "completeness"},
-    {"onnx_file", "contract", "head", "render", "panel"},
+    {"onnx_file", "head", "render", "panel"},
+    {"contract"},
     {"explanation", "explainable"},
     {"classifier"},
     {"explainer", "proof"},

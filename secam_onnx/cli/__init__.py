@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import signal
 import sys
 from importlib.metadata import version
@@ -47,6 +48,9 @@ def main() -> None:
     """Run the command line; errors of the family end with their message and code 2, Ctrl-C with code 130."""
     # The default would end the program on the spot and leave temporary files behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # class and file names may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = command(standalone_mode=False)
     except click.exceptions.Abort:

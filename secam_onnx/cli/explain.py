@@ -41,7 +41,7 @@ _SOME_FAILED, _ALL_FAILED = 1, 2
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path),
     default=Path("secam-out"),
     show_default=True,
     help="Folder for the results, one folder an image.",
@@ -179,7 +179,7 @@ def _read_label_map(path: Path) -> np.ndarray:
             return np.asarray(np.load(path, allow_pickle=False))
         with Image.open(path, formats=("PNG", "TIFF")) as image:
             return np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise OptionError(
             f"Cannot read the label map {path} ({error}); give a PNG, TIFF or NPY of integers."
         ) from error

@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from secam_onnx.contract import Contract
 from secam_onnx.errors import MissingDependencyError
-from secam_onnx.head import unexpose
+from secam_onnx.files import printable
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
 
@@ -73,7 +73,7 @@ def open_source(name: str, weights: str = "DEFAULT", seed: int = 0) -> Source:
 
 
 def from_onnx(path: str | os.PathLike[str]) -> Source:
-    """Read an ONNX classifier; one that is explainable already is taken back to a plain one first.
+    """Read an ONNX classifier; of one that is explainable already, what it says of itself is kept.
 
     Raises
     ------
@@ -82,8 +82,7 @@ def from_onnx(path: str | os.PathLike[str]) -> Source:
     """
     model = read_model(path, weights=True)
     contract = Contract.of(model)
-    origin = {"source": "onnx", "file": Path(path).name}
+    origin = {"source": "onnx", "file": printable(Path(path).name)}
     if contract is None:
         return Source(model, origin=origin)
-    unexpose(model)
     return Source(model, contract.preprocessing, contract.labels, {**contract.origin})

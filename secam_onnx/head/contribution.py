@@ -1,4 +1,4 @@
-"""The contribution model: `features, class_ids -> maps, bias`, derived from the head once, as ONNX nodes.
+"""The contribution model: features and class ids in, maps and bias out; derived from the head once, as ONNX nodes.
 
 For every piecewise-linear head, with `J_c = dz_c/df` (chain rule, backwards through the steps),
 
@@ -21,15 +21,20 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import ModelError
-from secam_onnx.head.find import Head
+from secam_onnx.head.find import RESERVED, Head
 from secam_onnx.head.graph import Graph
 from secam_onnx.head.rules import Gradient
 
-__all__ = ["Builder", "ContributionModel", "contribution_model"]
+__all__ = ["BIAS", "CLASS_IDS", "FEATURES", "MAPS", "Builder", "ContributionModel", "contribution_model"]
+
+# All names of our own have the reserved prefix: the model's tensors, which keep theirs, may be called "bias" as well.
+FEATURES = f"{RESERVED}features"
+CLASS_IDS = f"{RESERVED}class_ids"
+MAPS = f"{RESERVED}maps"
+BIAS = f"{RESERVED}bias"
 
 _OPSET = 18  # the first with ScatterElements(add), Shape(start), CastLike and axes as inputs everywhere
 _IR_VERSION = 10
-_PREFIX = "secam/"
 _LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
 
 
@@ -40,8 +45,8 @@ class ContributionModel:
     Attributes
     ----------
     model : ModelProto
-        Inputs `features` float32 `(N, C, h, w)` and `class_ids` int64 `(N, K)`; outputs `maps` float32 `(N, K, h, w)`
-        and `bias` float32 `(N, K)`.
+        Inputs `secam_features` float32 `(N, C, h, w)` and `secam_class_ids` int64 `(N, K)`; outputs `secam_maps`
+        float32 `(N, K, h, w)` and `secam_bias` float32 `(N, K)`.
     weights : dict of str to ndarray
         The large initializers, which the model declares as external data (see `runtime.open_session`).
     """
@@ -67,7 +72,7 @@ class Builder:
 
     def op(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a node with one output."""
-        name = f"{_PREFIX}{op_type}_{len(self.nodes)}"
+        name = f"{RESERVED}{op_type}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op_type, list(inputs), [name], name=name, **attributes))
         return name
 
@@ -75,7 +80,7 @@ class Builder:
         """Add a node with the attributes of one of the model's."""
         copy = NodeProto()
         copy.CopyFrom(node)
-        copy.name = f"{_PREFIX}{node.op_type}_{len(self.nodes)}"
+        copy.name = f"{RESERVED}{node.op_type}_{len(self.nodes)}"
         names = [f"{copy.name}_{index}" for index in range(outputs)]
         copy.input[:], copy.output[:] = list(inputs), names
         self.nodes.append(copy)
@@ -164,7 +169,7 @@ class Builder:
             product = self.op("Mul", [self.dense(gradient), self.per_class(features)])
             maps = self.op("ReduceSum", [product, self.integers([2])], keepdims=0)
         if not self._bias:
-            ids = self.op("Cast", ["class_ids"], to=TensorProto.FLOAT)
+            ids = self.op("Cast", [CLASS_IDS], to=TensorProto.FLOAT)
             self._bias.append(self.op("Mul", [ids, self.floats([0.0])]))
         bias = self._bias[0]
         for term in self._bias[1:]:
@@ -172,7 +177,7 @@ class Builder:
         return maps, bias
 
     def _value(self, array: np.ndarray) -> str:
-        name = f"{_PREFIX}value_{len(self.values)}"
+        name = f"{RESERVED}value_{len(self.values)}"
         self.values.append(numpy_helper.from_array(array, name))
         return name
 
@@ -195,29 +200,29 @@ def contribution_model(graph: Graph, head: Head, folder: str | os.PathLike[str] 
         A weight cannot be read.
     """
     builder = Builder(graph, head)
-    gradient = Gradient("class_ids", of=head.logits, form="selection")
+    gradient = Gradient(CLASS_IDS, of=head.logits, form="selection")
     for step in head.steps:
         gradient = step.backward(builder, gradient)
-    maps, bias = builder.finish(gradient, "features")
+    maps, bias = builder.finish(gradient, FEATURES)
 
     stop = frozenset({head.features})
     forward, initializers = _needed(graph, builder.needed, stop)
     forward = _at_opset(graph, forward)
     elem_type = graph.dtype(head.features) or TensorProto.FLOAT
-    entry = helper.make_node("Cast", ["features"], [head.features], to=elem_type)
+    entry = helper.make_node("Cast", [FEATURES], [head.features], to=elem_type)
     nodes = [entry, *forward, *builder.nodes]
-    nodes += [helper.make_node("Identity", [maps], ["maps"]), helper.make_node("Identity", [bias], ["bias"])]
+    nodes += [helper.make_node("Identity", [maps], [MAPS]), helper.make_node("Identity", [bias], [BIAS])]
 
     weights: dict[str, np.ndarray] = {}
     declared = [_declare(graph.initializers[name], weights, folder) for name in initializers]
     shape = graph.shape(head.features) or (None,) * 4
     inputs = [
-        helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", *shape[1:]]),
-        helper.make_tensor_value_info("class_ids", TensorProto.INT64, ["N", "K"]),
+        helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", *shape[1:]]),
+        helper.make_tensor_value_info(CLASS_IDS, TensorProto.INT64, ["N", "K"]),
     ]
     outputs = [
-        helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["N", "K", *shape[2:]]),
-        helper.make_tensor_value_info("bias", TensorProto.FLOAT, ["N", "K"]),
+        helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", "K", *shape[2:]]),
+        helper.make_tensor_value_info(BIAS, TensorProto.FLOAT, ["N", "K"]),
     ]
     body = helper.make_graph(nodes, "secam_contribution", inputs, outputs, [*declared, *builder.values])
     opsets = [entry for entry in graph.model.opset_import if entry.domain not in ("", "ai.onnx")]

@@ -99,11 +99,16 @@ def find_head(graph: Graph, *, output: str | None = None, features: str | None =
     HeadError
         No output leads to a feature map through nodes that are understood; the message lists each with its reason.
     OptionError
-        `output` is no output of the model, or several would do and none was named.
+        `output` or `features` is not in the model, or several outputs would do and none was named.
     """
     own = [name for name in graph.outputs if not name.startswith(RESERVED)]
     if output is not None and output not in own:
         raise OptionError(f"The model has no output {output!r}; its outputs are {', '.join(own) or 'none'}.")
+    known = {value.name for value in graph.inputs}
+    if features is not None and features not in known and graph.producer(features) is None:
+        raise OptionError(
+            f"The model has no tensor {features!r}; `secam-onnx inspect` lists those on the way from the logits."
+        )
     found, rejected = [], []
     for name in [output] if output is not None else own:
         try:
@@ -174,6 +179,8 @@ def _strip_activation(graph: Graph, output: str) -> tuple[str, str]:
 def _understand(graph: Graph, node: NodeProto, features: str | None) -> Step:
     rules = [rule for rule in RULES if node.op_type in rule.ops]
     reasons = []
+    if not node.input:
+        raise HeadError(f"stopped at node {describe(node)}: it has no input")
     for rule in rules:
         try:
             return rule.match(graph, node)

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from secam_onnx.errors import ModelError
+
 __all__ = ["Graph", "Shape", "attribute"]
 
 Shape = tuple[int | None, ...]
@@ -114,7 +116,12 @@ class Graph:
 
     @cached_property
     def _types(self) -> dict[str, tuple[int, Shape | None]]:
-        inferred = onnx.shape_inference.infer_shapes(self._without_weights(), data_prop=True).graph
+        try:
+            inferred = onnx.shape_inference.infer_shapes(self._without_weights(), data_prop=True).graph
+        except onnx.shape_inference.InferenceError as error:
+            raise ModelError(
+                f"The model is damaged ({error}); check it with onnx.checker or export it again."
+            ) from error
         types: dict[str, tuple[int, Shape | None]] = {
             name: (tensor.data_type, tuple(tensor.dims)) for name, tensor in self.initializers.items()
         }

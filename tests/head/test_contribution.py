@@ -11,7 +11,7 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx import runtime
-from secam_onnx.head import Graph, contribution_model, find_head
+from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, MAPS, Graph, contribution_model, find_head
 
 CHANNELS, HEIGHT, WIDTH, CLASSES, HIDDEN = 6, 3, 4, 5, 8
 CELLS = HEIGHT * WIDTH
@@ -22,7 +22,7 @@ def weights(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-W_POOL, W_FLAT, BIAS = weights(CLASSES, CHANNELS), weights(CLASSES, CHANNELS * CELLS), weights(CLASSES)
+W_POOL, W_FLAT, B = weights(CLASSES, CHANNELS), weights(CLASSES, CHANNELS * CELLS), weights(CLASSES)
 W1, B1 = weights(HIDDEN, CHANNELS * CELLS), weights(HIDDEN)
 W2, B2 = weights(CLASSES, HIDDEN), weights(CLASSES)
 W_SMALL = weights(CLASSES, CHANNELS * 2)  # after a 2 x 2 max pool of 3 x 4: 1 x 2 positions
@@ -31,8 +31,8 @@ CONSTANTS = {
     "w_pool_t": W_POOL.T.copy(),
     "w_pool_half": W_POOL.astype(np.float16),
     "w_flat": W_FLAT,
-    "b": BIAS,
-    "b_row": BIAS[None],
+    "b": B,
+    "b_row": B[None],
     "w1": W1,
     "b1": B1,
     "w2": W2,
@@ -198,7 +198,7 @@ def test_maps_equal_the_closed_form_and_add_up(case: Case) -> None:
     features = RNG.standard_normal((3, CHANNELS, HEIGHT, WIDTH)).astype(np.float32)
     class_ids = np.array([[4, 0], [1, 1], [2, 3]])
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
-    maps, bias = session.run(["maps", "bias"], {"features": features, "class_ids": class_ids})
+    maps, bias = session.run([MAPS, BIAS], {FEATURES: features, CLASS_IDS: class_ids})
 
     jacobian = np.take_along_axis(case.jacobian(features), class_ids[:, :, None, None, None], axis=1)
     np.testing.assert_allclose(maps, (jacobian * features[:, None]).sum(axis=2), rtol=1e-4, atol=1e-5)
@@ -213,7 +213,7 @@ def test_large_weights_are_shared_and_not_copied() -> None:
     model = build(case)
     large = np.tile(W_FLAT, (100, 1))  # 500 classes
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(large, "w_flat"))
-    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.tile(BIAS, 100), "b"))
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.tile(B, 100), "b"))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 500
     graph = Graph(model)
     derived = contribution_model(graph, find_head(graph))

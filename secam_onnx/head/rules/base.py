@@ -32,7 +32,7 @@ class Gradient:
     Attributes
     ----------
     name : str
-        Tensor name; for a selection, `class_ids`.
+        Tensor name; for a selection, the class ids.
     of : str
         The tensor `t`, by its name in the model.
     form : {'selection', 'dense', 'uniform'}

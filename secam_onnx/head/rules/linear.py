@@ -54,6 +54,8 @@ class LinearRule(Rule):
     ops = frozenset({"Gemm", "MatMul"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
+        if len(node.input) < 2:
+            raise NoMatchError("it has no weight")
         x, weight = node.input[0], node.input[1]
         if graph.is_constant(x):
             raise NoMatchError("its left operand is the constant one; the features were expected there")
