@@ -12,6 +12,8 @@ from secam_onnx.errors import OptionError
 
 __all__ = ["SEGMENTERS", "Segmenter", "dense_labels", "segment"]
 
+_SPAN = 1 << 20  # label numbers further apart are sorted instead of counted
+
 
 @dataclass(frozen=True)
 class Segmenter:
@@ -72,15 +74,23 @@ def dense_labels(labels: np.ndarray) -> np.ndarray:
             f"The label map has shape {labels.shape} and dtype {labels.dtype}; (H, W) integers were expected, one "
             "number a superpixel."
         )
-    _, dense = np.unique(labels, return_inverse=True)
-    return dense.reshape(labels.shape).astype(np.int32)
+    low, high = int(labels.min()), int(labels.max())
+    if high - low > _SPAN:
+        _, dense = np.unique(labels, return_inverse=True)
+        return dense.reshape(labels.shape).astype(np.int32)
+    # The same without a sort, which takes 2 ms at 224 x 224.
+    shifted = (labels - labels.min()).astype(np.int64) if labels.dtype.kind == "u" else labels.astype(np.int64) - low
+    numbers = np.cumsum(np.bincount(shifted.ravel()) > 0) - 1
+    return numbers.astype(np.int32)[shifted]
 
 
 def _slic(image: np.ndarray, settings: Segmenter) -> np.ndarray:
     # Imported here: scikit-image takes 0.3 s, and a user's own labels need none of it.
     from skimage.segmentation import slic
 
-    return slic(image, n_segments=settings.segments, compactness=settings.compactness, sigma=1, start_label=0)
+    # Given uint8, slic would work in float64: the same labels, a tenth slower.
+    floats = image.astype(np.float32) / np.float32(255)
+    return slic(floats, n_segments=settings.segments, compactness=settings.compactness, sigma=1, start_label=0)
 
 
 def _felzenszwalb(image: np.ndarray, settings: Segmenter) -> np.ndarray:
