@@ -51,8 +51,9 @@ class Explainer:
     model : path, optional
         An explainable model (`secam-onnx export`) or an ordinary ONNX classifier; EfficientNet-Lite0 for ImageNet-1k,
         which comes with the package, by default.
-    providers : str or sequence of str
-        `"auto"` (CUDA where it is there and works, else the CPU), `"cpu"`, `"cuda"`, or ONNX Runtime's provider names.
+    providers : str or sequence of str, optional
+        `"auto"` (the default: CUDA where it is there and works, else the CPU), `"cpu"`, `"cuda"`, or ONNX Runtime's
+        own provider names.
     segmenter : Segmenter, optional
         How superpixels are made.
     selection : Selection, optional
@@ -83,7 +84,7 @@ class Explainer:
         self,
         model: str | os.PathLike[str] | None = None,
         *,
-        providers: runtime.Providers = "auto",
+        providers: runtime.Providers | None = None,
         segmenter: Segmenter | None = None,
         selection: Selection | None = None,
         preprocessing: Preprocessing | str | None = None,
@@ -95,7 +96,7 @@ class Explainer:
         self._selection = selection or Selection()
         self._classifier = open_classifier(
             model if model is not None else default_model(),
-            providers=providers,
+            providers="auto" if providers is None else providers,
             preprocessing=preprocessing,
             labels=None if labels is None else tuple(labels),
             output=output,
