@@ -8,6 +8,7 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests", "runtime", "floor"]
 nox.options.error_on_missing_interpreters = True
+nox.options.stop_on_first_error = True
 
 # What the floors in pyproject.toml promise.
 FLOORS = [

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from conftest import ROOT, RunCli
 from PIL import Image
 from tiny_models import classifier
 
+ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -39,7 +41,7 @@ def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 5
 
 
-def test_commands(workplace: Path, run_cli: RunCli) -> None:
+def test_commands(workplace: Path, run_cli: Callable[..., Any]) -> None:
     for command in COMMANDS:
         _, *arguments = shlex.split(command, comments=True)
         if "resnet50" in arguments:
