@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, helper
+from onnx.external_data_helper import convert_model_to_external_data, write_external_data_tensors
 
 from secam_onnx.errors import ModelError, OutputError
 from secam_onnx.files import new_file, output_errors
 
-__all__ = ["EXTERNAL_DATA_LIMIT", "check_writable", "has_external_data", "read_model", "write_model"]
+__all__ = [
+    "EXTERNAL_DATA_LIMIT",
+    "check_writable",
+    "has_external_data",
+    "read_model",
+    "weight_bytes",
+    "weights_moved_out",
+    "write_model",
+]
 
 EXTERNAL_DATA_LIMIT = 2_000_000_000
 """Size in bytes above which weights go into a file of their own; protobuf ends at 2 GiB."""
@@ -62,18 +74,49 @@ def has_external_data(model: ModelProto) -> bool:
     return any(tensor.data_location == TensorProto.EXTERNAL for tensor in model.graph.initializer)
 
 
-def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write an ONNX file; above `EXTERNAL_DATA_LIMIT` the weights go into `NAME.HASH.data` beside it.
+@contextlib.contextmanager
+def weights_moved_out(model: ModelProto, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Bring a model of any size to one that can be serialised, in place, before it is written to `path` in the block.
 
-    The data file has a name of its own each time, and the ONNX file takes its place last and in one step, so whoever
-    opens `path` gets the old model or the new one, whole.
+    Above `EXTERNAL_DATA_LIMIT` the weights go into `NAME.HASH.data` beside `path`, a name of its own each time; if the
+    block does not end with a model at `path` that refers to it, the data file goes again.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or read-only, or the disk is full.
+    """
+    if weight_bytes(model) < EXTERNAL_DATA_LIMIT:
+        yield
+        return
+    target = Path(path).resolve()
+    data = target.with_name(f"{target.name}.{secrets.token_hex(4)}.data")
+    try:
+        with output_errors(data):
+            data.touch()  # with the usual permissions; onnx would make it readable for its owner only
+            convert_model_to_external_data(model, location=data.name)
+            write_external_data_tensors(model, str(target.parent))
+        yield
+    finally:
+        if data not in _data_files(target):
+            data.unlink(missing_ok=True)
+
+
+def weight_bytes(model: ModelProto) -> int:
+    """Size of the weights that a model holds itself; protobuf cannot tell its own size above 2 GiB."""
+    inside = (tensor for tensor in model.graph.initializer if tensor.data_location != TensorProto.EXTERNAL)
+    return sum(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in inside)
+
+
+def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write an ONNX file in one step: whoever opens `path` gets the old model or the new one, whole.
 
     Parameters
     ----------
     model : ModelProto
-        With all weights in memory. Weights that go into the data file are taken out of it.
+        One that can be serialised (see `weights_moved_out`).
     path : path
-        Where to write.
+        Where to write. Data files that an earlier model there had from us go with it.
     overwrite : bool
         Replace an existing file.
 
@@ -82,23 +125,15 @@ def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: b
     OutputError
         The file exists and `overwrite` is false, the folder is missing or read-only, or the disk is full.
     """
-    target = Path(path)
+    target = Path(path).resolve()
     check_writable(target, overwrite=overwrite)
-    stale = _data_files(target) if target.exists() else []
-    data = target.with_name(f"{target.name}.{secrets.token_hex(4)}.data")
-    try:
-        with new_file(target) as temporary:
-            if model.ByteSize() < EXTERNAL_DATA_LIMIT:
-                temporary.write_bytes(model.SerializeToString())
-            else:
-                # onnx writes the data beside the file that it saves, which is the same folder.
-                onnx.save(model, temporary, save_as_external_data=True, location=data.name)
-    except BaseException:
-        if data not in _data_files(target):  # a signal may come when the new model is in place already
-            data.unlink(missing_ok=True)
-        raise
+    stale = _data_files(target)
+    with new_file(target) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+    current = _data_files(target)
     for old in stale:
-        old.unlink(missing_ok=True)
+        if old not in current:
+            old.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

@@ -12,7 +12,14 @@ from tiny_models import classifier
 
 from secam_onnx import onnx_file
 from secam_onnx.errors import ModelError, OutputError
-from secam_onnx.onnx_file import read_model, write_model
+from secam_onnx.onnx_file import read_model, weight_bytes, weights_moved_out
+from secam_onnx.onnx_file import write_model as write_small_model
+
+
+def write_model(model: onnx.ModelProto, path: Path, *, overwrite: bool = False) -> None:
+    """As `export` writes a model of any size."""
+    with weights_moved_out(model, path):
+        write_small_model(model, path, overwrite=overwrite)
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -74,6 +81,7 @@ def test_large_models_use_external_data(tmp_path: Path, monkeypatch: pytest.Monk
         for name, value in expected.items():
             np.testing.assert_array_equal(found[name], value)
     (data,) = tmp_path.glob("*.data")
+    assert data.stat().st_mode == file.stat().st_mode, "who may read the model may read its weights"
     monkeypatch.setattr(onnx_file, "EXTERNAL_DATA_LIMIT", 10**9)
     write_model(classifier(), file, overwrite=True)
     assert not data.exists()
@@ -110,3 +118,8 @@ def test_a_full_disk_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.Mo
         write_model(classifier("flatten+fc", classes=50, seed=2), file, overwrite=True)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_size_of_the_weights_is_counted_without_protobuf() -> None:
+    model = classifier("flatten+fc", classes=50)
+    assert weight_bytes(model) == sum(value.nbytes for value in weights_of(model).values())

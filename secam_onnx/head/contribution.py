@@ -266,8 +266,12 @@ def _declare(tensor: TensorProto, weights: dict[str, np.ndarray], folder: str | 
     """Copy a small initializer; declare a large one as external and put its value into `weights`."""
     if math.prod(tensor.dims) <= _LARGE and tensor.data_location != TensorProto.EXTERNAL:
         return tensor
+    source = tensor
+    if tensor.data_location == TensorProto.EXTERNAL:
+        source = TensorProto()
+        source.CopyFrom(tensor)  # reading would leave the data in the model
     try:
-        weights[tensor.name] = numpy_helper.to_array(tensor, os.fspath(folder))
+        weights[tensor.name] = numpy_helper.to_array(source, os.fspath(folder))
     except Exception as error:
         raise ModelError(f"The weight {tensor.name!r} cannot be read ({error}); is its data file beside it?") from error
     bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
