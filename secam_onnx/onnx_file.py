@@ -93,8 +93,8 @@ def weights_moved_out(model: ModelProto, path: str | os.PathLike[str]) -> Iterat
     data = target.with_name(f"{target.name}.{secrets.token_hex(4)}.data")
     try:
         with output_errors(data):
-            data.touch()  # with the usual permissions; onnx would make it readable for its owner only
             convert_model_to_external_data(model, location=data.name)
+            data.touch()  # with the usual permissions; onnx would make it readable for its owner only
             write_external_data_tensors(model, str(target.parent))
         yield
     finally:
