@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,13 @@ import numpy as np
 from secam_onnx import runtime
 from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError, OptionError
-from secam_onnx.explainable import ImageInput, image_input, make_explainable
+from secam_onnx.explainable import (
+    ImageInput,
+    check_labels,
+    choose_preprocessing,
+    image_input,
+    make_explainable,
+)
 from secam_onnx.files import printable
 from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, MAPS, Graph, Head, contribution_model, find_head
 from secam_onnx.onnx_file import has_external_data, read_model
@@ -152,7 +160,7 @@ def open_classifier(
     providers : str or sequence of str
         See `runtime.resolve_providers`.
     preprocessing, labels : optional
-        For an ordinary model, whose file does not say.
+        For a file that does not say: an ordinary model, or one that was exported without.
     output, features : str, optional
         For an ordinary model: which output to explain, and a feature map further up, by name.
 
@@ -179,15 +187,40 @@ def open_classifier(
         return make_classifier(
             printable(file.name), model.SerializeToString(), graph, head, contract, providers=providers
         )
-    given = {"preprocessing": preprocessing, "labels": labels, "output": output, "features": features}
-    if clashing := [name for name, value in given.items() if value is not None]:
-        raise OptionError(
-            f"{file} is an explainable model, which holds its own {' and '.join(clashing)}; to change that, export it "
-            "again with `secam-onnx export`."
-        )
     graph = Graph(model)
+    contract = _filled_in(file, contract, graph, preprocessing, labels, {"output": output, "features": features})
     head = find_head(graph, output=contract.output, features=contract.head.features)
     return make_classifier(printable(file.name), file, graph, head, contract, file.parent, providers)
+
+
+def _filled_in(
+    file: Path,
+    contract: Contract,
+    graph: Graph,
+    preprocessing: Preprocessing | str | None,
+    labels: tuple[str, ...] | None,
+    fixed: Mapping[str, str | None],
+) -> Contract:
+    """What an explainable model leaves open may be given by option; what it says itself may not."""
+    clashing = [name for name, value in fixed.items() if value is not None]
+    if preprocessing is not None:
+        if contract.origin.get("preprocessing", "").startswith("assumed"):
+            chosen, note = choose_preprocessing(image_input(graph), preprocessing)
+            contract = replace(contract, preprocessing=chosen, origin={**contract.origin, "preprocessing": note})
+        else:
+            clashing.append("preprocessing")
+    if labels is not None:
+        if contract.labels is None:
+            check_labels(labels, graph.shape(contract.logits))
+            contract = replace(contract, labels=labels)
+        else:
+            clashing.append("labels")
+    if clashing:
+        raise OptionError(
+            f"{file} is an explainable model, which fixes its own {' and '.join(clashing)}; to change that, export it "
+            "again with `secam-onnx export`."
+        )
+    return contract
 
 
 def make_classifier(

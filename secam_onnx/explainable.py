@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,10 +10,10 @@ from onnx import ModelProto
 
 from secam_onnx.contract import LOGITS, Contract, HeadRecord
 from secam_onnx.errors import ModelError, OptionError
-from secam_onnx.head import FEATURES, Graph, Head, describe, expose, find_head, unexpose
+from secam_onnx.head import FEATURES, Graph, Head, Shape, describe, expose, find_head, unexpose
 from secam_onnx.preprocess import Preprocessing
 
-__all__ = ["ImageInput", "image_input", "make_explainable"]
+__all__ = ["ImageInput", "check_labels", "choose_preprocessing", "image_input", "make_explainable"]
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,12 @@ def make_explainable(
     graph = Graph(model)
     input_ = image_input(graph)
     origin = dict(origin or {})
-    if preprocessing is None:
-        preprocessing = _preset(input_, "torchvision")
-        origin["preprocessing"] = "assumed: torchvision's ImageNet settings, since the file does not say"
-    elif isinstance(preprocessing, str):
-        origin["preprocessing"] = f"preset {preprocessing}"
-        preprocessing = _preset(input_, preprocessing)
+    preprocessing, note = choose_preprocessing(input_, preprocessing)
+    if note:
+        origin["preprocessing"] = note
     head = find_head(graph, output=output, features=features)
-    if labels is not None and len(labels) != head.n_classes:
-        raise OptionError(
-            f"There are {len(labels)} labels for {head.n_classes} classes; give one name a class, in order."
-        )
+    if labels is not None:
+        check_labels(labels, graph.shape(head.logits))
     record = HeadRecord(
         kind=head.kind,
         features=head.features,
@@ -88,7 +84,6 @@ def make_explainable(
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),
     )
-    _check_fit(input_, preprocessing)
     logits = expose(model, graph, head, features=FEATURES, logits=LOGITS)
     return graph, head, Contract(head.output, logits, head.activation, record, preprocessing, labels, origin)
 
@@ -116,16 +111,50 @@ def image_input(graph: Graph) -> ImageInput:
     return ImageInput(value.name, shape, "NCHW", (shape[2], shape[3]))
 
 
-def _preset(input_: ImageInput, name: str) -> Preprocessing:
-    """A preset at the model's own input size, 224 x 224 where it takes any, and in its layout."""
+def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
+    """Compare class names with the shape of the logits, `(N, classes)`.
+
+    Raises
+    ------
+    OptionError
+        The number of labels is not the number of classes.
+    """
+    if logits is not None and logits[1] not in (None, len(labels)):
+        raise OptionError(
+            f"There are {len(labels)} labels for {logits[1]} classes; give one name a class, in order of the index."
+        )
+
+
+def choose_preprocessing(input_: ImageInput, wanted: Preprocessing | str | None) -> tuple[Preprocessing, str]:
+    """The preprocessing for a model's input, and how it was chosen.
+
+    Parameters
+    ----------
+    input_ : ImageInput
+        The model's input.
+    wanted : Preprocessing or str or None
+        All of it; a preset's name, which is fitted to the input (224 x 224 where that takes any); or torchvision's.
+
+    Raises
+    ------
+    ModelError
+        It makes another layout or size than the model takes.
+    OptionError
+        Unknown preset.
+    """
     height, width = input_.size
-    return Preprocessing.preset(name, (height or 224, width or 224), input_.layout)
-
-
-def _check_fit(input_: ImageInput, preprocessing: Preprocessing) -> None:
-    fits = all(own in (None, wanted) for own, wanted in zip(input_.size, preprocessing.size, strict=True))
-    if input_.layout != preprocessing.layout or not fits:
+    size = (height or 224, width or 224)
+    if wanted is None:
+        return (
+            Preprocessing.preset("torchvision", size, input_.layout),
+            "assumed: torchvision's ImageNet settings, since the file does not say",
+        )
+    if isinstance(wanted, str):
+        return Preprocessing.preset(wanted, size, input_.layout), f"preset {wanted}"
+    fits = all(own in (None, made) for own, made in zip(input_.size, wanted.size, strict=True))
+    if input_.layout != wanted.layout or not fits:
         raise ModelError(
             f"The model's input {input_.name!r} is {input_.layout} of size {input_.size}, but the preprocessing makes "
-            f"{preprocessing.layout} of size {preprocessing.size}; give the one that fits."
+            f"{wanted.layout} of size {wanted.size}; give the one that fits."
         )
+    return wanted, ""

@@ -21,7 +21,7 @@ from secam_onnx.images import Photograph, as_rgb, read_image
 from secam_onnx.labels import ClassQuery, class_name, resolve_classes
 from secam_onnx.preprocess import Geometry, Preprocessing
 from secam_onnx.selection import Selection
-from secam_onnx.superpixels import Segmenter, dense_labels, pooling_matrices, segment
+from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, pooling_matrices, segment
 
 __all__ = ["Explainer"]
 
@@ -37,6 +37,7 @@ class _Job:
     seen: np.ndarray
     geometry: Geometry
     segments: Future[tuple[np.ndarray, float]]
+    given_labels: np.ndarray | None
     segmenter: dict[str, object]
     preprocess_ms: float
 
@@ -151,7 +152,8 @@ class Explainer:
         classes : int, str or iterable of these
             Which classes: indices, names, `"top-K"`, `"all"`.
         segments : ndarray, optional
-            A label map of your own, integers, at the size of the photograph or of the model's input.
+            A label map of your own, integers, at the size of the photograph or of the model's input. What lies outside
+            the model's crop is left out.
 
         Returns
         -------
@@ -207,11 +209,13 @@ class Explainer:
         rgb = read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image)
         seen, geometry = self.preprocessing.crop(rgb)
         if own_segments is None:
-            segments, segmenter = self._pool.submit(_timed_segments, seen, self._segmenter), dict(vars(self._segmenter))
+            segments, given = self._pool.submit(_timed_segments, seen, self._segmenter), None
+            segmenter = dict(vars(self._segmenter))
         else:
-            segments, segmenter = Future(), {"method": "given label map"}
-            segments.set_result((_fit_segments(own_segments, geometry), 0.0))
-        return _Job(rgb, seen, geometry, segments, segmenter, _ms_since(start))
+            fitted = _fit_segments(own_segments, geometry)
+            segments, given, segmenter = Future(), np.unique(fitted), {"method": "given label map"}
+            segments.set_result((dense_labels(fitted), 0.0))
+        return _Job(rgb, seen, geometry, segments, given, segmenter, _ms_since(start))
 
     def _run(self, jobs: Sequence[_Job], queries: Sequence[ClassQuery]) -> list[Explanation]:
         start = time.perf_counter()
@@ -245,6 +249,7 @@ class Explainer:
                 classes=self._predictions(ids, logits[row], probabilities[row]),
                 maps=own_maps.copy(),
                 segments=segments,
+                given_labels=job.given_labels,
                 scores=_product(cells, mean_score),
                 contributions=_product(cells, contribution),
                 bias=bias[row, : len(ids)].copy(),
@@ -315,6 +320,7 @@ def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray,
 
 def _fit_segments(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
     labels = np.asarray(labels)
+    check_labels(labels)
     if labels.shape == geometry.image_size:
         labels = geometry.to_input(labels)
     if labels.shape != geometry.input_size:
@@ -322,7 +328,7 @@ def _fit_segments(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
             f"The label map has shape {labels.shape}; the photograph's {geometry.image_size} or the model input's "
             f"{geometry.input_size} was expected."
         )
-    return dense_labels(labels)
+    return labels
 
 
 def _ms_since(start: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -18,8 +19,8 @@ from secam_onnx import render
 from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import ClassError, OptionError, OutputError
 from secam_onnx.files import new_folder, output_errors
-from secam_onnx.labels import ClassQuery
-from secam_onnx.panel import compose
+from secam_onnx.labels import ClassQuery, class_name, same_class
+from secam_onnx.panel import TILE, compose
 from secam_onnx.preprocess import Geometry
 from secam_onnx.selection import Selection
 
@@ -80,6 +81,8 @@ class Explanation:
         `(K, S)` float32, each superpixel's share of the logit.
     bias : ndarray
         `(K,)` float32, the part of the logit that no superpixel carries.
+    given_labels : ndarray or None
+        `(S,)` the number that each superpixel has in the label map of one's own; None where superpixels were made.
     selection : Selection
         Which superpixels the pictures keep.
     method : dict
@@ -97,6 +100,7 @@ class Explanation:
     scores: np.ndarray
     contributions: np.ndarray
     bias: np.ndarray
+    given_labels: np.ndarray | None = None
     selection: Selection = field(default_factory=Selection)
     method: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -175,17 +179,34 @@ class Explanation:
         """The three pictures side by side, with class name, numbers and a colour bar. Parameters as in `mask`."""
         row, chosen = self._row(class_), selection or self.selection
         entry, kept = self.classes[row], self.keep(class_, chosen)
-        captions = (f"{kept.sum()} of {len(kept)} superpixels ({chosen})", "mean score", "CAM")
+        how = str(chosen) if kept.any() else "nothing speaks for this class"
+        captions = (f"{kept.sum()} of {len(kept)} superpixels ({how})", "mean score", "CAM")
+        small = self._shrunk(2 * TILE)
         tiles = [
-            (caption, np.asarray(self.overlay(entry.index, chosen, kind=kind)))
+            (caption, np.asarray(small.overlay(entry.index, chosen, kind=kind)))
             for caption, kind in zip(captions, KINDS, strict=True)
         ]
-        carried = float(self.contributions[row][kept].sum())
+        parts = self.contributions[row]
         subtitle = (
-            f"probability {entry.probability:.3f}   logit {entry.logit:+.2f} = kept {carried:+.2f}"
-            f" + rest {float(self.contributions[row][~kept].sum()):+.2f} + bias {float(self.bias[row]):+.2f}"
+            f"probability {entry.probability:.3f}   logit {_signed(entry.logit)} = kept {_signed(parts[kept].sum())}"
+            f" + rest {_signed(parts[~kept].sum())} + bias {_signed(self.bias[row])}"
         )
-        return compose(f"{entry.label} ({entry.index})", subtitle, tiles, self._limit(row), "logit per cell")
+        name = entry.label if entry.label == class_name(None, entry.index) else f"{entry.label} ({entry.index})"
+        return compose(name, subtitle, tiles, self._limit(row), "logit per cell")
+
+    def _shrunk(self, longest: int) -> Explanation:
+        """The same on a photograph of at most this longest side, in pixels, for small pictures."""
+        height, width = self.geometry.image_size
+        scale = longest / max(height, width)
+        if scale >= 1:
+            return self
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = np.asarray(Image.fromarray(self.image).resize(size, Image.Resampling.BOX, reducing_gap=2))
+        left, top, right, bottom = self.geometry.box
+        across, down = size[0] / width, size[1] / height
+        box = (left * across, top * down, right * across, bottom * down)
+        geometry = Geometry((size[1], size[0]), self.geometry.input_size, box)
+        return dataclasses.replace(self, image=image, geometry=geometry)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pixels, as plain JSON types."""
@@ -193,10 +214,13 @@ class Explanation:
         for row, entry in enumerate(self.classes):
             kept = self.selection.keep(self.scores[row], self.contributions[row])
             table = zip(self.scores[row].tolist(), self.contributions[row].tolist(), kept.tolist(), strict=True)
-            superpixels = [
+            superpixels: list[dict[str, Any]] = [
                 {"label": label, "mean_score": score, "contribution": contribution, "kept": keep}
                 for label, (score, contribution, keep) in enumerate(table)
             ]
+            if self.given_labels is not None:
+                for entry_, given in zip(superpixels, self.given_labels.tolist(), strict=True):
+                    entry_["given_label"] = given
             classes.append({**vars(entry), "bias": float(self.bias[row]), "superpixels": superpixels})
         return {
             "schema": SCHEMA,
@@ -238,22 +262,25 @@ class Explanation:
             files = [ARRAYS]
             for row in drawn:
                 files += self._save_pictures(temporary, self.classes[row])
-            np.savez_compressed(
-                temporary / ARRAYS,
-                class_ids=np.array([entry.index for entry in self.classes], dtype=np.int64),
-                logits=np.array([entry.logit for entry in self.classes], dtype=np.float32),
-                cam=self.maps,
-                segments=self.segments,
-                scores=self.scores,
-                contributions=self.contributions,
-                bias=self.bias,
-                image_size=np.array(self.geometry.image_size),
-                input_size=np.array(self.geometry.input_size),
-                box=np.array(self.geometry.box),
-            )
+            np.savez_compressed(temporary / ARRAYS, **self._arrays())
             text = json.dumps({**self.to_dict(), "files": sorted(files)}, indent=1, ensure_ascii=False, allow_nan=False)
             (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
         return target
+
+    def _arrays(self) -> dict[str, Any]:
+        arrays = {
+            "class_ids": np.array([entry.index for entry in self.classes], dtype=np.int64),
+            "logits": np.array([entry.logit for entry in self.classes], dtype=np.float32),
+            "cam": self.maps,
+            "segments": self.segments,
+            "scores": self.scores,
+            "contributions": self.contributions,
+            "bias": self.bias,
+            "image_size": np.array(self.geometry.image_size),
+            "input_size": np.array(self.geometry.input_size),
+            "box": np.array(self.geometry.box),
+        }
+        return arrays if self.given_labels is None else {**arrays, "given_labels": self.given_labels}
 
     def _save_pictures(self, folder: Path, entry: Prediction) -> list[str]:
         name = re.sub(r"[^\w-]+", "_", entry.label, flags=re.ASCII).strip("_")[:40]
@@ -261,7 +288,7 @@ class Explanation:
         pictures = {"panel": self.panel(entry.index)}
         pictures |= {kind: self.overlay(entry.index, kind=kind) for kind in KINDS}
         for kind, picture in pictures.items():
-            picture.save(folder / f"{stem}-{kind}.png")
+            picture.save(folder / f"{stem}-{kind}.png", compress_level=1)  # a third of the time, a tenth larger
         return [f"{stem}-{kind}.png" for kind in pictures]
 
     def _repr_png_(self) -> bytes:
@@ -277,15 +304,19 @@ class Explanation:
     def _row(self, class_: ClassQuery | None) -> int:
         if class_ is None:
             return 0
-        wanted = str(class_).strip().casefold()
         for row, entry in enumerate(self.classes):
-            if wanted in (str(entry.index), entry.label.casefold()):
+            if same_class(class_, entry.index, entry.label):
                 return row
         known = ", ".join(f"{entry.label!r} ({entry.index})" for entry in self.classes[:10])
         raise ClassError(f"Class {class_!r} is not among the explained ones: {known}. Explain it first.")
 
     def _limit(self, row: int) -> float:
         return float(np.abs(self.maps[row]).max())
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.2f}" if abs(value) < 1e4 else f"{value:+.3g}"
+    return "0" if float(text) == 0 else text
 
 
 def _check_replaceable(folder: Path) -> None:

@@ -108,13 +108,15 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
     ImageError
         Wrong shape or dtype, values outside the range, NaN, too small or too thin.
     """
-    pixels = _pixels_of(image, name) if isinstance(image, Image.Image) else np.asarray(image)
+    if not isinstance(image, Image.Image | np.ndarray):
+        raise ImageError(f"{name} is of type {type(image).__name__}; a path, a Pillow image or an array was expected.")
+    pixels = _pixels_of(image, name) if isinstance(image, Image.Image) else image
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
         raise ImageError(
             f"{name} has shape {pixels.shape}; (H, W), (H, W, 3) or (H, W, 4) was expected, without empty axes. "
-            "Give one image, channels last."
+            "Give one image, channels last (transpose (C, H, W))."
         )
     _check_sides(pixels.shape[0], pixels.shape[1], name)
     pixels = _as_uint8(pixels, name)

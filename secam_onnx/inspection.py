@@ -40,11 +40,11 @@ def inspect_model(
     head = contract.head
     return {
         "model": str(file),
-        "explainable": bool(contract.completeness),
+        "exported": bool(contract.completeness),
         "input": {"name": classifier.input.name, "shape": list(classifier.input.shape)},
         "preprocessing": contract.preprocessing.to_dict(),
         "origin": dict(contract.origin),
-        "feature map": {
+        "feature_map": {
             "tensor": head.features,
             "shape": list(head.shape),
             "why": "the last spatial tensor before the logits" if features is None else "asked for by name",
@@ -55,11 +55,11 @@ def inspect_model(
             "weights": list(head.weights),
         },
         "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
-        "logits": {"output": contract.logits, "explained output": contract.output, "activation": contract.activation},
+        "logits": {"output": contract.logits, "explained_output": contract.output, "activation": contract.activation},
         "classes": classifier.n_classes,
         "labels": list(contract.labels) if contract.labels else None,
         "completeness": {
-            "measured now": dict(prove(classifier)),
-            "at export": dict(contract.completeness) or "not exported",
+            "measured_now": dict(prove(classifier)),
+            "at_export": dict(contract.completeness) or "not exported",
         },
     }

@@ -14,7 +14,7 @@ import numpy as np
 
 from secam_onnx.errors import ClassError, OptionError
 
-__all__ = ["ClassQuery", "class_name", "find_class", "read_labels", "resolve_classes"]
+__all__ = ["ClassQuery", "class_name", "find_class", "read_labels", "resolve_classes", "same_class"]
 
 ClassQuery = int | str
 """A class by index, name, `"top-K"` or `"all"`."""
@@ -25,8 +25,16 @@ def class_name(labels: Sequence[str] | None, index: int) -> str:
     return labels[index] if labels else f"class {index}"
 
 
+def same_class(query: ClassQuery, index: int, label: str) -> bool:
+    """Whether a user's index or name means this class."""
+    text = str(query).strip()
+    return text == str(index) or _spelled(text) == _spelled(label)
+
+
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Read class names: a text file with one name a line, or JSON as a list or as `{"0": "tench", ...}`.
+    """Read class names: a text file with one name a line, or JSON.
+
+    JSON is a list of names, `{"0": "tench", ...}`, or Keras's `{"0": ["n01440764", "tench"], ...}`.
 
     Raises
     ------
@@ -50,11 +58,18 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
 
 def _names_in_json(text: str) -> Any:
     data = json.loads(text)
-    return [data[str(index)] for index in range(len(data))] if isinstance(data, dict) else data
+    if isinstance(data, dict):
+        data = [data[str(index)] for index in range(len(data))]
+    # Keras's imagenet_class_index.json has ["n01440764", "tench"] for each class.
+    return (
+        [entry[-1] if isinstance(entry, list) and entry else entry for entry in data]
+        if isinstance(data, list)
+        else data
+    )
 
 
 def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) -> int:
-    """Find one class by index or name (letter case does not matter).
+    """Find one class by index or name (letter case does not matter, nor underscores for spaces).
 
     Raises
     ------
@@ -71,17 +86,17 @@ def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) 
         )
     if not labels:
         raise ClassError(f"Unknown class {text!r}: this model file has no class names; give an index from 0.")
-    names = [label.casefold() for label in labels]
-    found = [index for index, name in enumerate(names) if name == text.casefold()]
+    wanted = _spelled(text)
+    names = [_spelled(label) for label in labels]
+    found = [index for index, name in enumerate(names) if name == wanted]
     if len(found) == 1:
         return found[0]
     if found:
         raise ClassError(f"{len(found)} classes are called {text!r}; give one of the indices {_listed(found)}.")
-    wanted = text.casefold()
     near = [name for name in names if wanted and wanted in name]
     near = [*near, *difflib.get_close_matches(wanted, names, n=5, cutoff=0.6)]
     options = [f"{labels[index]!r} ({index})" for index in list(dict.fromkeys(map(names.index, near)))[:5]]
-    hint = f"Near matches: {', '.join(options)}." if options else "`secam-onnx inspect --labels` lists them."
+    hint = f"Near matches: {', '.join(options)}." if options else "`secam-onnx inspect MODEL --labels` lists them."
     raise ClassError(f"Unknown class {text!r}. {hint}")
 
 
@@ -120,6 +135,11 @@ def resolve_classes(
         else:
             chosen.append(find_class(query, labels, len(logits)))
     return list(dict.fromkeys(chosen))
+
+
+def _spelled(name: str) -> str:
+    """Without differences that nobody types alike: case, and the underscores of file names."""
+    return name.casefold().replace("_", " ")
 
 
 def _listed(indices: Sequence[int]) -> str:

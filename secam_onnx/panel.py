@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,12 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from secam_onnx.render import colour
 
-__all__ = ["compose"]
+__all__ = ["TILE", "compose"]
 
-_TILE = 420  # longest side of a tile, pixels
+TILE = 420  # longest side of a tile, pixels
 _MARGIN = 16
 _TITLE, _TEXT = 22, 15  # font sizes
 _BAR = 14  # width of the colour bar
+_NARROWEST = 250  # room for a caption
 _SHORTEST_BAR = 110  # room for its words
 _INK, _PAPER = (25, 25, 25), (255, 255, 255)
 
@@ -38,14 +40,15 @@ def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], 
     Image
         RGB.
     """
-    title = " ".join(title.split())
+    title = drawable(title)
     height, width = tiles[0][1].shape[:2]
-    scale = _TILE / max(height, width)
+    scale = TILE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     numbers = [f"{value:+.2g}" if value else "0" for value in (limit, 0.0, -limit)]
     font, small = ImageFont.load_default(_TITLE), ImageFont.load_default(_TEXT)
     bar_width = _BAR + 8 + max(int(small.getlength(text)) for text in [*numbers, "against"])
-    inner = len(tiles) * (size[0] + _MARGIN) + bar_width
+    slot = max(size[0], _NARROWEST)
+    inner = len(tiles) * (slot + _MARGIN) + bar_width
     inner = max(inner, int(small.getlength(subtitle)))
     top = _MARGIN + _TITLE + 8 + _TEXT + 12
     row = max(size[1], _SHORTEST_BAR)
@@ -55,10 +58,13 @@ def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], 
     draw.text((_MARGIN, _MARGIN + _TITLE + 8), subtitle, _INK, font=small)
     left = _MARGIN
     for caption, picture in tiles:
-        shrunk = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
-        canvas.paste(shrunk, (left, top))
-        draw.text((left, top + size[1] + 6), _fit(caption, small, size[0]), _INK, font=small)
-        left += size[0] + _MARGIN
+        # The pixels of tiny pictures are to be seen as such.
+        scaled = Image.fromarray(picture).resize(
+            size, Image.Resampling.NEAREST if scale > 4 else Image.Resampling.LANCZOS
+        )
+        canvas.paste(scaled, (left, top))
+        draw.text((left, top + size[1] + 6), _fit(caption, small, slot), _INK, font=small)
+        left += slot + _MARGIN
     _draw_bar(canvas, draw, (left, top), row, limit, numbers, small)
     unit_left = max(left - _MARGIN - 2, canvas.width - _MARGIN - int(small.getlength(unit)))
     draw.text((unit_left, top + row + 6), unit, _INK, font=small)
@@ -84,6 +90,12 @@ def _draw_bar(
         draw.text((left + _BAR + 6, y), text, _INK, font=font)
     draw.text((left + _BAR + 6, top + _TEXT + 3), "for", _INK, font=font)
     draw.text((left + _BAR + 6, top + height - 2 * _TEXT - 6), "against", _INK, font=font)
+
+
+def drawable(text: str) -> str:
+    """Text in letters that Pillow's built-in font has: accents go, other scripts become question marks."""
+    plain = unicodedata.normalize("NFKD", " ".join(text.split()).replace("ß", "ss"))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

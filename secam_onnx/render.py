@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from secam_onnx.preprocess import Geometry
@@ -28,6 +30,11 @@ _RD_BU = (
     )
     / 255
 )
+# Even and symmetrical steps, of which one is exactly zero.
+_COLOURS = np.stack(
+    [np.interp(np.linspace(-1, 1, 2049), np.linspace(-1, 1, len(_RD_BU)), channel) for channel in _RD_BU.T], axis=-1
+).astype(np.float32)
+_STRIP = 128  # rows that are drawn at once, which bounds the memory of large photographs
 _DARK = 0.16  # brightness left of a superpixel that is not kept
 _UNSEEN_GREY = 0.8
 _FRAME_GREY = 0.35
@@ -47,11 +54,10 @@ def colour(values: np.ndarray, limit: float) -> np.ndarray:
     Returns
     -------
     ndarray
-        `(*values.shape, 3)` float64 in [0, 1].
+        `(*values.shape, 3)` float32 in [0, 1].
     """
     position = np.clip(values / limit, -1, 1) if limit > 0 else np.zeros_like(values)
-    anchors = np.linspace(-1, 1, len(_RD_BU))
-    return np.stack([np.interp(position, anchors, channel) for channel in _RD_BU.T], axis=-1)
+    return _COLOURS[np.rint((position + 1) * (len(_COLOURS) // 2)).astype(np.intp)]
 
 
 def segments_on_image(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
@@ -104,8 +110,12 @@ def kept_overlay(image: np.ndarray, segments: np.ndarray, keep: np.ndarray) -> n
         `(H, W, 3)` uint8.
     """
     # One more entry, which label -1 picks: what was not seen.
-    brightness = np.append(np.where(keep, 1.0, _DARK), 1.0).astype(np.float32)[segments]
-    return _finish(image / np.float32(255) * brightness[..., None], segments >= 0)
+    brightness = np.append(np.where(keep, 1.0, _DARK), 1.0).astype(np.float32)
+
+    def draw(rows: slice) -> np.ndarray:
+        return image[rows] / np.float32(255) * brightness[segments[rows]][..., None]
+
+    return _drawn(image, segments >= 0, draw)
 
 
 def heat_overlay(image: np.ndarray, values: np.ndarray, limit: float) -> np.ndarray:
@@ -126,12 +136,49 @@ def heat_overlay(image: np.ndarray, values: np.ndarray, limit: float) -> np.ndar
         `(H, W, 3)` uint8.
     """
     seen = np.isfinite(values)
-    values = np.where(seen, values, 0)
-    strength = np.clip(np.abs(values) / limit, 0, 1) if limit > 0 else np.zeros_like(values)
-    opacity = (0.2 + 0.65 * np.sqrt(strength)).astype(np.float32)[..., None]
-    grey = (image.mean(axis=2, keepdims=True, dtype=np.float32) / 255) * 0.8 + 0.1
-    blended = grey * (1 - opacity) + colour(values, limit).astype(np.float32) * opacity
-    return _finish(np.where(seen[..., None], blended, image / np.float32(255)), seen)
+
+    def draw(rows: slice) -> np.ndarray:
+        strip = np.where(seen[rows], values[rows], 0).astype(np.float32)
+        strength = np.clip(np.abs(strip) / limit, 0, 1) if limit > 0 else np.zeros_like(strip)
+        opacity = (0.2 + 0.65 * np.sqrt(strength))[..., None]
+        grey = image[rows].mean(axis=2, keepdims=True, dtype=np.float32) / 255 * 0.8 + 0.1
+        return np.asarray(grey * (1 - opacity) + colour(strip, limit) * opacity)
+
+    return _drawn(image, seen, draw)
+
+
+def _drawn(image: np.ndarray, seen: np.ndarray, draw: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """Draw strip by strip what was seen, hatch the rest, frame the border; 8 bits are the last step.
+
+    Parameters
+    ----------
+    image : ndarray
+        `(H, W, 3)` uint8.
+    seen : ndarray
+        `(H, W)` bool.
+    draw : callable
+        Gives the picture of some rows, `(rows, W, 3)` float32 in [0, 1].
+    """
+    height, width = seen.shape
+    picture = np.empty_like(image)
+    for top in range(0, height, _STRIP):
+        rows = slice(top, min(top + _STRIP, height))
+        strip = draw(rows)
+        if not seen[rows].all():
+            strip = np.where(seen[rows][..., None], strip, _unseen(image[rows], top, max(height, width)))
+        picture[rows] = np.rint(np.clip(strip, 0, 1) * 255).astype(np.uint8)
+    if not seen.all():
+        picture[_frame(seen, max(1, max(height, width) // 300))] = round(_FRAME_GREY * 255)
+    return picture
+
+
+def _unseen(image: np.ndarray, top: int, longest: int) -> np.ndarray:
+    """Pale grey and hatched: some rows, of which `top` is the first, of a photograph with that longest side."""
+    period = max(_HATCH_PERIOD, longest // 40)
+    row, column = np.arange(top, top + len(image)), np.arange(image.shape[1])
+    stripe = (np.add.outer(row, column) % period) < max(1, period // 7)
+    pale = image.mean(axis=2, dtype=np.float32) / 255 * 0.3 + _UNSEEN_GREY * 0.7
+    return np.where(stripe, pale * 0.88, pale).astype(np.float32)[..., None]
 
 
 def _frame(seen: np.ndarray, thickness: int) -> np.ndarray:
@@ -141,16 +188,3 @@ def _frame(seen: np.ndarray, thickness: int) -> np.ndarray:
     top, left = max(0, rows[0] - thickness), max(0, columns[0] - thickness)
     frame[top : rows[-1] + 1 + thickness, left : columns[-1] + 1 + thickness] = True
     return frame & ~seen
-
-
-def _finish(picture: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Grey out and hatch what the model did not see, then go to 8 bits, as the last step."""
-    if not seen.all():
-        height, width = seen.shape
-        period = max(_HATCH_PERIOD, max(height, width) // 40)
-        stripe = (np.add.outer(np.arange(height), np.arange(width)) % period) < max(1, period // 7)
-        pale = picture.mean(axis=2, keepdims=True) * 0.3 + _UNSEEN_GREY * 0.7
-        pale = np.where(stripe[..., None], pale * 0.88, pale)
-        picture = np.where(seen[..., None], picture, pale)
-        picture[_frame(seen, max(1, max(height, width) // 300))] = _FRAME_GREY
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)

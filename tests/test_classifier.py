@@ -112,7 +112,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_explainable_model_keeps_its_own_settings() -> None:
-    with pytest.raises(OptionError, match=r"holds its own preprocessing and labels; .*secam-onnx export"):
+    with pytest.raises(OptionError, match=r"fixes its own preprocessing and labels; .*secam-onnx export"):
         open_classifier(default_model(), preprocessing="unit", labels=("a",))
 
 
@@ -135,3 +135,19 @@ def test_a_feature_map_that_depends_on_the_batch_is_no_surprise(tmp_path: Path, 
     assert explainer.explain(chelsea).completeness_error < 1e-5
     with pytest.raises(ModelError, match=r"fails on an input of shape \(2, 3, 32, 32\)"):
         explainer.explain_batch([chelsea, chelsea])
+
+
+def test_what_an_exported_model_leaves_open_can_be_given(tmp_path: Path) -> None:
+    from secam_onnx.export import Source, export_model
+
+    export_model(Source(classifier()), tmp_path / "open.onnx")
+    contract = open_classifier(tmp_path / "open.onnx", preprocessing="lite", labels=tuple("abcdefg")).contract
+    assert contract.preprocessing == Preprocessing.preset("lite", (32, 32))
+    assert contract.origin["preprocessing"] == "preset lite"
+    assert contract.labels == tuple("abcdefg")
+    with pytest.raises(OptionError, match="There are 2 labels for 7 classes"):
+        open_classifier(tmp_path / "open.onnx", labels=("a", "b"))
+    export_model(Source(classifier(), "unit", tuple("abcdefg")), tmp_path / "fixed.onnx")
+    for given in ({"preprocessing": "lite"}, {"labels": tuple("abcdefg")}):
+        with pytest.raises(OptionError, match=f"fixes its own {next(iter(given))}"):
+            open_classifier(tmp_path / "fixed.onnx", **given)

@@ -128,6 +128,9 @@ def test_own_superpixels(explainer: Explainer, chelsea: np.ndarray, cat: Explana
     explanation = explainer.explain(chelsea, "top-3", segments=halves)
     assert explanation.scores.shape == (3, 2)
     assert explanation.method["superpixels"] == {"method": "given label map"}
+    assert explanation.given_labels is not None
+    assert explanation.given_labels.tolist() == [0, 77]
+    assert [entry["given_label"] for entry in explanation.to_dict()["classes"][0]["superpixels"]] == [0, 77]
     np.testing.assert_allclose(explanation.contributions.sum(axis=1), cat.contributions.sum(axis=1), rtol=1e-4)
     # x = 225 is the middle of the centre crop: the left half holds the left half of the map, but for the blending.
     left = cat.maps[0][:, :3].sum() + cat.maps[0][:, 3].sum() / 2
@@ -197,7 +200,7 @@ def test_pictures(cat: Explanation) -> None:
         cat.overlay("dog")
     assert cat._repr_png_().startswith(b"\x89PNG")
     assert "tiger cat (282)" in repr(cat)
-    np.testing.assert_array_equal(cat.mask("282"), cat.mask("Tiger Cat"))
+    np.testing.assert_array_equal(cat.mask("282"), cat.mask("Tiger_Cat"))
 
 
 def test_saving_and_reading_back(cat: Explanation, tmp_path: Path) -> None:
@@ -214,3 +217,18 @@ def test_saving_and_reading_back(cat: Explanation, tmp_path: Path) -> None:
     total = sum(entry["contribution"] for entry in first["superpixels"]) + first["bias"]
     assert total == pytest.approx(first["logit"], rel=1e-4)
     assert report == {**cat.to_dict(), "files": report["files"]}
+
+
+def test_a_large_photograph_has_the_same_panel(explainer: Explainer, chelsea: np.ndarray) -> None:
+    large = explainer.explain(np.asarray(Image.fromarray(chelsea).resize((1804, 1200), Image.Resampling.BICUBIC)))
+    assert large.overlay().size == (1804, 1200)
+    shrunk = np.asarray(large.overlay().resize((840, 559), Image.Resampling.BOX)).astype(int)
+    preview = np.asarray(large._shrunk(840).overlay()).astype(int)
+    assert np.abs(preview - shrunk).mean() < 6
+
+
+@pytest.mark.parametrize(("value", "text"), [(1.234, "+1.23"), (-0.001, "0"), (9.6e17, "+9.6e+17"), (0.0, "0")])
+def test_numbers_in_captions(value: float, text: str) -> None:
+    from secam_onnx.explanation import _signed
+
+    assert _signed(value) == text

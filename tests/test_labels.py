@@ -86,7 +86,7 @@ def test_find_class(query, index):
         ("crane", "2 classes are called 'crane'; give one of the indices 3, 5"),
         ("goldfisch", r"Unknown class 'goldfisch'. Near matches: 'goldfish' \(1\)"),
         ("cat", r"'tiger cat' \(6\), 'Egyptian cat' \(7\)"),
-        ("xylophone", "Unknown class 'xylophone'. `secam-onnx inspect --labels` lists them"),
+        ("xylophone", "Unknown class 'xylophone'. `secam-onnx inspect MODEL --labels` lists them"),
         ("1.5", "Unknown class '1.5'"),
         ("", "Unknown class ''"),
     ],
@@ -139,3 +139,12 @@ def test_top_k_outside_the_classes(query):
 def test_indices_are_plain_integers():
     chosen = resolve_classes(["top-2", np.int64(3), "all"], LOGITS)
     assert json.loads(json.dumps(chosen)) == [2, 5, 3, 0, 1, 4, 6, 7]
+
+
+def test_keras_class_index_and_underscores(tmp_path):
+    file = tmp_path / "imagenet_class_index.json"
+    file.write_text('{"0": ["n01440764", "tench"], "1": ["n02123159", "tiger_cat"]}')
+    labels = read_labels(file)
+    assert labels == ("tench", "tiger_cat")
+    assert find_class("tiger cat", labels, 2) == 1
+    assert find_class("Tiger_Cat", ("tench", "tiger cat"), 2) == 1

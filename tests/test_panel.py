@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secam_onnx.panel import compose
+from secam_onnx.panel import compose, drawable
 
 SHAPES = [(300, 451), (400, 100), (100, 400), (4, 4), (200, 4), (4, 200), (2000, 3000)]
 RED = (200, 0, 0)
@@ -93,7 +93,8 @@ def test_words_are_drawn_whole_and_on_white(shape, words):
 def test_words_at_the_colour_bar_do_not_run_into_each_other(shape):
     def drawn(shape: tuple[int, int]) -> int:
         picture = panel(shape, title="", subtitle="", unit="", captions=("",))
-        beyond_the_bar = np.flatnonzero(is_red(picture).any(axis=0)).max() + 1 + 16 + 14
+        right_of_tile = np.flatnonzero(is_red(picture).any(axis=0)).max() + 1
+        beyond_the_bar = max(right_of_tile, 16 + 250) + 16 + 14  # a narrow tile leaves its caption room
         return ink(picture[:, beyond_the_bar:])
 
     assert drawn(shape) == drawn((300, 451)) > 0
@@ -120,3 +121,12 @@ def test_a_panel_is_an_ordinary_rgb_image():
     image = compose("tabby", "", [("kept", np.zeros((30, 40, 3), np.uint8))], 1.0, "logit")
     assert isinstance(image, Image.Image)
     assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [("tiger cat", "tiger cat"), ("Bär, écureuil", "Bar, ecureuil"), ("Straße", "Strasse"), ("猫 cat\n", "? cat")],
+)
+def test_names_are_drawn_in_letters_that_the_font_has(name, drawn):
+    assert drawable(name) == drawn
+    np.testing.assert_array_equal(np.asarray(panel(title=name)), np.asarray(panel(title=drawn)))

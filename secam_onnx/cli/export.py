@@ -21,12 +21,10 @@ __all__ = ["command"]
 )
 @click.option(
     "--weights",
-    default="DEFAULT",
-    show_default=True,
     metavar="NAME|FILE|none",
-    help="For torchvision: weights to download, a .pth or .safetensors file, or none (random).",
+    help="For torchvision: weights to download, a .pth or .safetensors file, or none (random).  [default: DEFAULT]",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of random weights.")
+@click.option("--seed", type=int, help="For torchvision and none: seed of the random weights.  [default: 0]")
 @preprocess_option
 @labels_option
 @logits_option
@@ -35,8 +33,8 @@ __all__ = ["command"]
 def command(
     source: str,
     output: Path | None,
-    weights: str,
-    seed: int,
+    weights: str | None,
+    seed: int | None,
     preprocess: str | None,
     labels: Path | None,
     logits: str | None,
@@ -50,12 +48,15 @@ def command(
     The result is an ordinary ONNX file with the feature map as one more output, and with preprocessing, class names and
     the proof that the explanation adds up to the logits inside.
     """
+    from secam_onnx.errors import OptionError
     from secam_onnx.export import export_model, open_source
     from secam_onnx.labels import read_labels
     from secam_onnx.onnx_file import check_writable
 
     target = output or Path(f"{Path(source).stem}-secam.onnx")
     check_writable(target, overwrite=force)
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise OptionError(f"{target} is the source itself; write to another file with -o.")
     names = read_labels(labels) if labels else None
     with step(f"open {source}"):
         opened = open_source(source, weights, seed)

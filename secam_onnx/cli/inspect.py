@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from secam_onnx.cli.options import features_option, logits_option
+from secam_onnx.cli.progress import step
 
 __all__ = ["command"]
 
@@ -26,19 +27,21 @@ def command(model: Path | None, as_json: bool, with_labels: bool, logits: str | 
     """
     from secam_onnx.inspection import inspect_model
 
-    report = inspect_model(model, output=logits, features=features)
+    with step(f"inspect {model or 'the default model'}", keep=False):
+        report = inspect_model(model, output=logits, features=features)
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=1))
         return
     labels = report["labels"] or []
     report["labels"] = [*labels[:3], "..."] if labels else "none"
+    report["exported"] = "yes" if report["exported"] else "no: an ordinary ONNX file, explained as it is"
     for key, value in report.items():
         if isinstance(value, dict):
-            click.echo(f"{click.style(key, bold=True)}:")
+            click.echo(f"{click.style(_words(key), bold=True)}:")
             for name, entry in value.items():
-                _show(name, entry, indent="  ")
+                _show(_words(name), entry, indent="  ")
         else:
-            _show(click.style(key, bold=True), value)
+            _show(click.style(_words(key), bold=True), value)
     if with_labels:
         for index, label in enumerate(labels):
             click.echo(f"  {index}: {label}")
@@ -54,9 +57,13 @@ def _show(name: str, value: object, indent: str = "") -> None:
         click.echo(f"{indent}{name}: {_text(value)}")
 
 
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
 def _text(value: object) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{name} {_text(entry)}" for name, entry in value.items())
+        return "; ".join(f"{_words(name)} {_text(entry)}" for name, entry in value.items())
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     if isinstance(value, float):

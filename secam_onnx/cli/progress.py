@@ -16,8 +16,8 @@ _TICK = 0.5  # seconds
 
 
 @contextlib.contextmanager
-def step(text: str) -> Iterator[None]:
-    """Show a step on stderr; on a terminal its seconds count up while it runs."""
+def step(text: str, *, keep: bool = True) -> Iterator[None]:
+    """Show a step on stderr; on a terminal its seconds count up while it runs, and `keep` leaves its line there."""
     start, done = time.perf_counter(), threading.Event()
     live = sys.stderr.isatty()
 
@@ -36,5 +36,6 @@ def step(text: str) -> Iterator[None]:
         done.set()
         if live:
             ticker.join()
-        back = "\r\033[K" if live else ""
-        click.echo(f"{back}  {mark}: {text} ({time.perf_counter() - start:.1f} s)", err=True)
+            click.echo("\r\033[K", nl=False, err=True)
+        if keep:
+            click.echo(f"  {mark}: {text} ({time.perf_counter() - start:.1f} s)", err=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from secam_onnx.contract import Contract
-from secam_onnx.errors import MissingDependencyError
+from secam_onnx.errors import MissingDependencyError, OptionError
 from secam_onnx.files import printable
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
@@ -39,17 +39,17 @@ class Source:
     origin: dict[str, str] = field(default_factory=dict)
 
 
-def open_source(name: str, weights: str = "DEFAULT", seed: int = 0) -> Source:
+def open_source(name: str, weights: str | None = None, seed: int | None = None) -> Source:
     """Open an ONNX file by its path, or a network of torchvision by its name.
 
     Parameters
     ----------
     name : str
         Path of an `.onnx` file, or `resnet50`, `inception_v3`, `vgg16`, ...
-    weights : str
+    weights : str, optional
         For torchvision: `DEFAULT` or another of its names, a `.pth` or `.safetensors` file, or `none`.
-    seed : int
-        For torchvision and `none`: seed of the random weights.
+    seed : int, optional
+        For torchvision and `none`: seed of the random weights, 0 by default.
 
     Raises
     ------
@@ -58,18 +58,22 @@ def open_source(name: str, weights: str = "DEFAULT", seed: int = 0) -> Source:
     MissingDependencyError
         A torchvision network is wanted and PyTorch is not installed.
     OptionError
-        Unknown name.
+        Unknown name, or weights for a file that has its own.
     """
     if Path(name).suffix.lower() == ".onnx" or Path(name).exists():
+        if weights is not None or seed is not None:
+            raise OptionError(
+                f"{name} is a file with its own weights; weights and seed are for torchvision's networks."
+            )
         return from_onnx(name)
     try:
         from secam_onnx.export.torchvision import from_torchvision
     except ImportError as error:
         raise MissingDependencyError(
-            f"{name!r} is no ONNX file; to export a torchvision network of that name, install PyTorch first: "
-            f'pip install "secam-onnx[export]" ({error}).'
+            f"{name!r} is no ONNX file. If a torchvision network of that name is meant, PyTorch, torchvision and "
+            f'onnxscript are needed ({error}): pip install "secam-onnx[export]".'
         ) from error
-    return from_torchvision(name, weights, seed)
+    return from_torchvision(name, weights or "DEFAULT", seed or 0)
 
 
 def from_onnx(path: str | os.PathLike[str]) -> Source:

@@ -3,7 +3,7 @@
 from secam_onnx.head.contribution import BIAS, CLASS_IDS, FEATURES, MAPS, ContributionModel, contribution_model
 from secam_onnx.head.expose import expose, unexpose
 from secam_onnx.head.find import RESERVED, Head, Rejection, describe, find_head
-from secam_onnx.head.graph import Graph
+from secam_onnx.head.graph import Graph, Shape
 
 __all__ = [
     "BIAS",
@@ -15,6 +15,7 @@ __all__ = [
     "Graph",
     "Head",
     "Rejection",
+    "Shape",
     "contribution_model",
     "describe",
     "expose",

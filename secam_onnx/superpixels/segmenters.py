@@ -10,7 +10,7 @@ import numpy as np
 
 from secam_onnx.errors import OptionError
 
-__all__ = ["SEGMENTERS", "Segmenter", "dense_labels", "segment"]
+__all__ = ["SEGMENTERS", "Segmenter", "check_labels", "dense_labels", "segment"]
 
 _SPAN = 1 << 20  # label numbers further apart are sorted instead of counted
 
@@ -69,11 +69,7 @@ def dense_labels(labels: np.ndarray) -> np.ndarray:
         Not two-dimensional, empty, or not of integers.
     """
     labels = np.asarray(labels)
-    if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iub":
-        raise OptionError(
-            f"The label map has shape {labels.shape} and dtype {labels.dtype}; (H, W) integers were expected, one "
-            "number a superpixel."
-        )
+    check_labels(labels)
     low, high = int(labels.min()), int(labels.max())
     if high - low > _SPAN:
         _, dense = np.unique(labels, return_inverse=True)
@@ -82,6 +78,21 @@ def dense_labels(labels: np.ndarray) -> np.ndarray:
     shifted = (labels - labels.min()).astype(np.int64) if labels.dtype.kind == "u" else labels.astype(np.int64) - low
     numbers = np.cumsum(np.bincount(shifted.ravel()) > 0) - 1
     return numbers.astype(np.int32)[shifted]
+
+
+def check_labels(labels: np.ndarray) -> None:
+    """Refuse what is no label map.
+
+    Raises
+    ------
+    OptionError
+        Not two-dimensional, empty, or not of integers.
+    """
+    if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iub":
+        raise OptionError(
+            f"The label map has shape {labels.shape} and dtype {labels.dtype}; (H, W) integers were expected, one "
+            "number a superpixel."
+        )
 
 
 def _slic(image: np.ndarray, settings: Segmenter) -> np.ndarray:

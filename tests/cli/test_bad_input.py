@@ -10,7 +10,9 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import tiny_models
 from PIL import Image
 
 
@@ -71,7 +73,7 @@ def test_an_image_that_is_no_file(name: str, words: tuple[str, ...], refused: Ca
     [
         ("tigr cat", ("tigr cat", r"near matches: .*'tiger cat' \(282\)")),
         ("cat", ("near matches: .*'(tiger|Egyptian|Siamese|Persian) cat'",)),
-        ("qqqqq", ("qqqqq", "inspect --labels")),
+        ("qqqqq", ("qqqqq", "inspect MODEL --labels")),
         ("", ("class",)),
         ("1000", ("1000 is out of range", "0 to 999")),
         ("-1", ("-1 is out of range", "0 to 999")),
@@ -106,8 +108,8 @@ def test_a_class_name_that_two_classes_share(tmp_path: Path, refused: Callable[.
         ("--pictures -1", ("--pictures", "-1 is negative", "0 or more")),
         ("--segmenter voronoi", ("voronoi", "slic, felzenszwalb, quickshift")),
         ("--provider nonsense", ("nonsense", "auto", "cpu", "cuda")),
-        ("--labels names.txt", ("holds its own labels", "export")),
-        ("--preprocess lite", ("holds its own preprocessing", "export")),
+        ("--labels names.txt", ("fixes its own labels", "export")),
+        ("--preprocess lite", ("fixes its own preprocessing", "export")),
         ("-m tiny.onnx --preprocess nonsense", ("nonsense", "torchvision, lite")),
         ("-m tiny.onnx --logits nonsense", ("no output 'nonsense'", "outputs are logits")),
         ("-m tiny.onnx --features nonsense", ("'nonsense'",)),
@@ -194,3 +196,12 @@ def test_an_output_that_cannot_be_made(command: str, output: str, refused: Calla
     if command.endswith("--force") and output == "photo.png":
         pytest.skip("that is what --force is for")
     refused(*command.split(), "-o", output, words=(re.escape(output),))
+
+
+def test_a_source_is_not_overwritten_with_its_own_export(tmp_path: Path, run_cli: Callable) -> None:
+    onnx.save(tiny_models.classifier(), tmp_path / "net.onnx")
+    before = (tmp_path / "net.onnx").read_bytes()
+    result = run_cli("export", "net.onnx", "-o", "./net.onnx", "--force")
+    assert result.returncode == 2
+    assert "is the source itself" in result.stderr
+    assert (tmp_path / "net.onnx").read_bytes() == before

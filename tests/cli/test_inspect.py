@@ -32,18 +32,18 @@ def inspect(run_cli: RunCli) -> Callable[..., dict[str, Any]]:
 def test_the_default_model(inspect: Callable[..., dict[str, Any]]) -> None:
     report = inspect()
     assert Path(report["model"]).name == "efficientnet-lite0.onnx"
-    assert report["explainable"] is True
+    assert report["exported"] is True
     assert report["input"]["shape"] == [None, 3, 224, 224]
-    assert report["feature map"]["shape"] == [1280, 7, 7]
+    assert report["feature_map"]["shape"] == [1280, 7, 7]
     assert report["head"]["kind"] == "gap + fc"
     assert len(report["head"]["weights"]) == 2
     assert len(report["head"]["steps"]) == 3
     assert all(step["node"] and step["reason"] for step in report["head"]["steps"])
     assert report["rejected"]
     assert all(entry["tensor"] and entry["reason"] for entry in report["rejected"])
-    assert report["feature map"]["tensor"] not in {entry["tensor"] for entry in report["rejected"]}
+    assert report["feature_map"]["tensor"] not in {entry["tensor"] for entry in report["rejected"]}
     assert (report["classes"], len(report["labels"]), report["labels"][282]) == (1000, 1000, "tiger cat")
-    for proof in (report["completeness"]["measured now"], report["completeness"]["at export"]):
+    for proof in (report["completeness"]["measured_now"], report["completeness"]["at_export"]):
         assert 0 <= proof["max_relative_error"] < 1e-3
         assert proof["classes"] == 1000
 
@@ -67,14 +67,14 @@ def test_an_ordinary_model(head: str, tmp_path: Path, inspect: Callable[..., dic
     content = tiny_models.classifier(head, softmax=True).SerializeToString()
     file.write_bytes(content)
     report = inspect("tiny.onnx")
-    assert report["explainable"] is False
-    assert report["feature map"]["tensor"] == "feature_map"
-    assert report["feature map"]["shape"] == [6, 8, 8]
+    assert report["exported"] is False
+    assert report["feature_map"]["tensor"] == "feature_map"
+    assert report["feature_map"]["shape"] == [6, 8, 8]
     assert report["head"]["kind"] == KINDS[head]
-    assert report["logits"] == {"output": "secam_logits", "explained output": "probabilities", "activation": "softmax"}
+    assert report["logits"] == {"output": "secam_logits", "explained_output": "probabilities", "activation": "softmax"}
     assert (report["classes"], report["labels"]) == (7, None)
-    assert report["completeness"]["measured now"]["max_relative_error"] < 1e-3
-    assert report["completeness"]["at export"] == "not exported"
+    assert report["completeness"]["measured_now"]["max_relative_error"] < 1e-3
+    assert report["completeness"]["at_export"] == "not exported"
     assert "assumed" in report["origin"]["preprocessing"]
     assert file.read_bytes() == content
 
@@ -97,8 +97,8 @@ def test_tensors_may_have_any_name(
     model = tiny_models.renamed(tiny_models.classifier("mlp"), names)
     (tmp_path / "tiny.onnx").write_bytes(model.SerializeToString())
     report = inspect("tiny.onnx")
-    assert report["feature map"]["tensor"] == names.get("feature_map", "feature_map")
-    assert report["completeness"]["measured now"]["max_relative_error"] < 1e-3
+    assert report["feature_map"]["tensor"] == names.get("feature_map", "feature_map")
+    assert report["completeness"]["measured_now"]["max_relative_error"] < 1e-3
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])

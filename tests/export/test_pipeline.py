@@ -11,7 +11,7 @@ from tiny_models import HEADS, classifier
 
 from secam_onnx import Explainer, Preprocessing, onnx_file, runtime
 from secam_onnx.contract import Contract
-from secam_onnx.errors import HeadError, ModelError, OutputError
+from secam_onnx.errors import HeadError, ModelError, OptionError, OutputError
 from secam_onnx.export import Source, export_model, open_source
 from secam_onnx.head.rules.linear import LinearStep
 
@@ -101,3 +101,10 @@ def test_an_existing_file_is_refused_before_any_work(tmp_path: Path) -> None:
         export_model(Source(classifier()), tmp_path / "m.onnx", progress=steps.append)  # type: ignore[arg-type]
     assert not steps
     assert (tmp_path / "m.onnx").read_text() == "mine"
+
+
+def test_weights_are_refused_for_a_file_that_has_its_own(tmp_path: Path) -> None:
+    onnx.save(classifier(), tmp_path / "in.onnx")
+    for options in ({"weights": "none"}, {"seed": 3}):
+        with pytest.raises(OptionError, match=r"a file with its own weights"):
+            open_source(str(tmp_path / "in.onnx"), **options)
