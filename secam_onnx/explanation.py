@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,19 +15,16 @@ from PIL import Image
 
 from secam_onnx import render
 from secam_onnx.completeness import completeness_error
-from secam_onnx.errors import ClassError, OptionError, OutputError
-from secam_onnx.files import new_folder, output_errors
+from secam_onnx.errors import ClassError, OptionError
 from secam_onnx.labels import ClassQuery, class_name, same_class
 from secam_onnx.panel import TILE, compose
 from secam_onnx.preprocess import Geometry
+from secam_onnx.saving import save_explanation
 from secam_onnx.selection import Selection
 
 __all__ = ["Explanation", "Prediction"]
 
-MANIFEST = "explanation.json"
-ARRAYS = "arrays.npz"
-KINDS = ("superpixels", "heatmap", "cam")
-SCHEMA = 1
+SCHEMA = 1  # of the JSON
 
 
 @dataclass(frozen=True)
@@ -162,8 +157,8 @@ class Explanation:
         OptionError
             Unknown kind.
         """
-        if kind not in KINDS:
-            raise OptionError(f"Unknown kind of picture {kind!r}; there are {', '.join(KINDS)}.")
+        if kind not in render.KINDS:
+            raise OptionError(f"Unknown kind of picture {kind!r}; there are {', '.join(render.KINDS)}.")
         row = self._row(class_)
         if kind == "superpixels":
             segments = render.segments_on_image(self.segments, self.geometry)
@@ -184,7 +179,7 @@ class Explanation:
         small = self._shrunk(2 * TILE)
         tiles = [
             (caption, np.asarray(small.overlay(entry.index, chosen, kind=kind)))
-            for caption, kind in zip(captions, KINDS, strict=True)
+            for caption, kind in zip(captions, render.KINDS, strict=True)
         ]
         parts = self.contributions[row]
         subtitle = (
@@ -254,42 +249,7 @@ class Explanation:
         OutputError
             The folder holds other files, cannot be written, or the disk is full.
         """
-        target = Path(folder)
-        _check_replaceable(target)
-        order = sorted(range(len(self.classes)), key=lambda row: -self.classes[row].logit)
-        drawn = sorted(order[:pictures])
-        with new_folder(target) as temporary:
-            files = [ARRAYS]
-            for row in drawn:
-                files += self._save_pictures(temporary, self.classes[row])
-            np.savez_compressed(temporary / ARRAYS, **self._arrays())
-            text = json.dumps({**self.to_dict(), "files": sorted(files)}, indent=1, ensure_ascii=False, allow_nan=False)
-            (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        return target
-
-    def _arrays(self) -> dict[str, Any]:
-        arrays = {
-            "class_ids": np.array([entry.index for entry in self.classes], dtype=np.int64),
-            "logits": np.array([entry.logit for entry in self.classes], dtype=np.float32),
-            "cam": self.maps,
-            "segments": self.segments,
-            "scores": self.scores,
-            "contributions": self.contributions,
-            "bias": self.bias,
-            "image_size": np.array(self.geometry.image_size),
-            "input_size": np.array(self.geometry.input_size),
-            "box": np.array(self.geometry.box),
-        }
-        return arrays if self.given_labels is None else {**arrays, "given_labels": self.given_labels}
-
-    def _save_pictures(self, folder: Path, entry: Prediction) -> list[str]:
-        name = re.sub(r"[^\w-]+", "_", entry.label, flags=re.ASCII).strip("_")[:40]
-        stem = f"{entry.index:04d}-{name}" if name else f"{entry.index:04d}"
-        pictures = {"panel": self.panel(entry.index)}
-        pictures |= {kind: self.overlay(entry.index, kind=kind) for kind in KINDS}
-        for kind, picture in pictures.items():
-            picture.save(folder / f"{stem}-{kind}.png", compress_level=1)  # a third of the time, a tenth larger
-        return [f"{stem}-{kind}.png" for kind in pictures]
+        return save_explanation(self, folder, pictures)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -317,17 +277,3 @@ class Explanation:
 def _signed(value: float) -> str:
     text = f"{value:+.2f}" if abs(value) < 1e4 else f"{value:+.3g}"
     return "0" if float(text) == 0 else text
-
-
-def _check_replaceable(folder: Path) -> None:
-    with output_errors(folder):
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return
-    refuse = f"{folder} exists and holds something else than an earlier explanation; choose another output folder."
-    try:
-        known = {MANIFEST, *json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]}
-        if {file.name for file in folder.iterdir()} <= known:
-            return
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise OutputError(refuse)

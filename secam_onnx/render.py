@@ -9,7 +9,10 @@ import numpy as np
 from secam_onnx.preprocess import Geometry
 from secam_onnx.superpixels import bilinear_axis
 
-__all__ = ["colour", "heat_overlay", "kept_overlay", "map_on_image", "segments_on_image"]
+__all__ = ["KINDS", "colour", "heat_overlay", "kept_overlay", "map_on_image", "segments_on_image"]
+
+KINDS = ("superpixels", "heatmap", "cam")
+"""The pictures of one class."""
 
 # ColorBrewer's RdBu (11 classes, Apache-2.0), from blue (against the class) over white (nothing) to red (for it).
 _RD_BU = (

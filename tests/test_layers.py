@@ -20,7 +20,7 @@ LAYERS = [
     {"files", "runtime", "images", "preprocess", "labels", "superpixels", "selection", "completeness"},
     {"onnx_file", "head", "render", "panel"},
     {"contract"},
-    {"explanation", "explainable"},
+    {"explanation", "saving", "explainable"},
     {"classifier"},
     {"explainer", "proof"},
     {"inspection", "export"},

@@ -1,0 +1,82 @@
+"""An explanation as files: pictures, JSON and arrays in a folder that appears whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from secam_onnx import render
+from secam_onnx.errors import OutputError
+from secam_onnx.files import new_folder, output_errors
+
+if TYPE_CHECKING:
+    from secam_onnx.explanation import Explanation, Prediction
+
+__all__ = ["ARRAYS", "MANIFEST", "save_explanation"]
+
+MANIFEST = "explanation.json"
+ARRAYS = "arrays.npz"
+
+
+def save_explanation(explanation: Explanation, folder: str | os.PathLike[str], pictures: int | None = None) -> Path:
+    """Write everything; see `Explanation.save`."""
+    target = Path(folder)
+    _check_replaceable(target)
+    best = sorted(explanation.classes, key=lambda entry: -entry.logit)[:pictures]
+    with new_folder(target) as temporary:
+        files = [ARRAYS]
+        for entry in best:
+            files += _save_pictures(explanation, entry, temporary)
+        np.savez_compressed(temporary / ARRAYS, **_arrays(explanation))
+        report = {**explanation.to_dict(), "files": sorted(files)}
+        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+        (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return target
+
+
+def _arrays(explanation: Explanation) -> dict[str, Any]:
+    geometry = explanation.geometry
+    arrays = {
+        "class_ids": np.array([entry.index for entry in explanation.classes], dtype=np.int64),
+        "logits": np.array([entry.logit for entry in explanation.classes], dtype=np.float32),
+        "cam": explanation.maps,
+        "segments": explanation.segments,
+        "scores": explanation.scores,
+        "contributions": explanation.contributions,
+        "bias": explanation.bias,
+        "image_size": np.array(geometry.image_size),
+        "input_size": np.array(geometry.input_size),
+        "box": np.array(geometry.box),
+    }
+    return arrays if explanation.given_labels is None else {**arrays, "given_labels": explanation.given_labels}
+
+
+def _save_pictures(explanation: Explanation, entry: Prediction, folder: Path) -> list[str]:
+    name = re.sub(r"[^\w-]+", "_", entry.label, flags=re.ASCII).strip("_")[:40]
+    stem = f"{entry.index:04d}-{name}" if name else f"{entry.index:04d}"
+    pictures = {"panel": explanation.panel(entry.index)}
+    pictures |= {kind: explanation.overlay(entry.index, kind=kind) for kind in render.KINDS}
+    for kind, picture in pictures.items():
+        picture.save(folder / f"{stem}-{kind}.png", compress_level=1)  # a third of the time, a tenth larger
+    return [f"{stem}-{kind}.png" for kind in pictures]
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Only what an earlier explanation wrote may be replaced."""
+    with output_errors(folder):
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+    try:
+        known = {MANIFEST, *json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]}
+        if {file.name for file in folder.iterdir()} <= known:
+            return
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise OutputError(
+        f"{folder} exists and holds something else than an earlier explanation; choose another output folder."
+    )
