@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Classifier", "default_model", "make_classifier", "open_classifier"]
 
 _DEFAULT_MODEL = "efficientnet-lite0.onnx"
+_GRADIENTS_AT_ONCE = 256  # images times classes; bounds the memory of an MLP head's, each as large as the feature map
 
 
 class Classifier:
@@ -130,7 +131,12 @@ class Classifier:
         bias : ndarray
             `(N, K)` float32; `maps.sum((2, 3)) + bias` are the logits.
         """
-        maps, bias = self._contributions.run([MAPS, BIAS], {FEATURES: features, CLASS_IDS: class_ids})
+        size = max(1, _GRADIENTS_AT_ONCE // len(features))
+        parts = [
+            self._contributions.run([MAPS, BIAS], {FEATURES: features, CLASS_IDS: class_ids[:, start : start + size]})
+            for start in range(0, class_ids.shape[1], size)
+        ]
+        maps, bias = (part[0] if len(part) == 1 else np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         return maps, bias
 
 

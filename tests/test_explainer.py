@@ -88,6 +88,14 @@ def test_all_classes_give_the_same_as_one(explainer: Explainer, chelsea: np.ndar
     np.testing.assert_allclose(probabilities, np.exp(logits) / np.exp(logits).sum(), rtol=1e-3)
 
 
+def test_many_classes_of_several_images_are_taken_in_parts(explainer: Explainer, chelsea: np.ndarray) -> None:
+    images = [chelsea, chelsea[:, ::-1], chelsea[::-1]]
+    for image, explanation in zip(images, explainer.explain_batch(images, "all"), strict=True):
+        assert explanation.completeness_error < 1e-4
+        best = explanation.predictions[0].index
+        np.testing.assert_allclose(explanation.maps[best], explainer.explain(image).maps[0], rtol=1e-3, atol=1e-4)
+
+
 def equal(one: Explanation, other: Explanation) -> None:
     assert [entry.index for entry in one.classes] == [entry.index for entry in other.classes]
     np.testing.assert_array_equal(one.segments, other.segments)
