@@ -34,9 +34,8 @@ _SOME_FAILED, _ALL_FAILED = 1, 2
     "classes",
     multiple=True,
     default=("top-1",),
-    show_default="top-1",
     metavar="CLASS",
-    help="Class to explain: name, index, top-K or all; may be repeated.",
+    help="Class to explain: name, index, top-K or all; may be repeated.  [default: top-1]",
 )
 @click.option(
     "-o",
@@ -53,7 +52,7 @@ _SOME_FAILED, _ALL_FAILED = 1, 2
     "--segmenter", default="slic", show_default=True, metavar="NAME", help="slic, felzenszwalb, quickshift or grid."
 )
 @click.option("--segments", default=50, show_default=True, metavar="N", help="How many superpixels to aim at.")
-@click.option("--compactness", default=10.0, show_default=True, help="Higher: rounder superpixels.")
+@click.option("--compactness", default=10.0, show_default=True, metavar="C", help="Higher: rounder superpixels.")
 @click.option(
     "--label-map",
     type=click.Path(path_type=Path),
