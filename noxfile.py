@@ -12,7 +12,7 @@ nox.options.stop_on_first_error = True
 
 # What the floors in pyproject.toml promise.
 FLOORS = [
-    "click==8.1.8",
+    "click==8.2.1",
     "numpy==1.26.4",
     "onnx==1.21.0",
     "onnxruntime==1.27.0",
