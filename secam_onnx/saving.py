@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -32,7 +33,9 @@ def save_explanation(explanation: Explanation, folder: str | os.PathLike[str], p
         files = [ARRAYS]
         for entry in best:
             files += _save_pictures(explanation, entry, temporary)
-        np.savez_compressed(temporary / ARRAYS, **_arrays(explanation))
+        buffer = io.BytesIO()  # on a full disk, zipfile would complain once more when it is thrown away
+        np.savez_compressed(buffer, **_arrays(explanation))
+        (temporary / ARRAYS).write_bytes(buffer.getvalue())
         report = {**explanation.to_dict(), "files": sorted(files)}
         text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
         (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
