@@ -28,6 +28,8 @@ Photograph = str | os.PathLike[str] | Image.Image | np.ndarray
 # Pillow's rarer decoders are old, little used and a target; none of them holds photographs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow's decoders raise on damaged files
+
 
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a photograph as a viewer would show it.
@@ -72,8 +74,8 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         ) from None
     except Image.DecompressionBombError:
         raise ImageError(f"{file} is over the limit of {max_pixels:,} pixels; make it smaller.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{file} cannot be decoded ({error}); it may be cut off. Get the file again.") from error
+    except _UNDECODABLE as error:
+        raise _undecodable(str(file), error) from error
 
 
 def _decode(image: Image.Image, file: Path, max_pixels: int) -> np.ndarray:
@@ -126,6 +128,10 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
     return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
 
 
+def _undecodable(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name} cannot be decoded ({error}); it may be cut off. Get the file again.")
+
+
 def _check_sides(height: int, width: int, name: str) -> None:
     short, long = sorted((height, width))
     if short < MIN_SIDE or long > MAX_ASPECT * short:
@@ -138,8 +144,8 @@ def _check_sides(height: int, width: int, name: str) -> None:
 def _pixels_of(image: Image.Image, name: str) -> np.ndarray:
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{name} cannot be decoded ({error}); it may be cut off. Get the file again.") from error
+    except _UNDECODABLE as error:
+        raise _undecodable(name, error) from error
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         # convert("RGB") would clip these at 255 instead of scaling them.

@@ -130,10 +130,8 @@ def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: b
     stale = _data_files(target)
     with new_file(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
-    current = _data_files(target)
     for old in stale:
-        if old not in current:
-            old.unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
 
 
 def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -159,11 +157,14 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
 def _data_files(target: Path) -> list[Path]:
     """Data files of our own making that belong to the model at `target`."""
     try:
+        beside = {file.name for file in target.parent.iterdir()}
+        ours = {name for name in beside if name.startswith(f"{target.name}.") and name.endswith(".data")}
+        if not ours:  # the usual case, in which a model of half a gigabyte need not be read
+            return []
         model = onnx.load(target, format="protobuf", load_external_data=False)
     except (OSError, DecodeError):
         return []
-    names = {
+    named = {
         entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
     }
-    own = [name for name in names if name.startswith(f"{target.name}.") and name.endswith(".data") and "/" not in name]
-    return [target.with_name(name) for name in own]
+    return [target.with_name(name) for name in ours & named]
