@@ -46,6 +46,7 @@ def make_explainable(
     origin: dict[str, str] | None = None,
     output: str | None = None,
     features: str | None = None,
+    tokens: tuple[int, int] | None = None,
 ) -> tuple[Graph, Head, Contract]:
     """Find the head of an ordinary model and expose its feature map, in place.
 
@@ -56,7 +57,7 @@ def make_explainable(
         caller to write.
     preprocessing : Preprocessing or str, optional
         A preset's name fits it to the model's input; torchvision's where none is given, and `origin` says so.
-    labels, origin, output, features
+    labels, origin, output, features, tokens
         As in `Contract` and `find_head`.
 
     Raises
@@ -73,13 +74,15 @@ def make_explainable(
     preprocessing, note = choose_preprocessing(input_, preprocessing)
     if note:
         origin["preprocessing"] = note
-    head = find_head(graph, output=output, features=features)
+    head = find_head(graph, output=output, features=features, tokens=tokens)
     if labels is not None:
-        check_labels(labels, graph.shape(head.logits))
+        check_labels(labels, (None, head.n_classes))
     record = HeadRecord(
         kind=head.kind,
         features=head.features,
-        shape=(graph.shape(head.features) or ())[1:],
+        layout=head.grid.layout,
+        shape=head.grid.shape,
+        algebra=head.algebra,
         weights=head.weights,
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),

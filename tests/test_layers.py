@@ -20,7 +20,7 @@ LAYERS = [
     {"files", "runtime", "images", "preprocess", "labels", "superpixels", "selection", "completeness"},
     {"onnx_file", "head", "render", "panel"},
     {"contract"},
-    {"explanation", "saving", "explainable"},
+    {"explanation", "saving", "explainable", "attribution"},
     {"classifier"},
     {"explainer", "proof"},
     {"inspection", "export"},

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from secam_onnx.cli.options import features_option, labels_option, logits_option, preprocess_option
+from secam_onnx.cli.options import features_option, grid_option, labels_option, logits_option, preprocess_option
 from secam_onnx.cli.progress import step
 
 __all__ = ["command"]
@@ -29,6 +29,7 @@ __all__ = ["command"]
 @labels_option
 @logits_option
 @features_option
+@grid_option
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(
     source: str,
@@ -39,6 +40,7 @@ def command(
     labels: Path | None,
     logits: str | None,
     features: str | None,
+    tokens: tuple[int, int] | None,
     force: bool,
 ) -> None:
     """Make an explainable model.
@@ -62,7 +64,9 @@ def command(
         opened = open_source(source, weights, seed)
     given: dict[str, Any] = {"preprocessing": preprocess, "labels": names}
     opened = dataclasses.replace(opened, **{name: value for name, value in given.items() if value})
-    contract = export_model(opened, target, output=logits, features=features, overwrite=force, progress=step)
+    contract = export_model(
+        opened, target, output=logits, features=features, tokens=tokens, overwrite=force, progress=step
+    )
     click.echo(
         f"{target}: head {contract.head.kind}, feature map {contract.head.features} "
         f"{' x '.join('?' if length is None else str(length) for length in contract.head.shape)}, completeness error "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from secam_onnx.cli.options import features_option, logits_option
+from secam_onnx.cli.options import attribution_option, features_option, grid_option, logits_option
 from secam_onnx.cli.progress import step
 
 __all__ = ["command"]
@@ -19,7 +19,17 @@ __all__ = ["command"]
 @click.option("--labels", "with_labels", is_flag=True, help="List all class names.")
 @logits_option
 @features_option
-def command(model: Path | None, as_json: bool, with_labels: bool, logits: str | None, features: str | None) -> None:
+@grid_option
+@attribution_option
+def command(
+    model: Path | None,
+    as_json: bool,
+    with_labels: bool,
+    logits: str | None,
+    features: str | None,
+    tokens: tuple[int, int] | None,
+    attribution: str | None,
+) -> None:
     """Show what is found in MODEL (the default model if none is given).
 
     Its inputs, preprocessing, feature map, head and why, what was rejected and why, its classes, and the completeness
@@ -28,7 +38,7 @@ def command(model: Path | None, as_json: bool, with_labels: bool, logits: str | 
     from secam_onnx.inspection import inspect_model
 
     with step(f"inspect {model or 'the default model'}", keep=False):
-        report = inspect_model(model, output=logits, features=features)
+        report = inspect_model(model, output=logits, features=features, tokens=tokens, attribution=attribution)
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=1))
         return
