@@ -23,7 +23,7 @@ from secam_onnx.explainable import (
     make_explainable,
 )
 from secam_onnx.files import printable
-from secam_onnx.head import FEATURES, Graph, Head, contribution_model, find_head
+from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, contribution_model, find_head
 from secam_onnx.onnx_file import has_external_data, read_model
 from secam_onnx.preprocess import Preprocessing
 
@@ -89,7 +89,7 @@ class Classifier:
         Returns
         -------
         features : ndarray
-            `(N, C, h, w)` float32.
+            `(N, C, h, w)` float32; `(N, tokens, C)` where some tokens have no position.
         logits : ndarray
             `(N, classes)` float32.
         probabilities : ndarray
@@ -104,7 +104,8 @@ class Classifier:
         missing = -len(inputs) % size
         inputs = inputs.astype(self._dtype, copy=False)
         padded = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
-        names = [FEATURES, self.contract.logits]
+        features_name = f"{FEATURES}{OWN_LAYOUT}" if self.contract.head.prefix else FEATURES
+        names = [features_name, self.contract.logits]
         try:
             parts = [
                 self._network.run(names, {self.input.name: padded[start : start + size]})

@@ -48,6 +48,8 @@ class HeadRecord:
         The feature map's own axes, L for tokens; the output `secam_features` is NCHW whatever they are.
     algebra : {'piecewise linear', 'smooth', 'unknown'}
         Whether the map adds up to the logit exactly, nearly, or the head is masked and run again.
+    prefix : int
+        Tokens before the grid that have no position; then `secam_features_own_layout`, `(N, tokens, C)`, has all.
     """
 
     kind: str
@@ -58,6 +60,7 @@ class HeadRecord:
     rejected: tuple[tuple[str, str], ...] = ()
     layout: str = "NCHW"
     algebra: str = "piecewise linear"
+    prefix: int = 0
 
     @property
     def tokens(self) -> tuple[int, int] | None:

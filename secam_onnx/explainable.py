@@ -83,6 +83,7 @@ def make_explainable(
         layout=head.grid.layout,
         shape=head.grid.shape,
         algebra=head.algebra,
+        prefix=head.grid.prefix,
         weights=head.weights,
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),

@@ -1,7 +1,7 @@
 """The head of a classifier: found in the graph by rules, and turned into the contribution model."""
 
 from secam_onnx.head.contribution import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ContributionModel, contribution_model
-from secam_onnx.head.expose import expose, unexpose
+from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
 from secam_onnx.head.find import RESERVED, Head, find_head
 from secam_onnx.head.graph import Graph, Shape, describe
 from secam_onnx.head.grid import Grid
@@ -13,6 +13,7 @@ __all__ = [
     "FEATURES",
     "GAP",
     "MAPS",
+    "OWN_LAYOUT",
     "RESERVED",
     "ContributionModel",
     "Graph",

@@ -59,6 +59,10 @@ class Builder:
         """A constant int64 without axes."""
         return self._value(np.asarray(value, dtype=np.int64))
 
+    def float_scalar(self, value: float) -> str:
+        """A constant float32 without axes."""
+        return self._value(np.asarray(value, dtype=np.float32))
+
     def array(self, values: Any) -> str:
         """A constant float32 array of any shape."""
         return self._value(np.asarray(values, dtype=np.float32))

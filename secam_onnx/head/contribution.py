@@ -46,8 +46,9 @@ class ContributionModel:
     Attributes
     ----------
     model : ModelProto
-        Inputs `secam_features` float32 `(N, C, h, w)` and `secam_class_ids` int64 `(N, K)`; outputs `secam_maps`
-        float32 `(N, K, h, w)`, `secam_bias` and `secam_gap` float32 `(N, K)`: their sum is the logit.
+        Inputs `secam_features` float32 `(N, C, h, w)` (`(N, tokens, C)` where some tokens have no position) and
+        `secam_class_ids` int64 `(N, K)`; outputs `secam_maps` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap`
+        float32 `(N, K)`: their sum is the logit.
     weights : dict of str to ndarray
         The large initializers, which the model declares as external data (see `runtime.open_session`).
     """
@@ -90,8 +91,11 @@ def contribution_model(
         nodes = [*_entry(graph, head, FEATURES), *cut, *builder.nodes]
     ends = [helper.make_node("Identity", [name], [to]) for name, to in ((maps, MAPS), (bias, BIAS), (gap, GAP))]
 
+    own = (graph.shape(head.features) or ())[1:]
     inputs = [
-        helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", *head.grid.shape]),
+        helper.make_tensor_value_info(
+            FEATURES, TensorProto.FLOAT, ["N", *(own if head.grid.prefix else head.grid.shape)]
+        ),
         helper.make_tensor_value_info(CLASS_IDS, TensorProto.INT64, ["N", "K"]),
     ]
     outputs = [
@@ -111,6 +115,8 @@ def contribution_model(
 def _entry(graph: Graph, head: Head, source: str) -> list[NodeProto]:
     """From `(N, C, h, w)` float32 to the feature map as the model has it."""
     elem_type = graph.dtype(head.features) or TensorProto.FLOAT
+    if head.grid.prefix:
+        return [helper.make_node("Cast", [source], [head.features], to=elem_type)]
     cast = helper.make_node("Cast", [f"{RESERVED}own_layout"], [head.features], to=elem_type)
     return [*head.grid.from_nchw(source, f"{RESERVED}own_layout"), cast]
 

@@ -9,7 +9,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from secam_onnx.head.find import RESERVED, Head
 from secam_onnx.head.graph import Graph
 
-__all__ = ["expose", "unexpose"]
+__all__ = ["OWN_LAYOUT", "expose", "unexpose"]
+
+OWN_LAYOUT = "_own_layout"
+"""Ending of the output that has the tokens without position as well."""
 
 
 def expose(model: ModelProto, graph: Graph, head: Head, *, features: str, logits: str) -> str:
@@ -31,11 +34,13 @@ def expose(model: ModelProto, graph: Graph, head: Head, *, features: str, logits
     str
         The output that holds the logits: the model's own, or `logits`.
     """
-    own = features if head.grid.layout == "NCHW" else f"{features}_own_layout"
+    own = features if head.grid.layout == "NCHW" else f"{features}{OWN_LAYOUT}"
     model.graph.node.append(_cast(head.features, own))
     if own != features:
         model.graph.node.extend(head.grid.to_nchw(own, features))
     _declare(model, features, [None, *head.grid.shape])
+    if head.grid.prefix:
+        _declare(model, own, [None, *(graph.shape(head.features) or ())[1:]])
     flat = len(graph.shape(head.logits) or ()) == 2
     if flat and head.logits in graph.outputs and graph.dtype(head.logits) == TensorProto.FLOAT:
         return head.logits

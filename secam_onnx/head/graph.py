@@ -99,6 +99,10 @@ class Graph:
         """Whether a tensor is an initializer or made from nothing but constants."""
         return tensor in self._constants
 
+    def is_shape(self, tensor: str) -> bool:
+        """Whether a tensor is computed from shapes alone: the same for all images of one size."""
+        return tensor in self._shapes_only
+
     def constant(self, tensor: str) -> np.ndarray:
         """The value of a constant tensor, computed by ONNX's reference implementation where nodes make it."""
         if tensor in self.initializers:
@@ -192,6 +196,15 @@ class Graph:
         model = helper.make_model(graph, opset_imports=list(self.model.opset_import))
         (value,) = ReferenceEvaluator(model).run(None, {})
         return np.asarray(value)
+
+    @cached_property
+    def _shapes_only(self) -> set[str]:
+        found: set[str] = set()
+        for node in self.model.graph.node:
+            names = [name for name in node.input if name and not self.is_constant(name)]
+            if node.op_type in ("Shape", "Size") or (names and found.issuperset(names)):
+                found.update(node.output)
+        return found
 
     @cached_property
     def _types(self) -> dict[str, tuple[int, Shape | None]]:

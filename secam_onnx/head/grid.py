@@ -50,11 +50,14 @@ class Grid:
         Its own axes; L counts tokens, row by row.
     shape : tuple
         `(C, h, w)`; None for lengths that the run decides.
+    prefix : int
+        Tokens before the grid that have no position (a class token).
     """
 
     tensor: str
     layout: str
     shape: Shape
+    prefix: int = 0
 
     @property
     def channel_axis(self) -> int:
@@ -66,7 +69,13 @@ class Grid:
         if self.layout == "NHWC":
             return [_node("Transpose", [source], target, perm=[0, 3, 1, 2])]
         first = f"{target}_channels_first"
-        turned = [_node("Transpose", [source], first, perm=[0, 2, 1])] if self.layout == "NLC" else []
+        turned = []
+        if self.prefix:
+            kept = f"{target}_without_prefix"
+            turned = _slice(source, kept, axis=1, start=self.prefix)
+            source = kept
+        if self.layout == "NLC":
+            turned.append(_node("Transpose", [source], first, perm=[0, 2, 1]))
         return [
             *turned,
             *_reshape(first if turned else source, target, [0, 0, *(edge or -1 for edge in self.shape[1:])]),
@@ -84,7 +93,14 @@ class Grid:
         return [*_reshape(source, flat, [0, 0, -1]), _node("Transpose", [flat], target, perm=[0, 2, 1])]
 
 
-def grid_of(graph: Graph, tensor: str, tokens: tuple[int, int] | None = None, channel_axis: int | None = None) -> Grid:
+def grid_of(
+    graph: Graph,
+    tensor: str,
+    tokens: tuple[int, int] | None = None,
+    *,
+    channel_axis: int | None = None,
+    prefix: bool = False,
+) -> Grid:
     """See a tensor as a feature map.
 
     Parameters
@@ -97,6 +113,8 @@ def grid_of(graph: Graph, tensor: str, tokens: tuple[int, int] | None = None, ch
         Rows and columns of a tensor `(N, tokens, C)`; a square by default.
     channel_axis : int, optional
         The axis that counts channels, where it is known from what reads the tensor.
+    prefix : bool
+        Allow tokens before the grid that have no position: one, or as many as `tokens` leaves over.
 
     Raises
     ------
@@ -118,9 +136,13 @@ def grid_of(graph: Graph, tensor: str, tokens: tuple[int, int] | None = None, ch
     positions = tuple(shape[index] for index in range(1, len(shape)) if index != axis)
     if all(length == 1 for length in positions):
         raise NoGridError(f"{text}: no spatial grid")
+    before = 0
     if len(positions) == 1:
-        positions = _square(positions[0], tokens, text)
-    return Grid(tensor, layout, (shape[axis], *positions))
+        length = positions[0]
+        if prefix and layout == "NLC" and length is not None:
+            before = length - math.prod(tokens) if tokens else int(math.isqrt(length) ** 2 != length)
+        positions = _square(length if length is None else length - before, tokens, text)
+    return Grid(tensor, layout, (shape[axis], *positions), before)
 
 
 def _square(length: int | None, tokens: tuple[int, int] | None, text: str) -> tuple[int, int]:
@@ -177,6 +199,15 @@ def _moved(node: NodeProto, axis: int, before: Shape, after: Shape) -> int | Non
 
 def _node(op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> NodeProto:
     return helper.make_node(op_type, list(inputs), [output], name=output, **attributes)
+
+
+def _slice(source: str, target: str, axis: int, start: int) -> list[NodeProto]:
+    """Everything from `start` on along an axis, as opset 10 and newer write it."""
+    bounds = {"start": start, "end": np.iinfo(np.int64).max, "axis": axis}
+    names = [f"{target}_{name}" for name in bounds]
+    values = [numpy_helper.from_array(np.asarray([value], dtype=np.int64)) for value in bounds.values()]
+    constants = [_node("Constant", [], name, value=value) for name, value in zip(names, values, strict=True)]
+    return [*constants, _node("Slice", [source, *names], target)]
 
 
 def _reshape(source: str, target: str, shape: Sequence[int]) -> list[NodeProto]:

@@ -33,9 +33,9 @@ def masked_maps(
     head : sequence of NodeProto
         The head, from the feature map to the logits.
     features, class_ids : str
-        Names of `(N, C, h, w)` and `(N, K)`.
+        Names of `(N, C, h, w)`, or `(N, tokens, C)` where some tokens have no position, and `(N, K)`.
     entry : sequence of NodeProto
-        From the tensor `secam_masked`, `(N, C, h, w)`, to the feature map as the head reads it.
+        From the tensor `secam_masked`, shaped as `features`, to the feature map as the head reads it.
 
     Returns
     -------
@@ -43,15 +43,20 @@ def masked_maps(
         Maps `(N, K, h, w)`, bias `(N, K)`, gap `(N, K)`.
     """
     b = builder
-    # One mask a cell, then nothing, then everything: (h*w + 2, 1, 1, h, w).
-    grid = b.op("Shape", [features], start=2)
+    # One mask a cell, then nothing, then everything: (h*w + 2, 1, 1, h, w), or (h*w + 2, 1, tokens, 1).
+    prefix = b.head.grid.prefix
+    grid = b.integers([edge or 0 for edge in b.head.grid.shape[1:]]) if prefix else b.op("Shape", [features], start=2)
     cells = b.op("ReduceProd", [grid], keepdims=0)
     order = b.op("Range", [b.scalar(0), cells, b.scalar(1)])
     single = b.op("OneHot", [order, cells, b.floats([0.0, 1.0])], axis=-1)
     row = b.op("Concat", [b.integers([1]), b.op("Reshape", [cells, b.integers([1])])], axis=0)
     ends = [b.op("Expand", [b.floats([value]), row]) for value in (0.0, 1.0)]
-    masks = b.op("Reshape", [b.op("Concat", [single, *ends], axis=0),
-                             b.op("Concat", [b.integers([-1, 1, 1]), grid], axis=0)])  # fmt: skip
+    masks = b.op("Concat", [single, *ends], axis=0)
+    if prefix:
+        masks = b.op("Pad", [masks, b.integers([0, prefix, 0, 0]), b.float_scalar(1.0)])  # these are always kept
+        masks = b.op("Unsqueeze", [masks, b.integers([1, 3])])
+    else:
+        masks = b.op("Reshape", [masks, b.op("Concat", [b.integers([-1, 1, 1]), grid], axis=0)])
 
     body = helper.make_graph(
         [
@@ -63,7 +68,7 @@ def masked_maps(
             helper.make_node("GatherElements", ["secam_flat_scores", class_ids], ["secam_of_classes"], axis=1),
         ],
         "head_of_one_mask",
-        [helper.make_tensor_value_info("secam_mask", TensorProto.FLOAT, [1, 1, *b.head.grid.shape[1:]])],
+        [helper.make_tensor_value_info("secam_mask", TensorProto.FLOAT, None)],
         [helper.make_tensor_value_info("secam_of_classes", TensorProto.FLOAT, ["N", "K"])],
     )
     scores = b.op("Scan", [masks], body=body, num_scan_inputs=1)  # (h*w + 2, N, K)

@@ -18,6 +18,8 @@ from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 
 __all__ = ["Rejection", "Walk", "walk_by_rules", "walk_to_any_grid"]
 
+_ATTENTION = {"Attention", "Einsum", "MatMul"}
+
 
 @dataclass(frozen=True)
 class Rejection:
@@ -78,7 +80,7 @@ def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple
                 rejected.append(Rejection(tensor, f"shape {shape_text(graph.shape(tensor))}: another was asked for"))
                 continue
             try:
-                grid = grid_of(graph, tensor, tokens, steps[-1].channel_axis if steps else None)
+                grid = grid_of(graph, tensor, tokens, channel_axis=steps[-1].channel_axis if steps else None)
             except NoGridError as reason:
                 if features is not None:
                     raise HeadError(f"the tensor {tensor!r} is no feature map: {reason}") from reason
@@ -106,17 +108,21 @@ def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tu
         There is none.
     """
     rejected: list[Rejection] = []
+    attended = False
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
-        # The shape of a tensor is no value of it.
-        return () if node.op_type in ("Shape", "Size") else graph.computed_inputs(node)
+        nonlocal attended
+        names = [name for name in graph.computed_inputs(node) if not graph.is_shape(name)]
+        # Only attention carries other tokens to the class token, so a map below the last one would say nothing.
+        attended |= node.op_type in _ATTENTION and len(names) > 1
+        return names
 
     try:
         for tensor in _cuts(graph, logits, inputs, features):
             if features is not None and tensor != features:
                 continue
             try:
-                return Walk(grid_of(graph, tensor, tokens), [], rejected)
+                return Walk(grid_of(graph, tensor, tokens, prefix=attended and graph.opset >= 10), [], rejected)
             except NoGridError as reason:
                 rejected.append(Rejection(tensor, str(reason)))
     except HeadError as error:

@@ -1,0 +1,94 @@
+"""The matrix of the README: exporter x network x head, and where the feature map is.
+
+Every cell is a real file, made in the test run or shipped inside a package; `test_*.py` beside this file go through
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["CAFFE2", "CLASS_TOKEN", "GAP_FC", "KERAS", "MLP", "PADDLE", "PYTORCH", "TENSORFLOW", "Cell"]
+
+GAP_FC = "gap + fc"
+MLP = "fc + relu + fc + relu + fc"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network.
+
+    Attributes
+    ----------
+    head : str
+        What the head must be read as.
+    shape : tuple
+        The feature map, `(C, h, w)`.
+    layer : str
+        The module whose output it is, in the framework that made it.
+    size : int
+        Height and width of the input.
+    algebra : str
+        See `Head.algebra`.
+    output : str or None
+        The output to name where there are several.
+    """
+
+    head: str
+    shape: tuple[int, int, int]
+    layer: str = ""
+    size: int = 224
+    algebra: str = "piecewise linear"
+    output: str | None = None
+
+
+# torchvision's networks, through the dynamo and the TorchScript exporter of PyTorch.
+PYTORCH = {
+    "resnet18": Cell(GAP_FC, (512, 7, 7), "layer4"),
+    "resnet50": Cell(GAP_FC, (2048, 7, 7), "layer4"),
+    "inception_v3": Cell(GAP_FC, (2048, 8, 8), "Mixed_7c", size=299),
+    "googlenet": Cell(GAP_FC, (1024, 8, 8), "inception5b", size=256, output="logits"),
+    "googlenet aux": Cell("flatten + fc + relu + fc", (128, 4, 4), "aux1.conv", size=256, output="aux1"),
+    "vgg16": Cell(f"flatten + {MLP}", (512, 7, 7), "features"),
+    "vgg16_bn": Cell(f"flatten + {MLP}", (512, 7, 7), "features"),
+    "alexnet": Cell(f"flatten + {MLP}", (256, 6, 6), "features"),
+    "squeezenet1_1": Cell("conv 1 x 1 + relu + gap", (512, 13, 13), "features"),
+    "densenet121": Cell(GAP_FC, (1024, 7, 7), "features"),
+    "mobilenet_v2": Cell(GAP_FC, (1280, 7, 7), "features"),
+    "mobilenet_v3_large": Cell("gap + fc + hardswish + fc", (960, 7, 7), "features", algebra="smooth"),
+    "efficientnet_b0": Cell(GAP_FC, (1280, 7, 7), "features"),
+    "regnet_y_400mf": Cell(GAP_FC, (440, 7, 7), "trunk_output"),
+    "convnext_tiny": Cell("gap + layernorm + fc", (768, 7, 7), "features", algebra="smooth"),
+    "shufflenet_v2_x1_0": Cell(GAP_FC, (1024, 7, 7), "conv5"),
+    "mnasnet1_0": Cell(GAP_FC, (1280, 7, 7), "layers"),
+    "swin_t": Cell(GAP_FC, (768, 7, 7), "permute"),
+}
+
+# Class tokens: the head is not understood, the input of the last block is masked token by token.
+CLASS_TOKEN = {"vit_b_16": Cell("not understood", (768, 14, 14), "encoder.layers.encoder_layer_10", algebra="unknown")}
+
+# The files of the onnx wheel, backend/test/data/light: opset 9, IR 3, batch 1, weights made by ConstantOfShape.
+CAFFE2 = {
+    "bvlc_alexnet": Cell(f"flatten + {MLP}", (256, 6, 6), "r14"),
+    "densenet121": Cell("gap + conv 1 x 1", (1024, 7, 7), "r907"),
+    "inception_v1": Cell(GAP_FC, (1024, 6, 6), "r137"),
+    "inception_v2": Cell(GAP_FC, (1024, 7, 7), "r504"),
+    "resnet50": Cell(GAP_FC, (2048, 7, 7), "r171"),
+    "shufflenet": Cell(GAP_FC, (544, 7, 7), "r198"),
+    "squeezenet": Cell("conv 1 x 1 + relu + gap", (512, 13, 13), "r60"),
+    "vgg19": Cell(f"flatten + {MLP}", (512, 7, 7), "r36"),
+    "zfnet512": Cell(f"flatten + {MLP}", (512, 6, 6), "r14"),
+}
+
+# keras.applications, through Keras's own exporter.
+KERAS = {
+    "ResNet50": Cell(GAP_FC, (2048, 7, 7), "conv5_block3_out"),
+    "InceptionV3": Cell(GAP_FC, (2048, 8, 8), "mixed10", size=299),
+    "VGG16": Cell(f"flatten + {MLP}", (512, 7, 7), "block5_pool"),
+}
+
+# keras.applications through TensorFlow and tf2onnx.
+TENSORFLOW = {"MobileNetV2": Cell(GAP_FC, (1280, 7, 7), "out_relu")}
+
+# paddle.vision through paddle2onnx.
+PADDLE = {"resnet18": Cell(GAP_FC, (512, 7, 7)), "mobilenet_v2": Cell(GAP_FC, (1280, 7, 7))}

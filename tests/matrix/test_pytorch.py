@@ -1,0 +1,158 @@
+"""torchvision's networks through both exporters of PyTorch, against autograd on the network itself."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from cells import PYTORCH, Cell
+
+from secam_onnx.classifier import Classifier, open_classifier
+from secam_onnx.images import read_image
+from secam_onnx.inspection import inspect_model
+from secam_onnx.preprocess import Preprocessing
+
+torch = pytest.importorskip("torch")
+torchvision = pytest.importorskip("torchvision")
+
+CLASS_IDS = [0, 282, 500, 999]
+
+
+class WithAuxiliaryHeads(torch.nn.Module):
+    """GoogLeNet as it is trained: three outputs, also at inference."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.aux = {}
+        network.inception4a.register_forward_hook(lambda module, args, output: self.aux.update(aux1=output))
+        network.inception4d.register_forward_hook(lambda module, args, output: self.aux.update(aux2=output))
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        logits = self.network(image)
+        return logits, self.network.aux1(self.aux["aux1"]), self.network.aux2(self.aux["aux2"])
+
+
+@functools.lru_cache(maxsize=1)
+def built(name: str, size: int) -> torch.nn.Module:
+    """A network with random weights whose numbers keep a usual size on their way."""
+    torch.manual_seed(0)
+    options = {}
+    if name in ("inception_v3", "googlenet"):
+        options = {"init_weights": False, "transform_input": True}
+    network = torchvision.models.get_model(name, weights=None, **options)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for module in norms:
+        module.reset_running_stats()
+        module.momentum = None
+    if norms:
+        with torch.no_grad():
+            network.train()(torch.randn(4, 3, size, size))
+    for module in network.modules():
+        if (
+            isinstance(module, torch.nn.Linear) and module.bias is not None
+        ):  # zeros are left out by one exporter, and would hide a lost bias
+            torch.nn.init.normal_(module.bias, std=0.1)
+    network = network.eval()
+    return WithAuxiliaryHeads(network).eval() if name == "googlenet" else network
+
+
+def write(network: torch.nn.Module, size: int, exporter: str, path: Path, outputs: list[str]) -> None:
+    example = torch.zeros(2, 3, size, size)
+    options = {"input_names": ["image"], "output_names": outputs}
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        if exporter == "dynamo":
+            batch = ({0: torch.export.Dim("batch")},)
+            program = torch.onnx.export(
+                network, (example,), dynamo=True, dynamic_shapes=batch, verbose=False, **options
+            )
+            program.save(path)
+        else:
+            axes = {name: {0: "batch"} for name in ("image", *outputs)}
+            torch.onnx.export(network, (example,), path, dynamo=False, dynamic_axes=axes, opset_version=17, **options)
+
+
+def fed(size: int, photo: Path) -> np.ndarray:
+    """A photograph and noise."""
+    preprocessing = Preprocessing.preset("torchvision", (size, size))
+    image = read_image(photo)
+    noise = np.random.default_rng(3).integers(0, 256, image.shape, dtype=np.uint8)
+    return np.concatenate([preprocessing.normalise(preprocessing.crop(picture)[0]) for picture in (image, noise)])
+
+
+class Reference:
+    """The network in PyTorch, run once, with what a forward hook saw."""
+
+    def __init__(self, network: torch.nn.Module, cell: Cell, inputs: np.ndarray) -> None:
+        seen = {}
+        inner = network.network if isinstance(network, WithAuxiliaryHeads) else network
+        layer = inner.get_submodule(cell.layer)
+        handle = layer.register_forward_hook(lambda module, args, output: seen.update(f=output))
+        outputs = network(torch.from_numpy(inputs))
+        handle.remove()
+        self.features = seen["f"]
+        self.logits = outputs[["logits", "aux1", "aux2"].index(cell.output)] if cell.output else outputs
+
+    def maps(self) -> np.ndarray:
+        """Autograd's `sum_k dz_c/df_k * f_k`, `(N, K, h, w)`."""
+        rows = []
+        for class_id in CLASS_IDS:
+            (gradient,) = torch.autograd.grad(self.logits[:, class_id].sum(), self.features, retain_graph=True)
+            rows.append((gradient * self.features).sum(dim=1).detach().numpy())
+        return np.stack(rows, axis=1)
+
+
+def close(ours: np.ndarray, reference: np.ndarray) -> None:
+    np.testing.assert_allclose(ours, reference, rtol=2e-3, atol=2e-4 * float(np.abs(reference).max()))
+
+
+def check_report(report: dict, cell: Cell) -> None:
+    """What `inspect` says of a file."""
+    assert report["head"]["kind"] == cell.head
+    assert report["head"]["algebra"] == cell.algebra
+    assert [edge or known for edge, known in zip(report["feature_map"]["shape"], cell.shape, strict=True)] == list(
+        cell.shape
+    )
+    assert all(step["reason"] for step in report["head"]["steps"])
+    assert report["rejected"], "what lies between feature map and logits was looked at"
+    assert all(entry["reason"] for entry in report["rejected"])
+    measured = report["completeness"]["measured_now"]
+    assert measured["identity_error"] < 5e-4
+    assert measured["max_relative_error"] < (5e-4 if cell.algebra == "piecewise linear" else 0.05)
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+@pytest.mark.parametrize("name", PYTORCH)
+def test_features_logits_and_maps_equal_pytorch(name: str, exporter: str, tmp_path: Path, photo: Path) -> None:
+    cell = PYTORCH[name]
+    network = built(name.split()[0], cell.size)
+    path = tmp_path / "model.onnx"
+    write(network, cell.size, exporter, path, ["logits", "aux1", "aux2"] if cell.output else ["logits"])
+    onnx.checker.check_model(path)
+
+    check_report(inspect_model(path, output=cell.output), cell)
+    classifier = open_classifier(path, providers="cpu", output=cell.output)
+    inputs = fed(cell.size, photo)
+    reference = Reference(network, cell, inputs)
+    features, logits, _ = classifier.forward(inputs)
+    own = reference.features.detach().numpy()
+    # densenet121 applies its last ReLU outside of any module.
+    close(features, own.clip(min=0) if name == "densenet121" else own)
+    close(logits, reference.logits.detach().numpy())
+    check_maps(classifier, reference, features, logits)
+
+
+def check_maps(classifier: Classifier, reference: Reference, features: np.ndarray, logits: np.ndarray) -> None:
+    ids = np.array([CLASS_IDS, CLASS_IDS])
+    maps, bias, gap = classifier.contribute.local(features, ids)
+    close(maps, reference.maps())
+    wanted = logits[:, CLASS_IDS]
+    scale = np.abs(maps).sum((2, 3)) + np.abs(wanted) + 1e-6  # a class may be dead
+    assert (np.abs(maps.sum((2, 3)) + bias + gap - wanted) / scale).max() < 5e-4
