@@ -54,10 +54,10 @@ def built(name: str, size: int) -> torch.nn.Module:
     if norms:
         with torch.no_grad():
             network.train()(torch.randn(4, 3, size, size))
-    for module in network.modules():
+    for module in network.modules():  # zeros are left out by one exporter, and would hide a lost bias
         if (
             isinstance(module, torch.nn.Linear) and module.bias is not None
-        ):  # zeros are left out by one exporter, and would hide a lost bias
+        ):
             torch.nn.init.normal_(module.bias, std=0.1)
     network = network.eval()
     return WithAuxiliaryHeads(network).eval() if name == "googlenet" else network
