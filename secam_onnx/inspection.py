@@ -7,20 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from secam_onnx.classifier import default_model, open_classifier
+from secam_onnx.preprocess import Preprocessing
 from secam_onnx.proof import prove
+from secam_onnx.settings import PreprocessingSettings
 
 __all__ = ["inspect_model"]
 
 
 def inspect_model(
-    path: str | os.PathLike[str] | None = None, *, output: str | None = None, features: str | None = None
+    path: str | os.PathLike[str] | None = None,
+    *,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
+    output: str | None = None,
+    features: str | None = None,
 ) -> dict[str, Any]:
     """Report what `Explainer` would use of a model, and prove it.
 
     Parameters
     ----------
     path : path, optional
-        An explainable model or an ordinary ONNX classifier; the default model if none is given.
+        An explainable model or an ordinary ONNX classifier, or its folder; the default model if none is given.
+    preprocessing : Preprocessing, PreprocessingSettings or str, optional
+        For an ordinary model, as in `Explainer`.
     output, features : str, optional
         For an ordinary model: which output to explain, and a feature map further up, by name.
 
@@ -35,13 +43,14 @@ def inspect_model(
         The model cannot be explained; the message lists what was looked at, with reasons.
     """
     file = Path(path) if path is not None else default_model()
-    classifier = open_classifier(file, providers="cpu", output=output, features=features)
+    classifier = open_classifier(file, providers="cpu", preprocessing=preprocessing, output=output, features=features)
     contract = classifier.contract
     head = contract.head
     return {
         "model": str(file),
         "exported": bool(contract.completeness),
         "input": {"name": classifier.input.name, "shape": list(classifier.input.shape)},
+        "preprocessing_note": f"{contract.origin.get('preprocessing', 'as exported')}: {contract.preprocessing}",
         "preprocessing": contract.preprocessing.to_dict(),
         "origin": dict(contract.origin),
         "feature_map": {

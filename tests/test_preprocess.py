@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 from secam_onnx.errors import OptionError
-from secam_onnx.preprocess import PRESETS, Geometry, Preprocessing
+from secam_onnx.geometry import Geometry
+from secam_onnx.preprocess import Preprocessing
+from secam_onnx.settings import PRESETS
 
 SIZES = [(300, 451), (451, 300), (333, 333), (97, 211), (224, 225), (1001, 503), (40, 37)]
 

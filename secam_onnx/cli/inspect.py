@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from secam_onnx.cli.options import features_option, logits_option
+from secam_onnx.cli.options import features_option, logits_option, preprocessing_options
 from secam_onnx.cli.progress import step
+
+if TYPE_CHECKING:
+    from secam_onnx.settings import PreprocessingSettings
 
 __all__ = ["command"]
 
@@ -17,9 +21,17 @@ __all__ = ["command"]
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--labels", "with_labels", is_flag=True, help="List all class names.")
+@preprocessing_options
 @logits_option
 @features_option
-def command(model: Path | None, as_json: bool, with_labels: bool, logits: str | None, features: str | None) -> None:
+def command(
+    model: Path | None,
+    as_json: bool,
+    with_labels: bool,
+    preprocessing: PreprocessingSettings | None,
+    logits: str | None,
+    features: str | None,
+) -> None:
     """Show what is found in MODEL (the default model if none is given).
 
     Its inputs, preprocessing, feature map, head and why, what was rejected and why, its classes, and the completeness
@@ -28,7 +40,7 @@ def command(model: Path | None, as_json: bool, with_labels: bool, logits: str | 
     from secam_onnx.inspection import inspect_model
 
     with step(f"inspect {model or 'the default model'}", keep=False):
-        report = inspect_model(model, output=logits, features=features)
+        report = inspect_model(model, preprocessing=preprocessing, output=logits, features=features)
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=1))
         return
