@@ -120,7 +120,9 @@ class Preprocessing:
                 f"The model's input is {layout}, but the preprocessing ({source}) makes {settings.layout}; leave the "
                 "layout to the model."
             )
-        rows, columns = (own or edge or 224 for own, edge in zip(size, wanted, strict=True))
+        rows, columns = (
+            next((length for length in pair if length is not None), 224) for pair in zip(size, wanted, strict=True)
+        )
         known = settings.over(PRESETS["torchvision"])
         values: dict[str, Any] = {name: getattr(known, name) for name in known.given if name != "crop"}
         if known.crop is not None:

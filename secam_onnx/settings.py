@@ -54,7 +54,7 @@ class PreprocessingSettings:
     def __post_init__(self) -> None:
         if self.crop is not None and self.resize_to is not None:
             raise OptionError(f"crop {self.crop} and resize_to {self.resize_to} say the same in two ways; choose one.")
-        if isinstance(self.crop, float | int) and not 0 < self.crop <= 1:
+        if self.crop not in (None, "none") and not (isinstance(self.crop, float | int) and 0 < self.crop <= 1):
             raise OptionError(f"crop is {self.crop}; a fraction above 0 and at most 1, or 'none', was expected.")
 
     @property

@@ -56,8 +56,8 @@ def command(
     """
     from secam_onnx.errors import OptionError
     from secam_onnx.export import export_model, open_source
-    from secam_onnx.labels import read_labels
     from secam_onnx.files import printable
+    from secam_onnx.labels import read_labels
     from secam_onnx.onnx_file import check_writable
     from secam_onnx.sidecars import model_file
 
@@ -96,7 +96,10 @@ def _tell(contract: Contract) -> None:
     """What goes in besides the head, and where it was found."""
     note = contract.origin.get("preprocessing", "as the source has it")
     click.echo(f"Preprocessing {note}: {contract.preprocessing}")
-    named = f"{len(contract.labels)}, the first is {contract.labels[0]!r}" if contract.labels else "none"
-    click.echo(f"Class names {contract.origin.get('labels', 'as the source has them')}: {named}")
+    if contract.labels:
+        names = f"{len(contract.labels)}, the first is {contract.labels[0]!r}"
+        click.echo(f"Class names {contract.origin.get('labels', 'as the source has them')}: {names}")
+    else:
+        click.echo(f"Class names: {contract.origin.get('labels', 'none')}")
     if note.startswith("assumed"):
         click.echo(f"Preprocessing {note}. Another: --preprocess PRESET, or --mean, --std and --crop.", err=True)

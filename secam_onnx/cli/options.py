@@ -23,67 +23,58 @@ labels_option = click.option(
 )
 
 
-class _Numbers(click.ParamType):
-    """One number, or one for each channel."""
-
-    name = "A,B,C"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        try:
-            return tuple(float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is no number and no three numbers with commas, as 0.485,0.456,0.406.", param, ctx)
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if value is None else tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}; a number, or three as 0.485,0.456,0.406, was expected.") from None
 
 
-class _Size(click.ParamType):
-    """A number of pixels, or height and width."""
-
-    name = "N|HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", value.strip().lower())
-        if not found:
-            self.fail(f"{value!r} is no size; 224 or 192x256 (height, width) was expected.", param, ctx)
-        return int(found[1]), int(found[2] or found[1])
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", value.strip().lower())
+    if not found:
+        raise click.BadParameter(f"{value!r}; pixels, as 224, or height and width, as 192x256, were expected.")
+    return int(found[1]), int(found[2] or found[1])
 
 
-class _Crop(click.ParamType):
-    """A fraction, or none."""
-
-    name = "FRACTION|none"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
-        if value.lower() == "none":
-            return "none"
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{value!r} is no fraction; 0.875, 1 or none was expected.", param, ctx)
+def _crop(ctx: click.Context, param: click.Parameter, value: str | None) -> float | str | None:
+    if value is None or value.lower() == "none":
+        return value and "none"
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r}; a fraction, as 0.875, or none was expected.") from None
 
 
-_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")  # as in settings, without its import
+def _choice(name: str, *choices: str, **settings: Any) -> Callable[[Any], Any]:
+    return click.option(name, type=click.Choice(choices, case_sensitive=False), **settings)
+
+
 _PREPROCESSING: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--preprocess",
         metavar="PRESET",
-        help="For a file that does not say, nor one beside it: torchvision (assumed), lite, keras-caffe, keras-tf, unit "
-        "or raw. The options below change single settings of it.",
+        help="torchvision (assumed where nobody says), lite, keras-caffe, keras-tf, unit or raw. The options below "
+        "change single settings of it, or of what the files beside the model say.",
     ),
-    click.option("--mean", type=_Numbers(), help="Subtracted from the pixels, of 0..1; above 1: of 0..255."),
-    click.option("--std", type=_Numbers(), help="Then the divisor, in the same unit; one number: for all channels."),
-    click.option("--size", type=_Size(), help="Of the input in pixels, where the model takes any."),
+    click.option("--mean", metavar="A,B,C", callback=_numbers, help="Of pixels in 0..1; a value above 1: in 0..255."),
+    click.option("--std", metavar="A,B,C", callback=_numbers, help="In the same unit. One number: for all channels."),
+    click.option("--size", metavar="N|HxW", callback=_size, help="Input in pixels, where the model takes any."),
     click.option(
         "--crop",
-        type=_Crop(),
-        help="Shorter side resized to size / FRACTION, then centre crop; none: the whole picture is stretched.",
+        metavar="FRACTION|none",
+        callback=_crop,
+        help="Shorter side to size / FRACTION, then centre crop; none: the whole picture is stretched.",
     ),
-    click.option("--interpolation", type=click.Choice(_INTERPOLATIONS), metavar="NAME", help="bilinear, bicubic, ..."),
-    click.option(
-        "--layout", type=click.Choice(("NCHW", "NHWC"), case_sensitive=False), help="Where the shape is open."
+    _choice(
+        *("--interpolation", "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
+        metavar="NAME",
+        help="nearest, bilinear, bicubic, lanczos, box or hamming.",
     ),
-    click.option(
-        "--channel-order", type=click.Choice(("RGB", "BGR"), case_sensitive=False), help="Mean and std follow it."
-    ),
+    _choice("--layout", "NCHW", "NHWC", metavar="NCHW|NHWC", help="Where the shape of the input leaves it open."),
+    _choice("--channel-order", "RGB", "BGR", metavar="RGB|BGR", help="Of the input; mean and std follow it."),
 )
 
 

@@ -87,11 +87,11 @@ def labels_beside(model: str | os.PathLike[str], n_classes: int | None) -> tuple
         data = read_object(file)
         labels = timm.labels(data) if timm.is_config(data) else huggingface.labels(data)
     except KeyError as error:
-        return None, f"none: {CONFIG} beside it names no class {error}; indices count from 0 without gaps"
+        return None, f"none in {CONFIG}: the index {error} is missing; they count from 0 without gaps"
     except ValueError as error:
-        return None, f"none: {CONFIG} beside it is not used: {error}"
+        return None, f"none in {CONFIG}: {error}"
     if n_classes not in (None, len(labels)):
-        return None, f"none: {CONFIG} beside it names {len(labels)} classes, and the model has {n_classes}"
+        return None, f"none in {CONFIG}: it names {len(labels)} classes, and the model has {n_classes}"
     return labels, f"read from {CONFIG}"
 
 

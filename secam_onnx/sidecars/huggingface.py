@@ -79,7 +79,7 @@ Edges = int | tuple[int, int]
 
 def is_image_processor(data: Mapping[str, Any]) -> bool:
     """Whether a `preprocessor_config.json` is about images; there are such files for sound and text."""
-    return _type(data) in _TYPES or any(key in data for key in _OF_IMAGES)
+    return _type(data) in _TYPES or any(key in data for key in ("image_processor_type", *_OF_IMAGES))
 
 
 def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
