@@ -82,7 +82,7 @@ class Preprocessing:
         both = edges if isinstance(edges, tuple) else (edges, edges)
         least = self.size if isinstance(edges, tuple) else (max(self.size),) * 2
         return len(both) == 2 and all(
-            isinstance(edge, int) and low <= edge <= 16384 for edge, low in zip(both, least, strict=True)
+            isinstance(edge, int) and low <= edge <= 16384 for edge, low in zip(both, least, strict=False)
         )
 
     @classmethod
