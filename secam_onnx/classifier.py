@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secam_onnx import runtime
+from secam_onnx.attribution import Attribution, choose_attribution
+from secam_onnx.completeness import TOLERANCE, tolerance_of
 from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainable import (
@@ -21,7 +23,7 @@ from secam_onnx.explainable import (
     make_explainable,
 )
 from secam_onnx.files import printable
-from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, MAPS, Graph, Head, contribution_model, find_head
+from secam_onnx.head import FEATURES, Graph, Head, contribution_model, find_head
 from secam_onnx.onnx_file import has_external_data, read_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.settings import PreprocessingSettings
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Classifier", "default_model", "make_classifier", "open_classifier"]
 
 _DEFAULT_MODEL = "efficientnet-lite0.onnx"
-_GRADIENTS_AT_ONCE = 256  # images times classes; bounds the memory of an MLP head's, each as large as the feature map
 
 
 class Classifier:
@@ -49,6 +50,10 @@ class Classifier:
         The model's input.
     n_classes : int
         Number of classes.
+    contribute : Attribution
+        From features and class ids to maps and bias.
+    tolerance : float
+        Completeness error that the network's own precision explains.
     """
 
     def __init__(
@@ -58,14 +63,17 @@ class Classifier:
         input_: ImageInput,
         n_classes: int,
         network: onnxruntime.InferenceSession,
-        contributions: onnxruntime.InferenceSession,
+        contribute: Attribution,
+        tolerance: float = TOLERANCE,
     ) -> None:
         self.name = name
         self.contract = contract
         self.input = input_
         self.n_classes = n_classes
         self._network = network
-        self._contributions = contributions
+        self._dtype = runtime.input_dtype(network)
+        self.contribute = contribute
+        self.tolerance = tolerance
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -96,6 +104,7 @@ class Classifier:
         """
         size = self.input.shape[0] or len(inputs)
         missing = -len(inputs) % size
+        inputs = inputs.astype(self._dtype, copy=False)
         padded = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
         names = [FEATURES, self.contract.logits]
         try:
@@ -116,31 +125,6 @@ class Classifier:
             )
         return features, logits, _probabilities(logits, self.contract.activation)
 
-    def contribute(self, features: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What each feature cell adds to the logits.
-
-        Parameters
-        ----------
-        features : ndarray
-            `(N, C, h, w)` float32.
-        class_ids : ndarray
-            `(N, K)` int64.
-
-        Returns
-        -------
-        maps : ndarray
-            `(N, K, h, w)` float32.
-        bias : ndarray
-            `(N, K)` float32; `maps.sum((2, 3)) + bias` are the logits.
-        """
-        size = max(1, _GRADIENTS_AT_ONCE // len(features))
-        parts = [
-            self._contributions.run([MAPS, BIAS], {FEATURES: features, CLASS_IDS: class_ids[:, start : start + size]})
-            for start in range(0, class_ids.shape[1], size)
-        ]
-        maps, bias = (part[0] if len(part) == 1 else np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-        return maps, bias
-
 
 def default_model() -> Path:
     """The model inside the package: EfficientNet-Lite0, ImageNet-1k."""
@@ -158,6 +142,8 @@ def open_classifier(
     labels: tuple[str, ...] | None = None,
     output: str | None = None,
     features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+    attribution: str | None = None,
 ) -> Classifier:
     """Open an explainable model, or an ordinary ONNX classifier, which is then made explainable in memory.
 
@@ -172,6 +158,10 @@ def open_classifier(
         win over what the files beside it say.
     output, features : str, optional
         For an ordinary model: which output to explain, and a feature map further up, by name.
+    tokens : (int, int), optional
+        For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    attribution : str, optional
+        See `choose_attribution`.
 
     Raises
     ------
@@ -193,15 +183,17 @@ def open_classifier(
                 f"secam-onnx export {file} -o NEW.onnx"
             )
         graph, head, contract = make_explainable(
-            model, preprocessing, labels=labels, file=file, output=output, features=features
+            model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
         )
+        network = model.SerializeToString()
         return make_classifier(
-            printable(file.name), model.SerializeToString(), graph, head, contract, providers=providers
+            printable(file.name), network, graph, head, contract, providers=providers, attribution=attribution
         )
     graph = Graph(model)
-    contract = _filled_in(file, contract, graph, preprocessing, labels, {"output": output, "features": features})
-    head = find_head(graph, output=contract.output, features=contract.head.features)
-    return make_classifier(printable(file.name), file, graph, head, contract, file.parent, providers)
+    fixed = {"output": output, "features": features, "grid": tokens}
+    contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
+    head = find_head(graph, output=contract.output, features=contract.head.features, tokens=contract.head.tokens)
+    return make_classifier(printable(file.name), file, graph, head, contract, file.parent, providers, attribution)
 
 
 def _filled_in(
@@ -210,7 +202,7 @@ def _filled_in(
     graph: Graph,
     preprocessing: Preprocessing | PreprocessingSettings | str | None,
     labels: tuple[str, ...] | None,
-    fixed: Mapping[str, str | None],
+    fixed: Mapping[str, object],
 ) -> Contract:
     """What an explainable model leaves open may be given by option; what it says itself may not."""
     clashing = [name for name, value in fixed.items() if value is not None]
@@ -245,6 +237,7 @@ def make_classifier(
     contract: Contract,
     folder: Path = Path(),
     providers: runtime.Providers = "auto",
+    attribution: str | None = None,
 ) -> Classifier:
     """Open the sessions of a model that has the outputs of the contract.
 
@@ -260,15 +253,20 @@ def make_classifier(
         Where its external data lies.
     providers
         See `runtime.resolve_providers`.
+    attribution : str, optional
+        See `choose_attribution`.
     """
-    contribution = contribution_model(graph, head, folder)
+    way = choose_attribution(head.algebra, attribution)
+    contribution = contribution_model(graph, head, folder, masking=way == "masking")
+    session = runtime.open_session(contribution.model.SerializeToString(), providers, weights=contribution.weights)
     return Classifier(
         name,
         contract,
         image_input(graph, contract.preprocessing.layout),
         head.n_classes,
         runtime.open_session(network, providers),
-        runtime.open_session(contribution.model.SerializeToString(), providers, weights=contribution.weights),
+        Attribution(session, way, (graph.shape(head.features) or (None,))[0]),
+        tolerance_of(graph.epsilon(head.features)),
     )
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["TOLERANCE", "completeness_error"]
+__all__ = ["TOLERANCE", "completeness_error", "tolerance_of"]
 
 TOLERANCE = 1e-3
 """Largest relative error that counts as exact; float32 gives about 1e-6."""
+
+
+def tolerance_of(epsilon: float) -> float:
+    """The same for a network whose own numbers are that coarse: the distance from 1 to the next larger one."""
+    return max(TOLERANCE, 16 * epsilon)
 
 
 def completeness_error(parts: np.ndarray, bias: np.ndarray, logits: np.ndarray) -> float:

@@ -37,13 +37,17 @@ class HeadRecord:
     features : str
         The feature map, by its name in the graph.
     shape : tuple
-        Its shape without the batch axis; None for lengths that the run decides.
+        `(C, h, w)`; None for lengths that the run decides.
     weights : tuple of str
         Weight tensors, from the features on.
     steps : tuple of (str, str)
         The nodes on the way down to the logits, each with what it was understood as.
     rejected : tuple of (str, str)
         Tensors that were not chosen, with reasons.
+    layout : {'NCHW', 'NHWC', 'NLC', 'NCL'}
+        The feature map's own axes, L for tokens; the output `secam_features` is NCHW whatever they are.
+    algebra : {'piecewise linear', 'smooth', 'unknown'}
+        Whether the map adds up to the logit exactly, nearly, or the head is masked and run again.
     """
 
     kind: str
@@ -52,6 +56,14 @@ class HeadRecord:
     weights: tuple[str, ...]
     steps: tuple[tuple[str, str], ...]
     rejected: tuple[tuple[str, str], ...] = ()
+    layout: str = "NCHW"
+    algebra: str = "piecewise linear"
+
+    @property
+    def tokens(self) -> tuple[int, int] | None:
+        """Rows and columns of the tokens, where the feature map is made of tokens."""
+        _, rows, columns = self.shape
+        return (rows, columns) if "L" in self.layout and rows and columns else None
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def make_explainable(
     origin: dict[str, str] | None = None,
     output: str | None = None,
     features: str | None = None,
+    tokens: tuple[int, int] | None = None,
 ) -> tuple[Graph, Head, Contract]:
     """Find the head of an ordinary model and expose its feature map, in place.
 
@@ -62,7 +63,7 @@ def make_explainable(
         See `choose_preprocessing`; `origin` says how it was chosen.
     file : Path, optional
         Where the model lies, if what the files beside it say is to be used.
-    labels, origin, output, features
+    labels, origin, output, features, tokens
         As in `Contract` and `find_head`.
 
     Raises
@@ -79,17 +80,19 @@ def make_explainable(
     preprocessing, note = choose_preprocessing(input_, preprocessing, file)
     if note:
         origin["preprocessing"] = note
-    head = find_head(graph, output=output, features=features)
+    head = find_head(graph, output=output, features=features, tokens=tokens)
     if labels is not None:
-        check_labels(labels, graph.shape(head.logits))
+        check_labels(labels, (None, head.n_classes))
     elif file is not None:
-        labels, note = labels_beside(file, (graph.shape(head.logits) or (None, None))[1])
+        labels, note = labels_beside(file, head.n_classes)
         if note:
             origin["labels"] = note
     record = HeadRecord(
         kind=head.kind,
         features=head.features,
-        shape=(graph.shape(head.features) or ())[1:],
+        layout=head.grid.layout,
+        shape=head.grid.shape,
+        algebra=head.algebra,
         weights=head.weights,
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),

@@ -13,8 +13,8 @@ from importlib.metadata import version
 import numpy as np
 
 from secam_onnx import runtime
+from secam_onnx.attribution import ATTRIBUTIONS
 from secam_onnx.classifier import default_model, open_classifier
-from secam_onnx.completeness import TOLERANCE
 from secam_onnx.errors import OptionError
 from secam_onnx.explanation import Explanation, Prediction
 from secam_onnx.images import Photograph, as_rgb, read_image
@@ -68,6 +68,10 @@ class Explainer:
         Class names for an ordinary model; read from the `config.json` beside it by default.
     output, features : str, optional
         For an ordinary model: which output to explain, and a feature map further up, by name.
+    tokens : (int, int), optional
+        For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    attribution : {'gradient', 'integrated', 'masking'}, optional
+        How the map is made; by default what fits the head (see `secam_onnx.attribution`).
 
     Raises
     ------
@@ -95,6 +99,8 @@ class Explainer:
         labels: Sequence[str] | None = None,
         output: str | None = None,
         features: str | None = None,
+        tokens: tuple[int, int] | None = None,
+        attribution: str | None = None,
     ) -> None:
         self._segmenter = segmenter or Segmenter()
         self._selection = selection or Selection()
@@ -105,6 +111,8 @@ class Explainer:
             labels=None if labels is None else tuple(labels),
             output=output,
             features=features,
+            tokens=tokens,
+            attribution=attribution,
         )
         # scikit-image lets go of the interpreter lock, so superpixels are made while the network runs.
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
@@ -266,7 +274,8 @@ class Explainer:
                     "scores": _ms_since(start),
                 },
             )
-            results.append(_checked(explanation))
+            results.append(explanation)
+            self._check(explanation)
         return results
 
     def _predictions(self, ids: Iterable[int], logits: np.ndarray, probabilities: np.ndarray) -> tuple[Prediction, ...]:
@@ -277,12 +286,24 @@ class Explainer:
             for index in ids
         )
 
+    def _check(self, explanation: Explanation) -> None:
+        error, tolerance = explanation.completeness_error, self._classifier.tolerance
+        exact = self._classifier.contract.head.algebra == "piecewise linear"
+        if exact and self._classifier.contribute.way == "gradient" and not error <= tolerance:
+            warnings.warn(
+                f"The map misses the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "
+                "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
     def _method(self, job: _Job, map_size: tuple[int, ...]) -> dict[str, object]:
         contract = self._classifier.contract
         return {
             "name": "SeCAM",
             "model": self._classifier.name,
             "head": contract.head.kind,
+            "attribution": ATTRIBUTIONS[self._classifier.contribute.way],
             "features": contract.head.features,
             "map_size": list(map_size),
             "superpixels": job.segmenter,
@@ -297,18 +318,6 @@ def _as_list(classes: ClassQuery | Iterable[ClassQuery]) -> list[ClassQuery]:
     if not queries:
         raise OptionError("No class was asked for; give an index, a name, 'top-1' or 'all'.")
     return queries
-
-
-def _checked(explanation: Explanation) -> Explanation:
-    error = explanation.completeness_error
-    if not error <= TOLERANCE:
-        warnings.warn(
-            f"The map misses the logit by {error:.1e}, relative; at most {TOLERANCE:g} was expected. "
-            "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    return explanation
 
 
 def _product(cells: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from secam_onnx import render
-from secam_onnx.completeness import completeness_error
+from secam_onnx.completeness import TOLERANCE, completeness_error
 from secam_onnx.errors import ClassError, OptionError
 from secam_onnx.labels import ClassQuery, class_name, same_class
 from secam_onnx.panel import TILE, compose
@@ -54,7 +54,7 @@ class Explanation:
     """SeCAM of one photograph for K classes.
 
     With S superpixels and a feature map of h x w cells. For every class `maps.sum() + bias` and
-    `contributions.sum() + bias` equal the logit.
+    `contributions.sum() + bias` equal the logit, up to `gap`, which is rounding for a piecewise linear head.
 
     Attributes
     ----------
@@ -109,6 +109,12 @@ class Explanation:
         """Largest `|sum(contributions) + bias - logit|` over the classes, relative (see `completeness`)."""
         logits = np.array([entry.logit for entry in self.classes])
         return completeness_error(self.contributions, self.bias, logits)
+
+    @property
+    def gap(self) -> np.ndarray:
+        """`logit - sum(contributions) - bias` for each class, `(K,)`: what a head that is not linear leaves over."""
+        logits = np.array([entry.logit for entry in self.classes])
+        return logits - self.contributions.sum(axis=1, dtype=np.float64) - self.bias
 
     def keep(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
         """Which superpixels are kept: `(S,)` bool. Parameters as in `mask`."""
@@ -186,6 +192,8 @@ class Explanation:
             f"probability {entry.probability:.3f}   logit {_signed(entry.logit)} = kept {_signed(parts[kept].sum())}"
             f" + rest {_signed(parts[~kept].sum())} + bias {_signed(self.bias[row])}"
         )
+        if self.completeness_error > TOLERANCE:
+            subtitle += f" + gap {_signed(self.gap[row])}"
         name = entry.label if entry.label == class_name(None, entry.index) else f"{entry.label} ({entry.index})"
         return compose(name, subtitle, tiles, self._limit(row), "logit per cell")
 
@@ -216,7 +224,8 @@ class Explanation:
             if self.given_labels is not None:
                 for entry_, given in zip(superpixels, self.given_labels.tolist(), strict=True):
                     entry_["given_label"] = given
-            classes.append({**vars(entry), "bias": float(self.bias[row]), "superpixels": superpixels})
+            numbers = {"bias": float(self.bias[row]), "gap": float(self.gap[row])}
+            classes.append({**vars(entry), **numbers, "superpixels": superpixels})
         return {
             "schema": SCHEMA,
             "predictions": [dict(vars(entry)) for entry in self.predictions],

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from secam_onnx.attribution import ATTRIBUTIONS
 from secam_onnx.classifier import default_model, open_classifier
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.proof import prove
@@ -20,6 +21,8 @@ def inspect_model(
     preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
     output: str | None = None,
     features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+    attribution: str | None = None,
 ) -> dict[str, Any]:
     """Report what `Explainer` would use of a model, and prove it.
 
@@ -27,10 +30,8 @@ def inspect_model(
     ----------
     path : path, optional
         An explainable model or an ordinary ONNX classifier, or its folder; the default model if none is given.
-    preprocessing : Preprocessing, PreprocessingSettings or str, optional
-        For an ordinary model, as in `Explainer`.
-    output, features : str, optional
-        For an ordinary model: which output to explain, and a feature map further up, by name.
+    preprocessing, output, features, tokens, attribution : optional
+        As in `Explainer`.
 
     Returns
     -------
@@ -43,7 +44,15 @@ def inspect_model(
         The model cannot be explained; the message lists what was looked at, with reasons.
     """
     file = Path(path) if path is not None else default_model()
-    classifier = open_classifier(file, providers="cpu", preprocessing=preprocessing, output=output, features=features)
+    classifier = open_classifier(
+        file,
+        providers="cpu",
+        preprocessing=preprocessing,
+        output=output,
+        features=features,
+        tokens=tokens,
+        attribution=attribution,
+    )
     contract = classifier.contract
     head = contract.head
     return {
@@ -56,10 +65,13 @@ def inspect_model(
         "feature_map": {
             "tensor": head.features,
             "shape": list(head.shape),
+            "layout": head.layout,
             "why": "the last spatial tensor before the logits" if features is None else "asked for by name",
         },
         "head": {
             "kind": head.kind,
+            "algebra": head.algebra,
+            "attribution": ATTRIBUTIONS[classifier.contribute.way],
             "steps": [{"node": node, "reason": reason} for node, reason in head.steps],
             "weights": list(head.weights),
         },

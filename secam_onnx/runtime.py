@@ -29,6 +29,12 @@ CUDA = "CUDAExecutionProvider"
 Providers = str | Sequence[str]
 """`"auto"`, `"cpu"`, `"cuda"`, or ONNX Runtime's own provider names in order of preference."""
 
+_INPUT_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+}
 _SHORT_NAMES = {"cpu": CPU, "cuda": CUDA}
 _FATAL = 4  # ONNX Runtime's log severity above which only a crash is printed
 
@@ -184,6 +190,21 @@ def open_session(
             'pip install "secam-onnx[gpu]".'
         )
     return session
+
+
+def input_dtype(session: onnxruntime.InferenceSession) -> str:
+    """The element type of a session's first input, by numpy's name.
+
+    Raises
+    ------
+    ModelError
+        It is none that an image can be given in.
+    """
+    name = session.get_inputs()[0].type
+    if name not in _INPUT_DTYPES:
+        known = ", ".join(_INPUT_DTYPES)
+        raise ModelError(f"The model's input is a {name}; one of {known} was expected. Export it with a float32 input.")
+    return _INPUT_DTYPES[name]
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,7 @@ LAYERS = [
     {"preprocess", "sidecars"},
     {"onnx_file", "head", "render", "panel"},
     {"contract"},
-    {"explanation", "saving", "explainable"},
+    {"explanation", "saving", "explainable", "attribution"},
     {"classifier"},
     {"explainer", "proof"},
     {"inspection", "export"},

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from secam_onnx.cli.options import features_option, labels_option, logits_option, preprocessing_options
+from secam_onnx.cli.options import (
+    attribution_option,
+    features_option,
+    grid_option,
+    labels_option,
+    logits_option,
+    preprocessing_options,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +75,8 @@ _SOME_FAILED, _ALL_FAILED = 1, 2
 @labels_option
 @logits_option
 @features_option
+@grid_option
+@attribution_option
 def command(
     images: tuple[Path, ...],
     model: Path | None,
@@ -86,6 +95,8 @@ def command(
     labels: Path | None,
     logits: str | None,
     features: str | None,
+    tokens: tuple[int, int] | None,
+    attribution: str | None,
 ) -> None:
     """Explain what a classifier saw in each IMAGE.
 
@@ -110,6 +121,8 @@ def command(
         labels=read_labels(labels) if labels else None,
         output=logits,
         features=features,
+        tokens=tokens,
+        attribution=attribution,
     )
     explainer.check_classes(classes)
     if (explainer.preprocessing_note or "").startswith("assumed"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from secam_onnx.cli.options import features_option, labels_option, logits_option, preprocessing_options
+from secam_onnx.cli.options import features_option, grid_option, labels_option, logits_option, preprocessing_options
 from secam_onnx.cli.progress import step
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = ["command"]
 @labels_option
 @logits_option
 @features_option
+@grid_option
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(
     source: str,
@@ -44,6 +45,7 @@ def command(
     labels: Path | None,
     logits: str | None,
     features: str | None,
+    tokens: tuple[int, int] | None,
     force: bool,
 ) -> None:
     """Make an explainable model.
@@ -73,7 +75,9 @@ def command(
     if labels is not None:
         origin = {**opened.origin, "labels": f"read from {printable(labels.name)}"}
         opened = dataclasses.replace(opened, labels=names, origin=origin)
-    contract = export_model(opened, target, output=logits, features=features, overwrite=force, progress=step)
+    contract = export_model(
+        opened, target, output=logits, features=features, tokens=tokens, overwrite=force, progress=step
+    )
     click.echo(
         f"{target}: head {contract.head.kind}, feature map {contract.head.features} "
         f"{' x '.join('?' if length is None else str(length) for length in contract.head.shape)}, completeness error "

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from secam_onnx.cli.options import features_option, logits_option, preprocessing_options
+from secam_onnx.cli.options import (
+    attribution_option,
+    features_option,
+    grid_option,
+    logits_option,
+    preprocessing_options,
+)
 from secam_onnx.cli.progress import step
 
 if TYPE_CHECKING:
@@ -24,6 +30,8 @@ __all__ = ["command"]
 @preprocessing_options
 @logits_option
 @features_option
+@grid_option
+@attribution_option
 def command(
     model: Path | None,
     as_json: bool,
@@ -31,6 +39,8 @@ def command(
     preprocessing: PreprocessingSettings | None,
     logits: str | None,
     features: str | None,
+    tokens: tuple[int, int] | None,
+    attribution: str | None,
 ) -> None:
     """Show what is found in MODEL (the default model if none is given).
 
@@ -40,7 +50,14 @@ def command(
     from secam_onnx.inspection import inspect_model
 
     with step(f"inspect {model or 'the default model'}", keep=False):
-        report = inspect_model(model, preprocessing=preprocessing, output=logits, features=features)
+        report = inspect_model(
+            model,
+            preprocessing=preprocessing,
+            output=logits,
+            features=features,
+            tokens=tokens,
+            attribution=attribution,
+        )
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=1))
         return

@@ -34,6 +34,7 @@ def export_model(
     *,
     output: str | None = None,
     features: str | None = None,
+    tokens: tuple[int, int] | None = None,
     overwrite: bool = False,
     progress: Progress = contextlib.nullcontext,
 ) -> Contract:
@@ -47,6 +48,8 @@ def export_model(
         Where to write; the file appears whole or not at all.
     output, features : str, optional
         Which output to explain, and a feature map further up, by name.
+    tokens : (int, int), optional
+        Rows and columns of a feature map `(N, tokens, C)`; a square by default.
     overwrite : bool
         Replace an existing file.
     progress : callable
@@ -77,6 +80,7 @@ def export_model(
                 origin={**source.origin, "exporter": f"secam-onnx {version('secam-onnx')}"},
                 output=output,
                 features=features,
+                tokens=tokens,
             )
         with (
             progress("prove that the map adds up to the logits"),

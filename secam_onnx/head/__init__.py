@@ -1,18 +1,22 @@
 """The head of a classifier: found in the graph by rules, and turned into the contribution model."""
 
-from secam_onnx.head.contribution import BIAS, CLASS_IDS, FEATURES, MAPS, ContributionModel, contribution_model
+from secam_onnx.head.contribution import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ContributionModel, contribution_model
 from secam_onnx.head.expose import expose, unexpose
-from secam_onnx.head.find import RESERVED, Head, Rejection, describe, find_head
-from secam_onnx.head.graph import Graph, Shape
+from secam_onnx.head.find import RESERVED, Head, find_head
+from secam_onnx.head.graph import Graph, Shape, describe
+from secam_onnx.head.grid import Grid
+from secam_onnx.head.walk import Rejection
 
 __all__ = [
     "BIAS",
     "CLASS_IDS",
     "FEATURES",
+    "GAP",
     "MAPS",
     "RESERVED",
     "ContributionModel",
     "Graph",
+    "Grid",
     "Head",
     "Rejection",
     "Shape",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto, TensorProto, helper
+from collections.abc import Sequence
+
+from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from secam_onnx.head.find import RESERVED, Head
 from secam_onnx.head.graph import Graph
@@ -29,17 +31,28 @@ def expose(model: ModelProto, graph: Graph, head: Head, *, features: str, logits
     str
         The output that holds the logits: the model's own, or `logits`.
     """
-    _add_output(model, graph, head.features, features)
-    if head.logits in graph.outputs and graph.dtype(head.logits) == TensorProto.FLOAT:
+    own = features if head.grid.layout == "NCHW" else f"{features}_own_layout"
+    model.graph.node.append(_cast(head.features, own))
+    if own != features:
+        model.graph.node.extend(head.grid.to_nchw(own, features))
+    _declare(model, features, [None, *head.grid.shape])
+    flat = len(graph.shape(head.logits) or ()) == 2
+    if flat and head.logits in graph.outputs and graph.dtype(head.logits) == TensorProto.FLOAT:
         return head.logits
-    _add_output(model, graph, head.logits, logits)
+    own = logits if flat else f"{logits}_own_shape"
+    model.graph.node.append(_cast(head.logits, own))
+    if not flat:
+        model.graph.node.append(helper.make_node("Flatten", [own], [logits], name=logits))
+    _declare(model, logits, [None, head.n_classes])
     return logits
 
 
-def _add_output(model: ModelProto, graph: Graph, tensor: str, name: str) -> None:
-    shape = graph.shape(tensor)
-    model.graph.node.append(helper.make_node("Cast", [tensor], [name], name=name, to=TensorProto.FLOAT))
-    model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape and [None, *shape[1:]]))
+def _cast(tensor: str, name: str) -> NodeProto:
+    return helper.make_node("Cast", [tensor], [name], name=name, to=TensorProto.FLOAT)
+
+
+def _declare(model: ModelProto, name: str, shape: Sequence[int | None]) -> None:
+    model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
 
 
 def unexpose(model: ModelProto) -> None:

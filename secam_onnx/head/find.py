@@ -1,34 +1,29 @@
-"""Find the logits, the feature map and the head between them, by walking back from the model's output.
+"""Find the logits, the feature map and the head between them, by walking back from the model's outputs.
 
-Every node on the way must be understood by one of the rules; whatever is not chosen is kept with its reason.
+Whatever is not chosen is kept with its reason.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-from onnx import NodeProto
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from secam_onnx.errors import HeadError, OptionError
-from secam_onnx.head.graph import Graph, Shape, attribute
-from secam_onnx.head.rules import RULES, NoMatchError, Step
+from secam_onnx.head.graph import Graph, attribute, describe, shape_text
+from secam_onnx.head.grid import Grid
+from secam_onnx.head.rules import Step
+from secam_onnx.head.walk import Rejection, Walk, walk_by_rules, walk_to_any_grid
 
-__all__ = ["RESERVED", "Head", "Rejection", "describe", "find_head"]
+__all__ = ["RESERVED", "Head", "find_head"]
 
 RESERVED = "secam_"
 """Prefix of the outputs that an explainable model adds."""
 
 _ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 _SILENT = {"Identity", "Cast"}
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """A tensor that was looked at and not chosen."""
-
-    tensor: str
-    reason: str
+_SHAPES_ONLY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 
 
 @dataclass(frozen=True)
@@ -37,10 +32,10 @@ class Head:
 
     Attributes
     ----------
-    features : str
-        The feature map, a tensor `(N, C, h, w)`.
+    grid : Grid
+        The feature map.
     logits : str
-        The scores before any softmax, a tensor `(N, classes)`.
+        The scores before any softmax, a tensor `(N, classes)`, perhaps with more axes of length 1.
     n_classes : int
         Number of classes.
     output : str
@@ -48,12 +43,12 @@ class Head:
     activation : {'none', 'softmax', 'log_softmax', 'sigmoid'}
         What the model itself applies after the logits.
     steps : tuple of Step
-        The understood nodes, from the logits back to the feature map.
+        The understood nodes, from the logits back to the feature map; none where the head is not understood.
     rejected : tuple of Rejection
         What was not chosen, with reasons.
     """
 
-    features: str
+    grid: Grid
     logits: str
     n_classes: int
     output: str
@@ -62,22 +57,42 @@ class Head:
     rejected: tuple[Rejection, ...]
 
     @property
+    def features(self) -> str:
+        """The feature map, by its name in the graph."""
+        return self.grid.tensor
+
+    @property
+    def understood(self) -> bool:
+        """Whether every node of the head is understood, so that its gradient can be derived."""
+        return bool(self.steps)
+
+    @property
+    def algebra(self) -> Literal["piecewise linear", "smooth", "unknown"]:
+        """What is known of the head: where it is piecewise linear, the map adds up to the logit exactly."""
+        if not self.understood:
+            return "unknown"
+        return "piecewise linear" if all(step.exact for step in self.steps) else "smooth"
+
+    @property
     def kind(self) -> str:
         """The head in the field's words, from the features on: `gap + fc`, `flatten + fc + relu + fc`."""
+        if not self.understood:
+            return "not understood"
         return " + ".join(step.role for step in reversed(self.steps) if step.role) or "none"
 
     @property
     def weights(self) -> tuple[str, ...]:
         """Names of the weight tensors, from the features on."""
-        return tuple(name for step in reversed(self.steps) for name in step.weights)
+        return tuple(dict.fromkeys(name for step in reversed(self.steps) for name in step.weights))
 
 
-def describe(node: NodeProto) -> str:
-    """How messages call a node: operator and name, or its output where it has no name."""
-    return f"{node.op_type} {node.name or node.output[0]!r}"
-
-
-def find_head(graph: Graph, *, output: str | None = None, features: str | None = None) -> Head:
+def find_head(
+    graph: Graph,
+    *,
+    output: str | None = None,
+    features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+) -> Head:
     """Find the head of a classifier.
 
     Parameters
@@ -88,16 +103,19 @@ def find_head(graph: Graph, *, output: str | None = None, features: str | None =
         The model output to explain; needed only where several lead to a head.
     features : str, optional
         A feature map further up than the default, by tensor name.
+    tokens : (int, int), optional
+        Rows and columns of a feature map `(N, tokens, C)`; a square by default.
 
     Returns
     -------
     Head
-        The head that was found.
+        The head that was found. Where no output leads to a feature map through nodes that are understood, one
+        without steps, if there is a feature map that all of its logits depend on.
 
     Raises
     ------
     HeadError
-        No output leads to a feature map through nodes that are understood; the message lists each with its reason.
+        No output leads to a feature map; the message lists each with its reason.
     OptionError
         `output` or `features` is not in the model, or several outputs would do and none was named.
     """
@@ -109,110 +127,73 @@ def find_head(graph: Graph, *, output: str | None = None, features: str | None =
         raise OptionError(
             f"The model has no tensor {features!r}; `secam-onnx inspect` lists those on the way from the logits."
         )
+    names = [output] if output is not None else own
+    found, rejected = _search(graph, names, features, tokens, understood=True)
+    if not found:
+        found, reasons = _search(graph, names, features, tokens, understood=False)
+        if not found:
+            raise HeadError(_nothing_found(rejected, reasons))
+    # A map of classes with nothing but a pool after it may be an embedding; a head with weights is none.
+    weighted = [head for head in found if any(step.mixes for step in head.steps)]
+    found = weighted or found
+    if len({head.logits for head in found}) > 1:
+        outputs = ", ".join(repr(head.output) for head in found)
+        raise OptionError(f"Several outputs are logits: {outputs}. Choose the one to explain by its name (--logits).")
+    return replace(found[0], rejected=(*found[0].rejected, *rejected))
+
+
+def _search(
+    graph: Graph, outputs: Iterable[str], features: str | None, tokens: tuple[int, int] | None, *, understood: bool
+) -> tuple[list[Head], list[Rejection]]:
+    """Heads of those outputs that have one, and the reasons of those that have none."""
+    walk = walk_by_rules if understood else walk_to_any_grid
     found, rejected = [], []
-    for name in [output] if output is not None else own:
+    for name in outputs:
         try:
-            found.append(_walk(graph, name, features))
+            logits, activation, classes = _logits(graph, name)
+            way: Walk = walk(graph, logits, features, tokens)
         except HeadError as error:
             rejected.append(Rejection(name, str(error)))
-    if not found:
-        raise HeadError(_nothing_found(rejected))
-    logits = {head.logits for head in found}
-    if len(logits) > 1:
-        names = ", ".join(repr(head.output) for head in found)
-        raise OptionError(f"Several outputs are logits: {names}. Choose the one to explain by its name (--logits).")
-    head = found[0]
-    return Head(**{**vars(head), "rejected": (*head.rejected, *rejected)})
+            continue
+        found.append(Head(way.grid, logits, classes, name, activation, tuple(way.steps), tuple(way.rejected)))
+    return found, rejected
 
 
-def _walk(graph: Graph, output: str, features: str | None) -> Head:
-    logits, activation = _strip_activation(graph, output)
-    shape = graph.shape(logits)
-    if shape is None or len(shape) != 2:
-        raise HeadError(f"its shape is {_text(shape)}; logits have shape (N, classes)")
-    if not shape[1]:
-        raise HeadError(f"its shape is {_text(shape)}; the number of classes must be known and positive")
-    steps: list[Step] = []
-    rejected: list[Rejection] = []
-    tensor, visited = logits, set()
-    inputs = {value.name for value in graph.inputs}
-    while True:
-        here = graph.shape(tensor)
-        if tensor not in inputs and (tensor == features or (features is None and _is_spatial(here))):
-            break
-        why = "not the feature map that was asked for" if _is_spatial(here) else "no spatial grid"
-        rejected.append(Rejection(tensor, f"shape {_text(here)}: {why}"))
-        node = graph.producer(tensor)
-        if node is None or tensor in visited:
-            raise HeadError(_dead_end(tensor, tensor in inputs, features))
-        visited.add(tensor)
-        step = _understand(graph, node, features)
-        steps.append(step)
-        tensor = step.input
-    if not _is_spatial(graph.shape(tensor)):
-        raise HeadError(f"the tensor {tensor!r} has shape {_text(graph.shape(tensor))}; (N, C, h, w) was expected")
-    return Head(
-        features=tensor,
-        logits=logits,
-        n_classes=shape[1],
-        output=output,
-        activation=activation,
-        steps=tuple(steps),
-        rejected=tuple(rejected),
-    )
-
-
-def _strip_activation(graph: Graph, output: str) -> tuple[str, str]:
-    tensor, activation = output, "none"
-    while (node := graph.producer(tensor)) is not None:
-        if node.op_type in _ACTIVATIONS and activation == "none":
+def _logits(graph: Graph, output: str) -> tuple[str, str, int]:
+    """The tensor before a softmax or sigmoid at the end, which of them, and the number of classes."""
+    tensor, activation, shapes_only = output, "none", None
+    while (node := graph.producer(tensor)) is not None and activation == "none" and node.input:
+        if node.op_type in _ACTIVATIONS:
+            rank = len(graph.shape(tensor) or ())
             axis = attribute(node, "axis", -1 if graph.opset >= 13 else 1)
-            if node.op_type != "Sigmoid" and axis not in (1, -1):
+            if node.op_type != "Sigmoid" and axis not in (1, 1 - rank) and (axis, rank) != (-1, 2):
                 raise HeadError(f"{describe(node)} runs over axis {axis}, not over the classes")
             activation = _ACTIVATIONS[node.op_type]
-        elif node.op_type not in _SILENT or activation != "none":
+            shapes_only = None
+        elif node.op_type in _SHAPES_ONLY:
+            shapes_only = shapes_only or tensor
+        elif node.op_type not in _SILENT:
             break
         tensor = node.input[0]
-    return tensor, activation
+    while activation != "none" and (node := graph.producer(tensor)) is not None and node.op_type in _SILENT:
+        tensor = node.input[0]
+    tensor = shapes_only or tensor  # a change of shape is stripped only for an activation above it
+    shape = graph.shape(tensor)
+    if shape is None or len(shape) < 2 or None in shape[1:] or sum(n != 1 for n in shape[1:]) > 1:
+        raise HeadError(f"its shape is {shape_text(shape)}; logits have shape (N, classes), the number known")
+    classes = math.prod(length for length in shape[1:] if length is not None)
+    if not classes:
+        raise HeadError(f"its shape is {shape_text(shape)}; the number of classes must be positive")
+    return tensor, activation, classes
 
 
-def _understand(graph: Graph, node: NodeProto, features: str | None) -> Step:
-    rules = [rule for rule in RULES if node.op_type in rule.ops]
-    reasons = []
-    if not node.input:
-        raise HeadError(f"stopped at node {describe(node)}: it has no input")
-    for rule in rules:
-        try:
-            return rule.match(graph, node)
-        except NoMatchError as reason:
-            reasons.append(str(reason))
-    known = ", ".join(sorted(set().union(*(rule.ops for rule in RULES))))
-    why = " and ".join(reasons) or f"this operator is not understood in a head (understood: {known})"
-    wanted = f" on the way to {features!r}" if features else ""
-    raise HeadError(f"stopped at node {describe(node)}{wanted}: {why}")
-
-
-def _is_spatial(shape: Shape | None) -> bool:
-    return shape is not None and len(shape) == 4 and shape[2:] != (1, 1)
-
-
-def _dead_end(tensor: str, is_input: bool, features: str | None) -> str:
-    if features is not None and features != tensor:
-        return f"no tensor {features!r} lies on the way back from the logits"
-    where = f"the model's input {tensor!r}" if is_input else f"the tensor {tensor!r}"
-    return f"the way back ends at {where} without a spatial feature map (N, C, h, w)"
-
-
-def _nothing_found(rejected: Iterable[Rejection]) -> str:
+def _nothing_found(rejected: Iterable[Rejection], unmasked: Iterable[Rejection]) -> str:
     lines = [f"output {entry.tensor!r}: {entry.reason}" for entry in rejected] or ["the model has no outputs"]
+    again = [f"output {entry.tensor!r}: {entry.reason}" for entry in unmasked]
     return (
         "No head was found that can be explained: "
         + "; ".join(lines)
-        + ". A classifier was expected that ends in global average pool or flatten, then fully connected layers."
+        + (". Nor is there a feature map that could be masked cell by cell: " + "; ".join(again) if again else "")
+        + ". A classifier was expected whose logits (N, classes) depend on one feature map (N, C, h, w); --logits "
+        "names another output, --features a feature map, --grid the rows and columns of tokens."
     )
-
-
-def _text(shape: Shape | None) -> str:
-    if shape is None:
-        return "unknown"
-    return f"({', '.join('?' if length is None else str(length) for length in shape)})"

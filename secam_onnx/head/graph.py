@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,13 +13,15 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import ModelError
 
-__all__ = ["Graph", "Shape", "attribute"]
+__all__ = ["Graph", "Shape", "attribute", "describe", "shape_text"]
 
 Shape = tuple[int | None, ...]
 """Lengths of a tensor's axes; None where only the run tells."""
 
 # Larger constants are weights; shape inference needs their dimensions, not their values.
 _SMALL = 1024
+_EPSILONS: dict[int, float] = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
+_PINNED = 2
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -28,6 +31,18 @@ def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
         if entry.name == name:
             return helper.get_attribute_value(entry)
     return default
+
+
+def describe(node: NodeProto) -> str:
+    """How messages call a node: operator and name, or its output where it has no name."""
+    return f"{node.op_type} {node.name or next(iter(node.output), '')!r}"
+
+
+def shape_text(shape: Shape | None) -> str:
+    """A shape for people: `(?, 3, 224, 224)`."""
+    if shape is None:
+        return "unknown"
+    return f"({', '.join('?' if length is None else str(length) for length in shape)})"
 
 
 class Graph:
@@ -45,6 +60,7 @@ class Graph:
         self.inputs = [value for value in model.graph.input if value.name not in self.initializers]
         self.outputs = [value.name for value in model.graph.output]
         self._producers = {name: node for node in model.graph.node for name in node.output if name}
+        self._positions = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
 
     @property
     def opset(self) -> int:
@@ -55,6 +71,30 @@ class Graph:
         """The node that makes a tensor; None for inputs and initializers."""
         return self._producers.get(tensor)
 
+    def position(self, tensor: str) -> int:
+        """Place of a tensor's producer in running order; -1 for inputs and initializers."""
+        return self._positions.get(tensor, -1)
+
+    def computed_inputs(self, node: NodeProto) -> tuple[str, ...]:
+        """The inputs of a node that depend on the model's input, each once.
+
+        Raises
+        ------
+        ModelError
+            One of them is made later than the node runs, or by nobody.
+        """
+        names = tuple(dict.fromkeys(name for name in node.input if name and not self.is_constant(name)))
+        own = self.position(next(name for name in node.output if name))
+        for name in names:
+            if self.position(name) >= own:
+                raise ModelError(
+                    f"The model is damaged: {describe(node)} reads {name!r} before it is made, so the graph is cyclic "
+                    "or out of order. Export it again."
+                )
+            if self.producer(name) is None and all(name != value.name for value in self.inputs):
+                raise ModelError(f"The model is damaged: {describe(node)} reads {name!r}, which nothing makes.")
+        return names
+
     def is_constant(self, tensor: str) -> bool:
         """Whether a tensor is an initializer or made from nothing but constants."""
         return tensor in self._constants
@@ -63,27 +103,13 @@ class Graph:
         """The value of a constant tensor, computed by ONNX's reference implementation where nodes make it."""
         if tensor in self.initializers:
             return numpy_helper.to_array(self.initializers[tensor])
-        from onnx.reference import ReferenceEvaluator
-
         nodes, initializers = self.ancestry(tensor)
-        output = helper.make_empty_tensor_value_info(tensor)
-        graph = helper.make_graph(nodes, "constant", [], [output], [self.initializers[name] for name in initializers])
-        model = helper.make_model(graph, opset_imports=list(self.model.opset_import))
-        (value,) = ReferenceEvaluator(model).run(None, {})
-        return np.asarray(value)
+        return self._evaluate(nodes, [self.initializers[name] for name in initializers], tensor)
 
-    def ancestry(self, tensor: str, stop: frozenset[str] = frozenset()) -> tuple[list[NodeProto], list[str]]:
-        """The nodes that make a tensor, in running order, and the initializers that they read.
-
-        Parameters
-        ----------
-        tensor : str
-            Where to start.
-        stop : frozenset of str
-            Tensors that count as given.
-        """
+    def ancestry(self, tensor: str) -> tuple[list[NodeProto], list[str]]:
+        """The nodes that make a tensor, in running order, and the initializers that they read."""
         wanted, initializers, todo = set(), [], [tensor]
-        seen = set(stop)
+        seen = set()
         while todo:
             name = todo.pop()
             if not name or name in seen:
@@ -100,11 +126,24 @@ class Graph:
 
     def shape(self, tensor: str) -> Shape | None:
         """The shape of a tensor as far as shape inference knows it; None if not even the rank is known."""
-        return self._types.get(tensor, (0, None))[1]
+        shape = self._types.get(tensor, (0, None))[1]
+        if shape is not None and None not in shape[1:]:
+            return shape
+        # Shapes that are computed at run time come out once the number of images is known.
+        pinned = self._pinned_types.get(tensor, (0, None))[1]
+        if pinned is None or (shape is not None and len(shape) != len(pinned)):
+            return shape
+        if shape is None:
+            return tuple(None if axis == 0 and length == _PINNED else length for axis, length in enumerate(pinned))
+        return (*shape[:1], *(own or other for own, other in zip(shape[1:], pinned[1:], strict=True)))
 
     def dtype(self, tensor: str) -> int:
         """The element type of a tensor (`TensorProto.FLOAT`, ...); 0 if unknown."""
         return self._types.get(tensor, (0, None))[0]
+
+    def epsilon(self, tensor: str) -> float:
+        """How coarse the numbers of a tensor are: the distance from 1 to the next larger one, relative."""
+        return _EPSILONS.get(self.dtype(tensor), 2.0**-23)
 
     @cached_property
     def _constants(self) -> set[str]:
@@ -114,10 +153,66 @@ class Graph:
                 constants.update(node.output)
         return constants
 
+    def for_pinned_batch(self, tensor: str) -> np.ndarray | None:
+        """The value, for a batch of two images, of a tensor that is computed from shapes alone; None if it is not."""
+        nodes: list[NodeProto] = []
+        constants: dict[str, np.ndarray] = {}
+        todo, wanted = [tensor], set()
+        while todo:
+            name = todo.pop()
+            node = self.producer(name)
+            if not name or name in constants or self.is_constant(name):
+                continue
+            if node is None or node.op_type in _RANDOM:
+                return None
+            if node.op_type == "Shape":
+                shape = self._pinned_types.get(node.input[0], (0, None))[1]
+                if shape is None or None in shape:
+                    return None
+                kept = shape[attribute(node, "start", 0) : attribute(node, "end", len(shape))]
+                constants[name] = np.asarray(kept, dtype=np.int64)
+                continue
+            wanted.add(id(node))
+            todo += node.input
+        for node in self.model.graph.node:
+            if id(node) in wanted:
+                nodes.append(node)
+                constants |= {name: self.constant(name) for name in node.input if name and self.is_constant(name)}
+        if len(wanted) > _SMALL:
+            return None
+        return self._evaluate(
+            nodes, [numpy_helper.from_array(value, name) for name, value in constants.items()], tensor
+        )
+
+    def _evaluate(self, nodes: Sequence[NodeProto], initializers: Sequence[TensorProto], tensor: str) -> np.ndarray:
+        from onnx.reference import ReferenceEvaluator
+
+        output = helper.make_empty_tensor_value_info(tensor)
+        graph = helper.make_graph(nodes, "constant", [], [output], initializers)
+        model = helper.make_model(graph, opset_imports=list(self.model.opset_import))
+        (value,) = ReferenceEvaluator(model).run(None, {})
+        return np.asarray(value)
+
     @cached_property
     def _types(self) -> dict[str, tuple[int, Shape | None]]:
+        return self._infer(self._without_weights())
+
+    @cached_property
+    def _pinned_types(self) -> dict[str, tuple[int, Shape | None]]:
+        """The same for a batch of two images, where the model leaves that open."""
+        light = self._without_weights()
+        for value in light.graph.input:
+            dims = value.type.tensor_type.shape.dim
+            if len(dims) and not dims[0].HasField("dim_value"):
+                dims[0].dim_value = _PINNED
+        for field in (light.graph.value_info, light.graph.output):
+            for value in field:
+                value.type.tensor_type.ClearField("shape")  # what the exporter wrote there names the batch
+        return self._infer(light)
+
+    def _infer(self, light: ModelProto) -> dict[str, tuple[int, Shape | None]]:
         try:
-            inferred = onnx.shape_inference.infer_shapes(self._without_weights(), data_prop=True).graph
+            inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
         except onnx.shape_inference.InferenceError as error:
             raise ModelError(
                 f"The model is damaged ({error}); check it with onnx.checker or export it again."

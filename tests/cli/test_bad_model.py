@@ -36,10 +36,6 @@ MODELS: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     "text.textproto": (lambda: b"hello", (r"text\.textproto", "ONNX")),
     "text.onnxtxt": (lambda: b"hello", (r"text\.onnxtxt", "ONNX")),
     "pixels.onnx": (lambda: tiny_models.mlp_on_pixels().SerializeToString(), ("image", "spatial feature map")),
-    "sine.onnx": (
-        lambda: tiny_models.classifier("gap+sin+fc").SerializeToString(),
-        ("Sin", "node_wave", "not understood", "expected"),
-    ),
     "two.onnx": (lambda: tiny_models.two_inputs().SerializeToString(), ("2 inputs", "'image', 'other'", "one image")),
     "rank.onnx": (
         lambda: tiny_models.classifier(input_shape=["N", 3, 32]).SerializeToString(),

@@ -103,12 +103,33 @@ def test_tensors_may_have_any_name(
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_a_model_that_cannot_be_explained(flags: list[str], tmp_path: Path, run_cli: RunCli) -> None:
-    (tmp_path / "sine.onnx").write_bytes(tiny_models.classifier("gap+sin+fc").SerializeToString())
-    result = run_cli("inspect", "sine.onnx", *flags)
+    (tmp_path / "pixels.onnx").write_bytes(tiny_models.mlp_on_pixels().SerializeToString())
+    result = run_cli("inspect", "pixels.onnx", *flags)
     assert (result.returncode, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
-    for words in ("'logits'", "Sin 'node_wave'", "not understood", "was expected"):
+    for words in (
+        "'logits'",
+        "'flat' has shape (?, 192): no spatial grid",
+        "ends at the model's input",
+        "was expected",
+    ):
         assert words in result.stderr
+
+
+def test_a_head_that_is_not_understood(tmp_path: Path, inspect: Callable[..., dict[str, Any]]) -> None:
+    (tmp_path / "sine.onnx").write_bytes(tiny_models.classifier("gap+sin+fc").SerializeToString())
+    report = inspect("sine.onnx")
+    assert report["head"] == {
+        "kind": "not understood",
+        "algebra": "unknown",
+        "attribution": "the head run again for every cell alone (Recipro-CAM)",
+        "steps": [],
+        "weights": [],
+    }
+    (stopped,) = (entry for entry in report["rejected"] if entry["tensor"] == "logits" and "stopped" in entry["reason"])
+    assert "Sin 'node_wave': this operator is not understood" in stopped["reason"]
+    assert report["completeness"]["measured_now"]["identity_error"] < 1e-5
+    assert report["completeness"]["measured_now"]["max_relative_error"] > 1e-3
 
 
 def test_a_reader_that_stops_early(tmp_path: Path) -> None:

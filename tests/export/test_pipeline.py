@@ -85,8 +85,8 @@ def test_a_wrong_derivation_does_not_get_past_the_proof(tmp_path: Path, monkeypa
     right = LinearStep.backward
 
     def wrong(self: LinearStep, builder, gradient):  # type: ignore[no-untyped-def]
-        result = right(self, builder, gradient)
-        return type(result)(builder.scale(result.name, 1.01), result.of, result.form)
+        (result,) = right(self, builder, gradient)
+        return [type(result)(builder.scale(result.name, 1.01), result.of, result.form)]
 
     monkeypatch.setattr(LinearStep, "backward", wrong)
     with pytest.raises(HeadError, match=r"does not add up to the logits: relative error .*e-0[23]"):

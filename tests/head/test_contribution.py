@@ -159,7 +159,7 @@ CASES = {
             node("Gemm", "v w_small b", "logits", transB=1),
         ],
         max_pooled,
-        "maxpool + flatten + fc",
+        "maxpool + fc",
         features="f",
     ),
     "an added bias above the pool": Case(
@@ -172,11 +172,12 @@ CASES = {
 
 
 def build(case: Case) -> onnx.ModelProto:
-    """`x -> Neg -> f`, then the head of the case."""
+    """`f = -x`, by a convolution, then the head of the case."""
     used = {name for entry in case.nodes for name in entry.input}
     initializers = [numpy_helper.from_array(value, name) for name, value in CONSTANTS.items() if name in used]
+    initializers.append(numpy_helper.from_array(np.full((CHANNELS, 1, 1, 1), -1, np.float32), "minus_one"))
     graph = helper.make_graph(
-        [helper.make_node("Neg", ["x"], ["f"]), *case.nodes],
+        [helper.make_node("Conv", ["x", "minus_one"], ["f"], group=CHANNELS), *case.nodes],
         "case",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", CHANNELS, HEIGHT, WIDTH])],
         [helper.make_tensor_value_info(case.nodes[-1].output[0], TensorProto.FLOAT, None)],

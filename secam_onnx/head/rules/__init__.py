@@ -4,23 +4,40 @@ To add a kind of node, write a module here with a `Rule` subclass and name it in
 no operator by name.
 """
 
+from secam_onnx.head.rules.activation import ActivationRule
+from secam_onnx.head.rules.affine import AffineRule, BatchNormRule
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
-from secam_onnx.head.rules.bias import BiasRule
+from secam_onnx.head.rules.combine import CombineRule
+from secam_onnx.head.rules.concat import ConcatRule
+from secam_onnx.head.rules.conv import ConvRule
+from secam_onnx.head.rules.layernorm import LayerNormRule
 from secam_onnx.head.rules.linear import LinearRule
-from secam_onnx.head.rules.maxpool import MaxPoolRule
-from secam_onnx.head.rules.passthrough import PassThroughRule
-from secam_onnx.head.rules.pool import PoolRule
-from secam_onnx.head.rules.relu import ReluRule
+from secam_onnx.head.rules.maxpool import GlobalMaxPoolRule, MaxPoolRule
+from secam_onnx.head.rules.passthrough import PassThroughRule, PassThroughStep
+from secam_onnx.head.rules.pool import PoolRule, ReduceRule
+from secam_onnx.head.rules.quantize import QuantizeRule
 from secam_onnx.head.rules.reshape import ReshapeRule
+from secam_onnx.head.rules.strided import StridedRule
+from secam_onnx.head.rules.transpose import TransposeRule
 
-__all__ = ["RULES", "Gradient", "NoMatchError", "Rule", "Step"]
+__all__ = ["RULES", "Gradient", "NoMatchError", "PassThroughStep", "Rule", "Step"]
 
 RULES: tuple[Rule, ...] = (
     LinearRule(),
-    BiasRule(),
-    ReluRule(),
+    ConvRule(),
+    AffineRule(),
+    BatchNormRule(),
+    LayerNormRule(),
+    CombineRule(),
+    ConcatRule(),
+    ActivationRule(),
+    ReduceRule(),
     PoolRule(),
     MaxPoolRule(),
+    GlobalMaxPoolRule(),
     ReshapeRule(),
+    TransposeRule(),
+    StridedRule(),
+    QuantizeRule(),
     PassThroughRule(),
 )

@@ -2,12 +2,13 @@
 
 A `Rule` looks at one node of the head and answers with a `Step`, or says why it is none (`NoMatchError`). A `Step`
 knows the algebra of its node: given the gradient of the logits with respect to its output, it writes the ONNX nodes
-that make the gradient with respect to its input, and reports its constant terms to the bias.
+that make the gradient with respect to each of its inputs, and reports its constant terms to the bias.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from onnx import NodeProto
 from secam_onnx.head.graph import Graph
 
 if TYPE_CHECKING:
-    from secam_onnx.head.contribution import Builder
+    from secam_onnx.head.builder import Builder
 
 __all__ = ["Gradient", "NoMatchError", "Rule", "Step"]
 
@@ -38,12 +39,15 @@ class Gradient:
     form : {'selection', 'dense', 'uniform'}
         `selection`: `t` is the logits themselves, so the gradient is one-hot and not written out.
         `dense`: `(N, K, *t.shape[1:])`.
-        `uniform`: `t` is `(N, C, h, w)` and the gradient is the same at all positions: `(N, K, C)`.
+        `uniform`: the gradient is the same at all positions of a feature map: `(N, K, C)`.
+    channel_axis : int
+        The axis of `t` that counts channels, where the gradient is uniform.
     """
 
     name: str
     of: str
     form: Literal["selection", "dense", "uniform"] = "dense"
+    channel_axis: int = 1
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class Step(ABC):
     ----------
     node : NodeProto
         The node.
-    input : str
-        The tensor that comes from the features' side.
+    inputs : tuple of str
+        The tensors that come from the features' side.
     output : str
         The tensor that goes on to the logits.
     role : str
@@ -65,19 +69,38 @@ class Step(ABC):
     """
 
     node: NodeProto
-    input: str
+    inputs: tuple[str, ...]
     output: str
     role: str
     reason: str
 
-    @abstractmethod
-    def backward(self, builder: Builder, gradient: Gradient) -> Gradient:
-        """Write the nodes that carry a gradient from `output` to `input`."""
+    mixes: ClassVar[bool] = False
+    """Whether weights lead from channels to others: a head has such a layer."""
+
+    @property
+    def input(self) -> str:
+        """The only one of the inputs."""
+        (name,) = self.inputs
+        return name
+
+    @property
+    def exact(self) -> bool:
+        """Whether the node is piecewise linear, so that gradient times input, plus constants, is the output."""
+        return True
+
+    @property
+    def channel_axis(self) -> int | None:
+        """The axis of the input that counts channels, where the node tells (a pool over all others)."""
+        return None
 
     @property
     def weights(self) -> tuple[str, ...]:
         """Names of the constant tensors that the step uses."""
         return ()
+
+    @abstractmethod
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        """Write the nodes that carry a gradient from `output` to each of `inputs`, in that order."""
 
 
 class Rule(ABC):

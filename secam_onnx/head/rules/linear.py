@@ -5,8 +5,9 @@ Gemm (with transB, alpha, beta) and MatMul. Where `y` is the logits, `dz_c/dx` i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from onnx import NodeProto
 
@@ -14,7 +15,7 @@ from secam_onnx.head.graph import Graph, attribute
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 
 if TYPE_CHECKING:
-    from secam_onnx.head.contribution import Builder
+    from secam_onnx.head.builder import Builder
 
 __all__ = ["LinearRule", "LinearStep"]
 
@@ -29,23 +30,27 @@ class LinearStep(Step):
     alpha: float = 1.0
     beta: float = 1.0
 
+    mixes: ClassVar[bool] = True
+
     @property
     def weights(self) -> tuple[str, ...]:
         return (self.weight, self.bias) if self.bias else (self.weight,)
 
-    def backward(self, builder: Builder, gradient: Gradient) -> Gradient:
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         if self.bias:
             builder.add_bias(gradient, self.bias, self.beta)
         weight = builder.constant(self.weight)
         if gradient.form == "selection":
-            result = builder.op("Gather", [weight, gradient.name], axis=int(self.transposed))
+            rows = builder.op("Gather", [weight, gradient.name], axis=int(self.transposed))
             if self.transposed:
-                result = builder.op("Transpose", [result], perm=[1, 2, 0])
-        elif self.transposed:
-            result = builder.op("MatMul", [gradient.name, builder.op("Transpose", [weight], perm=[1, 0])])
-        else:
-            result = builder.op("MatMul", [gradient.name, weight])
-        return Gradient(builder.scale(result, self.alpha), self.input)
+                rows = builder.op("Transpose", [rows], perm=[1, 2, 0])
+            return [Gradient(builder.scale(rows, self.alpha), self.input)]
+        if self.transposed:
+            weight = builder.op("Transpose", [weight], perm=[1, 0])
+        uniform = gradient.form == "uniform"  # tokens (N, L, C): the same product at every position
+        name = gradient.name if uniform else builder.dense(gradient)
+        product = builder.scale(builder.op("MatMul", [name, weight]), self.alpha)
+        return [Gradient(product, self.input, gradient.form, gradient.channel_axis)]
 
 
 class LinearRule(Rule):
@@ -66,14 +71,16 @@ class LinearRule(Rule):
         rank = len(graph.shape(weight) or ())
         if rank != 2:
             raise NoMatchError(f"its weight {weight!r} has {rank} axes; a fully connected layer has 2")
-        if len(graph.shape(x) or (None, None)) != 2:
-            raise NoMatchError(f"its input has shape {graph.shape(x)}; a fully connected layer takes (N, features)")
+        if len(graph.shape(x) or ()) < 2:
+            raise NoMatchError(
+                f"its input has shape {graph.shape(x)}; a fully connected layer takes (N, ..., features)"
+            )
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
         if bias and not graph.is_constant(bias):
             raise NoMatchError("its bias is computed, not a constant")
         return LinearStep(
             node=node,
-            input=x,
+            inputs=(x,),
             output=node.output[0],
             role="fc",
             reason=f"fully connected layer, weights {weight!r} {graph.shape(weight)}",

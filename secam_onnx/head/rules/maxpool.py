@@ -1,27 +1,31 @@
-"""Max pool: `y_k(q) = x_k(argmax in the window of q)`, so each gradient goes to the position that won its window.
+"""Maximum pools: `y(q) = x(argmax in the window of q)`, so each gradient goes to the position that won its window.
 
-Piecewise linear, hence exact. It lets a feature map above the last pool be chosen (VGG16's last ReLU, 14 x 14).
+Piecewise linear, hence exact; but where a whole map hangs on its highest cell (GlobalMaxPool, ReduceMax), the gradient
+is a sub-gradient, which leaves out how near the second was. Equal winners share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
-from secam_onnx.head.graph import Graph, attribute
+from secam_onnx.head.graph import Graph, attribute, shape_text
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+from secam_onnx.head.rules.pool import reduced_axes
 
 if TYPE_CHECKING:
-    from secam_onnx.head.contribution import Builder
+    from secam_onnx.head.builder import Builder
 
-__all__ = ["MaxPoolRule", "MaxPoolStep"]
+__all__ = ["GlobalMaxPoolRule", "MaxPoolRule"]
 
 
 class MaxPoolStep(Step):
     """Maximum over windows of `(N, C, H, W)`."""
 
-    def backward(self, builder: Builder, gradient: Gradient) -> Gradient:
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         x = builder.forward(self.input)
         dense = builder.flat(builder.dense(gradient))
         _, winners = builder.repeat(self.node, [x], outputs=2)
@@ -33,7 +37,7 @@ class MaxPoolStep(Step):
         shape = builder.op("Concat", [batch_and_classes, per_image], axis=0)
         zeros = builder.op("Expand", [builder.floats([0.0]), shape])
         scattered = builder.op("ScatterElements", [zeros, index, dense], axis=2, reduction="add")
-        return Gradient(builder.reshape_like(scattered, self.input), self.input)
+        return [Gradient(builder.reshape_like(scattered, self.input), self.input)]
 
 
 class MaxPoolRule(Rule):
@@ -44,8 +48,44 @@ class MaxPoolRule(Rule):
     def match(self, graph: Graph, node: NodeProto) -> Step:
         shape = graph.shape(node.input[0])
         if shape is None or len(shape) != 4:
-            raise NoMatchError(f"its input has shape {shape}; a spatial map (N, C, h, w) was expected")
+            raise NoMatchError(f"its input has shape {shape_text(shape)}; a spatial map (N, C, h, w) was expected")
         if attribute(node, "storage_order", 0):
             raise NoMatchError("it counts positions column by column (storage_order=1)")
         kernel = " x ".join(map(str, attribute(node, "kernel_shape")))
-        return MaxPoolStep(node, node.input[0], node.output[0], role="maxpool", reason=f"max pool of kernel {kernel}")
+        x = node.input[0]
+        return MaxPoolStep(node, (x,), node.output[0], role="maxpool", reason=f"max pool of kernel {kernel}")
+
+
+@dataclass(frozen=True)
+class GlobalMaxPoolStep(Step):
+    """Maximum over some axes."""
+
+    axes: tuple[int, ...]
+    rank: int
+
+    @property
+    def channel_axis(self) -> int | None:
+        kept = [axis for axis in range(1, self.rank) if axis not in self.axes]
+        return kept[0] if len(kept) == 1 else None
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        dense = builder.with_axes(builder.dense(gradient), self.axes, self.output, self.input)
+        x = builder.value(self.input)
+        axes = builder.integers(self.axes)
+        highest = builder.op("ReduceMax", [x, axes], keepdims=1)
+        winners = builder.op("Cast", [builder.op("Equal", [x, highest])], to=TensorProto.FLOAT)
+        share = builder.op("Div", [winners, builder.op("ReduceSum", [winners, axes], keepdims=1)])
+        return [Gradient(builder.op("Mul", [dense, builder.per_class(share)]), self.input)]
+
+
+class GlobalMaxPoolRule(Rule):
+    """GlobalMaxPool and ReduceMax."""
+
+    ops = frozenset({"GlobalMaxPool", "ReduceMax"})
+
+    def match(self, graph: Graph, node: NodeProto) -> Step:
+        axes, shape = reduced_axes(graph, node)
+        reason = f"maximum over axes {axes} of {shape_text(shape)}: a sub-gradient, only the highest cell speaks"
+        return GlobalMaxPoolStep(
+            node, (node.input[0],), node.output[0], role="gmp", reason=reason, axes=axes, rank=len(shape)
+        )

@@ -1,7 +1,8 @@
-"""Nodes that leave every value as it is at inference: Identity, Dropout, Cast between floats."""
+"""Nodes that leave every value as it is at inference: Identity, Dropout, Cast between floats, pools of one cell."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from secam_onnx.head.graph import Graph, attribute
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 
 if TYPE_CHECKING:
-    from secam_onnx.head.contribution import Builder
+    from secam_onnx.head.builder import Builder
 
 __all__ = ["PassThroughRule", "PassThroughStep"]
 
@@ -21,16 +22,23 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorP
 class PassThroughStep(Step):
     """`y = x`."""
 
-    def backward(self, builder: Builder, gradient: Gradient) -> Gradient:
-        return replace(gradient, of=self.input)
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        return [replace(gradient, of=self.input)]
 
 
 class PassThroughRule(Rule):
     """Identity, Dropout at inference, Cast from float to float."""
 
-    ops = frozenset({"Identity", "Dropout", "Cast"})
+    ops = frozenset({"Identity", "Dropout", "Cast", "CastLike"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
-        if node.op_type == "Cast" and not {attribute(node, "to"), graph.dtype(node.input[0])} <= _FLOATS:
+        x = node.input[0]
+        if node.op_type.startswith("Cast") and not {graph.dtype(node.output[0]), graph.dtype(x)} <= _FLOATS:
             raise NoMatchError("it casts to or from integers")
-        return PassThroughStep(node, node.input[0], node.output[0], role="", reason=f"{node.op_type} changes nothing")
+        if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
+            training = node.input[2]
+            if not graph.is_constant(training) or graph.constant(training).any():
+                raise NoMatchError("it drops at random (training mode); export the model in inference mode")
+        if graph.opset < 7 and node.op_type == "Dropout" and not attribute(node, "is_test", 0):
+            raise NoMatchError("it drops at random (is_test=0); export the model in inference mode")
+        return PassThroughStep(node, (x,), node.output[0], role="", reason=f"{node.op_type} changes nothing")

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnx import NodeProto
 
-from secam_onnx.head.graph import Graph, Shape
+from secam_onnx.head.graph import Graph, Shape, shape_text
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 
 if TYPE_CHECKING:
-    from secam_onnx.head.contribution import Builder
+    from secam_onnx.head.builder import Builder
 
 __all__ = ["ReshapeRule", "ReshapeStep"]
 
 
+@dataclass(frozen=True)
 class ReshapeStep(Step):
     """Another shape for the same numbers; the batch axis stays."""
 
-    def backward(self, builder: Builder, gradient: Gradient) -> Gradient:
-        return Gradient(builder.reshape_like(builder.dense(gradient), self.input), self.input)
+    keeps_order: bool
+    """Only axes of length 1 come or go, so that index `c` of the one is index `c` of the other."""
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        if gradient.form == "selection" and self.keeps_order:
+            return [Gradient(gradient.name, self.input, "selection")]
+        return [Gradient(builder.reshape_like(builder.dense(gradient), self.input), self.input)]
 
 
 class ReshapeRule(Rule):
@@ -30,21 +38,26 @@ class ReshapeRule(Rule):
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         before, after = graph.shape(node.input[0]), graph.shape(node.output[0])
+        change = f"it turns shape {shape_text(before)} into {shape_text(after)}"
         if before is None or after is None or len(before) < 2 or len(after) < 2:
-            raise NoMatchError(f"it turns shape {before} into {after}; its shapes must be known, with a batch axis")
-        if _size(before) != _size(after) or (None not in (before[0], after[0]) and before[0] != after[0]):
-            raise NoMatchError(f"it turns shape {before} into {after}, which mixes the images of a batch")
-        spatial = len(before) == 4 and before[2:] != (1, 1)
+            raise NoMatchError(f"{change}; its shapes must be known, with a batch axis")
+        if not _same_size(before, after) or (None not in (before[0], after[0]) and before[0] != after[0]):
+            raise NoMatchError(f"{change}, which mixes the images of a batch")
+        spatial = len(before) == 4 and all(length not in (None, 1) for length in before[2:])
         return ReshapeStep(
             node,
-            node.input[0],
+            (node.input[0],),
             node.output[0],
             role="flatten" if spatial else "",
-            reason=f"{before[1:]} seen as {after[1:]}",
+            reason=f"{shape_text(before)} seen as {shape_text(after)}",
+            keeps_order=[n for n in before[1:] if n != 1] == [n for n in after[1:] if n != 1],
         )
 
 
-def _size(shape: Shape) -> int | None:
-    """Numbers an image, or None."""
-    known = [length for length in shape[1:] if length is not None]
-    return math.prod(known) if len(known) == len(shape) - 1 else None
+def _same_size(before: Shape, after: Shape) -> bool:
+    """Whether an image has as many numbers after as before; unknown lengths are 1 where that fits."""
+    (one, open_before), (other, open_after) = (
+        (math.prod(length for length in shape[1:] if length is not None), None in shape[1:])
+        for shape in (before, after)
+    )
+    return one == other and not (open_before and open_after)

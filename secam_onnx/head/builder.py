@@ -1,0 +1,257 @@
+"""What the steps of a head write their part of the contribution model with: nodes, constants, and sums of the bias."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from secam_onnx.head.find import RESERVED, Head
+from secam_onnx.head.graph import Graph, attribute
+from secam_onnx.head.rules import Gradient
+
+__all__ = ["Builder"]
+
+
+class Builder:
+    """Collects the nodes of a contribution model; the steps of the head call its methods.
+
+    All methods take and return tensor names. K is the number of classes that are asked for.
+    """
+
+    def __init__(self, graph: Graph, head: Head) -> None:
+        self.graph = graph
+        self.head = head
+        self.nodes: list[NodeProto] = []
+        self.values: list[TensorProto] = []
+        self.needed: list[str] = []
+        self.bias: list[str] = []
+        self._casts: dict[str, str] = {}
+
+    def op(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node with one output."""
+        name = f"{RESERVED}{op_type}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op_type, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def repeat(self, node: NodeProto, inputs: Sequence[str], outputs: int) -> list[str]:
+        """Add a node with the attributes of one of the model's."""
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.name = f"{RESERVED}{node.op_type}_{len(self.nodes)}"
+        names = [f"{copy.name}_{index}" for index in range(outputs)]
+        copy.input[:], copy.output[:] = list(inputs), names
+        self.nodes.append(copy)
+        return names
+
+    def integers(self, values: Sequence[int]) -> str:
+        """A constant int64 vector."""
+        return self._value(np.asarray(values, dtype=np.int64))
+
+    def floats(self, values: Sequence[float]) -> str:
+        """A constant float32 vector."""
+        return self._value(np.asarray(values, dtype=np.float32))
+
+    def scalar(self, value: int) -> str:
+        """A constant int64 without axes."""
+        return self._value(np.asarray(value, dtype=np.int64))
+
+    def array(self, values: Any) -> str:
+        """A constant float32 array of any shape."""
+        return self._value(np.asarray(values, dtype=np.float32))
+
+    def constant(self, tensor: str) -> str:
+        """A constant of the model, as float32."""
+        return self.value(tensor)
+
+    def forward(self, tensor: str) -> str:
+        """The value of a tensor of the head for the features at hand, in the model's own dtype."""
+        self.needed.append(tensor)
+        return tensor
+
+    def value(self, tensor: str) -> str:
+        """The same as float32."""
+        if self.graph.dtype(self.forward(tensor)) == TensorProto.FLOAT:
+            return tensor
+        if tensor not in self._casts:
+            self._casts[tensor] = self.op("Cast", [tensor], to=TensorProto.FLOAT)
+        return self._casts[tensor]
+
+    def sizes(self, tensor: str) -> str:
+        """`tensor.shape[1:]` as an int64 vector: a constant where it is known."""
+        shape = self.graph.shape(tensor)
+        if shape is not None and None not in shape[1:]:
+            return self.integers([length for length in shape[1:] if length is not None])
+        return self.op("Shape", [self.forward(tensor)], start=1)
+
+    def count(self, tensor: str, axes: Sequence[int]) -> str:
+        """How many numbers lie along some axes of a tensor, as one float32."""
+        shape = self.graph.shape(tensor) or ()
+        lengths = [shape[axis] for axis in axes]
+        if None not in lengths:
+            return self.floats([math.prod(length for length in lengths if length is not None)])
+        picked = self.op("Gather", [self.sizes(tensor), self.integers([axis - 1 for axis in axes])])
+        return self.op("Cast", [self.op("ReduceProd", [picked], keepdims=1)], to=TensorProto.FLOAT)
+
+    def scale(self, tensor: str, factor: float) -> str:
+        """A tensor times a number."""
+        return tensor if factor == 1 else self.op("Mul", [tensor, self.floats([factor])])
+
+    def per_class(self, tensor: str) -> str:
+        """`(N, ...)` seen as `(N, 1, ...)`, so that it broadcasts over the classes."""
+        return self.op("Unsqueeze", [tensor, self.integers([1])])
+
+    def flat(self, tensor: str) -> str:
+        """`(N, K, ...)` seen as `(N, K, rest)`."""
+        return self.op("Reshape", [tensor, self.integers([0, 0, -1])])
+
+    def reshape_like(self, tensor: str, like: str) -> str:
+        """`(N, K, ...)` seen as `(N, K, *like.shape[1:])`."""
+        shape = self.op("Concat", [self.integers([0, 0]), self.sizes(like)], axis=0)
+        return self.op("Reshape", [tensor, shape])
+
+    def expand_like(self, tensor: str, like: str) -> str:
+        """`(N, K, ...)`, with axes of length 1, repeated to `(N, K, *like.shape[1:])`."""
+        return self.op("Expand", [tensor, self.op("Concat", [self.integers([1, 1]), self.sizes(like)], axis=0)])
+
+    def with_axes(self, tensor: str, axes: Sequence[int], reduced: str, whole: str) -> str:
+        """`(N, K, *reduced.shape[1:])` with axes of length 1 where a reduction of `whole` dropped them."""
+        if len(self.graph.shape(reduced) or ()) == len(self.graph.shape(whole) or ()):
+            return tensor
+        return self.op("Unsqueeze", [tensor, self.integers([axis + 1 for axis in axes])])
+
+    def unbroadcast(self, tensor: str, result: str, operand: str) -> str:
+        """`(N, K, *result.shape[1:])` summed where `operand` was repeated to the shape of `result`."""
+        after, before = self.graph.shape(result) or (), self.graph.shape(operand) or ()
+        axes = [axis + 1 for axis in range(1, len(after)) if before[axis] == 1 and after[axis] != 1]
+        return self.op("ReduceSum", [tensor, self.integers(axes)], keepdims=1) if axes else tensor
+
+    def dense(self, gradient: Gradient) -> str:
+        """A gradient written out as `(N, K, *shape)`."""
+        if gradient.form == "selection":
+            depth, values = self.integers([self.head.n_classes]), self.floats([0.0, 1.0])
+            return self.reshape_like(self.op("OneHot", [gradient.name, depth, values], axis=-1), gradient.of)
+        if gradient.form == "uniform":
+            rank = len(self.graph.shape(gradient.of) or ())
+            axes = [axis + 1 for axis in range(1, rank) if axis != gradient.channel_axis]
+            channels = self.op("Unsqueeze", [gradient.name, self.integers(axes)])
+            return self.expand_like(channels, gradient.of)
+        return gradient.name
+
+    def sum(self, one: Gradient, other: Gradient) -> Gradient:
+        """Two gradients of the same tensor, which the logits depend on in two ways."""
+        return Gradient(self.op("Add", [self.dense(one), self.dense(other)]), one.of)
+
+    def times_channels(self, gradient: Gradient, factor: str, of: str) -> Gradient:
+        """A gradient times one number a channel, `(C,)`, on axis 1 of its tensor."""
+        if gradient.form == "uniform" and gradient.channel_axis == 1:
+            return Gradient(self.op("Mul", [gradient.name, factor]), of, "uniform", 1)
+        return Gradient(self.op("Mul", [self.dense(gradient), self._on_axis_1(factor, gradient.of)]), of)
+
+    def times_constant(self, gradient: Gradient, constant: str, of: str, *, divide: bool = False) -> Gradient:
+        """A gradient times (or divided by) a constant of the model that broadcasts to its tensor."""
+        value = self.constant(constant)
+        op = "Div" if divide else "Mul"
+        shape = self.graph.shape(constant) or ()
+        rank = len(self.graph.shape(gradient.of) or ())
+        varies = {axis + rank - len(shape) for axis, length in enumerate(shape) if length != 1}
+        if gradient.form == "uniform" and varies <= {gradient.channel_axis}:
+            per_channel = self.op("Reshape", [value, self.integers([-1])])
+            return Gradient(self.op(op, [gradient.name, per_channel]), of, "uniform", gradient.channel_axis)
+        return Gradient(self.op(op, [self.dense(gradient), value]), of)
+
+    def conv_transpose(self, dense: str, weight: str, node: NodeProto, *, per_channel: bool = False) -> str:
+        """The transposed convolution of `(N, K, *node.output.shape[1:])`: back to `(N, K, *node.input.shape[1:])`.
+
+        `per_channel`: the weight is `(1, 1, kh, kw)` and used for each channel alone, as in a pool.
+        """
+        x, y = node.input[0], node.output[0]
+        height_width = self.op("Slice", [self.sizes(y), self.integers([1]), self.integers([3])])
+        channels = self.op("Slice", [self.sizes(y), self.integers([0]), self.integers([1])])
+        images = self.op("Concat", [self.integers([-1]), self.integers([1]) if per_channel else channels, height_width],
+                         axis=0)  # fmt: skip
+        kept = {name: attribute(node, name) for name in ("strides", "dilations", "pads", "group")}
+        if per_channel:
+            kept["group"] = 1
+        kept = {name: value for name, value in kept.items() if value is not None}
+        result = self.op(
+            "ConvTranspose", [self.op("Reshape", [dense, images]), weight],
+            output_padding=self._uncovered(node), **kept,
+        )  # fmt: skip
+        shape = self.op("Concat", [self.op("Shape", [dense], start=0, end=2), self.sizes(x)], axis=0)
+        return self.op("Reshape", [result, shape])
+
+    def add_bias(self, gradient: Gradient, bias: str, factor: float = 1.0) -> None:
+        """Count `gradient . bias`, a term of `b_c`; `bias` broadcasts to the tensor that the gradient belongs to."""
+        self._add_bias(gradient, self.constant(bias), factor)
+
+    def add_channel_bias(self, gradient: Gradient, bias: str) -> None:
+        """The same for one number a channel, `(C,)`, on axis 1."""
+        value = self.constant(bias) if bias in self.graph.initializers or self.graph.is_constant(bias) else bias
+        self._add_bias(gradient, self._on_axis_1(value, gradient.of))
+
+    def add_remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> None:
+        """Count what the inputs of a piecewise linear step leave of its output: `g . y - sum g_i . x_i`."""
+        self.bias.append(self.remainder(gradient, results))
+
+    def remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> str:
+        """`g . y - sum g_i . x_i`, `(N, K)`."""
+        total = self.dot(gradient)
+        for result in results:
+            total = self.op("Sub", [total, self.dot(result)])
+        return total
+
+    def dot(self, gradient: Gradient) -> str:
+        """`g . t` for the tensor of a gradient, `(N, K)`."""
+        value = self.per_class(self.value(gradient.of))
+        return self._sum(self.op("Mul", [self.dense(gradient), value]))
+
+    def total(self, terms: Sequence[str], like: str) -> str:
+        """The sum of `(N, K)` tensors; zeros as many as `like`, the class ids, where there are none."""
+        if not terms:
+            return self.op("Mul", [self.op("Cast", [like], to=TensorProto.FLOAT), self.floats([0.0])])
+        result = terms[0]
+        for term in terms[1:]:
+            result = self.op("Add", [result, term])
+        return result
+
+    def _add_bias(self, gradient: Gradient, value: str, factor: float = 1.0) -> None:
+        if gradient.form == "selection":
+            flat = self.op("Reshape", [value, self.integers([-1])])
+            classes = self.op("Expand", [flat, self.integers([self.head.n_classes])])
+            term = self.op("Gather", [classes, gradient.name], axis=0)
+        else:
+            term = self._sum(self.op("Mul", [self.dense(gradient), value]))
+        self.bias.append(self.scale(term, factor))
+
+    def _sum(self, tensor: str) -> str:
+        return self.op("ReduceSum", [self.flat(tensor), self.integers([2])], keepdims=0)
+
+    def _on_axis_1(self, value: str, of: str) -> str:
+        rank = len(self.graph.shape(of) or ())
+        return self.op("Reshape", [value, self.integers([-1] + [1] * (rank - 2))])
+
+    def _uncovered(self, node: NodeProto) -> list[int]:
+        """Rows and columns at the end of the input that no window reaches."""
+        before, after = (self.graph.shape(name) or () for name in (node.input[0], node.output[0]))
+        weights = self.graph.shape(node.input[1]) if len(node.input) > 1 else None
+        kernel = attribute(node, "kernel_shape") or (weights or ())[2:]
+        strides, dilations = (attribute(node, name, [1, 1]) for name in ("strides", "dilations"))
+        pads = attribute(node, "pads", [0, 0, 0, 0])
+        left: list[int] = []
+        for axis in (0, 1):
+            inside, outside, size = before[2 + axis], after[2 + axis], kernel[axis]
+            if inside is None or outside is None or size is None:
+                left.append(0)  # stride 1, so every row is reached
+                continue
+            reach = strides[axis] * (outside - 1) + dilations[axis] * (size - 1) + 1
+            left.append(inside + pads[axis] + pads[axis + 2] - reach)
+        return left
+
+    def _value(self, array: np.ndarray) -> str:
+        name = f"{RESERVED}value_{len(self.values)}"
+        self.values.append(numpy_helper.from_array(array, name))
+        return name

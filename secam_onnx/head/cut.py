@@ -1,0 +1,174 @@
+"""Cuts the part of a model that leads from the feature map to some tensors out of its graph, at one common opset."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from secam_onnx.errors import HeadError, ModelError
+from secam_onnx.head.graph import Graph, attribute, describe, shape_text
+
+__all__ = ["BorrowedWeights", "cut_out"]
+
+_IR_VERSION = 10
+_LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
+
+
+class BorrowedWeights:
+    """Initializers of a model that another one uses; the large ones are shared with its session, not copied.
+
+    Attributes
+    ----------
+    tensors : list of TensorProto
+        What the other model declares; the large ones as external data.
+    values : dict of str to ndarray
+        The values of the large ones.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] = "") -> None:
+        self._folder = os.fspath(folder)
+        self.tensors: list[TensorProto] = []
+        self.values: dict[str, np.ndarray] = {}
+
+    def borrow(self, tensor: TensorProto) -> None:
+        """Declare one more.
+
+        Raises
+        ------
+        ModelError
+            Its value cannot be read.
+        """
+        if math.prod(tensor.dims) <= _LARGE and tensor.data_location != TensorProto.EXTERNAL:
+            self.tensors.append(tensor)
+            return
+        source = tensor
+        if tensor.data_location == TensorProto.EXTERNAL:
+            source = TensorProto()
+            source.CopyFrom(tensor)  # reading would leave the data in the model
+        try:
+            self.values[tensor.name] = numpy_helper.to_array(source, self._folder)
+        except Exception as error:
+            raise ModelError(
+                f"The weight {tensor.name!r} cannot be read ({error}); is its data file beside it?"
+            ) from error
+        bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+        bare.data_location = TensorProto.EXTERNAL
+        bare.external_data.add(key="location", value="shared")
+        self.tensors.append(bare)
+
+
+def cut_out(
+    graph: Graph, features: str, tensors: Sequence[str], weights: BorrowedWeights, opset: int
+) -> list[NodeProto]:
+    """The nodes that compute some tensors from the feature map, in running order.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    features : str
+        The feature map, whose value is given.
+    tensors : sequence of str
+        What is wanted.
+    weights : BorrowedWeights
+        Receives the initializers that the nodes read.
+    opset : int
+        What the nodes are brought to.
+
+    Raises
+    ------
+    HeadError
+        The tensors depend on more than the feature map.
+    ModelError
+        A weight cannot be read, or the nodes cannot be brought to the opset.
+    """
+    below = _below(graph, features)
+    wanted: set[int] = set()
+    shapes: list[NodeProto] = []
+    seen, todo = {features, ""}, list(dict.fromkeys(tensors))
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if name in graph.initializers:
+            weights.borrow(graph.initializers[name])
+            continue
+        node = graph.producer(name)
+        if node is None:
+            raise HeadError(f"The head reads {name!r} besides the feature map {features!r}; it cannot be run alone.")
+        if node.op_type == "Shape" and node.input[0] not in below and not graph.is_constant(name):
+            shapes += _known_shape(graph, node, features)
+            continue
+        wanted.add(id(node))
+        todo += node.input
+        todo += _read_by_subgraphs(node)
+    return [*shapes, *_at_opset(graph, [node for node in graph.model.graph.node if id(node) in wanted], opset)]
+
+
+def _below(graph: Graph, features: str) -> set[str]:
+    """The feature map and everything that is computed from it."""
+    below = {features}
+    for node in graph.model.graph.node:
+        if not below.isdisjoint(node.input) or not below.isdisjoint(_read_by_subgraphs(node)):
+            below.update(node.output)
+    return below
+
+
+def _read_by_subgraphs(node: NodeProto) -> list[str]:
+    """Tensors that the bodies of If, Loop and Scan take from outside."""
+    names: list[str] = []
+    for entry in node.attribute:
+        if entry.HasField("g"):
+            made = {name for inner in entry.g.node for name in inner.output}
+            made |= {value.name for value in (*entry.g.input, *entry.g.initializer)}
+            used = [name for inner in entry.g.node for name in (*inner.input, *_read_by_subgraphs(inner))]
+            names += [name for name in (*used, *(value.name for value in entry.g.output)) if name and name not in made]
+    return names
+
+
+def _known_shape(graph: Graph, node: NodeProto, features: str) -> list[NodeProto]:
+    """Nodes that answer what `Shape` of a tensor outside the head would: its batch is that of the feature map."""
+    shape = graph.shape(node.input[0])
+    if shape is None or None in shape[1:]:
+        raise HeadError(
+            f"The head asks for the shape of {node.input[0]!r}, {shape_text(shape)}, outside of it ({describe(node)}); "
+            "export the model for one image size."
+        )
+    (name,) = node.output
+    rest = numpy_helper.from_array(np.asarray(shape[1:], dtype=np.int64))
+    start, end = (attribute(node, key, default) for key, default in (("start", 0), ("end", len(shape))))
+    bounds = [numpy_helper.from_array(np.asarray([bound], dtype=np.int64)) for bound in (start, end)]
+    own = f"secam_shape_of_{name}"
+    return [
+        helper.make_node("Shape", [features], [f"{own}_batch"], start=0, end=1),
+        helper.make_node("Constant", [], [f"{own}_rest"], value=rest),
+        helper.make_node("Concat", [f"{own}_batch", f"{own}_rest"], [f"{own}_whole"], axis=0),
+        *(helper.make_node("Constant", [], [f"{own}_{i}"], value=bound) for i, bound in enumerate(bounds)),
+        helper.make_node("Slice", [f"{own}_whole", f"{own}_0", f"{own}_1"], [name]),
+    ]
+
+
+def _at_opset(graph: Graph, nodes: list[NodeProto], opset: int) -> list[NodeProto]:
+    if graph.opset >= opset or not nodes:
+        return nodes
+    made = {name for node in nodes for name in node.output}
+    given = dict.fromkeys(name for node in nodes for name in node.input if name and name not in made)
+    typed = [
+        helper.make_tensor_value_info(name, graph.dtype(name) or TensorProto.FLOAT, graph.shape(name)) for name in given
+    ]
+    ends = [helper.make_empty_tensor_value_info(name) for name in nodes[-1].output if name]
+    body = helper.make_graph(nodes, "head", typed, ends)
+    old = helper.make_model(body, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=_IR_VERSION)
+    try:
+        return list(onnx.version_converter.convert_version(old, opset).graph.node)
+    except Exception as error:
+        raise ModelError(
+            f"The head cannot be brought from opset {graph.opset} to {opset} ({error}). Export the model again with "
+            f"opset {opset} or newer."
+        ) from error

@@ -1,0 +1,76 @@
+"""Recipro-CAM: a head that is not understood is run again for every cell of the feature map, with all others zero.
+
+    M_c(x, y) = z_c(f at (x, y) alone) - z_c(0)        b_c = z_c(0)        r_c = z_c(f) - b_c - sum_xy M_c(x, y)
+
+For a head that is linear in the feature map this is the class activation map itself. The backbone is not run again.
+
+References
+----------
+S.-Y. Byun, W. Lee, "Recipro-CAM: Fast gradient-free visual explanations for convolutional neural networks",
+arXiv 2209.14074; without its Gaussian smoothing and its rescaling to [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx import NodeProto, TensorProto, helper
+
+from secam_onnx.head.builder import Builder
+
+__all__ = ["masked_maps"]
+
+
+def masked_maps(
+    builder: Builder, head: Sequence[NodeProto], features: str, class_ids: str, entry: Sequence[NodeProto]
+) -> tuple[str, str, str]:
+    """Write the nodes that mask and run the head.
+
+    Parameters
+    ----------
+    builder : Builder
+        Receives them.
+    head : sequence of NodeProto
+        The head, from the feature map to the logits.
+    features, class_ids : str
+        Names of `(N, C, h, w)` and `(N, K)`.
+    entry : sequence of NodeProto
+        From the tensor `secam_masked`, `(N, C, h, w)`, to the feature map as the head reads it.
+
+    Returns
+    -------
+    tuple of str
+        Maps `(N, K, h, w)`, bias `(N, K)`, gap `(N, K)`.
+    """
+    b = builder
+    # One mask a cell, then nothing, then everything: (h*w + 2, 1, 1, h, w).
+    grid = b.op("Shape", [features], start=2)
+    cells = b.op("ReduceProd", [grid], keepdims=0)
+    order = b.op("Range", [b.scalar(0), cells, b.scalar(1)])
+    single = b.op("OneHot", [order, cells, b.floats([0.0, 1.0])], axis=-1)
+    row = b.op("Concat", [b.integers([1]), b.op("Reshape", [cells, b.integers([1])])], axis=0)
+    ends = [b.op("Expand", [b.floats([value]), row]) for value in (0.0, 1.0)]
+    masks = b.op("Reshape", [b.op("Concat", [single, *ends], axis=0),
+                             b.op("Concat", [b.integers([-1, 1, 1]), grid], axis=0)])  # fmt: skip
+
+    body = helper.make_graph(
+        [
+            helper.make_node("Mul", [features, "secam_mask"], ["secam_masked"]),
+            *entry,
+            *head,
+            helper.make_node("Cast", [b.head.logits], ["secam_scores"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["secam_scores"], ["secam_flat_scores"]),
+            helper.make_node("GatherElements", ["secam_flat_scores", class_ids], ["secam_of_classes"], axis=1),
+        ],
+        "head_of_one_mask",
+        [helper.make_tensor_value_info("secam_mask", TensorProto.FLOAT, [1, 1, *b.head.grid.shape[1:]])],
+        [helper.make_tensor_value_info("secam_of_classes", TensorProto.FLOAT, ["N", "K"])],
+    )
+    scores = b.op("Scan", [masks], body=body, num_scan_inputs=1)  # (h*w + 2, N, K)
+
+    bias, full = (b.op("Gather", [scores, b.scalar(index)], axis=0) for index in (-2, -1))
+    alone = b.op("Slice", [scores, b.integers([0]), b.integers([-2]), b.integers([0])])
+    per_cell = b.op("Transpose", [b.op("Sub", [alone, bias])], perm=[1, 2, 0])
+    gap = b.op("Sub", [b.op("Sub", [full, bias]), b.op("ReduceSum", [per_cell, b.integers([2])], keepdims=0)])
+    maps = b.op("Reshape", [per_cell, b.op("Concat", [b.integers([0, 0]), grid], axis=0)])
+    return maps, bias, gap

@@ -1,0 +1,83 @@
+"""Convolution: `y = x * W + b`, so `dz/dx` is the transposed convolution of `dz/dy` with `W`.
+
+A kernel that covers its whole input is a fully connected layer in other words, and a 1 x 1 convolution is one at every
+position (SqueezeNet, NiN: before the pool; DenseNet of Caffe2: after it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from onnx import NodeProto
+
+from secam_onnx.head.graph import Graph, attribute, shape_text
+from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+
+if TYPE_CHECKING:
+    from secam_onnx.head.builder import Builder
+
+__all__ = ["ConvRule", "ConvStep"]
+
+
+@dataclass(frozen=True)
+class ConvStep(Step):
+    """`W` is `(out, in / group, kh, kw)`."""
+
+    weight: str
+    bias: str | None
+    covers: bool
+    """The kernel covers the whole input, so that the output has one position."""
+
+    mixes: ClassVar[bool] = True
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return (self.weight, self.bias) if self.bias else (self.weight,)
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        if self.bias:
+            builder.add_channel_bias(gradient, self.bias)
+        weight = builder.constant(self.weight)
+        if not self.covers:
+            return [Gradient(builder.conv_transpose(builder.dense(gradient), weight, self.node), self.input)]
+        if gradient.form == "selection":
+            return [Gradient(builder.op("Gather", [weight, gradient.name], axis=0), self.input)]
+        matrix = builder.op("Flatten", [weight], axis=1)
+        product = builder.op("MatMul", [builder.flat(builder.dense(gradient)), matrix])
+        return [Gradient(builder.reshape_like(product, self.input), self.input)]
+
+
+class ConvRule(Rule):
+    """Conv over two spatial axes with constant weights."""
+
+    ops = frozenset({"Conv"})
+
+    def match(self, graph: Graph, node: NodeProto) -> Step:
+        x, weight = node.input[0], node.input[1]
+        shape, kernel = graph.shape(x), graph.shape(weight)
+        if not graph.is_constant(weight) or kernel is None or len(kernel) != 4 or None in kernel:
+            raise NoMatchError(f"its weight {weight!r} is no constant (out, in, kh, kw)")
+        if shape is None or len(shape) != 4:
+            raise NoMatchError(f"its input has shape {shape_text(shape)}; (N, C, h, w) was expected")
+        if attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+            raise NoMatchError("it pads automatically (auto_pad); explicit pads were expected")
+        bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
+        if bias and not graph.is_constant(bias):
+            raise NoMatchError("its bias is computed, not a constant")
+        padded = any(attribute(node, "pads", [0]))
+        covers = kernel[2:] == shape[2:] and not padded and attribute(node, "group", 1) == 1
+        size = " x ".join(map(str, kernel[2:]))
+        if not covers and None in shape[2:] and set(attribute(node, "strides", [1])) != {1}:
+            raise NoMatchError(f"it strides over an input of unknown size {shape_text(shape)}")
+        return ConvStep(
+            node=node,
+            inputs=(x,),
+            output=node.output[0],
+            role=f"conv {size}",
+            reason=f"convolution {size}, weights {weight!r} {kernel}",
+            weight=weight,
+            bias=bias,
+            covers=covers,
+        )

@@ -1,0 +1,34 @@
+"""`as_strided` as PyTorch's dynamo exporter writes it: all numbers in one row, then a Gather by computed indices.
+
+Understood where the indices turn out to be the running numbers, so that every number stays at its place.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import NodeProto
+
+from secam_onnx.head.graph import Graph, attribute
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
+from secam_onnx.head.rules.passthrough import PassThroughStep
+
+__all__ = ["StridedRule"]
+
+
+class StridedRule(Rule):
+    """Gather from a Reshape to one axis."""
+
+    ops = frozenset({"Gather"})
+
+    def match(self, graph: Graph, node: NodeProto) -> Step:
+        row = graph.producer(node.input[0])
+        if row is None or row.op_type != "Reshape" or len(graph.shape(node.input[0]) or ()) != 1:
+            raise NoMatchError("it picks some of the features, as a class token is picked")
+        x = row.input[0]
+        before, after = graph.shape(x), graph.shape(node.output[0])
+        if attribute(node, "axis", 0) or before is None or before != after:
+            raise NoMatchError("it reorders the features")
+        indices = graph.for_pinned_batch(node.input[1])
+        if indices is None or not np.array_equal(indices.reshape(-1), np.arange(indices.size)):
+            raise NoMatchError("it reorders the features by computed indices")
+        return PassThroughStep(node, (x,), node.output[0], role="", reason="strided view that leaves all in place")

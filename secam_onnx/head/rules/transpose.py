@@ -1,0 +1,46 @@
+"""Transpose: the numbers change their order, so the gradient goes back through the inverse permutation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from onnx import NodeProto
+
+from secam_onnx.head.graph import Graph, attribute
+from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+
+if TYPE_CHECKING:
+    from secam_onnx.head.builder import Builder
+
+__all__ = ["TransposeRule"]
+
+
+@dataclass(frozen=True)
+class TransposeStep(Step):
+    """`y.shape[i] = x.shape[order[i]]`."""
+
+    order: tuple[int, ...]
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        if gradient.form == "uniform":
+            return [Gradient(gradient.name, self.input, "uniform", self.order[gradient.channel_axis])]
+        back = [self.order.index(axis) for axis in range(len(self.order))]
+        perm = [0, *(axis + 1 for axis in back)]  # the class axis comes second
+        return [Gradient(builder.op("Transpose", [builder.dense(gradient)], perm=perm), self.input)]
+
+
+class TransposeRule(Rule):
+    """Any permutation that leaves the batch axis first."""
+
+    ops = frozenset({"Transpose"})
+
+    def match(self, graph: Graph, node: NodeProto) -> Step:
+        rank = len(graph.shape(node.input[0]) or ())
+        order = tuple(attribute(node, "perm", range(rank)[::-1]))
+        if not order or order[0] != 0:
+            raise NoMatchError(f"it moves the batch axis (perm {order})")
+        return TransposeStep(
+            node, (node.input[0],), node.output[0], role="", reason=f"axes in the order {order}", order=order
+        )

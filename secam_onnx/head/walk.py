@@ -1,0 +1,187 @@
+"""Walk back from the logits: which nodes lie between them and the feature map, and can all of them be understood.
+
+The walk keeps the set of tensors that the logits depend on, and always expands the one that was made last. Where the
+set has a single member, everything below passes through it: only such a tensor can be the feature map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from onnx import NodeProto
+
+from secam_onnx.errors import HeadError
+from secam_onnx.head.graph import Graph, describe, shape_text
+from secam_onnx.head.grid import Grid, NoGridError, grid_of
+from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
+
+__all__ = ["Rejection", "Walk", "walk_by_rules", "walk_to_any_grid"]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A tensor that was looked at and not chosen."""
+
+    tensor: str
+    reason: str
+
+
+@dataclass
+class Walk:
+    """Where a walk came to.
+
+    Attributes
+    ----------
+    grid : Grid
+        The feature map.
+    steps : list of Step
+        The nodes passed, from the logits on; empty where they were not understood.
+    rejected : list of Rejection
+        What was passed by, with reasons.
+    """
+
+    grid: Grid
+    steps: list[Step] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+
+
+Inputs = Callable[[NodeProto, str], Sequence[str]]
+"""The tensors by which a walk goes on from a node, one of whose outputs is given."""
+
+
+def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple[int, int] | None) -> Walk:
+    """Walk through nodes that the rules understand, to the feature map nearest to the logits or to the one named.
+
+    A map that no weights separate from the logits is a map of classes already (convolution, then pool); the one
+    before that convolution is taken if the way there is understood.
+
+    Raises
+    ------
+    HeadError
+        The walk ends without a feature map; the message is the reason.
+    """
+    steps: list[Step] = []
+    rejected: list[Rejection] = []
+    class_map: Walk | None = None
+
+    def inputs(node: NodeProto, output: str) -> Sequence[str]:
+        step = _understand(graph, node, output)
+        if class_map is not None and len(step.inputs) > 1:
+            raise HeadError(f"{describe(node)} combines two tensors")
+        steps.append(step)
+        return step.inputs
+
+    try:
+        for tensor in _cuts(graph, logits, inputs, features):
+            if features is not None and tensor != features:
+                rejected.append(Rejection(tensor, f"shape {shape_text(graph.shape(tensor))}: another was asked for"))
+                continue
+            try:
+                grid = grid_of(graph, tensor, tokens, steps[-1].channel_axis if steps else None)
+            except NoGridError as reason:
+                if features is not None:
+                    raise HeadError(f"the tensor {tensor!r} is no feature map: {reason}") from reason
+                rejected.append(Rejection(tensor, str(reason)))
+                continue
+            if features is not None or any(step.mixes for step in steps):
+                return Walk(*_past_copies(graph, grid, steps, features), rejected)
+            if class_map is None:
+                class_map = Walk(grid, steps.copy(), rejected.copy())
+            rejected.append(Rejection(tensor, "no weights between it and the logits: it is a map of the classes"))
+    except HeadError as error:
+        if class_map is None:
+            raise HeadError(f"{error} {_trail(rejected)}".strip()) from error
+        class_map.rejected.append(Rejection("further up", str(error)))
+    assert class_map is not None
+    return class_map
+
+
+def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tuple[int, int] | None) -> Walk:
+    """Walk through any nodes to the last feature map that everything below passes through.
+
+    Raises
+    ------
+    HeadError
+        There is none.
+    """
+    rejected: list[Rejection] = []
+
+    def inputs(node: NodeProto, output: str) -> Sequence[str]:
+        # The shape of a tensor is no value of it.
+        return () if node.op_type in ("Shape", "Size") else graph.computed_inputs(node)
+
+    try:
+        for tensor in _cuts(graph, logits, inputs, features):
+            if features is not None and tensor != features:
+                continue
+            try:
+                return Walk(grid_of(graph, tensor, tokens), [], rejected)
+            except NoGridError as reason:
+                rejected.append(Rejection(tensor, str(reason)))
+    except HeadError as error:
+        raise HeadError(f"{error} {_trail(rejected)}".strip()) from error
+    raise AssertionError("a walk ends at a feature map or with an error")
+
+
+def _cuts(graph: Graph, logits: str, inputs: Inputs, features: str | None) -> Iterator[str]:
+    """Yield the tensors that everything below passes through, from the logits on."""
+    front = {logits}
+    while True:
+        tensor = max(front, key=graph.position)
+        if len(front) == 1:
+            yield tensor
+        node = graph.producer(tensor)
+        if node is None:
+            raise HeadError(_dead_end(graph, tensor, features))
+        graph.computed_inputs(node)  # complains about damage
+        front.discard(tensor)
+        front.update(inputs(node, tensor))
+        if not front:
+            raise HeadError("the logits do not depend on the image")
+
+
+def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | None) -> tuple[Grid, list[Step]]:
+    """The same values where they were made: before casts and dropouts, whose names tell people nothing."""
+    while features is None and (node := graph.producer(grid.tensor)) is not None:
+        try:
+            step = _understand(graph, node, grid.tensor)
+        except HeadError:
+            break
+        if not isinstance(step, PassThroughStep):
+            break
+        grid = replace(grid, tensor=step.input)
+        steps = [*steps, step]
+    return grid, steps
+
+
+def _understand(graph: Graph, node: NodeProto, output: str) -> Step:
+    if node.domain not in ("", "ai.onnx"):
+        raise HeadError(f"stopped at node {describe(node)}: operators of {node.domain!r} are not understood")
+    if output != node.output[0]:
+        raise HeadError(f"stopped at node {describe(node)}: its output {output!r} is not its first")
+    if not node.input:
+        raise HeadError(f"stopped at node {describe(node)}: it has no input")
+    reasons = []
+    for rule in RULES:
+        if node.op_type in rule.ops:
+            try:
+                return rule.match(graph, node)
+            except NoMatchError as reason:
+                reasons.append(str(reason))
+    why = " and ".join(reasons) or "this operator is not understood in a head"
+    raise HeadError(f"stopped at node {describe(node)}: {why}")
+
+
+def _dead_end(graph: Graph, tensor: str, features: str | None) -> str:
+    if features is not None:
+        return f"not everything on the way to the logits passes through {features!r}"
+    is_input = any(value.name == tensor for value in graph.inputs)
+    where = f"the model's input {tensor!r}" if is_input else f"the tensor {tensor!r}, which nothing makes,"
+    return f"the way back ends at {where} without a spatial feature map (N, C, h, w)"
+
+
+def _trail(rejected: Sequence[Rejection]) -> str:
+    seen = "; ".join(f"{entry.tensor!r} has {entry.reason}" for entry in rejected[:8])
+    more = f" and {len(rejected) - 8} more" if len(rejected) > 8 else ""
+    return f"(passed by: {seen}{more})" if seen else ""
