@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from secam_onnx.explanation import Prediction as Prediction
     from secam_onnx.preprocess import Preprocessing as Preprocessing
     from secam_onnx.selection import Selection as Selection
+    from secam_onnx.settings import PreprocessingSettings as PreprocessingSettings
     from secam_onnx.superpixels import Segmenter as Segmenter
 
 # Everything is loaded at first use: `import secam_onnx` costs milliseconds, and no command pays for another's imports.
@@ -23,6 +24,7 @@ _HOMES = {
     "Explanation": "explanation",
     "Prediction": "explanation",
     "Preprocessing": "preprocess",
+    "PreprocessingSettings": "settings",
     "SecamError": "errors",
     "Segmenter": "superpixels",
     "Selection": "selection",

@@ -26,6 +26,8 @@ from secam_onnx.files import printable
 from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, contribution_model, find_head
 from secam_onnx.onnx_file import has_external_data, read_model
 from secam_onnx.preprocess import Preprocessing
+from secam_onnx.settings import PreprocessingSettings
+from secam_onnx.sidecars import model_file
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -137,7 +139,7 @@ def open_classifier(
     path: str | os.PathLike[str],
     *,
     providers: runtime.Providers = "auto",
-    preprocessing: Preprocessing | str | None = None,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
     labels: tuple[str, ...] | None = None,
     output: str | None = None,
     features: str | None = None,
@@ -149,11 +151,12 @@ def open_classifier(
     Parameters
     ----------
     path : path
-        The ONNX file.
+        The ONNX file, or its folder.
     providers : str or sequence of str
         See `runtime.resolve_providers`.
     preprocessing, labels : optional
-        For a file that does not say: an ordinary model, or one that was exported without.
+        For a file that does not say: an ordinary model, or one that was exported without. For an ordinary model they
+        win over what the files beside it say.
     output, features : str, optional
         For an ordinary model: which output to explain, and a feature map further up, by name.
     tokens : (int, int), optional
@@ -171,7 +174,7 @@ def open_classifier(
         A provider asked for by name cannot start.
     """
     runtime.load()  # complain about a missing wheel before the slow part
-    file = Path(path)
+    file = model_file(path)
     model = read_model(file)
     contract = Contract.of(model)
     if contract is None:
@@ -181,7 +184,7 @@ def open_classifier(
                 f"secam-onnx export {file} -o NEW.onnx"
             )
         graph, head, contract = make_explainable(
-            model, preprocessing, labels=labels, output=output, features=features, tokens=tokens
+            model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
         )
         network = model.SerializeToString()
         return make_classifier(
@@ -198,7 +201,7 @@ def _filled_in(
     file: Path,
     contract: Contract,
     graph: Graph,
-    preprocessing: Preprocessing | str | None,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None,
     labels: tuple[str, ...] | None,
     fixed: Mapping[str, object],
 ) -> Contract:
@@ -206,14 +209,17 @@ def _filled_in(
     clashing = [name for name, value in fixed.items() if value is not None]
     if preprocessing is not None:
         if contract.origin.get("preprocessing", "").startswith("assumed"):
-            chosen, note = choose_preprocessing(image_input(graph), preprocessing)
+            if isinstance(preprocessing, PreprocessingSettings):
+                preprocessing = preprocessing.over(contract.preprocessing.settings(contract.origin["preprocessing"]))
+            layout = getattr(preprocessing, "layout", None)
+            chosen, note = choose_preprocessing(image_input(graph, layout), preprocessing)
             contract = replace(contract, preprocessing=chosen, origin={**contract.origin, "preprocessing": note})
         else:
             clashing.append("preprocessing")
     if labels is not None:
         if contract.labels is None:
             check_labels(labels, graph.shape(contract.logits))
-            contract = replace(contract, labels=labels)
+            contract = replace(contract, labels=labels, origin={**contract.origin, "labels": "as given"})
         else:
             clashing.append("labels")
     if clashing:
@@ -257,7 +263,7 @@ def make_classifier(
     return Classifier(
         name,
         contract,
-        image_input(graph),
+        image_input(graph, contract.preprocessing.layout),
         head.n_classes,
         runtime.open_session(network, providers),
         Attribution(session, way, (graph.shape(head.features) or (None,))[0]),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from onnx import ModelProto
@@ -12,6 +13,8 @@ from secam_onnx.contract import LOGITS, Contract, HeadRecord
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.head import FEATURES, Graph, Head, Shape, describe, expose, find_head, unexpose
 from secam_onnx.preprocess import Preprocessing
+from secam_onnx.settings import ASSUMED, PreprocessingSettings, preset
+from secam_onnx.sidecars import labels_beside, preprocessing_beside
 
 __all__ = ["ImageInput", "check_labels", "choose_preprocessing", "image_input", "make_explainable"]
 
@@ -40,9 +43,10 @@ class ImageInput:
 
 def make_explainable(
     model: ModelProto,
-    preprocessing: Preprocessing | str | None = None,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
     *,
     labels: tuple[str, ...] | None = None,
+    file: Path | None = None,
     origin: dict[str, str] | None = None,
     output: str | None = None,
     features: str | None = None,
@@ -55,28 +59,34 @@ def make_explainable(
     model : ModelProto
         Gains the outputs of the contract, and loses those that it may have from before; the metadata entry is for the
         caller to write.
-    preprocessing : Preprocessing or str, optional
-        A preset's name fits it to the model's input; torchvision's where none is given, and `origin` says so.
+    preprocessing : Preprocessing, PreprocessingSettings or str, optional
+        See `choose_preprocessing`; `origin` says how it was chosen.
+    file : Path, optional
+        Where the model lies, if what the files beside it say is to be used.
     labels, origin, output, features, tokens
         As in `Contract` and `find_head`.
 
     Raises
     ------
     ModelError
-        See `find_head` and `image_input`.
+        See `find_head`, `image_input` and `choose_preprocessing`.
     OptionError
         The number of labels is not the number of classes.
     """
     unexpose(model)
     graph = Graph(model)
-    input_ = image_input(graph)
+    input_ = image_input(graph, getattr(preprocessing, "layout", None))
     origin = dict(origin or {})
-    preprocessing, note = choose_preprocessing(input_, preprocessing)
+    preprocessing, note = choose_preprocessing(input_, preprocessing, file)
     if note:
         origin["preprocessing"] = note
     head = find_head(graph, output=output, features=features, tokens=tokens)
     if labels is not None:
         check_labels(labels, (None, head.n_classes))
+    elif file is not None:
+        labels, note = labels_beside(file, head.n_classes)
+        if note:
+            origin["labels"] = note
     record = HeadRecord(
         kind=head.kind,
         features=head.features,
@@ -92,8 +102,15 @@ def make_explainable(
     return graph, head, Contract(head.output, logits, head.activation, record, preprocessing, labels, origin)
 
 
-def image_input(graph: Graph) -> ImageInput:
+def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None) -> ImageInput:
     """The model's only input, a float image.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    layout : {'NCHW', 'NHWC'}, optional
+        Where the channels are, if the shape leaves that open; NCHW by default.
 
     Raises
     ------
@@ -105,12 +122,17 @@ def image_input(graph: Graph) -> ImageInput:
         raise ModelError(f"The model has {len(graph.inputs)} inputs ({names}); one image input was expected.")
     (value,) = graph.inputs
     shape = graph.shape(value.name)
-    if shape is None or len(shape) != 4 or (shape[1] not in (3, None) and shape[3] != 3):
+    first, last = (shape[1], shape[3]) if shape is not None and len(shape) == 4 else (0, 0)
+    fits = {
+        "NCHW": first == 3 or (first is None and last != 3),
+        "NHWC": last == 3 or (last is None and first != 3 and layout == "NHWC"),
+    }
+    if shape is None or not any(fits.values()):
         raise ModelError(
             f"The model's input {value.name!r} has shape {shape}; a batch of colour images, (N, 3, H, W) or "
             "(N, H, W, 3), was expected."
         )
-    if shape[3] == 3 and shape[1] != 3:
+    if fits["NHWC"] and (layout == "NHWC" or not fits["NCHW"]):
         return ImageInput(value.name, shape, "NHWC", (shape[1], shape[2]))
     return ImageInput(value.name, shape, "NCHW", (shape[2], shape[3]))
 
@@ -129,32 +151,36 @@ def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
         )
 
 
-def choose_preprocessing(input_: ImageInput, wanted: Preprocessing | str | None) -> tuple[Preprocessing, str]:
+def choose_preprocessing(
+    input_: ImageInput, wanted: Preprocessing | PreprocessingSettings | str | None, file: Path | None = None
+) -> tuple[Preprocessing, str]:
     """The preprocessing for a model's input, and how it was chosen.
 
     Parameters
     ----------
     input_ : ImageInput
         The model's input.
-    wanted : Preprocessing or str or None
-        All of it; a preset's name, which is fitted to the input (224 x 224 where that takes any); or torchvision's.
+    wanted : Preprocessing, PreprocessingSettings, str or None
+        All of it; settings, or a preset's name, which are fitted to the input (224 x 224 where that takes any). What
+        settings leave open is taken from the files beside the model, or else as torchvision has it.
+    file : Path, optional
+        Where the model lies, if those files are to be used.
 
     Raises
     ------
     ModelError
-        It makes another layout or size than the model takes.
+        It makes another layout or size than the model takes, or the files beside the model ask for what is not
+        supported.
     OptionError
-        Unknown preset.
+        Unknown preset, or settings that do not fit the model's input.
     """
-    height, width = input_.size
-    size = (height or 224, width or 224)
-    if wanted is None:
-        return (
-            Preprocessing.preset("torchvision", size, input_.layout),
-            "assumed: torchvision's ImageNet settings, since the file does not say",
-        )
-    if isinstance(wanted, str):
-        return Preprocessing.preset(wanted, size, input_.layout), f"preset {wanted}"
+    if not isinstance(wanted, Preprocessing):
+        settings = preset(wanted) if isinstance(wanted, str) else wanted or PreprocessingSettings()
+        if not settings.complete:
+            found, note = (None, "") if file is None else preprocessing_beside(file)
+            assumed = replace(ASSUMED, source=f"{ASSUMED.source}; {note}") if note else ASSUMED
+            settings = settings.over(found or assumed)
+        return Preprocessing.fitted(settings, input_.size, input_.layout), settings.source or "as given"
     fits = all(own in (None, made) for own, made in zip(input_.size, wanted.size, strict=True))
     if input_.layout != wanted.layout or not fits:
         raise ModelError(

@@ -21,6 +21,7 @@ from secam_onnx.images import Photograph, as_rgb, read_image
 from secam_onnx.labels import ClassQuery, class_name, resolve_classes
 from secam_onnx.preprocess import Geometry, Preprocessing
 from secam_onnx.selection import Selection
+from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, pooling_matrices, segment
 
 __all__ = ["Explainer"]
@@ -50,8 +51,8 @@ class Explainer:
     Parameters
     ----------
     model : path, optional
-        An explainable model (`secam-onnx export`) or an ordinary ONNX classifier; EfficientNet-Lite0 for ImageNet-1k,
-        which comes with the package, by default.
+        An explainable model (`secam-onnx export`) or an ordinary ONNX classifier, or its folder; EfficientNet-Lite0
+        for ImageNet-1k, which comes with the package, by default.
     providers : str or sequence of str, optional
         `"auto"` (the default: CUDA where it is there and works, else the CPU), `"cpu"`, `"cuda"`, or ONNX Runtime's
         own provider names.
@@ -59,10 +60,12 @@ class Explainer:
         How superpixels are made.
     selection : Selection, optional
         Which superpixels the pictures keep.
-    preprocessing : Preprocessing or str, optional
-        For an ordinary model, whose file does not say; a preset's name or all of it, torchvision's by default.
+    preprocessing : Preprocessing, PreprocessingSettings or str, optional
+        For an ordinary model, whose file does not say: all of it, some settings, or a preset's name. What is not given
+        is read from the files beside the model (`preprocessor_config.json`, timm's `config.json`), or else as
+        torchvision has it.
     labels : sequence of str, optional
-        Class names for an ordinary model.
+        Class names for an ordinary model; read from the `config.json` beside it by default.
     output, features : str, optional
         For an ordinary model: which output to explain, and a feature map further up, by name.
     tokens : (int, int), optional
@@ -92,7 +95,7 @@ class Explainer:
         providers: runtime.Providers | None = None,
         segmenter: Segmenter | None = None,
         selection: Selection | None = None,
-        preprocessing: Preprocessing | str | None = None,
+        preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
         labels: Sequence[str] | None = None,
         output: str | None = None,
         features: str | None = None,

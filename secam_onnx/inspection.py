@@ -8,7 +8,9 @@ from typing import Any
 
 from secam_onnx.attribution import ATTRIBUTIONS
 from secam_onnx.classifier import default_model, open_classifier
+from secam_onnx.preprocess import Preprocessing
 from secam_onnx.proof import prove
+from secam_onnx.settings import PreprocessingSettings
 
 __all__ = ["inspect_model"]
 
@@ -16,6 +18,7 @@ __all__ = ["inspect_model"]
 def inspect_model(
     path: str | os.PathLike[str] | None = None,
     *,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
     output: str | None = None,
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
@@ -26,8 +29,8 @@ def inspect_model(
     Parameters
     ----------
     path : path, optional
-        An explainable model or an ordinary ONNX classifier; the default model if none is given.
-    output, features, tokens, attribution : optional
+        An explainable model or an ordinary ONNX classifier, or its folder; the default model if none is given.
+    preprocessing, output, features, tokens, attribution : optional
         As in `Explainer`.
 
     Returns
@@ -42,7 +45,13 @@ def inspect_model(
     """
     file = Path(path) if path is not None else default_model()
     classifier = open_classifier(
-        file, providers="cpu", output=output, features=features, tokens=tokens, attribution=attribution
+        file,
+        providers="cpu",
+        preprocessing=preprocessing,
+        output=output,
+        features=features,
+        tokens=tokens,
+        attribution=attribution,
     )
     contract = classifier.contract
     head = contract.head
@@ -50,6 +59,7 @@ def inspect_model(
         "model": str(file),
         "exported": bool(contract.completeness),
         "input": {"name": classifier.input.name, "shape": list(classifier.input.shape)},
+        "preprocessing_note": f"{contract.origin.get('preprocessing', 'as exported')}: {contract.preprocessing}",
         "preprocessing": contract.preprocessing.to_dict(),
         "origin": dict(contract.origin),
         "feature_map": {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import numpy as np
 
 from secam_onnx.errors import ClassError, OptionError
 
-__all__ = ["ClassQuery", "class_name", "find_class", "read_labels", "resolve_classes", "same_class"]
+__all__ = ["ClassQuery", "class_name", "find_class", "in_order", "read_labels", "resolve_classes", "same_class"]
 
 ClassQuery = int | str
 """A class by index, name, `"top-K"` or `"all"`."""
+
+_HEADERS = ("name", "names", "label", "labels", "class", "class_name", "classname")  # of a CSV with a single column
 
 
 def class_name(labels: Sequence[str] | None, index: int) -> str:
@@ -32,9 +36,10 @@ def same_class(query: ClassQuery, index: int, label: str) -> bool:
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Read class names: a text file with one name a line, or JSON.
+    """Read class names: a text file with one name a line, JSON, or CSV.
 
-    JSON is a list of names, `{"0": "tench", ...}`, or Keras's `{"0": ["n01440764", "tench"], ...}`.
+    JSON is a list of names, `{"0": "tench", ...}`, or Keras's `{"0": ["n01440764", "tench"], ...}`. CSV has a column of
+    names, or a column of indices and one of names, its rows in any order, with or without a header.
 
     Raises
     ------
@@ -42,30 +47,69 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         The file is missing, not UTF-8 text, or not of these forms.
     """
     file = Path(path)
+    readers: dict[str, Callable[[str], Any]] = {".json": json.loads, ".csv": _names_in_csv}
     try:
         text = file.read_text(encoding="utf-8-sig")
-        names = _names_in_json(text) if file.suffix.lower() == ".json" else text.rstrip().splitlines()
+        return in_order(readers.get(file.suffix.lower(), _names_in_lines)(text))
     except OSError as error:
         raise OptionError(f"Cannot read labels from {file}: {error.strerror}.") from error
     except KeyError as error:
         raise OptionError(f"{file}: the key {error} is missing; labels count from 0 without gaps.") from error
-    except (ValueError, RecursionError) as error:
-        raise OptionError(f"{file} holds no labels ({error}); give one name a line, or a JSON list.") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names) or not names:
-        raise OptionError(f"{file}: every class needs a name; give one name a line, or a JSON list of strings.")
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise OptionError(
+            f"{file} holds no labels ({error}); give one name a line, a JSON list, or CSV of indices and names."
+        ) from error
+
+
+def in_order(names: Any) -> tuple[str, ...]:
+    """Class names in order of the index, from a list, or from an object whose keys are the indices as text.
+
+    Raises
+    ------
+    KeyError
+        An index is missing.
+    ValueError
+        Neither list nor object, or a class without a name.
+    """
+    if isinstance(names, Mapping):
+        names = [names[str(index)] for index in range(len(names))]
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+        raise ValueError("every class needs a name")
+    # Keras's imagenet_class_index.json has ["n01440764", "tench"] for each class.
+    names = [entry[-1] if isinstance(entry, list) and entry else entry for entry in names]
+    if not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError("every class needs a name")
     return tuple(name.strip() for name in names)
 
 
-def _names_in_json(text: str) -> Any:
-    data = json.loads(text)
-    if isinstance(data, dict):
-        data = [data[str(index)] for index in range(len(data))]
-    # Keras's imagenet_class_index.json has ["n01440764", "tench"] for each class.
-    return (
-        [entry[-1] if isinstance(entry, list) and entry else entry for entry in data]
-        if isinstance(data, list)
-        else data
-    )
+def _names_in_lines(text: str) -> list[str]:
+    return text.rstrip().splitlines()
+
+
+def _names_in_csv(text: str) -> list[str] | dict[str, str]:
+    first = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)  # spreadsheets write what their country is used to
+    reader = csv.reader(io.StringIO(text.strip(), newline=""), delimiter=delimiter)
+    rows = [[cell.strip() for cell in row] for row in reader]
+    widths = {len(row) for row in rows}
+    if widths == {1}:
+        names = [row[0] for row in rows]
+        return names[1:] if names[0].casefold() in _HEADERS else names
+    if widths != {2}:
+        found = " or ".join(map(str, sorted(widths))) or "no"
+        raise ValueError(f"its rows have {found} columns where one or two were expected")
+    if not any(cell.isdecimal() for cell in rows[0]):
+        rows = rows[1:]
+    turned = not all(row[0].isdecimal() for row in rows)  # some write the name first
+    indexed = [(row[1], row[0]) if turned else (row[0], row[1]) for row in rows]
+    odd = next((index for index, _ in indexed if not index.isdecimal()), None)
+    if odd is not None:
+        raise ValueError(f"{odd!r} is no index; names with a comma need quotes")
+    names_by_index: dict[str, str] = {}
+    for index, name in indexed:
+        if names_by_index.setdefault(str(int(index)), name) != name:
+            raise ValueError(f"the index {index} stands there twice")
+    return names_by_index
 
 
 def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) -> int:

@@ -15,107 +15,16 @@ import numpy as np
 from PIL import Image
 
 from secam_onnx.errors import OptionError
+from secam_onnx.geometry import Geometry
+from secam_onnx.settings import INTERPOLATIONS, PRESETS, PreprocessingSettings, preset
 
-__all__ = ["PRESETS", "Geometry", "Preprocessing"]
+__all__ = ["Geometry", "Preprocessing"]
 
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # torchvision.transforms._presets.ImageClassification
-    "torchvision": {
-        "mean": (0.485 * 255, 0.456 * 255, 0.406 * 255),
-        "std": (0.229 * 255, 0.224 * 255, 0.225 * 255),
-    },
-    # EfficientNet-Lite, tensorflow/tpu
-    "lite": {"mean": (127.0,) * 3, "std": (128.0,) * 3, "interpolation": "bicubic"},
-    # keras.applications.imagenet_utils.preprocess_input, modes "caffe" and "tf"
-    "keras-caffe": {
-        "mean": (103.939, 116.779, 123.68),
-        "std": (1.0,) * 3,
-        "channel_order": "BGR",
-        "resize_to": None,
-        "interpolation": "nearest",
-    },
-    "keras-tf": {"mean": (127.5,) * 3, "std": (127.5,) * 3, "resize_to": None, "interpolation": "nearest"},
-    "unit": {"mean": (0.0,) * 3, "std": (255.0,) * 3},
-    "raw": {"mean": (0.0,) * 3, "std": (1.0,) * 3},
-}
-"""Named settings; size, layout and resize_to come from the model unless a preset fixes them."""
+_FILTERS = {name: Image.Resampling[name.upper()] for name in INTERPOLATIONS}
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Where the model's input lies on the photograph.
-
-    Attributes
-    ----------
-    image_size : (int, int)
-        Height and width of the photograph, in pixels.
-    input_size : (int, int)
-        Height and width of what the model sees, in pixels.
-    box : (float, float, float, float)
-        Left, top, right, bottom of what the model sees, in pixels of the photograph.
-    """
-
-    image_size: tuple[int, int]
-    input_size: tuple[int, int]
-    box: tuple[float, float, float, float]
-
-    def positions(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Which rows and columns of the photograph the model saw, and where their centres lie on what it saw.
-
-        Returns
-        -------
-        rows, columns : pair of ndarray
-            Indices into the photograph, int64, and positions on the model's input, fractions in [0, 1).
-        """
-        left, top, right, bottom = self.box
-        height, width = self.image_size
-        return _seen(height, top, bottom), _seen(width, left, right)
-
-    def to_image(self, values: np.ndarray, fill: float) -> np.ndarray:
-        """Carry values from the model's input to the photograph by nearest neighbour.
-
-        Parameters
-        ----------
-        values : ndarray
-            `(h, w)` at the input's size.
-        fill : float
-            The value of pixels that the model did not see.
-
-        Returns
-        -------
-        ndarray
-            `(H, W)` at the photograph's size, dtype as `values`.
-        """
-        (rows, y), (columns, x) = self.positions()
-        height, width = values.shape
-        out = np.full(self.image_size, fill, dtype=values.dtype)
-        out[np.ix_(rows, columns)] = values[np.ix_((y * height).astype(int), (x * width).astype(int))]
-        return out
-
-    def to_input(self, values: np.ndarray) -> np.ndarray:
-        """Carry values, `(H, W)` at the photograph's size, to the model's input `(h, w)` by nearest neighbour."""
-        left, top, right, bottom = self.box
-        (height, width), (rows, columns) = self.image_size, self.input_size
-        y = np.floor(top + (np.arange(rows) + 0.5) * (bottom - top) / rows).astype(int).clip(0, height - 1)
-        x = np.floor(left + (np.arange(columns) + 0.5) * (right - left) / columns).astype(int).clip(0, width - 1)
-        return values[np.ix_(y, x)]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return {key: list(value) for key, value in dataclasses.asdict(self).items()}
-
-
-def _seen(length: int, start: float, stop: float) -> tuple[np.ndarray, np.ndarray]:
-    position = (np.arange(length) + 0.5 - start) / (stop - start)
-    seen = np.flatnonzero((position >= 0) & (position < 1))
-    return seen, position[seen]
+def _by(size: tuple[int | None, ...]) -> str:
+    return " x ".join("any" if edge is None else str(edge) for edge in size)
 
 
 @dataclass(frozen=True)
@@ -126,9 +35,10 @@ class Preprocessing:
     ----------
     size : (int, int)
         Height and width of the model's input, in pixels.
-    resize_to : int or None
-        Length of the photograph's shorter side before the centre crop; None stretches the whole photograph to `size`.
-    interpolation : {'bilinear', 'bicubic', 'nearest', 'lanczos'}
+    resize_to : int or (int, int) or None
+        Length of the photograph's shorter side before the centre crop, or height and width that the whole photograph
+        is stretched to before it; None stretches the whole photograph to `size`.
+    interpolation : {'bilinear', 'bicubic', 'nearest', 'lanczos', 'box', 'hamming'}
         Pillow's antialiased filters, which torchvision uses as well.
     mean, std : tuple of float
         One value per channel, in 0..255, in `channel_order`.
@@ -136,26 +46,30 @@ class Preprocessing:
         Axes of the input tensor.
     channel_order : {'RGB', 'BGR'}
         Order of the channels in the input tensor.
+    crop_rounding : {'even', 'down'}
+        Which way half a pixel goes where the crop cannot lie in the middle: to the even number, as torchvision and timm
+        do it, or up and to the left, as Hugging Face's transformers does.
     """
 
     size: tuple[int, int]
-    resize_to: int | None = None
+    resize_to: int | tuple[int, int] | None = None
     interpolation: str = "bilinear"
-    mean: tuple[float, ...] = PRESETS["torchvision"]["mean"]
-    std: tuple[float, ...] = PRESETS["torchvision"]["std"]
+    mean: tuple[float, ...] = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+    std: tuple[float, ...] = (0.229 * 255, 0.224 * 255, 0.225 * 255)
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     channel_order: Literal["RGB", "BGR"] = "RGB"
+    crop_rounding: Literal["even", "down"] = "even"
 
     def __post_init__(self) -> None:
         checks = {
             "size": len(self.size) == 2 and all(isinstance(edge, int) and 1 <= edge <= 8192 for edge in self.size),
-            "resize_to": self.resize_to is None
-            or (isinstance(self.resize_to, int) and max(self.size) <= self.resize_to <= 16384),
+            "resize_to": self.resize_to is None or self._is_around_the_crop(self.resize_to),
             "interpolation": self.interpolation in _FILTERS,
             "mean": len(self.mean) == 3 and bool(np.isfinite(self.mean).all()),
             "std": len(self.std) == 3 and all(np.isfinite(value) and value > 0 for value in self.std),
             "layout": self.layout in ("NCHW", "NHWC"),
             "channel_order": self.channel_order in ("RGB", "BGR"),
+            "crop_rounding": self.crop_rounding in ("even", "down"),
         }
         for name, good in checks.items():
             if not good:
@@ -164,21 +78,90 @@ class Preprocessing:
                     "(sizes are positive, resize_to is at least the size, mean and std have three finite values)."
                 )
 
+    def _is_around_the_crop(self, edges: object) -> bool:
+        both = edges if isinstance(edges, tuple) else (edges, edges)
+        least = self.size if isinstance(edges, tuple) else (max(self.size),) * 2
+        return len(both) == 2 and all(
+            isinstance(edge, int) and low <= edge <= 16384 for edge, low in zip(both, least, strict=False)
+        )
+
+    @classmethod
+    def fitted(
+        cls,
+        settings: PreprocessingSettings,
+        size: tuple[int | None, int | None] = (None, None),
+        layout: Literal["NCHW", "NHWC"] = "NCHW",
+    ) -> Preprocessing:
+        """Fit settings to a model's input; what they leave open is as torchvision does it, the size 224 x 224.
+
+        Parameters
+        ----------
+        settings : PreprocessingSettings
+            What is known.
+        size : (int or None, int or None)
+            Height and width of the model's input; None where it takes any.
+        layout : {'NCHW', 'NHWC'}
+            Axes of the model's input.
+
+        Raises
+        ------
+        OptionError
+            The settings are for another size or layout, or outside their range.
+        """
+        wanted = settings.size or size
+        source = settings.source or "as given"
+        if any(None not in pair and pair[0] != pair[1] for pair in zip(size, wanted, strict=True)):
+            raise OptionError(
+                f"The model takes inputs of {_by(size)} (height x width), but the preprocessing ({source}) makes "
+                f"{_by(wanted)}. With --size {'x'.join(str(edge or 224) for edge in size)} its other settings are used."
+            )
+        if settings.layout not in (None, layout):
+            raise OptionError(
+                f"The model's input is {layout}, but the preprocessing ({source}) makes {settings.layout}; leave the "
+                "layout to the model."
+            )
+        rows, columns = (
+            next((length for length in pair if length is not None), 224) for pair in zip(size, wanted, strict=True)
+        )
+        known = settings.over(PRESETS["torchvision"])
+        values: dict[str, Any] = {name: getattr(known, name) for name in known.given if name != "crop"}
+        if known.crop is not None:
+            values["resize_to"] = None if known.crop == "none" else round(max(rows, columns) / known.crop)
+        return cls(**{**values, "size": (rows, columns), "layout": layout})
+
     @classmethod
     def preset(
-        cls, name: str, size: tuple[int, int], layout: Literal["NCHW", "NHWC"] = "NCHW", **changes: Any
+        cls,
+        name: str,
+        size: tuple[int | None, int | None] = (None, None),
+        layout: Literal["NCHW", "NHWC"] = "NCHW",
+        **changes: Any,
     ) -> Preprocessing:
-        """One of `PRESETS` for a model's input size; the shorter side is resized to 8/7 of it, as ImageNet networks do.
+        """One of `settings.PRESETS`, fitted to a model's input, with changes.
 
         Raises
         ------
         OptionError
             Unknown name.
         """
-        if name not in PRESETS:
-            raise OptionError(f"Unknown preprocessing preset {name!r}; there are {', '.join(PRESETS)}.")
-        settings = {"resize_to": round(max(size) * 8 / 7), **PRESETS[name], **changes}
-        return cls(size=size, layout=layout, **settings)
+        return cls.fitted(PreprocessingSettings(**changes).over(preset(name)), size, layout)
+
+    def settings(self, source: str = "") -> PreprocessingSettings:
+        """The same as settings, to change some of them; `source` says where they come from."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        return PreprocessingSettings(**values, crop="none" if self.resize_to is None else None, source=source)
+
+    def __str__(self) -> str:
+        way = f"whole picture to {_by(self.size)}"
+        if isinstance(self.resize_to, int):
+            way = f"shorter side to {self.resize_to}, centre crop {_by(self.size)}"
+        elif self.resize_to is not None:
+            way = f"whole picture to {_by(self.resize_to)}, centre crop {_by(self.size)}"
+        mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std))
+        return (
+            f"{way} ({self.interpolation}), (pixel - mean) / std of 0..255 with mean {mean} and std {std}, "
+            f"{self.channel_order}, {self.layout}"
+        )
 
     def crop(self, image: np.ndarray) -> tuple[np.ndarray, Geometry]:
         """The picture that the model sees.
@@ -202,10 +185,14 @@ class Preprocessing:
         if self.resize_to is None:
             seen = picture.resize((columns, rows), resample)
             return np.asarray(seen), Geometry((height, width), self.size, (0.0, 0.0, float(width), float(height)))
-        # torchvision's rounding, so that the tensors are equal: the longer side is cut to an integer.
-        edge, short = self.resize_to, min(height, width)
-        new_height, new_width = (edge if side == short else int(edge * side / short) for side in (height, width))
-        top, left = round((new_height - rows) / 2), round((new_width - columns) / 2)
+        if isinstance(self.resize_to, int):
+            # torchvision's rounding, so that the tensors are equal: the longer side is cut to an integer.
+            edge, short = self.resize_to, min(height, width)
+            new_height, new_width = (edge if side == short else int(edge * side / short) for side in (height, width))
+        else:
+            new_height, new_width = self.resize_to
+        middle = round if self.crop_rounding == "even" else int
+        top, left = middle((new_height - rows) / 2), middle((new_width - columns) / 2)
         seen = picture.resize((new_width, new_height), resample).crop((left, top, left + columns, top + rows))
         across, down = width / new_width, height / new_height
         box = (left * across, top * down, (left + columns) * across, (top + rows) * down)

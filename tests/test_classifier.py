@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from tiny_models import HEADS, classifier, mlp_on_pixels
 
-from secam_onnx import Explainer, Preprocessing, runtime
+from secam_onnx import Explainer, Preprocessing, PreprocessingSettings, runtime
 from secam_onnx.classifier import default_model, open_classifier
 from secam_onnx.errors import ModelError, OptionError
 
@@ -74,15 +74,19 @@ def test_a_fixed_batch_axis_runs_image_by_image(tmp_path: Path, chelsea: np.ndar
         np.testing.assert_allclose(one.maps, other.maps, rtol=1e-4, atol=1e-6)
 
 
-def test_channels_last(tmp_path: Path, chelsea: np.ndarray) -> None:
+def turned(shape: list[int | str]) -> onnx.ModelProto:
+    """A classifier whose input has its channels last, declared with any shape."""
     model = classifier()
-    turned = onnx.ModelProto.FromString(model.SerializeToString())
-    turned.graph.node[0].input[0] = "nchw"
-    turned.graph.node.insert(0, helper.make_node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]))
-    turned.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 32, 32, 3]))
-    for name, version in (("plain", model), ("turned", turned)):
+    model.graph.node[0].input[0] = "nchw"
+    model.graph.node.insert(0, helper.make_node("Transpose", ["image"], ["nchw"], perm=[0, 3, 1, 2]))
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("image", TensorProto.FLOAT, shape))
+    return model
+
+
+def test_channels_last(tmp_path: Path, chelsea: np.ndarray) -> None:
+    for name, model in (("plain", classifier()), ("turned", turned(["N", 32, 32, 3]))):
         (tmp_path / name).mkdir()
-        saved(version, tmp_path / name)
+        saved(model, tmp_path / name)
     plain, last = (Explainer(tmp_path / name / "model.onnx", providers="cpu") for name in ("plain", "turned"))
     assert last.preprocessing.layout == "NHWC"
     np.testing.assert_allclose(last.explain(chelsea).maps, plain.explain(chelsea).maps, rtol=1e-4, atol=1e-6)
@@ -95,6 +99,99 @@ def test_any_input_size(tmp_path: Path, chelsea: np.ndarray) -> None:
     explanation = Explainer(path, providers="cpu", preprocessing=wide).explain(chelsea)
     assert explanation.maps.shape == (1, 12, 24)
     assert explanation.segments.shape == (48, 96)
+
+
+@pytest.mark.parametrize("shape", [["N", "H", "W", "C"], ["N", 32, 32, "C"], ["N", 32, 32, 3]], ids=str)
+def test_the_layout_can_be_told_where_the_shape_leaves_it_open(
+    shape: list[int | str], tmp_path: Path, chelsea: np.ndarray
+) -> None:
+    settings = PreprocessingSettings(layout="NHWC", size=(32, 32))
+    explainer = Explainer(saved(turned(shape), tmp_path), providers="cpu", preprocessing=settings)
+    assert explainer.preprocessing.layout == "NHWC"
+    (tmp_path / "plain").mkdir()
+    plain = Explainer(saved(classifier(), tmp_path / "plain"), providers="cpu")
+    np.testing.assert_allclose(explainer.explain(chelsea).maps, plain.explain(chelsea).maps, rtol=1e-4, atol=1e-6)
+    assert (explainer.preprocessing_note or "").endswith("as given: size, layout")
+
+
+def test_a_layout_that_the_shape_does_not_allow(tmp_path: Path) -> None:
+    path = saved(classifier(), tmp_path)
+    with pytest.raises(OptionError, match=r"input is NCHW, but the preprocessing .* makes NHWC"):
+        open_classifier(path, preprocessing=PreprocessingSettings(layout="NHWC"))
+    path = saved(turned(["N", "H", "W", 3]), tmp_path)
+    with pytest.raises(OptionError, match=r"input is NHWC, but the preprocessing .* makes NCHW"):
+        open_classifier(path, preprocessing=PreprocessingSettings(layout="NCHW"))
+
+
+CONFIG = '{"id2label": {"1": "b", "0": "a", "2": "c", "3": "d", "4": "e", "5": "f", "6": "g"}}'
+PROCESSOR = '{"image_processor_type": "ViTImageProcessor", "size": 32}'
+
+
+def test_the_files_beside_an_ordinary_model_are_read(tmp_path: Path) -> None:
+    saved(classifier(), tmp_path)
+    (tmp_path / "config.json").write_text(CONFIG)
+    (tmp_path / "preprocessor_config.json").write_text(PROCESSOR)
+    explainer = Explainer(tmp_path, providers="cpu")
+    assert explainer.labels == tuple("abcdefg")
+    half = (127.5,) * 3
+    assert explainer.preprocessing == Preprocessing((32, 32), mean=half, std=half, crop_rounding="down")
+    assert explainer.preprocessing_note == "read from preprocessor_config.json (ViTImageProcessor)"
+
+
+def test_what_is_given_wins_over_the_files_beside(tmp_path: Path) -> None:
+    saved(classifier(), tmp_path)
+    (tmp_path / "config.json").write_text(CONFIG)
+    (tmp_path / "preprocessor_config.json").write_text(PROCESSOR)
+    box = PreprocessingSettings(interpolation="box")
+    part = open_classifier(tmp_path, preprocessing=box, labels=tuple("tuvwxyz")).contract
+    assert part.labels == tuple("tuvwxyz")
+    assert (part.preprocessing.interpolation, part.preprocessing.mean) == ("box", (127.5,) * 3)
+    assert part.origin["preprocessing"].endswith("(ViTImageProcessor); as given: interpolation")
+    assert "labels" not in part.origin
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    whole = open_classifier(tmp_path, preprocessing="lite").contract
+    assert whole.preprocessing == Preprocessing.preset("lite", (32, 32))
+    assert whole.origin["preprocessing"] == "preset lite"
+    with pytest.raises(ModelError, match="it is not JSON"):
+        open_classifier(tmp_path, preprocessing=box)
+
+
+def test_a_preprocessor_for_another_size_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    saved(classifier(), tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(PROCESSOR.replace("32", "64"))
+    with pytest.raises(OptionError, match=r"takes inputs of 32 x 32 .*read from .* makes 64 x 64\. With --size 32x32"):
+        open_classifier(tmp_path)
+    settings = PreprocessingSettings(size=(32, 32))
+    assert open_classifier(tmp_path, preprocessing=settings).contract.preprocessing.mean == (127.5,) * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        ("{", "none in config.json: it is not JSON"),
+        ('{"id2label": {"0": "a"}}', "names 1 classes, and the model has 7"),
+    ],
+)
+def test_files_of_other_programs_do_no_harm(content: str, note: str, tmp_path: Path) -> None:
+    saved(classifier(), tmp_path)
+    (tmp_path / "config.json").write_text(content)
+    contract = open_classifier(tmp_path).contract
+    assert contract.labels is None
+    assert note in contract.origin["labels"]
+    assert contract.origin["preprocessing"].startswith("assumed: torchvision's")
+    assert ("config.json beside it is not used" in contract.origin["preprocessing"]) == (content == "{")
+
+
+def test_an_explainable_model_does_not_look_beside_itself(tmp_path: Path) -> None:
+    from secam_onnx.export import Source, export_model
+
+    contract = export_model(Source(classifier()), tmp_path / "model.onnx")
+    (tmp_path / "config.json").write_text(CONFIG)
+    (tmp_path / "preprocessor_config.json").write_text(PROCESSOR)
+    assert open_classifier(tmp_path).contract == contract
+    darker = open_classifier(tmp_path, preprocessing=PreprocessingSettings(mean=(0.0,) * 3)).contract
+    assert (darker.preprocessing.mean, darker.preprocessing.std) == ((0,) * 3, contract.preprocessing.std)
+    assert darker.origin["preprocessing"] == f"{contract.origin['preprocessing']}; as given: mean"
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -28,6 +28,13 @@ def stored(tmp_path):
         ("a.json", '["tench", "great white shark", "Straße"]'),
         ("A.JSON", '{"2": "Straße", "0": "tench", "1": "great white shark"}'),
         ("a.json", '["tench ", " great white shark", "Straße\\n"]'),
+        ("a.csv", "tench\ngreat white shark\nStraße\n"),
+        ("a.csv", "label\r\ntench\r\ngreat white shark\r\nStraße\r\n\r\n"),
+        ("a.csv", "2,Straße\n0,tench\n1,great white shark"),
+        ("a.CSV", "\ufeffindex,label\n0,tench\n2,Straße\n1,great white shark\n"),
+        ("a.csv", 'id;name\n0;tench\n1;"great white shark"\n2;Straße'),
+        ("a.csv", "name\tid\ntench\t0\nStraße\t2\ngreat white shark\t1"),
+        ("a.csv", '"0","tench"\n"1", great white shark \n"2","Straße"\n0,tench'),
     ],
 )
 def test_read_labels(stored, name, text):
@@ -50,6 +57,18 @@ def test_read_labels(stored, name, text):
         ("a.json", '"tench"', "names?"),
         ("a.json", "5", "names?"),
         ("a.json", "[" * 100_000, "holds no labels"),
+        ("a.csv", "", "its rows have no columns where one or two were expected"),
+        ("a.csv", "0,tench\n\n1,crane", "its rows have 0 or 2 columns where one or two"),
+        ("a.csv", "0,tench,fish\n1,crane,bird", "its rows have 3 columns"),
+        ("a.csv", "tench, Tinca tinca\ngoldfish, Carassius", "'Carassius' is no index; names with a comma need quotes"),
+        ("a.csv", "0,tench\n2,crane", "key '1' is missing"),
+        ("a.csv", "1,tench\n2,crane", "key '0' is missing"),
+        ("a.csv", "0,tench\n0,crane", "the index 0 stands there twice"),
+        ("a.csv", "0,tench\n1,", "every class needs a name"),
+        ("a.csv", "index,label", "every class needs a name"),
+        ("a.csv", f"0,tench\n{'9' * 5000},crane", "holds no labels"),
+        ("a.csv", '0,"' + "a" * 200_000, "holds no labels"),
+        ("a.csv", b"0,caf\xe9", "holds no labels"),
     ],
 )
 def test_bad_files(stored, name, data, message):

@@ -17,7 +17,8 @@ PACKAGE = Path(secam_onnx.__file__).parent
 # From the ground up; a module may import what stands on a line above its own, or on its own line.
 LAYERS = [
     {"errors"},
-    {"files", "runtime", "images", "preprocess", "labels", "superpixels", "selection", "completeness"},
+    {"files", "runtime", "images", "settings", "geometry", "labels", "superpixels", "selection", "completeness"},
+    {"preprocess", "sidecars"},
     {"onnx_file", "head", "render", "panel"},
     {"contract"},
     {"explanation", "saving", "explainable", "attribution"},

@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 from secam_onnx.errors import OptionError
-from secam_onnx.preprocess import PRESETS, Geometry, Preprocessing
+from secam_onnx.geometry import Geometry
+from secam_onnx.preprocess import Preprocessing
+from secam_onnx.settings import PRESETS
 
 SIZES = [(300, 451), (451, 300), (333, 333), (97, 211), (224, 225), (1001, 503), (40, 37)]
 
@@ -93,8 +95,10 @@ def test_presets_follow_their_formulas(chelsea, preset, formula, layout):
         Preprocessing((224, 224), 256, "bicubic"),
         Preprocessing((64, 120), None),
         Preprocessing((50, 50), 64, "nearest"),
+        Preprocessing((80, 70), (100, 96)),
+        Preprocessing((81, 70), 101, crop_rounding="down"),
     ],
-    ids=str,
+    ids=repr,
 )
 def test_geometry_says_where_each_pixel_came_from(size, preprocessing):
     image = coordinates(*size)
@@ -122,6 +126,14 @@ def test_geometry_says_where_each_pixel_came_from(size, preprocessing):
     unseen = np.ones(image.shape[:2], dtype=bool)
     unseen[np.ix_(seen_rows, seen_columns)] = False
     np.testing.assert_array_equal(np.isnan(carried[0]), unseen)
+
+
+@pytest.mark.parametrize(("rounding", "left"), [("even", 2), ("down", 1)])
+def test_which_way_half_a_pixel_goes(rounding, left):
+    image = coordinates(10, 13)
+    seen, geometry = Preprocessing((10, 10), 10, "nearest", crop_rounding=rounding).crop(image)
+    assert geometry.box == (left, 0, left + 10, 10)
+    np.testing.assert_array_equal(seen, image[:, left : left + 10])
 
 
 def test_stretching_sees_the_whole_photograph(chelsea):
@@ -167,6 +179,9 @@ def test_missing_and_unknown_settings(change):
         {"resize_to": 223},
         {"resize_to": 20_000},
         {"resize_to": 256.5},
+        {"resize_to": (256, 223)},
+        {"resize_to": (256, 256, 256)},
+        {"crop_rounding": "up"},
         {"interpolation": "area"},
         {"mean": (0.0, 0.0)},
         {"mean": (0.0, 0.0, float("nan"))},

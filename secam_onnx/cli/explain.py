@@ -16,7 +16,7 @@ from secam_onnx.cli.options import (
     grid_option,
     labels_option,
     logits_option,
-    preprocess_option,
+    preprocessing_options,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from secam_onnx.explainer import Explainer
     from secam_onnx.explanation import Explanation
+    from secam_onnx.settings import PreprocessingSettings
 
 __all__ = ["command"]
 
@@ -33,7 +34,10 @@ _SOME_FAILED, _ALL_FAILED = 1, 2
 @click.command("explain")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
 @click.option(
-    "-m", "--model", type=click.Path(path_type=Path), help="ONNX classifier.  [default: EfficientNet-Lite0, ImageNet]"
+    "-m",
+    "--model",
+    type=click.Path(path_type=Path),
+    help="ONNX classifier, or its folder.  [default: EfficientNet-Lite0, ImageNet]",
 )
 @click.option(
     "-c",
@@ -67,7 +71,7 @@ _SOME_FAILED, _ALL_FAILED = 1, 2
 )
 @click.option("--pictures", default=10, show_default=True, metavar="N", help="Draw at most N classes an image.")
 @click.option("--provider", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda.")
-@preprocess_option
+@preprocessing_options
 @labels_option
 @logits_option
 @features_option
@@ -87,7 +91,7 @@ def command(
     label_map: Path | None,
     pictures: int,
     provider: str,
-    preprocess: str | None,
+    preprocessing: PreprocessingSettings | None,
     labels: Path | None,
     logits: str | None,
     features: str | None,
@@ -113,7 +117,7 @@ def command(
         providers=provider,
         segmenter=Segmenter(segmenter, segments, compactness),
         selection=Selection(top_segments, threshold, coverage),
-        preprocessing=preprocess,
+        preprocessing=preprocessing,
         labels=read_labels(labels) if labels else None,
         output=logits,
         features=features,

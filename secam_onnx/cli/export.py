@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from secam_onnx.cli.options import features_option, grid_option, labels_option, logits_option, preprocess_option
+from secam_onnx.cli.options import features_option, grid_option, labels_option, logits_option, preprocessing_options
 from secam_onnx.cli.progress import step
+
+if TYPE_CHECKING:
+    from secam_onnx.contract import Contract
+    from secam_onnx.export import Source
+    from secam_onnx.settings import PreprocessingSettings
 
 __all__ = ["command"]
 
@@ -25,7 +30,7 @@ __all__ = ["command"]
     help="For torchvision: weights to download, a .pth or .safetensors file, or none (random).  [default: DEFAULT]",
 )
 @click.option("--seed", type=int, help="For torchvision and none: seed of the random weights.  [default: 0]")
-@preprocess_option
+@preprocessing_options
 @labels_option
 @logits_option
 @features_option
@@ -36,7 +41,7 @@ def command(
     output: Path | None,
     weights: str | None,
     seed: int | None,
-    preprocess: str | None,
+    preprocessing: PreprocessingSettings | None,
     labels: Path | None,
     logits: str | None,
     features: str | None,
@@ -45,25 +50,31 @@ def command(
 ) -> None:
     """Make an explainable model.
 
-    SOURCE is an ONNX file, or a network of torchvision: resnet50, inception_v3, vgg16, ...
+    SOURCE is an ONNX file or a folder with one, or a network of torchvision: resnet50, inception_v3, vgg16, ...
 
     The result is an ordinary ONNX file with the feature map as one more output, and with preprocessing, class names and
-    the proof that the explanation adds up to the logits inside.
+    the proof that the explanation adds up to the logits inside. Preprocessing and class names are read from
+    preprocessor_config.json and config.json (Hugging Face, timm) beside the file, where they are not given.
     """
     from secam_onnx.errors import OptionError
     from secam_onnx.export import export_model, open_source
+    from secam_onnx.files import printable
     from secam_onnx.labels import read_labels
     from secam_onnx.onnx_file import check_writable
+    from secam_onnx.sidecars import model_file
 
-    target = output or Path(f"{Path(source).stem}-secam.onnx")
+    target = output or Path(f"{Path(source).resolve().stem}-secam.onnx")
     check_writable(target, overwrite=force)
-    if target.exists() and Path(source).exists() and target.samefile(source):
+    if target.exists() and Path(source).exists() and target.samefile(model_file(source)):
         raise OptionError(f"{target} is the source itself; write to another file with -o.")
     names = read_labels(labels) if labels else None
     with step(f"open {source}"):
         opened = open_source(source, weights, seed)
-    given: dict[str, Any] = {"preprocessing": preprocess, "labels": names}
-    opened = dataclasses.replace(opened, **{name: value for name, value in given.items() if value})
+    if preprocessing is not None:
+        opened = _changed(opened, preprocessing)
+    if labels is not None:
+        origin = {**opened.origin, "labels": f"read from {printable(labels.name)}"}
+        opened = dataclasses.replace(opened, labels=names, origin=origin)
     contract = export_model(
         opened, target, output=logits, features=features, tokens=tokens, overwrite=force, progress=step
     )
@@ -72,5 +83,27 @@ def command(
         f"{' x '.join('?' if length is None else str(length) for length in contract.head.shape)}, completeness error "
         f"{contract.completeness['max_relative_error']:.1e} over {contract.completeness['classes']} classes"
     )
-    if contract.origin.get("preprocessing", "").startswith("assumed"):
-        click.echo(f"Preprocessing {contract.origin['preprocessing']}. Another: --preprocess PRESET.", err=True)
+    _tell(contract)
+
+
+def _changed(source: Source, settings: PreprocessingSettings) -> Source:
+    """Single settings change those that the source has already."""
+    from secam_onnx.preprocess import Preprocessing
+
+    known = source.preprocessing
+    if isinstance(known, Preprocessing) and not settings.complete:
+        settings = settings.over(known.settings(source.origin.get("preprocessing", "as the source has it")))
+    return dataclasses.replace(source, preprocessing=settings)
+
+
+def _tell(contract: Contract) -> None:
+    """What goes in besides the head, and where it was found."""
+    note = contract.origin.get("preprocessing", "as the source has it")
+    click.echo(f"Preprocessing {note}: {contract.preprocessing}")
+    if contract.labels:
+        names = f"{len(contract.labels)}, the first is {contract.labels[0]!r}"
+        click.echo(f"Class names {contract.origin.get('labels', 'as the source has them')}: {names}")
+    else:
+        click.echo(f"Class names: {contract.origin.get('labels', 'none')}")
+    if note.startswith("assumed"):
+        click.echo(f"Preprocessing {note}. Another: --preprocess PRESET, or --mean, --std and --crop.", err=True)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from secam_onnx.cli.options import attribution_option, features_option, grid_option, logits_option
+from secam_onnx.cli.options import (
+    attribution_option,
+    features_option,
+    grid_option,
+    logits_option,
+    preprocessing_options,
+)
 from secam_onnx.cli.progress import step
+
+if TYPE_CHECKING:
+    from secam_onnx.settings import PreprocessingSettings
 
 __all__ = ["command"]
 
@@ -17,6 +27,7 @@ __all__ = ["command"]
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.option("--labels", "with_labels", is_flag=True, help="List all class names.")
+@preprocessing_options
 @logits_option
 @features_option
 @grid_option
@@ -25,6 +36,7 @@ def command(
     model: Path | None,
     as_json: bool,
     with_labels: bool,
+    preprocessing: PreprocessingSettings | None,
     logits: str | None,
     features: str | None,
     tokens: tuple[int, int] | None,
@@ -38,7 +50,14 @@ def command(
     from secam_onnx.inspection import inspect_model
 
     with step(f"inspect {model or 'the default model'}", keep=False):
-        report = inspect_model(model, output=logits, features=features, tokens=tokens, attribution=attribution)
+        report = inspect_model(
+            model,
+            preprocessing=preprocessing,
+            output=logits,
+            features=features,
+            tokens=tokens,
+            attribution=attribution,
+        )
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=1))
         return

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +16,7 @@ __all__ = [
     "grid_option",
     "labels_option",
     "logits_option",
-    "preprocess_option",
+    "preprocessing_options",
 ]
 
 
@@ -30,14 +33,6 @@ logits_option = click.option("--logits", metavar="NAME", help="Model output to e
 features_option = click.option(
     "--features", metavar="NAME", help="A feature map further up than the default, by tensor name."
 )
-labels_option = click.option(
-    "--labels", type=click.Path(path_type=Path), help="Class names: a text file, one a line, or JSON."
-)
-preprocess_option = click.option(
-    "--preprocess",
-    metavar="PRESET",
-    help="For a file that does not say: torchvision (assumed), lite, keras-caffe, keras-tf, unit or raw.",
-)
 grid_option = click.option(
     "--grid",
     "tokens",
@@ -50,3 +45,85 @@ attribution_option = click.option(
     metavar="NAME",
     help="How the map is made: gradient, integrated or masking.  [default: what fits the head]",
 )
+labels_option = click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Class names: a text file, one a line, JSON or CSV.  [default: of a config.json beside the model]",
+)
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if value is None else tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}; a number, or three as 0.485,0.456,0.406, was expected.") from None
+
+
+def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", value.strip().lower())
+    if not found:
+        raise click.BadParameter(f"{value!r}; pixels, as 224, or height and width, as 192x256, were expected.")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _crop(ctx: click.Context, param: click.Parameter, value: str | None) -> float | str | None:
+    if value is None or value.lower() == "none":
+        return value and "none"
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r}; a fraction, as 0.875, or none was expected.") from None
+
+
+def _choice(name: str, *choices: str, **settings: Any) -> Callable[[Any], Any]:
+    return click.option(name, type=click.Choice(choices, case_sensitive=False), **settings)
+
+
+_PREPROCESSING: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--preprocess",
+        metavar="PRESET",
+        help="torchvision (assumed where nobody says), lite, keras-caffe, keras-tf, unit or raw. The options below "
+        "change single settings of it, or of what the files beside the model say.",
+    ),
+    click.option("--mean", metavar="A,B,C", callback=_numbers, help="Of pixels in 0..1; a value above 1: in 0..255."),
+    click.option("--std", metavar="A,B,C", callback=_numbers, help="In the same unit. One number: for all channels."),
+    click.option("--size", metavar="N|HxW", callback=_size, help="Input in pixels, where the model takes any."),
+    click.option(
+        "--crop",
+        metavar="FRACTION|none",
+        callback=_crop,
+        help="Shorter side to size / FRACTION, then centre crop; none: the whole picture is stretched.",
+    ),
+    _choice(
+        *("--interpolation", "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
+        metavar="NAME",
+        help="nearest, bilinear, bicubic, lanczos, box or hamming.",
+    ),
+    _choice("--layout", "NCHW", "NHWC", metavar="NCHW|NHWC", help="Where the shape of the input leaves it open."),
+    _choice("--channel-order", "RGB", "BGR", metavar="RGB|BGR", help="Of the input; mean and std follow it."),
+)
+
+
+def preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--preprocess` and the options of single settings; the command gets them as `preprocessing`, or None."""
+
+    @functools.wraps(command)
+    def with_settings(
+        *, preprocess: str | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, **others: Any
+    ) -> None:
+        from secam_onnx.settings import PreprocessingSettings, in_pixel_values, preset
+
+        names = ("size", "crop", "interpolation", "layout", "channel_order")
+        single = {name: others.pop(name) for name in names}
+        single["mean"], single["std"] = in_pixel_values(mean, std)
+        settings = PreprocessingSettings(**single)
+        if preprocess is not None:
+            settings = settings.over(preset(preprocess))
+        command(preprocessing=settings if settings.given else None, **others)
+
+    for option in reversed(_PREPROCESSING):
+        with_settings = option(with_settings)
+    return with_settings

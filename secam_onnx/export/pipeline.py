@@ -76,6 +76,7 @@ def export_model(
                 model,
                 source.preprocessing,
                 labels=source.labels,
+                file=source.file,
                 origin={**source.origin, "exporter": f"secam-onnx {version('secam-onnx')}"},
                 output=output,
                 features=features,

@@ -13,6 +13,8 @@ from secam_onnx.errors import MissingDependencyError, OptionError
 from secam_onnx.files import printable
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
+from secam_onnx.settings import PreprocessingSettings
+from secam_onnx.sidecars import model_file
 
 __all__ = ["Source", "from_onnx", "open_source"]
 
@@ -25,27 +27,30 @@ class Source:
     ----------
     model : ModelProto
         With its weights in memory.
-    preprocessing : Preprocessing or str or None
-        From photograph to input tensor, or the name of a preset; None if unknown.
+    preprocessing : Preprocessing, PreprocessingSettings, str or None
+        From photograph to input tensor, what is known of it, or the name of a preset; None if unknown.
     labels : tuple of str or None
         Class names; None if unknown.
     origin : dict
         Where it came from, for the contract.
+    file : Path or None
+        Where it lies, if what the files beside it say of preprocessing and class names is to be used.
     """
 
     model: ModelProto
-    preprocessing: Preprocessing | str | None = None
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None
     labels: tuple[str, ...] | None = None
     origin: dict[str, str] = field(default_factory=dict)
+    file: Path | None = None
 
 
 def open_source(name: str, weights: str | None = None, seed: int | None = None) -> Source:
-    """Open an ONNX file by its path, or a network of torchvision by its name.
+    """Open an ONNX file by its path or its folder's, or a network of torchvision by its name.
 
     Parameters
     ----------
     name : str
-        Path of an `.onnx` file, or `resnet50`, `inception_v3`, `vgg16`, ...
+        Path of an `.onnx` file or of a folder with one, or `resnet50`, `inception_v3`, `vgg16`, ...
     weights : str, optional
         For torchvision: `DEFAULT` or another of its names, a `.pth` or `.safetensors` file, or `none`.
     seed : int, optional
@@ -84,9 +89,10 @@ def from_onnx(path: str | os.PathLike[str]) -> Source:
     ModelError
         The file cannot be read.
     """
-    model = read_model(path, weights=True)
+    file = model_file(path)
+    model = read_model(file, weights=True)
     contract = Contract.of(model)
-    origin = {"source": "onnx", "file": printable(Path(path).name)}
+    origin = {"source": "onnx", "file": printable(file.name)}
     if contract is None:
-        return Source(model, origin=origin)
+        return Source(model, origin=origin, file=file)
     return Source(model, contract.preprocessing, contract.labels, {**contract.origin})

@@ -66,8 +66,11 @@ def test_a_bad_model(command: str, name: str, tmp_path: Path, refused: Callable[
 
 
 @pytest.mark.parametrize("command", [["explain", "photo.png", "-m"], ["export"], ["inspect"]])
-@pytest.mark.parametrize(("name", "words"), [("gone.onnx", ("does not exist", "path")), (".", ("cannot be read",))])
+@pytest.mark.parametrize(
+    ("name", "words"), [("gone.onnx", ("does not exist", "path")), ("empty", ("holds no .onnx file",))]
+)
 def test_a_model_that_is_no_file(
-    command: list[str], name: str, words: tuple[str, ...], refused: Callable[..., str]
+    command: list[str], name: str, words: tuple[str, ...], tmp_path: Path, refused: Callable[..., str]
 ) -> None:
+    (tmp_path / "empty").mkdir()
     refused(*command, name, words=words)

@@ -1,0 +1,164 @@
+"""Preprocessing settings that may leave things open: presets, options and the files beside a model all give these.
+
+`Preprocessing.fitted` fits them to a model's input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from secam_onnx.errors import OptionError
+
+__all__ = ["ASSUMED", "INTERPOLATIONS", "PRESETS", "PreprocessingSettings", "in_pixel_values", "preset"]
+
+Triple = tuple[float, float, float]
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+"""Pillow's filters by name."""
+
+
+@dataclass(frozen=True)
+class PreprocessingSettings:
+    """What is known of a preprocessing; None is open.
+
+    Attributes
+    ----------
+    size : (int, int), optional
+        Height and width of the model's input, in pixels.
+    crop : float or 'none', optional
+        What the centre crop keeps of the photograph's shorter side, in (0, 1]: that side is resized to `size / crop`;
+        `'none'` stretches the whole photograph to `size`.
+    resize_to : int or (int, int), optional
+        The same in pixels, in place of `crop`; see `Preprocessing`.
+    interpolation, mean, std, layout, channel_order, crop_rounding : optional
+        See `Preprocessing`; mean and std are of pixels in 0..255.
+    source : str
+        Where they come from, in words; empty for those that the user gives.
+    """
+
+    size: tuple[int, int] | None = None
+    crop: float | Literal["none"] | None = None
+    resize_to: int | tuple[int, int] | None = None
+    interpolation: str | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    layout: Literal["NCHW", "NHWC"] | None = None
+    channel_order: Literal["RGB", "BGR"] | None = None
+    crop_rounding: Literal["even", "down"] | None = None
+    source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.crop is not None and self.resize_to is not None:
+            raise OptionError(f"crop {self.crop} and resize_to {self.resize_to} say the same in two ways; choose one.")
+        if self.crop not in (None, "none") and not (isinstance(self.crop, float | int) and 0 < self.crop <= 1):
+            raise OptionError(f"crop is {self.crop}; a fraction above 0 and at most 1, or 'none', was expected.")
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of the settings that are not open."""
+        names = (entry.name for entry in dataclasses.fields(self) if entry.name != "source")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is open but what the model's input tells itself, size and layout."""
+        open_ = {"interpolation", "mean", "std", "channel_order"}.difference(self.given)
+        return not open_ and bool({"crop", "resize_to"}.intersection(self.given))
+
+    def over(self, base: PreprocessingSettings) -> PreprocessingSettings:
+        """These settings, and those of `base` where they are open.
+
+        Where only the size is another one than `base` was made for, the crop keeps the same share of the photograph.
+        """
+        crop, resize_to = base.crop, base.resize_to
+        if self.crop is not None or self.resize_to is not None:
+            crop = resize_to = None
+        elif base.size and self.size not in (None, base.size) and isinstance(resize_to, int):
+            crop, resize_to = max(base.size) / resize_to, None
+        own = {name: getattr(self, name) for name in self.given}
+        changed = f"; as given: {', '.join(name.replace('_', ' ') for name in own)}" if own else ""
+        source = self.source or (f"{base.source}{changed}" if base.source else "")
+        return dataclasses.replace(base, **{"crop": crop, "resize_to": resize_to, **own, "source": source})
+
+
+def in_pixel_values(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[Triple | None, Triple | None]:
+    """Mean and std as people write them, of pixels in 0..1 or in 0..255, as values of 0..255.
+
+    torchvision, timm and Hugging Face write 0.485; where one of the values is above 1 all are taken as of 0..255.
+
+    Parameters
+    ----------
+    mean, std : sequence of float or None
+        Three values, or one for all channels.
+
+    Raises
+    ------
+    OptionError
+        Another number of values, one that is not finite, or a standard deviation that is not positive.
+    """
+    scale = 1.0 if any(value > 1 for value in (*(mean or ()), *(std or ()))) else 255.0
+    scaled: list[Triple | None] = []
+    for name, values in (("mean", mean), ("std", std)):
+        if values is None:
+            scaled.append(None)
+            continue
+        three = [scale * value for value in (values if len(values) != 1 else tuple(values) * 3)]
+        if len(three) != 3 or not all(map(math.isfinite, three)) or (name == "std" and min(three) <= 0):
+            raise OptionError(
+                f"{name} is {', '.join(map(str, values))}; three finite numbers, or one for all channels, were expected"
+                f"{', above 0' if name == 'std' else ''}."
+            )
+        scaled.append((three[0], three[1], three[2]))
+    return scaled[0], scaled[1]
+
+
+def _named(name: str, **settings: object) -> PreprocessingSettings:
+    usual = {"crop": 0.875, "interpolation": "bilinear", "channel_order": "RGB"}
+    return PreprocessingSettings(**{**usual, **settings}, source=f"preset {name}")  # type: ignore[arg-type]
+
+
+PRESETS: dict[str, PreprocessingSettings] = {
+    # torchvision.transforms._presets.ImageClassification
+    "torchvision": _named(
+        "torchvision",
+        mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+        std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+    ),
+    # EfficientNet-Lite, tensorflow/tpu
+    "lite": _named("lite", mean=(127.0,) * 3, std=(128.0,) * 3, interpolation="bicubic"),
+    # keras.applications.imagenet_utils.preprocess_input, modes "caffe" and "tf"
+    "keras-caffe": _named(
+        "keras-caffe",
+        mean=(103.939, 116.779, 123.68),
+        std=(1.0,) * 3,
+        channel_order="BGR",
+        crop="none",
+        interpolation="nearest",
+    ),
+    "keras-tf": _named("keras-tf", mean=(127.5,) * 3, std=(127.5,) * 3, crop="none", interpolation="nearest"),
+    "unit": _named("unit", mean=(0.0,) * 3, std=(255.0,) * 3),
+    "raw": _named("raw", mean=(0.0,) * 3, std=(1.0,) * 3),
+}
+"""Named settings; size and layout come from the model."""
+
+ASSUMED = dataclasses.replace(
+    PRESETS["torchvision"], source="assumed: torchvision's ImageNet settings, since the file does not say"
+)
+"""What is taken where nobody says anything."""
+
+
+def preset(name: str) -> PreprocessingSettings:
+    """One of `PRESETS`.
+
+    Raises
+    ------
+    OptionError
+        Unknown name.
+    """
+    if name not in PRESETS:
+        raise OptionError(f"Unknown preprocessing preset {name!r}; there are {', '.join(PRESETS)}.")
+    return PRESETS[name]

@@ -1,0 +1,107 @@
+"""The files beside a model that say how photographs become its input and what its classes are called.
+
+Hugging Face's `config.json` and `preprocessor_config.json`, and timm's `config.json`; no ONNX is read here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from secam_onnx.errors import ModelError
+from secam_onnx.settings import PreprocessingSettings
+from secam_onnx.sidecars import huggingface, timm
+from secam_onnx.sidecars.find import beside, model_file, read_object
+
+__all__ = ["labels_beside", "model_file", "preprocessing_beside"]
+
+CONFIG = "config.json"
+PROCESSOR = "preprocessor_config.json"
+
+
+def preprocessing_beside(model: str | os.PathLike[str]) -> tuple[PreprocessingSettings | None, str]:
+    """The preprocessing that the files beside a model ask for.
+
+    Parameters
+    ----------
+    model : path
+        The ONNX file.
+
+    Returns
+    -------
+    settings : PreprocessingSettings or None
+        None if there are no such files.
+    note : str
+        What lies there and is not used, and why; empty if there is nothing of the kind.
+
+    Raises
+    ------
+    ModelError
+        They ask for something that cannot be done exactly, or a `preprocessor_config.json` is damaged.
+    """
+    notes = []
+    processor, config = beside(model, PROCESSOR), beside(model, CONFIG)
+    if processor is not None:
+        with _complaint(processor):
+            data = read_object(processor)
+            if huggingface.is_image_processor(data):
+                return huggingface.settings(data, f"read from {PROCESSOR}"), ""
+        notes.append(f"{PROCESSOR} beside it is of no image processor")
+    if config is not None:
+        try:
+            data = read_object(config)
+        except ValueError as error:
+            notes.append(f"{CONFIG} beside it is not used: {error}")
+        else:
+            if timm.is_config(data):
+                with _complaint(config):
+                    return timm.settings(data, f"read from {CONFIG}"), ""
+    return None, "; ".join(notes)
+
+
+def labels_beside(model: str | os.PathLike[str], n_classes: int | None) -> tuple[tuple[str, ...] | None, str]:
+    """The class names that the `config.json` beside a model gives.
+
+    Names that do not fit are not used, since that file may be another model's or another program's.
+
+    Parameters
+    ----------
+    model : path
+        The ONNX file.
+    n_classes : int or None
+        Number of classes of the model; None if the run decides.
+
+    Returns
+    -------
+    labels : tuple of str or None
+        None if there is no such file, or it is not used.
+    note : str
+        Where they come from, or why they are not used; empty if there is no such file.
+    """
+    file = beside(model, CONFIG)
+    if file is None:
+        return None, ""
+    try:
+        data = read_object(file)
+        labels = timm.labels(data) if timm.is_config(data) else huggingface.labels(data)
+    except KeyError as error:
+        return None, f"none in {CONFIG}: the index {error} is missing; they count from 0 without gaps"
+    except ValueError as error:
+        return None, f"none in {CONFIG}: {error}"
+    if n_classes not in (None, len(labels)):
+        return None, f"none in {CONFIG}: it names {len(labels)} classes, and the model has {n_classes}"
+    return labels, f"read from {CONFIG}"
+
+
+@contextlib.contextmanager
+def _complaint(file: Path) -> Iterator[None]:
+    """Turn a ValueError about a file into an error that says what to do."""
+    try:
+        yield
+    except ValueError as error:
+        raise ModelError(
+            f"{file} says how photographs become the model's input, but {error}. Correct it, or give --preprocess "
+            "(preprocessing in Python), which takes its place."
+        ) from error

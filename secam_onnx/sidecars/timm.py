@@ -1,0 +1,109 @@
+"""timm's `config.json`: `pretrained_cfg`, or the same keys at the top as older versions wrote them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from secam_onnx.labels import in_order
+from secam_onnx.settings import INTERPOLATIONS, PreprocessingSettings
+from secam_onnx.sidecars.values import number, three
+
+__all__ = ["is_config", "labels", "settings"]
+
+_DEFAULTS = {  # of timm.data.resolve_data_config
+    "input_size": [3, 224, 224],
+    "interpolation": "bicubic",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "crop_pct": 0.875,
+    "crop_mode": "center",
+}
+
+
+def is_config(data: Mapping[str, Any]) -> bool:
+    """Whether timm wrote this."""
+    flat = isinstance(data.get("architecture"), str) and not {"input_size", "mean", "crop_pct"}.isdisjoint(data)
+    return isinstance(data.get("pretrained_cfg"), dict) or flat
+
+
+def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
+    """What `timm.data.create_transform` does for evaluation; a larger `test_input_size` is left alone, as timm does.
+
+    Raises
+    ------
+    ValueError
+        It asks for what cannot be done exactly, or makes no sense; the message is the reason alone.
+    """
+    given = _nested(data)
+    config = {**_DEFAULTS, **{key: value for key, value in given.items() if value}}
+    height, width = _size(config, data.get("model_args"))
+    share = number(config, "crop_pct")
+    around = math.floor(height / share), math.floor(width / share)
+    mode, interpolation = config["crop_mode"], config["interpolation"]
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation is {interpolation!r} where one of {', '.join(INTERPOLATIONS)} was expected")
+    if mode not in ("center", "squash"):
+        raise ValueError(f"crop_mode is {mode!r}, which is not supported (center and squash are)")
+    if share > 1:
+        raise ValueError(f"crop_pct is {share}, which pads the picture with black; that is not supported")
+    if mode == "center" and height != width:
+        raise ValueError(f"crop_mode is 'center' for {height} x {width} pixels, which is supported for squares only")
+    mean, std = three(config, "mean"), three(config, "std")
+    if min(std) <= 0:
+        raise ValueError(f"std is {list(std)} where positive numbers were expected")
+    resize_to: int | tuple[int, int] | None = around[0] if mode == "center" else around
+    if resize_to == (height, width):
+        resize_to = None
+    return PreprocessingSettings(
+        size=(height, width),
+        crop="none" if resize_to is None else None,
+        resize_to=resize_to,
+        interpolation=interpolation,
+        mean=(255 * mean[0], 255 * mean[1], 255 * mean[2]),
+        std=(255 * std[0], 255 * std[1], 255 * std[2]),
+        channel_order="RGB",
+        crop_rounding="even",
+        source=f"{source} (timm)",
+    )
+
+
+def _nested(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    nested = data.get("pretrained_cfg")
+    return nested if isinstance(nested, dict) else data
+
+
+def _size(config: Mapping[str, Any], arguments: Any) -> tuple[int, int]:
+    size = config["input_size"]
+    own = arguments.get("img_size") if isinstance(arguments, dict) and config.get("fixed_input_size") else None
+    if own:  # the network was built for another size than its weights were first trained for
+        size = [3, own, own] if isinstance(own, int) else [3, *own] if isinstance(own, list) else own
+    if (
+        not isinstance(size, list)
+        or len(size) != 3
+        or size[0] != 3
+        or not all(isinstance(edge, int) and 1 <= edge <= 8192 for edge in size)
+    ):
+        raise ValueError(f"input_size is {size!r} where [3, height, width] was expected")
+    return size[1], size[2]
+
+
+def labels(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Class names: what `label_descriptions` says of each of the `label_names`, or these themselves.
+
+    Raises
+    ------
+    ValueError, KeyError
+        There are none, or they are incomplete.
+    """
+    nested = _nested(data)
+    names, descriptions = (data.get(key) or nested.get(key) for key in ("label_names", "label_descriptions"))
+    names = names or nested.get("labels")  # as older versions called them
+    if not names:
+        raise ValueError("it has no label_names")
+    found = in_order(names)
+    if not isinstance(descriptions, dict):
+        return found
+    told = [descriptions.get(name) for name in found]
+    return tuple(text if isinstance(text, str) and text else name for text, name in zip(told, found, strict=True))

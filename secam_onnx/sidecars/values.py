@@ -1,0 +1,35 @@
+"""Values of JSON whose type is checked: whoever wrote the file, a wrong one is a ValueError with the key's name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["flag", "number", "three"]
+
+
+def flag(data: Mapping[str, Any], key: str) -> bool:
+    """True or false."""
+    value = data.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} is {value!r} where true or false was expected")  # noqa: TRY004
+    return value
+
+
+def number(data: Mapping[str, Any], key: str) -> float:
+    """A positive finite number."""
+    value = data.get(key)
+    if isinstance(value, bool) or not isinstance(value, float | int) or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{key} is {value!r} where a positive number was expected")
+    return float(value)
+
+
+def three(data: Mapping[str, Any], key: str) -> tuple[float, float, float]:
+    """A finite number for each channel, or one for all."""
+    value = data.get(key)
+    values: list[Any] = value if isinstance(value, list) and len(value) == 3 else [value] * 3
+    for entry in values:
+        if isinstance(entry, bool) or not isinstance(entry, float | int) or not math.isfinite(entry):
+            raise ValueError(f"{key} is {value!r} where three numbers were expected")
+    return float(values[0]), float(values[1]), float(values[2])
