@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from onnx import ModelProto
 
 from secam_onnx import runtime
 from secam_onnx.attribution import Attribution, choose_attribution
@@ -24,10 +26,11 @@ from secam_onnx.explainable import (
 )
 from secam_onnx.files import printable
 from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, contribution_model, find_head
-from secam_onnx.onnx_file import has_external_data, read_model
+from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.sidecars import model_file
+from secam_onnx.weights import without_weights
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -178,18 +181,10 @@ def open_classifier(
     model = read_model(file)
     contract = Contract.of(model)
     if contract is None:
-        if has_external_data(model):
-            raise ModelError(
-                f"{file} keeps its weights in another file; make it explainable first: "
-                f"secam-onnx export {file} -o NEW.onnx"
-            )
         graph, head, contract = make_explainable(
             model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
         )
-        network = model.SerializeToString()
-        return make_classifier(
-            printable(file.name), network, graph, head, contract, providers=providers, attribution=attribution
-        )
+        return make_classifier(printable(file.name), model, graph, head, contract, file.parent, providers, attribution)
     graph = Graph(model)
     fixed = {"output": output, "features": features, "grid": tokens}
     contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
@@ -232,7 +227,7 @@ def _filled_in(
 
 def make_classifier(
     name: str,
-    network: bytes | Path,
+    network: ModelProto | Path,
     graph: Graph,
     head: Head,
     contract: Contract,
@@ -246,8 +241,8 @@ def make_classifier(
     ----------
     name : str
         For people.
-    network : bytes or Path
-        The model, serialised, or its file.
+    network : ModelProto or Path
+        The model, or its file.
     graph, head, contract
         What was found in it.
     folder : Path
@@ -258,14 +253,23 @@ def make_classifier(
         See `choose_attribution`.
     """
     way = choose_attribution(head.algebra, attribution)
-    contribution = contribution_model(graph, head, folder, masking=way == "masking")
-    session = runtime.open_session(contribution.model.SerializeToString(), providers, weights=contribution.weights)
+    if isinstance(network, ModelProto):
+        light, known = without_weights(network, folder)
+        source: bytes | Path = light.SerializeToString()
+    else:
+        source, known = network, {}
+    # The network's session reads and packs its weights while the contribution model is derived from them.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        opening = pool.submit(runtime.open_session, source, providers, weights=known, prepack=True)
+        contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
+        session = runtime.open_session(contribution.model.SerializeToString(), providers, weights=contribution.weights)
+        opened = opening.result()
     return Classifier(
         name,
         contract,
         image_input(graph, contract.preprocessing.layout),
         head.n_classes,
-        runtime.open_session(network, providers),
+        opened,
         Attribution(session, way, (graph.shape(head.features) or (None,))[0]),
         tolerance_of(graph.epsilon(head.features)),
     )

@@ -132,6 +132,7 @@ def open_session(
     providers: Providers = "auto",
     *,
     weights: Mapping[str, np.ndarray] | None = None,
+    prepack: bool = False,
 ) -> onnxruntime.InferenceSession:
     """Open an inference session on the provider that was asked for, and on no other.
 
@@ -143,6 +144,8 @@ def open_session(
         See `resolve_providers`.
     weights : mapping of str to ndarray, optional
         Values of initializers that the model declares as external data; they are shared with the session, not copied.
+    prepack : bool
+        Copy such matrices all the same, into the order that the kernels run fastest with.
 
     Raises
     ------
@@ -161,7 +164,7 @@ def open_session(
     options.add_session_config_entry("session.dynamic_block_base", "4")
     if weights:
         # Packing would make a second copy of every matrix that was just shared.
-        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
         values = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
         options.add_external_initializers(list(weights), values)
     wants_cuda = CUDA in names

@@ -19,6 +19,7 @@ LAYERS = [
     {"errors"},
     {"files", "runtime", "images", "settings", "geometry", "labels", "superpixels", "selection", "completeness"},
     {"preprocess", "sidecars"},
+    {"weights"},
     {"onnx_file", "head", "render", "panel"},
     {"contract"},
     {"explanation", "saving", "explainable", "attribution"},

@@ -5,21 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
-from onnx import ModelProto
-
-from secam_onnx.classifier import Classifier, make_classifier
+from secam_onnx.classifier import make_classifier
 from secam_onnx.contract import Contract
 from secam_onnx.explainable import make_explainable
 from secam_onnx.export.source import Source
-from secam_onnx.files import output_errors
-from secam_onnx.head import Graph, Head
-from secam_onnx.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
+from secam_onnx.onnx_file import check_writable, weights_moved_out, write_model
 from secam_onnx.proof import prove
 
 __all__ = ["Progress", "export_model"]
@@ -82,27 +77,10 @@ def export_model(
                 features=features,
                 tokens=tokens,
             )
-        with (
-            progress("prove that the map adds up to the logits"),
-            _trial(model, graph, head, contract, target.parent) as classifier,
-        ):
+        with progress("prove that the map adds up to the logits"):
+            classifier = make_classifier("trial", model, graph, head, contract, target.parent, providers="cpu")
             contract = dataclasses.replace(contract, completeness=prove(classifier))
         with progress(f"write {target}"):
             contract.write_to(model)
             write_model(model, target, overwrite=overwrite)
     return contract
-
-
-@contextlib.contextmanager
-def _trial(model: ModelProto, graph: Graph, head: Head, contract: Contract, folder: Path) -> Iterator[Classifier]:
-    """The model as it will be written, running; one whose weights are in a file of their own runs from beside it."""
-    if not has_external_data(model):
-        yield make_classifier("trial", model.SerializeToString(), graph, head, contract, providers="cpu")
-        return
-    file = folder / f".secam-{secrets.token_hex(6)}.onnx"
-    try:
-        with output_errors(file):
-            file.write_bytes(model.SerializeToString())
-        yield make_classifier("trial", file, graph, head, contract, folder, providers="cpu")
-    finally:
-        file.unlink(missing_ok=True)

@@ -14,17 +14,19 @@ A head that is not understood is run again for every cell instead (`masking`).
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from secam_onnx.head.builder import Builder
-from secam_onnx.head.cut import BorrowedWeights, cut_out
+from secam_onnx.head.cut import cut_out
 from secam_onnx.head.find import RESERVED, Head
 from secam_onnx.head.graph import Graph
 from secam_onnx.head.masking import masked_maps
 from secam_onnx.head.rules import Gradient
+from secam_onnx.weights import SharedWeights
 
 __all__ = ["BIAS", "CLASS_IDS", "FEATURES", "GAP", "MAPS", "ContributionModel", "contribution_model"]
 
@@ -58,7 +60,12 @@ class ContributionModel:
 
 
 def contribution_model(
-    graph: Graph, head: Head, folder: str | os.PathLike[str] = "", *, masking: bool = False
+    graph: Graph,
+    head: Head,
+    folder: str | os.PathLike[str] = "",
+    *,
+    masking: bool = False,
+    known: Mapping[str, np.ndarray] | None = None,
 ) -> ContributionModel:
     """Derive the contribution model of a head.
 
@@ -72,6 +79,8 @@ def contribution_model(
         Where the model's external data lies.
     masking : bool
         Mask the feature map cell by cell although the head is understood.
+    known : mapping of str to ndarray, optional
+        Weights that were read before.
 
     Raises
     ------
@@ -79,7 +88,7 @@ def contribution_model(
         A weight cannot be read.
     """
     builder = Builder(graph, head)
-    weights = BorrowedWeights(folder)
+    weights = SharedWeights(folder, known)
     opset = max(_OPSET, graph.opset)
     if masking or not head.understood:
         cut = cut_out(graph, head.features, [head.logits], weights, opset)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,59 +10,14 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import HeadError, ModelError
 from secam_onnx.head.graph import Graph, attribute, describe, shape_text
+from secam_onnx.weights import SharedWeights
 
-__all__ = ["BorrowedWeights", "cut_out"]
+__all__ = ["cut_out"]
 
 _IR_VERSION = 10
-_LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
 
 
-class BorrowedWeights:
-    """Initializers of a model that another one uses; the large ones are shared with its session, not copied.
-
-    Attributes
-    ----------
-    tensors : list of TensorProto
-        What the other model declares; the large ones as external data.
-    values : dict of str to ndarray
-        The values of the large ones.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str] = "") -> None:
-        self._folder = os.fspath(folder)
-        self.tensors: list[TensorProto] = []
-        self.values: dict[str, np.ndarray] = {}
-
-    def borrow(self, tensor: TensorProto) -> None:
-        """Declare one more.
-
-        Raises
-        ------
-        ModelError
-            Its value cannot be read.
-        """
-        if math.prod(tensor.dims) <= _LARGE and tensor.data_location != TensorProto.EXTERNAL:
-            self.tensors.append(tensor)
-            return
-        source = tensor
-        if tensor.data_location == TensorProto.EXTERNAL:
-            source = TensorProto()
-            source.CopyFrom(tensor)  # reading would leave the data in the model
-        try:
-            self.values[tensor.name] = numpy_helper.to_array(source, self._folder)
-        except Exception as error:
-            raise ModelError(
-                f"The weight {tensor.name!r} cannot be read ({error}); is its data file beside it?"
-            ) from error
-        bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-        bare.data_location = TensorProto.EXTERNAL
-        bare.external_data.add(key="location", value="shared")
-        self.tensors.append(bare)
-
-
-def cut_out(
-    graph: Graph, features: str, tensors: Sequence[str], weights: BorrowedWeights, opset: int
-) -> list[NodeProto]:
+def cut_out(graph: Graph, features: str, tensors: Sequence[str], weights: SharedWeights, opset: int) -> list[NodeProto]:
     """The nodes that compute some tensors from the feature map, in running order.
 
     Parameters
@@ -75,7 +28,7 @@ def cut_out(
         The feature map, whose value is given.
     tensors : sequence of str
         What is wanted.
-    weights : BorrowedWeights
+    weights : SharedWeights
         Receives the initializers that the nodes read.
     opset : int
         What the nodes are brought to.
@@ -97,7 +50,7 @@ def cut_out(
             continue
         seen.add(name)
         if name in graph.initializers:
-            weights.borrow(graph.initializers[name])
+            weights.declare(graph.initializers[name])
             continue
         node = graph.producer(name)
         if node is None:

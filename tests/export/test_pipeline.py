@@ -11,7 +11,7 @@ from tiny_models import HEADS, classifier
 
 from secam_onnx import Explainer, Preprocessing, onnx_file, runtime
 from secam_onnx.contract import Contract
-from secam_onnx.errors import HeadError, ModelError, OptionError, OutputError
+from secam_onnx.errors import HeadError, OptionError, OutputError
 from secam_onnx.export import Source, export_model, open_source
 from secam_onnx.head.rules.linear import LinearStep
 
@@ -72,13 +72,16 @@ def outputs_of(model: onnx.ModelProto) -> np.ndarray:
     return runtime.open_session(model.SerializeToString(), "cpu").run(["logits"], {"image": INPUTS})[0]
 
 
-def test_an_ordinary_model_with_external_data_is_to_be_exported_first(tmp_path: Path, chelsea: np.ndarray) -> None:
-    path = tmp_path / "m.onnx"
-    onnx.save(classifier("flatten+fc"), path, save_as_external_data=True, location="w.bin", size_threshold=0)
-    with pytest.raises(ModelError, match=r"keeps its weights in another file.*secam-onnx export"):
-        Explainer(path)
+def test_external_data_is_read_where_it_lies_and_moves_inside_on_export(tmp_path: Path, chelsea: np.ndarray) -> None:
+    path, model = tmp_path / "m.onnx", classifier("flatten+fc", classes=50)
+    onnx.save(model, tmp_path / "whole.onnx")
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    expected = Explainer(tmp_path / "whole.onnx", providers="cpu").explain(chelsea, "all").contributions
     export_model(open_source(str(path)), tmp_path / "new.onnx")
-    assert Explainer(tmp_path / "new.onnx", providers="cpu").explain(chelsea).completeness_error < 1e-5
+    for file in (path, tmp_path / "new.onnx"):
+        explanation = Explainer(file, providers="cpu").explain(chelsea, "all")
+        np.testing.assert_allclose(explanation.contributions, expected, rtol=1e-4, atol=1e-6)
+        assert explanation.completeness_error < 1e-5
 
 
 def test_a_wrong_derivation_does_not_get_past_the_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,9 +55,7 @@ def built(name: str, size: int) -> torch.nn.Module:
         with torch.no_grad():
             network.train()(torch.randn(4, 3, size, size))
     for module in network.modules():  # zeros are left out by one exporter, and would hide a lost bias
-        if (
-            isinstance(module, torch.nn.Linear) and module.bias is not None
-        ):
+        if isinstance(module, torch.nn.Linear) and module.bias is not None:
             torch.nn.init.normal_(module.bias, std=0.1)
     network = network.eval()
     return WithAuxiliaryHeads(network).eval() if name == "googlenet" else network
