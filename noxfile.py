@@ -1,4 +1,4 @@
-"""Everything that is checked: `nox` runs the tests in three environments, `nox -s lint` the style and type checks.
+"""Everything that is checked: `nox` runs the tests in four environments, `nox -s lint` the style and type checks.
 
 Each session makes its own virtual environment and installs what it needs.
 """
@@ -6,7 +6,7 @@ Each session makes its own virtual environment and installs what it needs.
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["tests", "runtime", "floor"]
+nox.options.sessions = ["tests", "runtime", "floor", "keras"]
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
 
@@ -43,6 +43,14 @@ def floor(session: nox.Session) -> None:
     """The same on the oldest versions that are promised to work."""
     session.install(".[cpu]", *FLOORS, *nox.project.dependency_groups(nox.project.load_toml(), "test"))
     session.run("pytest", *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
+
+
+@nox.session
+def keras(session: nox.Session) -> None:
+    """The tests of Keras as a source, from the wheel, with PyTorch as its backend and without torchvision."""
+    session.install("torch==2.13.0")
+    session.install(".[cpu,keras]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.run("pytest", "tests/export/test_keras.py", *session.posargs, env={"KERAS_BACKEND": "torch"})
 
 
 @nox.session
