@@ -489,7 +489,7 @@ def test_bad_model_files(tmp_path: Path, damage: bytes | str | None) -> None:
 
 def in_a_process(code: str, *arguments: object, **environment: str) -> str:
     settings = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
-    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-P", "-W", "ignore", "-c", code, *map(str, arguments)]
     done = subprocess.run(command, env={**settings, **environment}, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
