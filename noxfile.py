@@ -49,9 +49,9 @@ def floor(session: nox.Session) -> None:
 
 @nox.session
 def keras(session: nox.Session) -> None:
-    """The tests of Keras as a source, from the wheel, with PyTorch as its backend and without torchvision."""
+    """The tests of Keras as a source, with PyTorch as its backend and without torchvision, with coverage."""
     session.install("torch==2.13.0")
-    session.install(".[cpu,keras]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.install("-e", ".[cpu,keras]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
     # Not pyproject.toml's settings: they leave Keras's modules out, since the other sessions do not have it.
     session.run(
         "pytest",
