@@ -1,12 +1,14 @@
-"""Everything that is checked: `nox` runs the tests in three environments, `nox -s lint` the style and type checks.
+"""Everything that is checked: `nox` runs the tests in four environments, `nox -s lint` the style and type checks.
 
 Each session makes its own virtual environment and installs what it needs.
 """
 
+import os
+
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["tests", "runtime", "floor"]
+nox.options.sessions = ["tests", "runtime", "floor", "keras"]
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
 
@@ -43,6 +45,25 @@ def floor(session: nox.Session) -> None:
     """The same on the oldest versions that are promised to work."""
     session.install(".[cpu]", *FLOORS, *nox.project.dependency_groups(nox.project.load_toml(), "test"))
     session.run("pytest", *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
+
+
+@nox.session
+def keras(session: nox.Session) -> None:
+    """The tests of Keras as a source, with PyTorch as its backend and without torchvision, with coverage."""
+    session.install("torch==2.13.0")
+    session.install("-e", ".[cpu,keras]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    # Not pyproject.toml's settings: they leave Keras's modules out, since the other sessions do not have it.
+    session.run(
+        "pytest",
+        "tests/export/test_keras.py",
+        "--cov=secam_onnx",
+        f"--cov-config={os.devnull}",
+        "--cov-report=",
+        *session.posargs,
+    )
+    session.run(
+        "coverage", "report", f"--rcfile={os.devnull}", "--include=*/secam_onnx/export/keras*", "--fail-under=90"
+    )
 
 
 @nox.session

@@ -61,16 +61,22 @@ def test_every_room_has_its_layer() -> None:
 @pytest.mark.skipif("SECAM_TEST_WITHOUT_TORCH" not in os.environ, reason="this environment may have PyTorch")
 def test_this_environment_has_no_pytorch() -> None:
     """So that all that passes beside this test is proven to work without."""
-    for name in ("torch", "torchvision", "onnxscript"):
+    for name in ("torch", "torchvision", "onnxscript", "keras"):
         assert importlib.util.find_spec(name) is None
 
 
-def test_exporting_a_torchvision_network_without_pytorch_says_what_to_install(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['torch'] = None; from secam_onnx.cli import main; main()"
-    command = [sys.executable, "-c", code, "export", "resnet50", "--weights", "none"]
+@pytest.mark.parametrize(
+    ("package", "extra", "options"),
+    [("torch", "export", []), ("keras", "keras", ["--source", "keras"])],
+)
+def test_exporting_a_network_without_its_library_says_what_to_install(
+    tmp_path: Path, package: str, extra: str, options: list[str]
+) -> None:
+    code = f"import sys; sys.modules['{package}'] = None; from secam_onnx.cli import main; main()"
+    command = [sys.executable, "-c", code, "export", "resnet50", "--weights", "none", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
-    assert 'pip install "secam-onnx[export]"' in done.stderr
+    assert f'pip install "secam-onnx[{extra}]"' in done.stderr
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("Error")]) == 1
     assert not list(tmp_path.iterdir())

@@ -25,11 +25,18 @@ __all__ = ["command"]
     "-o", "--output", type=click.Path(path_type=Path), help="Where to write.  [default: SOURCE-secam.onnx, here]"
 )
 @click.option(
+    "--source",
+    "library",
+    type=click.Choice(["onnx", "torchvision", "keras"]),
+    help="Whose SOURCE is.  [default: by its ending; torchvision, if it is no file]",
+)
+@click.option(
     "--weights",
     metavar="NAME|FILE|none",
-    help="For torchvision: weights to download, a .pth or .safetensors file, or none (random).  [default: DEFAULT]",
+    help="For a network: weights to download (torchvision: DEFAULT, Keras: imagenet, which are the defaults), a file "
+    "(.pth, .safetensors; .weights.h5, .h5, .keras), or none (random).",
 )
-@click.option("--seed", type=int, help="For torchvision and none: seed of the random weights.  [default: 0]")
+@click.option("--seed", type=int, help="For none: seed of the random weights.  [default: 0]")
 @preprocessing_options
 @labels_option
 @logits_option
@@ -39,6 +46,7 @@ __all__ = ["command"]
 def command(
     source: str,
     output: Path | None,
+    library: str | None,
     weights: str | None,
     seed: int | None,
     preprocessing: PreprocessingSettings | None,
@@ -50,7 +58,8 @@ def command(
 ) -> None:
     """Make an explainable model.
 
-    SOURCE is an ONNX file or a folder with one, or a network of torchvision: resnet50, inception_v3, vgg16, ...
+    SOURCE is a file, .onnx or .keras, a folder with one .onnx file, or a network of torchvision or Keras: resnet50,
+    inception_v3, vgg16, ...
 
     The result is an ordinary ONNX file with the feature map as one more output, and with preprocessing, class names and
     the proof that the explanation adds up to the logits inside. Preprocessing and class names are read from
@@ -69,7 +78,7 @@ def command(
         raise OptionError(f"{target} is the source itself; write to another file with -o.")
     names = read_labels(labels) if labels else None
     with step(f"open {source}"):
-        opened = open_source(source, weights, seed)
+        opened = open_source(source, weights, seed, library)
     if preprocessing is not None:
         opened = _changed(opened, preprocessing)
     if labels is not None:

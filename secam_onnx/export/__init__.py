@@ -1,6 +1,6 @@
 """Making explainable models: a source gives a plain ONNX graph, one path turns it into an explainable file.
 
-Only `torchvision` imports PyTorch, and only when it is used.
+Only `torchvision` imports PyTorch, and only `keras` imports Keras, when they are used.
 """
 
 from secam_onnx.export.pipeline import export_model

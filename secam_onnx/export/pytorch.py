@@ -16,6 +16,7 @@ import torch
 from onnx import ModelProto
 
 from secam_onnx.errors import ModelError
+from secam_onnx.export.notes import strip_notes
 
 __all__ = ["read_weights", "to_onnx"]
 
@@ -53,10 +54,7 @@ def to_onnx(network: torch.nn.Module, size: tuple[int, int]) -> ModelProto:
         )
     assert program is not None
     model: ModelProto = program.model_proto
-    for entries in (model.graph.node, model.graph.value_info, model.graph.input, model.graph.output, [model.graph]):
-        for entry in entries:
-            entry.ClearField("metadata_props")
-            entry.ClearField("doc_string")
+    strip_notes(model)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Where a model to export comes from: an ONNX file, or a network of torchvision."""
+"""Where a model to export comes from: an ONNX file, or a network of torchvision or Keras."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from secam_onnx.preprocess import Preprocessing
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.sidecars import model_file
 
-__all__ = ["Source", "from_onnx", "open_source"]
+__all__ = ["SOURCES", "Source", "from_onnx", "open_source"]
+
+SOURCES = ("onnx", "torchvision", "keras")
 
 
 @dataclass(frozen=True)
@@ -44,33 +46,42 @@ class Source:
     file: Path | None = None
 
 
-def open_source(name: str, weights: str | None = None, seed: int | None = None) -> Source:
-    """Open an ONNX file by its path or its folder's, or a network of torchvision by its name.
+def open_source(name: str, weights: str | None = None, seed: int | None = None, source: str | None = None) -> Source:
+    """Open a model file by its path or its folder's, or a network of torchvision or Keras by its name.
 
     Parameters
     ----------
     name : str
-        Path of an `.onnx` file or of a folder with one, or `resnet50`, `inception_v3`, `vgg16`, ...
+        Path of an `.onnx` file, of a folder with one, or of a `.keras` file; or `resnet50`, `vgg16`, ...
     weights : str, optional
-        For torchvision: `DEFAULT` or another of its names, a `.pth` or `.safetensors` file, or `none`.
+        For torchvision: `DEFAULT` or another of its names, a `.pth` or `.safetensors` file, or `none`. For Keras:
+        `imagenet`, a `.weights.h5`, `.h5` or `.keras` file, or `none`.
     seed : int, optional
-        For torchvision and `none`: seed of the random weights, 0 by default.
+        For `none`: seed of the random weights, 0 by default.
+    source : {'onnx', 'torchvision', 'keras'}, optional
+        Whose it is. By default a path is a file's, and any other name is torchvision's.
 
     Raises
     ------
     ModelError
         The file or the weights cannot be read.
     MissingDependencyError
-        A torchvision network is wanted and PyTorch is not installed.
+        PyTorch or Keras is needed and not installed.
     OptionError
-        Unknown name, or weights for a file that has its own.
+        Unknown name or source, or weights for a file that has its own.
     """
-    if Path(name).suffix.lower() == ".onnx" or Path(name).exists():
-        if weights is not None or seed is not None:
-            raise OptionError(
-                f"{name} is a file with its own weights; weights and seed are for torchvision's networks."
-            )
+    ending = Path(name).suffix.lower()
+    if source is None:
+        kinds = {".onnx": "onnx", ".keras": "keras"}
+        source = kinds.get(ending, "onnx" if Path(name).exists() else "torchvision")
+    if source not in SOURCES:
+        raise OptionError(f"Unknown source {source!r}; there are {', '.join(SOURCES)}.")
+    if (source == "onnx" or ending == ".keras") and (weights is not None or seed is not None):
+        raise OptionError(f"{name} is a file with its own weights; weights and seed are for networks by name.")
+    if source == "onnx":
         return from_onnx(name)
+    if source == "keras":
+        return _from_keras(name, weights, seed)
     try:
         from secam_onnx.export.torchvision import from_torchvision
     except ImportError as error:
@@ -79,6 +90,19 @@ def open_source(name: str, weights: str | None = None, seed: int | None = None) 
             f'onnxscript are needed ({error}): pip install "secam-onnx[export]".'
         ) from error
     return from_torchvision(name, weights or "DEFAULT", seed or 0)
+
+
+def _from_keras(name: str, weights: str | None, seed: int | None) -> Source:
+    try:
+        from secam_onnx.export.keras import from_keras, from_keras_file
+    except (ImportError, ValueError) as error:  # the latter for a KERAS_BACKEND that there is not
+        raise MissingDependencyError(
+            f"{name!r} needs Keras and one of its backends, PyTorch or TensorFlow ({error}): "
+            'pip install "secam-onnx[keras]".'
+        ) from error
+    if name.endswith(".keras"):
+        return from_keras_file(name)
+    return from_keras(name, weights or "imagenet", seed or 0)
 
 
 def from_onnx(path: str | os.PathLike[str]) -> Source:

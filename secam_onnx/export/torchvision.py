@@ -43,7 +43,10 @@ def from_torchvision(name: str, weights: str = "DEFAULT", seed: int = 0) -> Sour
     """
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise OptionError(f"torchvision has no classifier {name!r}; it has {', '.join(known)}. For a file: NAME.onnx.")
+        raise OptionError(
+            f"torchvision has no classifier {name!r}; it has {', '.join(known)}. Keras's networks "
+            "need --source keras; a file is called NAME.onnx or NAME.keras."
+        )
     entries = torchvision.models.get_model_weights(name)
     settings = entries.DEFAULT
     if weights.lower() == "none":

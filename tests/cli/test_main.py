@@ -17,10 +17,10 @@ COMMANDS = ("explain", "export", "inspect")
 OPTIONS = {
     "explain": "IMAGE --model --class --output --top-segments --threshold --coverage --segmenter --segments "
     "--compactness --label-map --pictures --provider --preprocess --labels --logits --features",
-    "export": "SOURCE --output --weights --seed --preprocess --labels --logits --features --force",
+    "export": "SOURCE --output --source --weights --seed --preprocess --labels --logits --features --force",
     "inspect": "MODEL --json --labels --logits --features",
 }
-HEAVY = ("numpy", "onnx", "onnxruntime", "PIL", "skimage", "torch", "torchvision")
+HEAVY = ("numpy", "onnx", "onnxruntime", "PIL", "skimage", "torch", "torchvision", "keras")
 
 
 def python(code: str, folder: Path, *arguments: object) -> str:

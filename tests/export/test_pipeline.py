@@ -11,7 +11,7 @@ from tiny_models import HEADS, classifier
 
 from secam_onnx import Explainer, Preprocessing, onnx_file, runtime
 from secam_onnx.contract import Contract
-from secam_onnx.errors import HeadError, OptionError, OutputError
+from secam_onnx.errors import HeadError, ModelError, OptionError, OutputError
 from secam_onnx.export import Source, export_model, open_source
 from secam_onnx.head.rules.linear import LinearStep
 
@@ -111,3 +111,12 @@ def test_weights_are_refused_for_a_file_that_has_its_own(tmp_path: Path) -> None
     for options in ({"weights": "none"}, {"seed": 3}):
         with pytest.raises(OptionError, match=r"a file with its own weights"):
             open_source(str(tmp_path / "in.onnx"), **options)
+        with pytest.raises(OptionError, match=r"a file with its own weights"):
+            open_source("any.keras", **options)
+
+
+def test_unknown_sources() -> None:
+    with pytest.raises(OptionError, match=r"Unknown source 'caffe'; there are onnx, torchvision, keras"):
+        open_source("resnet50", source="caffe")
+    with pytest.raises(ModelError, match=r"resnet50 does not exist"):
+        open_source("resnet50", source="onnx")
