@@ -8,7 +8,7 @@ import os
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["tests", "runtime", "floor", "keras"]
+nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle"]
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
 
@@ -56,6 +56,7 @@ def keras(session: nox.Session) -> None:
     session.run(
         "pytest",
         "tests/export/test_keras.py",
+        "tests/matrix/test_keras.py",
         "--cov=secam_onnx",
         f"--cov-config={os.devnull}",
         "--cov-report=",
@@ -64,6 +65,28 @@ def keras(session: nox.Session) -> None:
     session.run(
         "coverage", "report", f"--rcfile={os.devnull}", "--include=*/secam_onnx/export/keras*", "--fail-under=90"
     )
+
+
+@nox.session
+def tensorflow(session: nox.Session) -> None:
+    """A network through TensorFlow and tf2onnx."""
+    session.install("tensorflow-cpu==2.21.0", "tf2onnx==1.17.0")
+    session.install(".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.run("pytest", "tests/matrix/test_tensorflow.py", *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
+
+
+@nox.session
+def paddle(session: nox.Session) -> None:
+    """Networks through PaddlePaddle and paddle2onnx, which wants an older onnx than this package."""
+    # The last two are what paddle2onnx would install by itself while it runs.
+    session.install("paddlepaddle==3.3.1", "paddle2onnx==2.1.0", "onnx_graphsurgeon==0.6.1", "sympy", "pytest")
+    folder = session.create_tmp()
+    for name in ("resnet18", "mobilenet_v2"):
+        session.run(
+            "python", "tests/matrix/test_paddle.py", name, folder, env={"POLYGRAPHY_AUTOINSTALL_DEPS": "0"}, silent=True
+        )
+    session.install(".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.run("pytest", "tests/matrix/test_paddle.py", *session.posargs, env={"SECAM_TEST_PADDLE_FILES": folder})
 
 
 @nox.session

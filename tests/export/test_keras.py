@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from keras_networks import enliven
 
 from secam_onnx import runtime
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError
@@ -43,17 +44,6 @@ def keras_recipe(photo: Path, size: tuple[int, int], family: str) -> np.ndarray:
     """A photograph as the documentation of Keras prepares it, `(1, h, w, 3)`."""
     image = keras.utils.load_img(photo, target_size=size)
     return FAMILIES[family](keras.utils.img_to_array(image)[None])
-
-
-def enliven(network: Any, inputs: np.ndarray) -> None:
-    """Random weights whose answers differ: freshly made, most networks answer 0.001 for every class."""
-    rng = np.random.default_rng(4)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-        if getattr(layer, "bias", None) is not None:
-            layer.bias.assign(rng.normal(0, 0.05, layer.bias.shape))
-    network(np.concatenate([inputs, inputs[:, ::-1], inputs[:, :, ::-1], rng.permuted(inputs, axis=1)]), training=True)
 
 
 def probabilities(network: Any, inputs: np.ndarray) -> np.ndarray:

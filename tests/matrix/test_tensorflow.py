@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cells import TENSORFLOW
+from keras_networks import enliven
 
 from secam_onnx.classifier import open_classifier
 from secam_onnx.inspection import inspect_model
@@ -28,13 +29,7 @@ def network() -> keras.Model:
     """MobileNetV2 with random weights whose numbers keep a usual size on their way."""
     keras.utils.set_random_seed(0)
     model = keras.applications.MobileNetV2(weights=None)
-    random = np.random.default_rng(0)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-        if getattr(layer, "bias", None) is not None:
-            layer.bias.assign(random.normal(0, 0.1, layer.bias.shape))
-    model(random.uniform(-1, 1, (8, 224, 224, 3)).astype(np.float32), training=True)
+    enliven(model, np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32))
     return model
 
 
