@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,21 @@ def workplace(tmp_path: Path, photo: Path) -> Path:
 COMMANDS = [
     line for block in blocks("sh") for line in block.splitlines() if line.startswith("secam-onnx ")
 ]  # the two commands that set everything up are run by .ci/run
+
+
+def test_the_matrix_names_every_network_that_is_tried() -> None:
+    table = README.split("## What was tried")[1].split("\n## ")[0]
+    spec = importlib.util.spec_from_file_location("cells", ROOT / "tests" / "matrix" / "cells.py")
+    assert spec is not None
+    assert spec.loader is not None
+    cells = importlib.util.module_from_spec(spec)
+    sys.modules["cells"] = cells  # dataclasses look their module up
+    spec.loader.exec_module(cells)
+    for part in (cells.PYTORCH, cells.CLASS_TOKEN, cells.KERAS, cells.TENSORFLOW, cells.PADDLE, cells.CAFFE2):
+        for name, cell in part.items():
+            row = next((line for line in table.splitlines() if re.search(rf"\b{name.split()[0]}\b", line)), "")
+            assert row, f"{name} is missing"
+            assert name == "googlenet aux" or cell.head in table
 
 
 def test_there_are_commands() -> None:

@@ -64,8 +64,12 @@ PYTORCH = {
     "swin_t": Cell(GAP_FC, (768, 7, 7), "permute"),
 }
 
-# Class tokens: the head is not understood, the input of the last block is masked token by token.
-CLASS_TOKEN = {"vit_b_16": Cell("not understood", (768, 14, 14), "encoder.layers.encoder_layer_10", algebra="unknown")}
+# A class token: the head is not understood, the input of the last block is masked token by token.
+CLASS_TOKEN = {
+    "VisionTransformer": Cell(
+        "not understood", (48, 6, 6), "encoder.layers.encoder_layer_1", size=96, algebra="unknown"
+    )
+}
 
 # The files of the onnx wheel, backend/test/data/light: opset 9, IR 3, batch 1, weights made by ConstantOfShape.
 CAFFE2 = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from cells import PYTORCH, Cell
+from cells import CLASS_TOKEN, PYTORCH, Cell
 
 from secam_onnx.classifier import Classifier, open_classifier
 from secam_onnx.images import read_image
@@ -154,3 +154,38 @@ def check_maps(classifier: Classifier, reference: Reference, features: np.ndarra
     wanted = logits[:, CLASS_IDS]
     scale = np.abs(maps).sum((2, 3)) + np.abs(wanted) + 1e-6  # a class may be dead
     assert (np.abs(maps.sum((2, 3)) + bias + gap - wanted) / scale).max() < 5e-4
+
+
+def test_a_class_token_is_explained_by_masking_the_last_block(tmp_path: Path, photo: Path) -> None:
+    cell, path = CLASS_TOKEN["VisionTransformer"], tmp_path / "model.onnx"
+    torch.manual_seed(0)
+    network = torchvision.models.VisionTransformer(
+        image_size=cell.size, patch_size=16, num_layers=3, num_heads=3, hidden_dim=48, mlp_dim=96, num_classes=10
+    ).eval()
+    torch.nn.init.normal_(network.heads.head.weight)
+    write(network, cell.size, "dynamo", path, ["logits"])
+    report = inspect_model(path)
+    assert (report["head"]["kind"], report["head"]["algebra"]) == (cell.head, cell.algebra)
+    assert (tuple(report["feature_map"]["shape"]), report["feature_map"]["layout"]) == (cell.shape, "NLC")
+    assert report["completeness"]["measured_now"]["identity_error"] < 1e-4
+
+    classifier = open_classifier(path, providers="cpu")
+    inputs = fed(cell.size, photo)
+    tokens, logits, _ = classifier.forward(inputs)
+    maps, bias = classifier.contribute(tokens, np.array([[3, 7]] * 2))
+    with torch.no_grad():
+        reference = Reference(network, cell, inputs)
+        close(tokens, reference.features.numpy())
+        close(logits, reference.logits.numpy())
+
+        def of_masked(cells: list[int]) -> np.ndarray:
+            kept = torch.zeros_like(reference.features)
+            for token in (0, *(index + 1 for index in cells)):
+                kept[:, token] = reference.features[:, token]
+            last = network.encoder.ln(network.encoder.layers.encoder_layer_2(kept))
+            return network.heads(last[:, 0])[:, [3, 7]].numpy()
+
+        close(bias, of_masked([]))
+        for index in (0, 8, 35):
+            alone = maps[:, :, index // 6, index % 6]
+            np.testing.assert_allclose(alone, of_masked([index]) - of_masked([]), rtol=1e-2, atol=1e-5)
