@@ -27,7 +27,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from attributions.heads import EPSILONS, HEADS, Data, agreement, linear_head
+from attributions.heads import EPSILONS, HEADS, Data, agreement, as_confident, linear_head
 from attributions.learning import Study, features_of_crops, fitted, softmax
 from attributions.measuring import Row, explainers, measure_fitted, measure_model, time_ways, write_heads
 from attributions.pictures import SIZE, crops, pages, photographs
@@ -46,14 +46,15 @@ def fit_heads(data: Data, held: np.ndarray, fold: int, study: Study, cache: Path
     """All heads of one fold, and how closely they follow the linear one on what was held out."""
     linear = linear_head()
     train = Data(data.features[~held], data.logits[~held])
+    sure = held & (softmax(data.logits).max(axis=1) >= CONFIDENT)
+    tests = {name: Data(data.features[rows], data.logits[rows]) for name, rows in (("all", held), ("confident", sure))}
     heads = {"linear": linear}
     for kind in HEADS:
         if kind not in ("linear", "layernorm-tiny"):
             click.echo(f"fold {fold}: {kind}", err=True)
-            heads[kind] = fitted(kind, fold, train, linear, study, cache)
+            weights = fitted(kind, fold, train, linear, study, cache)
+            heads[kind] = as_confident(kind, weights, tests["confident"])
     heads["layernorm-tiny"] = heads["layernorm"]
-    sure = held & (softmax(data.logits).max(axis=1) >= CONFIDENT)
-    tests = {name: Data(data.features[rows], data.logits[rows]) for name, rows in (("all", held), ("confident", sure))}
     fits = {
         kind: {name: agreement(kind, weights, test) for name, test in tests.items()} for kind, weights in heads.items()
     }
@@ -73,8 +74,8 @@ def rounded(row: Row) -> Row:
 @click.option("--crops", "count", default=120, type=click.IntRange(12), help="Crops of a photograph to learn from.")
 @click.option("--folds", default=3, type=click.IntRange(2), help="Parts of the photographs, held out in turn.")
 @click.option("--steps", default=700, type=click.IntRange(1), help="Steps of fitting a head.")
-@click.option("--explained", default=3, type=click.IntRange(1), help="Confident crops of a photograph to explain.")
-@click.option("--pages", "n_pages", default=24, type=click.IntRange(1), help="Pages of text, each turned once.")
+@click.option("--explained", default=4, type=click.IntRange(1), help="Confident crops of a photograph to explain.")
+@click.option("--pages", "n_pages", default=48, type=click.IntRange(1), help="Pages of text, each turned once.")
 @click.option("--repeats", default=15, type=click.IntRange(2), help="Rounds of timing.")
 def main(
     folder: Path | None,

@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 from secam_onnx import Explainer, Preprocessing, Segmenter
 from secam_onnx.superpixels import pooling_matrices, segment
 
-__all__ = ["WAYS", "Row", "explainers", "measure_fitted", "measure_model", "time_ways"]
+__all__ = ["WAYS", "Row", "explainers", "measure_fitted", "measure_model", "time_ways", "write_heads"]
 
 WAYS = ("gradient", "integrated", "masking")
 DETACHED = "detached"  # the deviation of the layer normalisation held constant
@@ -118,13 +118,13 @@ def _detached(kind: str, weights: Weights, features: np.ndarray, top: int, segme
     normal = centred / torch.sqrt(centred.square().mean(1, keepdim=True) + EPSILONS[kind]).detach()
     row = torch.from_numpy(weights["w2"][top] * weights["w1"])
     bias = float(weights["b2"][top] + weights["w2"][top] @ weights["b1"])
-    logit = (normal @ row)[0]
-    logit.backward()
+    linear = (normal @ row)[0]
+    linear.backward()
     assert entry.grad is not None
     cells = (entry.grad * entry).sum(1).detach().numpy().ravel()
     scores = cells @ pooling_matrices(segments, features.shape[2:])[1]
     probability = softmax(logits(kind, weights, x.detach().numpy()))[0, top]
-    return _row(kind, DETACHED, cells, bias, float(logit) + bias, scores, float(probability))
+    return _row(kind, DETACHED, cells, bias, float(linear.detach()) + bias, scores, float(probability))
 
 
 def _compare(rows: list[Row]) -> None:
