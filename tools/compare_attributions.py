@@ -61,9 +61,18 @@ def fit_heads(data: Data, held: np.ndarray, fold: int, study: Study, cache: Path
     return {"heads": heads, "fits": fits}
 
 
-def rounded(row: Row) -> Row:
-    """Short enough for a file."""
-    return {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in row.items()}
+def as_columns(rows: list[Row]) -> dict[str, Any]:
+    """For the file: pictures once, then one column a measure for each head and attribution, three digits."""
+    pictures = list(dict.fromkeys((row["photograph"], row["crop"]) for row in rows))
+    number = {picture: index for index, picture in enumerate(pictures)}
+    columns: dict[str, dict[str, list[Any]]] = {}
+    for row in rows:
+        own = columns.setdefault(f"{row['head']}, {row['way']}", {})
+        own.setdefault("picture", []).append(number[row["photograph"], row["crop"]])
+        for name, value in row.items():
+            if name not in ("photograph", "crop", "head", "way"):
+                own.setdefault(name, []).append(float(f"{value:.3g}"))
+    return {"pictures": pictures, "measures": columns}
 
 
 @click.command(context_settings={"show_default": True})
@@ -115,7 +124,7 @@ def main(
             for crop, picture in enumerate(pictures):
                 if crop in chosen:
                     measured = measure_fitted(picture, ways, made["heads"], seed=crop)
-                    rows += [rounded({"photograph": name, "crop": crop, **row}) for row in measured]
+                    rows += [{"photograph": name, "crop": crop, **row} for row in measured]
     if pages_model is not None:
         real = explainers(pages_model, replace(Preprocessing.preset("torchvision", (SIZE, SIZE)), resize_to=None))
         for number, (name, page) in enumerate(pages(n_pages, study.random(2)).items()):
@@ -123,7 +132,7 @@ def main(
             picture = np.asarray(Image.fromarray(np.rot90(page, number % 4)).resize((SIZE, SIZE)))
             measured = list(measure_model(picture, PAGES, real, seed=number))
             if measured[0]["probability"] >= CONFIDENT:
-                rows += [rounded({"photograph": name, "crop": 0, **row}) for row in measured]
+                rows += [{"photograph": name, "crop": 0, **row} for row in measured]
         times[PAGES] = time_ways(real, picture, repeats)
     results = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -136,7 +145,8 @@ def main(
         "ms": times,
         "rows": rows,
     }
-    json_file.write_text(json.dumps(results) + "\n", encoding="utf-8")
+    file = json.dumps({**results, "rows": as_columns(rows)}, separators=(",", ":"))
+    json_file.write_text(f"{file}\n", encoding="utf-8")
     click.echo(report(results))
 
 
