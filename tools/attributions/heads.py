@@ -144,8 +144,8 @@ def _two_layers(kind: str, features: torch.Tensor, teacher: nn.Linear) -> nn.Seq
 
 def logits(kind: str, weights: Weights, pooled: np.ndarray) -> np.ndarray:
     """Run a head: `(n, C)` to `(n, classes)`."""
-    x = torch.from_numpy(pooled)
-    values = {name: torch.from_numpy(value) for name, value in weights.items()}
+    x = torch.tensor(pooled)
+    values = {name: torch.tensor(value) for name, value in weights.items()}
     if kind in EPSILONS:
         x = nn.functional.layer_norm(x, x.shape[1:], values["w1"], values["b1"], EPSILONS[kind])
     elif kind != "linear":

@@ -53,8 +53,8 @@ def crops(photograph: np.ndarray, count: int, random: np.random.Generator) -> It
 
 
 def pages(count: int, random: np.random.Generator) -> dict[str, np.ndarray]:
-    """Pages of text, upright: this project's own words in columns, sizes and shades of several kinds."""
-    words = (ROOT / "README.md").read_text(encoding="utf-8").split()
+    """Pages of text, upright: the licence in columns, sizes and shades of several kinds."""
+    words = (ROOT / "LICENSE").read_text(encoding="utf-8").split()
     found = {}
     for index in range(count):
         paper, ink = (tuple(int(v) for v in random.integers(*span, 3)) for span in ((170, 256), (0, 90)))
