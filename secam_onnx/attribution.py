@@ -21,6 +21,9 @@ ATTRIBUTIONS = {
 }
 """How maps are made, and how results call it."""
 
+# Measured in benchmarks/attributions.md, insertion minus deletion: on a trained smooth head the gradient is no better
+# than chance, through a layer normalisation it is worse than integrated and adds up to nothing. Masking ranks as well
+# but misses the logit by a third or more.
 _DEFAULTS = {"piecewise linear": "gradient", "smooth": "integrated", "unknown": "masking"}
 _STEPS = 32
 _GROWTH = 12.0
