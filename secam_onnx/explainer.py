@@ -6,8 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
 import numpy as np
@@ -17,30 +16,18 @@ from secam_onnx.attribution import ATTRIBUTIONS
 from secam_onnx.classifier import default_model, open_classifier
 from secam_onnx.errors import OptionError
 from secam_onnx.explanation import Explanation, Prediction
-from secam_onnx.images import Photograph, as_rgb, read_image
+from secam_onnx.images import Photograph
 from secam_onnx.labels import ClassQuery, class_name, resolve_classes
-from secam_onnx.preprocess import Geometry, Preprocessing
+from secam_onnx.prepared import Prepared, ms_since, prepare
+from secam_onnx.preprocess import Preprocessing
 from secam_onnx.selection import Selection
 from secam_onnx.settings import PreprocessingSettings
-from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, pooling_matrices, segment
+from secam_onnx.superpixels import Segmenter, pooling_matrices
 
 __all__ = ["Explainer"]
 
 _TOP = 5  # predictions in a result
 _BATCH = 8  # images a forward pass in explain_batch
-
-
-@dataclass
-class _Job:
-    """One photograph on its way through the explainer."""
-
-    image: np.ndarray
-    seen: np.ndarray
-    geometry: Geometry
-    segments: Future[tuple[np.ndarray, float]]
-    given_labels: np.ndarray | None
-    segmenter: dict[str, object]
-    preprocess_ms: float
 
 
 class Explainer:
@@ -211,31 +198,21 @@ class Explainer:
         for start in range(0, len(photographs), _BATCH):
             own = [None] * _BATCH if segments is None else segments[start : start + _BATCH]
             batch = photographs[start : start + _BATCH]
-            jobs = [self._begin(image, labels) for image, labels in zip(batch, own, strict=False)]
+            jobs = [
+                prepare(image, self.preprocessing, self._segmenter, labels, self._pool)
+                for image, labels in zip(batch, own, strict=False)
+            ]
             results += self._run(jobs, queries)
         return results
 
-    def _begin(self, image: Photograph, own_segments: np.ndarray | None) -> _Job:
-        start = time.perf_counter()
-        rgb = read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image)
-        seen, geometry = self.preprocessing.crop(rgb)
-        if own_segments is None:
-            segments, given = self._pool.submit(_timed_segments, seen, self._segmenter), None
-            segmenter = dict(vars(self._segmenter))
-        else:
-            fitted = _fit_segments(own_segments, geometry)
-            segments, given, segmenter = Future(), np.unique(fitted), {"method": "given label map"}
-            segments.set_result((dense_labels(fitted), 0.0))
-        return _Job(rgb, seen, geometry, segments, given, segmenter, _ms_since(start))
-
-    def _run(self, jobs: Sequence[_Job], queries: Sequence[ClassQuery]) -> list[Explanation]:
+    def _run(self, jobs: Sequence[Prepared], queries: Sequence[ClassQuery]) -> list[Explanation]:
         start = time.perf_counter()
         inputs = np.concatenate([self.preprocessing.normalise(job.seen) for job in jobs])
-        normalise_ms = _ms_since(start) / len(jobs)
+        normalise_ms = ms_since(start) / len(jobs)
 
         start = time.perf_counter()
         features, logits, probabilities = self._classifier.forward(inputs)
-        forward_ms = _ms_since(start) / len(jobs)
+        forward_ms = ms_since(start) / len(jobs)
 
         start = time.perf_counter()
         chosen = [resolve_classes(queries, row, self.labels) for row in logits]
@@ -243,7 +220,7 @@ class Explainer:
         longest = max(map(len, chosen))
         class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
         maps, bias = self._classifier.contribute(features, class_ids)
-        contribution_ms = _ms_since(start) / len(jobs)
+        contribution_ms = ms_since(start) / len(jobs)
 
         results = []
         for row, (job, ids) in enumerate(zip(jobs, chosen, strict=True)):
@@ -271,7 +248,7 @@ class Explainer:
                     "forward": forward_ms,
                     "contribution": contribution_ms,
                     "superpixels": superpixels_ms,
-                    "scores": _ms_since(start),
+                    "scores": ms_since(start),
                 },
             )
             results.append(explanation)
@@ -297,7 +274,7 @@ class Explainer:
                 stacklevel=4,
             )
 
-    def _method(self, job: _Job, map_size: tuple[int, ...]) -> dict[str, object]:
+    def _method(self, job: Prepared, map_size: tuple[int, ...]) -> dict[str, object]:
         contract = self._classifier.contract
         return {
             "name": "SeCAM",
@@ -323,25 +300,3 @@ def _as_list(classes: ClassQuery | Iterable[ClassQuery]) -> list[ClassQuery]:
 def _product(cells: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     # Not `cells @ matrix`: for many classes BLAS starts threads for it, which costs ten times what the product does.
     return np.einsum("kc,cs->ks", cells, matrix.astype(np.float32))
-
-
-def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray, float]:
-    start = time.perf_counter()
-    return segment(seen, segmenter), _ms_since(start)
-
-
-def _fit_segments(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
-    labels = np.asarray(labels)
-    check_labels(labels)
-    if labels.shape == geometry.image_size:
-        labels = geometry.to_input(labels)
-    if labels.shape != geometry.input_size:
-        raise OptionError(
-            f"The label map has shape {labels.shape}; the photograph's {geometry.image_size} or the model input's "
-            f"{geometry.input_size} was expected."
-        )
-    return labels
-
-
-def _ms_since(start: float) -> float:
-    return (time.perf_counter() - start) * 1e3

@@ -22,7 +22,7 @@ LAYERS = [
     {"weights"},
     {"onnx_file", "head", "render", "panel"},
     {"contract"},
-    {"explanation", "saving", "explainable", "attribution"},
+    {"explanation", "saving", "explainable", "attribution", "prepared"},
     {"classifier"},
     {"explainer", "proof"},
     {"inspection", "export"},
