@@ -19,7 +19,7 @@ from secam_onnx.head.graph import Graph
 if TYPE_CHECKING:
     from secam_onnx.head.builder import Builder
 
-__all__ = ["Gradient", "NoMatchError", "Rule", "Step"]
+__all__ = ["Gradient", "NoMatchError", "Rule", "Step", "differs_in_batch"]
 
 
 class NoMatchError(Exception):
@@ -118,3 +118,9 @@ class Rule(ABC):
         NoMatchError
             With the reason.
         """
+
+
+def differs_in_batch(graph: Graph, constant: str, rank: int) -> bool:
+    """Whether a constant that broadcasts to a tensor of `rank` axes has other numbers for each image."""
+    shape = graph.shape(constant) or ()
+    return len(shape) >= rank and shape[len(shape) - rank] != 1
