@@ -96,7 +96,7 @@ def grid_of(graph: Graph, tensor: str, tokens: tuple[int, int] | None = None, ch
     tokens : (int, int), optional
         Rows and columns of a tensor `(N, tokens, C)`; a square by default.
     channel_axis : int, optional
-        The axis that counts channels, where it is known from what reads the tensor.
+        The axis that counts channels as what reads the tensor tells; asked where its producers do not.
 
     Raises
     ------
@@ -109,7 +109,8 @@ def grid_of(graph: Graph, tensor: str, tokens: tuple[int, int] | None = None, ch
         raise NoGridError(f"{text}: the image itself")
     if shape is None or len(shape) not in (3, 4):
         raise NoGridError(f"{text}: no spatial grid")
-    axis = channel_axis if channel_axis is not None else _channel_axis(graph, tensor, set())
+    axis = _channel_axis(graph, tensor, set())
+    axis = channel_axis if axis is None else axis
     if axis is None:
         raise NoGridError(f"{text}: its producer does not tell which axis counts channels")
     layout = _LAYOUTS.get((len(shape), axis))
@@ -148,7 +149,9 @@ def _channel_axis(graph: Graph, tensor: str, seen: set[str]) -> int | None:
     if node.op_type == "LayerNormalization" and attribute(node, "axis", -1) in (-1, len(shape) - 1):
         return len(shape) - 1
     if node.op_type in ("MatMul", "Gemm") and graph.is_constant(node.input[1]):
-        return len(shape) - 1
+        own = _channel_axis(graph, node.input[0], seen)
+        # Where the channels are not last, it mixes positions (MLP-Mixer).
+        return own if own is not None and own < len(shape) - 1 else len(shape) - 1
     if node.op_type not in _CHANNELS_STAY | {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}:
         return None
     for name in node.input:

@@ -78,7 +78,7 @@ def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple
                 rejected.append(Rejection(tensor, f"shape {shape_text(graph.shape(tensor))}: another was asked for"))
                 continue
             try:
-                grid = grid_of(graph, tensor, tokens, steps[-1].channel_axis if steps else None)
+                grid = grid_of(graph, tensor, tokens, _told_by_readers(steps, tensor))
             except NoGridError as reason:
                 if features is not None:
                     raise HeadError(f"the tensor {tensor!r} is no feature map: {reason}") from reason
@@ -139,6 +139,12 @@ def _cuts(graph: Graph, logits: str, inputs: Inputs, features: str | None) -> It
         front.update(inputs(node, tensor))
         if not front:
             raise HeadError("the logits do not depend on the image")
+
+
+def _told_by_readers(steps: Sequence[Step], tensor: str) -> int | None:
+    """The axis that counts channels, where all that reads a tensor is pools over the other axes."""
+    axes = {step.channel_axis for step in steps if tensor in step.inputs}
+    return axes.pop() if len(axes) == 1 else None
 
 
 def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | None) -> tuple[Grid, list[Step]]:
