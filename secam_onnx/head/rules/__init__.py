@@ -19,8 +19,9 @@ from secam_onnx.head.rules.quantize import QuantizeRule
 from secam_onnx.head.rules.reshape import ReshapeRule
 from secam_onnx.head.rules.strided import StridedRule
 from secam_onnx.head.rules.transpose import TransposeRule
+from secam_onnx.head.rules.window import Window
 
-__all__ = ["RULES", "Gradient", "NoMatchError", "PassThroughStep", "Rule", "Step"]
+__all__ = ["RULES", "Gradient", "NoMatchError", "PassThroughStep", "Rule", "Step", "Window"]
 
 RULES: tuple[Rule, ...] = (
     LinearRule(),
