@@ -185,9 +185,8 @@ class Builder:
         """Count `gradient . bias`, a term of `b_c`; `bias` broadcasts to the tensor that the gradient belongs to."""
         self._add_bias(gradient, self.constant(bias), factor)
 
-    def add_channel_bias(self, gradient: Gradient, bias: str) -> None:
-        """The same for one number a channel, `(C,)`, on axis 1."""
-        value = self.constant(bias) if bias in self.graph.initializers or self.graph.is_constant(bias) else bias
+    def add_channel_bias(self, gradient: Gradient, value: str) -> None:
+        """The same for a tensor of the contribution model with one number a channel, `(C,)`, on axis 1."""
         self._add_bias(gradient, self._on_axis_1(value, gradient.of))
 
     def add_remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> None:

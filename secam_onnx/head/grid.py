@@ -16,7 +16,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from secam_onnx.head.graph import Graph, Shape, attribute, shape_text
 
-__all__ = ["Grid", "NoGridError", "grid_of"]
+__all__ = ["Grid", "NoGridError", "channel_axis", "grid_of"]
 
 _LAYOUTS = {(4, 1): "NCHW", (4, 3): "NHWC", (3, 1): "NCL", (3, 2): "NLC"}
 _CHANNELS_FIRST = {
@@ -84,7 +84,7 @@ class Grid:
         return [*_reshape(source, flat, [0, 0, -1]), _node("Transpose", [flat], target, perm=[0, 2, 1])]
 
 
-def grid_of(graph: Graph, tensor: str, tokens: tuple[int, int] | None = None, channel_axis: int | None = None) -> Grid:
+def grid_of(graph: Graph, tensor: str, tokens: tuple[int, int] | None = None, told: int | None = None) -> Grid:
     """See a tensor as a feature map.
 
     Parameters
@@ -95,7 +95,7 @@ def grid_of(graph: Graph, tensor: str, tokens: tuple[int, int] | None = None, ch
         A tensor that depends on the image.
     tokens : (int, int), optional
         Rows and columns of a tensor `(N, tokens, C)`; a square by default.
-    channel_axis : int, optional
+    told : int, optional
         The axis that counts channels as what reads the tensor tells; asked where its producers do not.
 
     Raises
@@ -109,8 +109,8 @@ def grid_of(graph: Graph, tensor: str, tokens: tuple[int, int] | None = None, ch
         raise NoGridError(f"{text}: the image itself")
     if shape is None or len(shape) not in (3, 4):
         raise NoGridError(f"{text}: no spatial grid")
-    axis = _channel_axis(graph, tensor, set())
-    axis = channel_axis if axis is None else axis
+    axis = channel_axis(graph, tensor)
+    axis = told if axis is None else axis
     if axis is None:
         raise NoGridError(f"{text}: its producer does not tell which axis counts channels")
     layout = _LAYOUTS.get((len(shape), axis))
@@ -133,6 +133,11 @@ def _square(length: int | None, tokens: tuple[int, int] | None, text: str) -> tu
     if not edge or edge * edge != length:
         raise NoGridError(f"{text}: its {length or 'unknown number of'} tokens are no square; give the grid (--grid)")
     return edge, edge
+
+
+def channel_axis(graph: Graph, tensor: str) -> int | None:
+    """The axis of a tensor that counts channels, as far as the operators that made it tell."""
+    return _channel_axis(graph, tensor, set())
 
 
 def _channel_axis(graph: Graph, tensor: str, seen: set[str]) -> int | None:

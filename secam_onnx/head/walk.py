@@ -164,15 +164,13 @@ def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | No
 def _understand(graph: Graph, node: NodeProto, output: str) -> Step:
     if node.domain not in ("", "ai.onnx"):
         raise HeadError(f"stopped at node {describe(node)}: operators of {node.domain!r} are not understood")
-    if output != node.output[0]:
-        raise HeadError(f"stopped at node {describe(node)}: its output {output!r} is not its first")
     if not node.input:
         raise HeadError(f"stopped at node {describe(node)}: it has no input")
     reasons = []
     for rule in RULES:
         if node.op_type in rule.ops:
             try:
-                return rule.match(graph, node)
+                return rule.match_output(graph, node, output)
             except NoMatchError as reason:
                 reasons.append(str(reason))
     why = " and ".join(reasons) or "this operator is not understood in a head"

@@ -119,6 +119,12 @@ class Rule(ABC):
             With the reason.
         """
 
+    def match_output(self, graph: Graph, node: NodeProto, output: str) -> Step:
+        """The same for one of the node's outputs, which is the first unless a rule knows of others."""
+        if output != node.output[0]:
+            raise NoMatchError(f"its output {output!r} is not its first")
+        return self.match(graph, node)
+
 
 def differs_in_batch(graph: Graph, constant: str, rank: int) -> bool:
     """Whether a constant that broadcasts to a tensor of `rank` axes has other numbers for each image."""

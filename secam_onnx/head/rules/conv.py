@@ -40,7 +40,7 @@ class ConvStep(Step):
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         if self.bias:
-            builder.add_channel_bias(gradient, self.bias)
+            builder.add_channel_bias(gradient, builder.constant(self.bias))
         weight = builder.constant(self.weight)
         if not self.covers:
             group = attribute(self.node, "group", 1)

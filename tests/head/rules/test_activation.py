@@ -19,6 +19,10 @@ EXACT = {
     "hard sigmoid, steep": "Y = HardSigmoid <alpha = 0.9, beta = 0.3> (X)",
     "thresholded relu": "Y = ThresholdedRelu <alpha = 0.4> (X)",
     "abs": "Y = Abs (X)",
+    "max with a constant": "Y = Max (X, c_0p2)",
+    "max with a constant, the other way": "Y = Max (c_0, X)",
+    "min with a constant": "Y = Min (X, c_0p2)",
+    "relu6 in two": "a = Max (X, c_0) Y = Min (a, c_0p6)",
     "neg": "Y = Neg (X)",
 }
 SMOOTH = {
@@ -41,12 +45,14 @@ SMOOTH = {
     "gelu in five": "d = Div (X, c_1p4142135) e = Erf (d) a = Add (e, c_1) m = Mul (X, a) Y = Mul (m, c_0p5)",
     "hard swish in four": "a = Add (X, c_3) c = Clip (a, c_0, c_6) m = Mul (X, c) Y = Div (m, c_6)",
     "hard swish in two": "g = HardSigmoid <alpha = 0.1666667, beta = 0.5> (X) Y = Mul (X, g)",
+    "sigmoid in four": "n = Neg (X) e = Exp (n) a = Add (e, c_1) Y = Div (c_1, a)",
     "mish in three": "s = Softplus (X) t = Tanh (s) Y = Mul (X, t)",
 }
 POSITIVE = {
     "log": "Y = Log (X)",
     "pow 0.5": "Y = Pow (X, c_0p5)",
     "pow -1": "Y = Pow (X, c_m1)",
+    "constant over": "Y = Div (c_2, X)",
     "reciprocal": "Y = Reciprocal (X)",
     "sqrt": "Y = Sqrt (X)",
 }
@@ -137,8 +143,17 @@ def test_relu_at_zero_has_slope_zero() -> None:
     ("template", "reason"),
     [
         ("m = ReduceMax <keepdims = 0> (f, i_0_1_2_3) Y = Clip (X, , m)", "its parameters is computed"),
-        ("m = ReduceMean (f, i_1_2_3) Y = Pow (c_2, X)", "its parameters is computed"),
+        ("Y = Pow (c_2, X)", "the features are its parameter"),
+        ("Y = Max (X, c_0, c_1)", "compares more than two tensors"),
     ],
 )
 def test_refused(template: str, reason: str) -> None:
     assert_refused(fill(template, "dense"), reason)
+
+
+@pytest.mark.parametrize("template", ["Y = Sqrt (X)", "Y = Pow (X, c_0p5)"])
+def test_roots_have_a_finite_slope_at_zero(template: str) -> None:
+    """The path of integrated gradients begins at the zero feature map."""
+    maps, bias, gap = run(build(fill(template, "dense")), np.zeros((3, 4, 3, 2)))
+    assert not maps.any()
+    assert np.isfinite(bias + gap).all()

@@ -131,7 +131,7 @@ def test_windows_in_half_precision() -> None:
             "rounds the number of its windows up",
         ),
         (
-            f"p = AveragePool <kernel_shape = [3, 2], strides = [2, 2], pads = [0, 0, 1, 0], ceil_mode = 1> (f) {LARGE}",
+            f"p = AveragePool <kernel_shape = [3, 2], strides = [2, 2], pads = [0,0,1,0], ceil_mode = 1> (f) {LARGE}",
             "rounds the number of its windows up",
         ),
         (
