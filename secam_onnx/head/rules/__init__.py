@@ -15,7 +15,7 @@ from secam_onnx.head.rules.groupnorm import GroupNormRule
 from secam_onnx.head.rules.layernorm import LayerNormRule
 from secam_onnx.head.rules.linear import LinearRule
 from secam_onnx.head.rules.maxpool import GlobalMaxPoolRule, MaxPoolRule
-from secam_onnx.head.rules.norm import LpNormRule, NormRule
+from secam_onnx.head.rules.norm import NormRule
 from secam_onnx.head.rules.passthrough import PassThroughRule, PassThroughStep
 from secam_onnx.head.rules.pick import GatherRule, SliceRule, SplitRule
 from secam_onnx.head.rules.pool import PoolRule, ReduceRule
@@ -35,7 +35,6 @@ RULES: tuple[Rule, ...] = (
     BatchNormRule(),
     LayerNormRule(),
     GroupNormRule(),
-    LpNormRule(),
     CombineRule(),
     ConcatRule(),
     ActivationRule(),
