@@ -163,19 +163,31 @@ class Graph:
         """How coarse the numbers of a tensor are: the distance from 1 to the next larger one, relative."""
         return _EPSILONS.get(self.dtype(tensor), 2.0**-23)
 
+    def is_from_shapes(self, tensor: str) -> bool:
+        """Whether a tensor is made from constants and shapes of others alone, not from their values."""
+        return tensor in self._from_shapes_alone
+
     @cached_property
     def _constants(self) -> set[str]:
-        constants = set(self.initializers)
+        return self._made_from(set())
+
+    @cached_property
+    def _from_shapes_alone(self) -> set[str]:
+        return self._made_from({"Shape", "Size"})
+
+    def _made_from(self, sources: set[str]) -> set[str]:
+        """The tensors that come from initializers and operators without input, and from some operators besides."""
+        made = set(self.initializers)
         for node in self.model.graph.node:  # ONNX demands that nodes are in running order
-            if node.op_type not in _RANDOM and all(name in constants for name in reads(node)):
-                constants.update(node.output)
-        return constants
+            if node.op_type in sources or (node.op_type not in _RANDOM and made.issuperset(reads(node))):
+                made.update(node.output)
+        return made
 
     def for_pinned_batch(self, tensor: str) -> np.ndarray | None:
         """The value, for a batch of two images, of a tensor that is computed from shapes alone; None if it is not."""
-        return self._from_shapes(tensor, self._pinned_types)
+        return self._value_from_shapes(tensor, self._pinned_types)
 
-    def _from_shapes(self, tensor: str, types: Types) -> np.ndarray | None:
+    def _value_from_shapes(self, tensor: str, types: Types) -> np.ndarray | None:
         if self.is_constant(tensor):
             return self.constant(tensor)
         nodes: dict[int, NodeProto] = {}
@@ -236,7 +248,7 @@ class Graph:
         for node in light.graph.node if self.opset < _COMPUTES_WITH_SHAPES else ():
             if node.op_type not in ("Reshape", "Expand") or types.get(node.output[0], (0, None))[1] is not None:
                 continue
-            target = self._from_shapes(node.input[1], types)
+            target = self._value_from_shapes(node.input[1], types)
             if target is None:
                 break
             name = f"{node.output[0]}_target_shape"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 
 from onnx import NodeProto
 
@@ -109,7 +110,7 @@ def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tu
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
         # The shape of a tensor is no value of it.
-        return () if node.op_type in ("Shape", "Size") else graph.computed_inputs(node)
+        return [name for name in graph.computed_inputs(node) if not graph.is_from_shapes(name)]
 
     try:
         for tensor in _cuts(graph, logits, inputs, features):
@@ -126,19 +127,21 @@ def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tu
 
 def _cuts(graph: Graph, logits: str, inputs: Inputs, features: str | None) -> Iterator[str]:
     """Yield the tensors that everything below passes through, from the logits on."""
-    front = {logits}
-    while True:
-        tensor = max(front, key=graph.position)
+    front, met = [(-graph.position(logits), logits)], {logits}
+    while front:
+        tensor = front[0][1]
         if len(front) == 1:
             yield tensor
         node = graph.producer(tensor)
         if node is None:
             raise HeadError(_dead_end(graph, tensor, features))
         graph.computed_inputs(node)  # complains about damage
-        front.discard(tensor)
-        front.update(inputs(node, tensor))
-        if not front:
-            raise HeadError("the logits do not depend on the image")
+        heappop(front)
+        for name in inputs(node, tensor):
+            if name not in met:
+                met.add(name)
+                heappush(front, (-graph.position(name), name))
+    raise HeadError("the logits do not depend on the image")
 
 
 def _told_by_readers(steps: Sequence[Step], tensor: str) -> int | None:
@@ -154,7 +157,7 @@ def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | No
             step = _understand(graph, node, grid.tensor)
         except HeadError:
             break
-        if not isinstance(step, PassThroughStep):
+        if not isinstance(step, PassThroughStep) or graph.producer(step.input) is None:
             break
         grid = replace(grid, tensor=step.input)
         steps = [*steps, step]
@@ -170,9 +173,13 @@ def _understand(graph: Graph, node: NodeProto, output: str) -> Step:
     for rule in RULES:
         if node.op_type in rule.ops:
             try:
-                return rule.match_output(graph, node, output)
+                step = rule.match_output(graph, node, output)
             except NoMatchError as reason:
                 reasons.append(str(reason))
+                continue
+            if not any(graph.is_constant(name) for name in step.inputs):
+                return step
+            reasons.append("what it computes with is constant, only its parameters are not")
     why = " and ".join(reasons) or "this operator is not understood in a head"
     raise HeadError(f"stopped at node {describe(node)}: {why}")
 
