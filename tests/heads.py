@@ -65,13 +65,20 @@ _STEP = 1e-6
 class Answer:
     """What came out, and what was expected."""
 
+    model: ModelProto
     head: Head
     features: np.ndarray
+    class_ids: np.ndarray
     maps: np.ndarray
     bias: np.ndarray
     gap: np.ndarray
     logits: np.ndarray
-    jacobian: np.ndarray
+
+    def expected_maps(self) -> np.ndarray:
+        """Jacobian times features, by differences."""
+        jacobian = differences(self.model, self.head.logits, self.features, self.head.grid.layout)
+        asked = np.take_along_axis(jacobian, self.class_ids[:, :, None, None, None], axis=1)
+        return (asked * self.features[:, None]).sum(axis=2)
 
 
 def constants_of(body: str) -> dict[str, np.ndarray]:
@@ -233,16 +240,8 @@ def answer(
     (logits,) = runtime.open_session(onnx.shape_inference.infer_shapes(network).SerializeToString(), "cpu").run(
         None, {"x": features.astype(np.float16 if half else np.float32)}
     )
-    jacobian = differences(model, head.logits, features, layout)
-    return Answer(
-        head,
-        features,
-        maps,
-        bias,
-        gap,
-        np.take_along_axis(logits.reshape(3, -1).astype(np.float32), class_ids, axis=1),
-        np.take_along_axis(jacobian, class_ids[:, :, None, None, None], axis=1),
-    )
+    asked = np.take_along_axis(logits.reshape(3, -1).astype(np.float32), class_ids, axis=1)
+    return Answer(model, head, features, class_ids, maps, bias, gap, asked)
 
 
 def check(
@@ -258,7 +257,7 @@ def check(
         tolerance = 1e-2 if settings.get("half") else 2e-5
     found = answer(body, constants, **settings)
     assert found.head.algebra == algebra
-    wanted = (found.jacobian * found.features[:, None]).sum(axis=2)
+    wanted = found.expected_maps()
     size = max(1.0, float(np.abs(wanted).max()), float(np.abs(found.logits).max()))
     np.testing.assert_allclose(found.maps, wanted, rtol=0, atol=tolerance * size)
     total = found.maps.sum(axis=(2, 3)) + found.bias + found.gap
@@ -270,9 +269,10 @@ def check(
 
 def same(body: str, other: str, opset: int, **settings: object) -> None:
     """One function in two spellings, the second at opset 18 and checked, where the first has no good reference."""
-    features = np.random.default_rng(11).standard_normal((3, *SHAPE))
+    shape = settings.get("shape", SHAPE)
+    features = np.random.default_rng(11).standard_normal((3, *shape))
     wanted = check(other, features=features, **settings)
-    found = answer(body, features=features, opset=opset)
+    found = answer(body, features=features, opset=opset, shape=shape)
     for name in ("maps", "bias", "gap", "logits"):
         size = float(np.abs(wanted.maps).max())
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-4, atol=1e-4 * size)

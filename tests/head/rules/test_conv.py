@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from heads import assert_refused, check, fill
+from heads import assert_refused, check, fill, same
 
 MAP = (4, 7, 6)
 CASES = {  # attributes, weight, shape of the result
@@ -25,10 +25,6 @@ CASES = {  # attributes, weight, shape of the result
     "covers, padded": ("pads = [1, 1, 0, 0]", "w_5x4x7x6", (5, 2, 2)),
     "oblong": ("pads = [0, 2, 0, 2]", "w_5x4x1x5", (5, 7, 6)),
     "kernel written down": ("kernel_shape = [3, 3]", "w_5x4x3x3", (5, 5, 4)),
-    "automatic padding: none": ('auto_pad = "VALID"', "w_5x4x3x3", (5, 5, 4)),
-    "automatic padding, same upper": ('auto_pad = "SAME_UPPER", strides = [2, 2]', "w_5x4x3x3", (5, 4, 3)),
-    "automatic padding, same lower": ('auto_pad = "SAME_LOWER", strides = [2, 1]', "w_5x4x2x4", (5, 4, 6)),
-    "automatic padding, 1 x 1": ('auto_pad = "SAME_UPPER"', "w_5x4x1x1", (5, 7, 6)),
 }
 
 
@@ -37,6 +33,38 @@ CASES = {  # attributes, weight, shape of the result
 def test_geometry(attributes: str, weight: str, after: tuple[int, ...], place: str) -> None:
     body = f"Y = Conv <{attributes}> (X, {weight}, b_{after[0]})" if attributes else f"Y = Conv (X, {weight})"
     check(fill(body, place, MAP, after), shape=MAP)
+
+
+AUTOMATIC = {  # attributes, the same written out, weight, shape of the result
+    "none": ('auto_pad = "VALID"', "strides = [1, 1]", "w_5x4x3x3", (5, 5, 4)),
+    "same upper": (
+        'auto_pad = "SAME_UPPER", strides = [2, 2]',
+        "pads = [1, 0, 1, 1], strides = [2, 2]",
+        "w_5x4x3x3",
+        (5, 4, 3),
+    ),
+    "same lower": (
+        'auto_pad = "SAME_LOWER", strides = [2, 1]',
+        "pads = [1, 2, 0, 1], strides = [2, 1]",
+        "w_5x4x2x4",
+        (5, 4, 6),
+    ),
+    "same, 1 x 1": ('auto_pad = "SAME_UPPER"', "strides = [1, 1]", "w_5x4x1x1", (5, 7, 6)),
+    "same, stride over kernel": (
+        'auto_pad = "SAME_UPPER", strides = [3, 2]',
+        "strides = [3, 2]",
+        "w_5x4x1x1",
+        (5, 3, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("place", ["dense", "uniform"])
+@pytest.mark.parametrize(("attributes", "explicit", "weight", "after"), AUTOMATIC.values(), ids=AUTOMATIC)
+def test_automatic_padding(attributes: str, explicit: str, weight: str, after: tuple[int, ...], place: str) -> None:
+    bodies = [f"Y = Conv <{text}> (X, {weight}, b_5)" for text in (attributes, explicit)]
+    one, other = (fill(body, place, MAP, after) for body in bodies)
+    same(one, other, 18, shape=MAP)
 
 
 LOGITS = {
