@@ -103,8 +103,8 @@ class Attribution:
 
     def local(self, features: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Maps, bias and gap at these very features, which are the logits together; parameters as above."""
-        rows = self._batch or max(1, min(len(features), _GRADIENTS_AT_ONCE // class_ids.shape[1]))
-        missing = -len(features) % rows
+        rows = self._batch or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
+        missing = -len(features) % self._batch if self._batch else 0
         if missing:
             features, class_ids = (
                 np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for a in (features, class_ids)

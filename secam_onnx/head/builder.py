@@ -10,8 +10,8 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.head.find import RESERVED, Head
-from secam_onnx.head.graph import Graph, attribute
-from secam_onnx.head.rules import Gradient
+from secam_onnx.head.graph import Graph
+from secam_onnx.head.rules import Gradient, Window
 
 __all__ = ["Builder"]
 
@@ -167,23 +167,20 @@ class Builder:
             return Gradient(self.op(op, [gradient.name, per_channel]), of, "uniform", gradient.channel_axis)
         return Gradient(self.op(op, [self.dense(gradient), value]), of)
 
-    def conv_transpose(self, dense: str, weight: str, node: NodeProto, *, per_channel: bool = False) -> str:
+    def conv_transpose(self, dense: str, weight: str, node: NodeProto, window: Window, group: int = 1) -> str:
         """The transposed convolution of `(N, K, *node.output.shape[1:])`: back to `(N, K, *node.input.shape[1:])`.
 
-        `per_channel`: the weight is `(1, 1, kh, kw)` and used for each channel alone, as in a pool.
+        A weight `(1, 1, kh, kw)` is used for each channel alone, as in a pool.
         """
         x, y = node.input[0], node.output[0]
         height_width = self.op("Slice", [self.sizes(y), self.integers([1]), self.integers([3])])
-        channels = self.op("Slice", [self.sizes(y), self.integers([0]), self.integers([1])])
-        images = self.op("Concat", [self.integers([-1]), self.integers([1]) if per_channel else channels, height_width],
-                         axis=0)  # fmt: skip
-        kept = {name: attribute(node, name) for name in ("strides", "dilations", "pads", "group")}
-        if per_channel:
-            kept["group"] = 1
-        kept = {name: value for name, value in kept.items() if value is not None}
+        weights = self.graph.shape(node.input[1]) if len(node.input) > 1 else None
+        channels = self.integers([(weights or (1,))[0] or 1])
+        images = self.op("Concat", [self.integers([-1]), channels, height_width], axis=0)
         result = self.op(
             "ConvTranspose", [self.op("Reshape", [dense, images]), weight],
-            output_padding=self._uncovered(node), **kept,
+            strides=window.strides, dilations=window.dilations, pads=window.flat_pads,
+            output_padding=window.uncovered, group=group,
         )  # fmt: skip
         shape = self.op("Concat", [self.op("Shape", [dense], start=0, end=2), self.sizes(x)], axis=0)
         return self.op("Reshape", [result, shape])
@@ -192,9 +189,8 @@ class Builder:
         """Count `gradient . bias`, a term of `b_c`; `bias` broadcasts to the tensor that the gradient belongs to."""
         self._add_bias(gradient, self.constant(bias), factor)
 
-    def add_channel_bias(self, gradient: Gradient, bias: str) -> None:
-        """The same for one number a channel, `(C,)`, on axis 1."""
-        value = self.constant(bias) if bias in self.graph.initializers or self.graph.is_constant(bias) else bias
+    def add_channel_bias(self, gradient: Gradient, value: str) -> None:
+        """The same for a tensor of the contribution model with one number a channel, `(C,)`, on axis 1."""
         self._add_bias(gradient, self._on_axis_1(value, gradient.of))
 
     def add_remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> None:
@@ -237,23 +233,6 @@ class Builder:
     def _on_axis_1(self, value: str, of: str) -> str:
         rank = len(self.graph.shape(of) or ())
         return self.op("Reshape", [value, self.integers([-1] + [1] * (rank - 2))])
-
-    def _uncovered(self, node: NodeProto) -> list[int]:
-        """Rows and columns at the end of the input that no window reaches."""
-        before, after = (self.graph.shape(name) or () for name in (node.input[0], node.output[0]))
-        weights = self.graph.shape(node.input[1]) if len(node.input) > 1 else None
-        kernel = attribute(node, "kernel_shape") or (weights or ())[2:]
-        strides, dilations = (attribute(node, name, [1, 1]) for name in ("strides", "dilations"))
-        pads = attribute(node, "pads", [0, 0, 0, 0])
-        left: list[int] = []
-        for axis in (0, 1):
-            inside, outside, size = before[2 + axis], after[2 + axis], kernel[axis]
-            if inside is None or outside is None or size is None:
-                left.append(0)  # stride 1, so every row is reached
-                continue
-            reach = strides[axis] * (outside - 1) + dilations[axis] * (size - 1) + 1
-            left.append(inside + pads[axis] + pads[axis + 2] - reach)
-        return left
 
     def _value(self, array: np.ndarray) -> str:
         name = f"{RESERVED}value_{len(self.values)}"

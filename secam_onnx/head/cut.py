@@ -9,7 +9,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import HeadError, ModelError
-from secam_onnx.head.graph import Graph, attribute, describe, shape_text
+from secam_onnx.head.graph import Graph, attribute, describe, reads, shape_text
 from secam_onnx.weights import SharedWeights
 
 __all__ = ["cut_out"]
@@ -43,7 +43,7 @@ def cut_out(graph: Graph, features: str, tensors: Sequence[str], weights: Shared
     below = _below(graph, features)
     wanted: set[int] = set()
     shapes: list[NodeProto] = []
-    seen, todo = {features, ""}, list(dict.fromkeys(tensors))
+    seen, todo = {features}, list(dict.fromkeys(tensors))
     while todo:
         name = todo.pop()
         if name in seen:
@@ -59,8 +59,7 @@ def cut_out(graph: Graph, features: str, tensors: Sequence[str], weights: Shared
             shapes += _known_shape(graph, node, features)
             continue
         wanted.add(id(node))
-        todo += node.input
-        todo += _read_by_subgraphs(node)
+        todo += reads(node)
     return [*shapes, *_at_opset(graph, [node for node in graph.model.graph.node if id(node) in wanted], opset)]
 
 
@@ -68,21 +67,9 @@ def _below(graph: Graph, features: str) -> set[str]:
     """The feature map and everything that is computed from it."""
     below = {features}
     for node in graph.model.graph.node:
-        if not below.isdisjoint(node.input) or not below.isdisjoint(_read_by_subgraphs(node)):
+        if not below.isdisjoint(reads(node)):
             below.update(node.output)
     return below
-
-
-def _read_by_subgraphs(node: NodeProto) -> list[str]:
-    """Tensors that the bodies of If, Loop and Scan take from outside."""
-    names: list[str] = []
-    for entry in node.attribute:
-        if entry.HasField("g"):
-            made = {name for inner in entry.g.node for name in inner.output}
-            made |= {value.name for value in (*entry.g.input, *entry.g.initializer)}
-            used = [name for inner in entry.g.node for name in (*inner.input, *_read_by_subgraphs(inner))]
-            names += [name for name in (*used, *(value.name for value in entry.g.output)) if name and name not in made]
-    return names
 
 
 def _known_shape(graph: Graph, node: NodeProto, features: str) -> list[NodeProto]:
@@ -111,7 +98,7 @@ def _at_opset(graph: Graph, nodes: list[NodeProto], opset: int) -> list[NodeProt
     if graph.opset >= opset or not nodes:
         return nodes
     made = {name for node in nodes for name in node.output}
-    given = dict.fromkeys(name for node in nodes for name in node.input if name and name not in made)
+    given = dict.fromkeys(name for node in nodes for name in reads(node) if name not in made)
     typed = [
         helper.make_tensor_value_info(name, graph.dtype(name) or TensorProto.FLOAT, graph.shape(name)) for name in given
     ]

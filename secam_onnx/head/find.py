@@ -134,12 +134,19 @@ def find_head(
         if not found:
             raise HeadError(_nothing_found(rejected, reasons))
     # A map of classes with nothing but a pool after it may be an embedding; a head with weights is none.
-    weighted = [head for head in found if any(step.mixes for step in head.steps)]
-    found = weighted or found
+    weighted = [head for head in found if any(step.mixes for step in head.steps)] or found
+    found = [head for head in weighted if not any(_passes(other, head) > _passes(head, other) for other in weighted)]
     if len({head.logits for head in found}) > 1:
         outputs = ", ".join(repr(head.output) for head in found)
         raise OptionError(f"Several outputs are logits: {outputs}. Choose the one to explain by its name (--logits).")
     return replace(found[0], rejected=(*found[0].rejected, *rejected))
+
+
+def _passes(head: Head, other: Head) -> bool:
+    """Whether a head comes by what another output pools: by an embedding, on the way to the logits."""
+    mixing = next((index for index, step in enumerate(other.steps) if step.mixes), len(other.steps))
+    pooled = {other.logits, *(name for step in other.steps[:mixing] for name in step.inputs)}
+    return not pooled.isdisjoint(name for step in head.steps for name in step.inputs)
 
 
 def _search(
@@ -164,9 +171,8 @@ def _logits(graph: Graph, output: str) -> tuple[str, str, int]:
     tensor, activation, shapes_only = output, "none", None
     while (node := graph.producer(tensor)) is not None and activation == "none" and node.input:
         if node.op_type in _ACTIVATIONS:
-            rank = len(graph.shape(tensor) or ())
             axis = attribute(node, "axis", -1 if graph.opset >= 13 else 1)
-            if node.op_type != "Sigmoid" and axis not in (1, 1 - rank) and (axis, rank) != (-1, 2):
+            if node.op_type != "Sigmoid" and not _over_classes(graph, tensor, axis):
                 raise HeadError(f"{describe(node)} runs over axis {axis}, not over the classes")
             activation = _ACTIVATIONS[node.op_type]
             shapes_only = None
@@ -185,6 +191,15 @@ def _logits(graph: Graph, output: str) -> tuple[str, str, int]:
     if not classes:
         raise HeadError(f"its shape is {shape_text(shape)}; the number of classes must be positive")
     return tensor, activation, classes
+
+
+def _over_classes(graph: Graph, tensor: str, axis: int) -> bool:
+    """Whether an axis of `(N, classes)`, perhaps with more axes of length 1, is that of the classes."""
+    shape = graph.shape(tensor) or ()
+    axis %= max(len(shape), 1)
+    long = [index for index, length in enumerate(shape) if index and length != 1]
+    # Before opset 13 a softmax runs over all axes from the one that is named.
+    return axis == 1 or [axis] == long or (graph.opset < 13 and 0 < axis <= min(long, default=0))
 
 
 def _nothing_found(rejected: Iterable[Rejection], unmasked: Iterable[Rejection]) -> str:

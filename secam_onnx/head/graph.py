@@ -9,19 +9,24 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import ModelError
 
-__all__ = ["Graph", "Shape", "attribute", "describe", "shape_text"]
+__all__ = ["Graph", "Shape", "attribute", "describe", "reads", "shape_text"]
 
 Shape = tuple[int | None, ...]
 """Lengths of a tensor's axes; None where only the run tells."""
 
+Types = dict[str, tuple[int, Shape | None]]
+"""Element type and shape of tensors, by name."""
+
 # Larger constants are weights; shape inference needs their dimensions, not their values.
 _SMALL = 1024
 _EPSILONS: dict[int, float] = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
+_BODIES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _PINNED = 2
+_COMPUTES_WITH_SHAPES = 14
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -43,6 +48,18 @@ def shape_text(shape: Shape | None) -> str:
     if shape is None:
         return "unknown"
     return f"({', '.join('?' if length is None else str(length) for length in shape)})"
+
+
+def reads(node: NodeProto) -> list[str]:
+    """The tensors that a node reads: its inputs, and what the bodies of If, Loop and Scan take from outside."""
+    names = [name for name in node.input if name]
+    for entry in node.attribute:
+        for body in (entry.g, *entry.graphs) if entry.type in _BODIES else ():
+            made = {name for inner in body.node for name in inner.output}
+            made |= {value.name for value in (*body.input, *body.initializer)}
+            used = [name for inner in body.node for name in reads(inner)]
+            names += [name for name in (*used, *(value.name for value in body.output)) if name not in made]
+    return names
 
 
 class Graph:
@@ -83,7 +100,7 @@ class Graph:
         ModelError
             One of them is made later than the node runs, or by nobody.
         """
-        names = tuple(dict.fromkeys(name for name in node.input if name and not self.is_constant(name)))
+        names = tuple(dict.fromkeys(name for name in reads(node) if not self.is_constant(name)))
         own = self.position(next(name for name in node.output if name))
         for name in names:
             if self.position(name) >= own:
@@ -99,10 +116,6 @@ class Graph:
         """Whether a tensor is an initializer or made from nothing but constants."""
         return tensor in self._constants
 
-    def is_shape(self, tensor: str) -> bool:
-        """Whether a tensor is computed from shapes alone: the same for all images of one size."""
-        return tensor in self._shapes_only
-
     def constant(self, tensor: str) -> np.ndarray:
         """The value of a constant tensor, computed by ONNX's reference implementation where nodes make it."""
         if tensor in self.initializers:
@@ -112,11 +125,12 @@ class Graph:
 
     def ancestry(self, tensor: str) -> tuple[list[NodeProto], list[str]]:
         """The nodes that make a tensor, in running order, and the initializers that they read."""
-        wanted, initializers, todo = set(), [], [tensor]
+        nodes: dict[int, NodeProto] = {}
+        initializers, todo = [], [tensor]
         seen = set()
         while todo:
             name = todo.pop()
-            if not name or name in seen:
+            if name in seen:
                 continue
             seen.add(name)
             node = self.producer(name)
@@ -124,9 +138,9 @@ class Graph:
                 if name in self.initializers:
                     initializers.append(name)
                 continue
-            wanted.add(id(node))
-            todo += node.input
-        return [node for node in self.model.graph.node if id(node) in wanted], initializers
+            nodes[self.position(name)] = node
+            todo += reads(node)
+        return [nodes[position] for position in sorted(nodes)], initializers
 
     def shape(self, tensor: str) -> Shape | None:
         """The shape of a tensor as far as shape inference knows it; None if not even the rank is known."""
@@ -149,44 +163,61 @@ class Graph:
         """How coarse the numbers of a tensor are: the distance from 1 to the next larger one, relative."""
         return _EPSILONS.get(self.dtype(tensor), 2.0**-23)
 
+    def is_from_shapes(self, tensor: str) -> bool:
+        """Whether a tensor is made from constants and shapes of others alone, not from their values."""
+        return tensor in self._from_shapes_alone
+
     @cached_property
     def _constants(self) -> set[str]:
-        constants = set(self.initializers)
+        return self._made_from(set())
+
+    @cached_property
+    def _from_shapes_alone(self) -> set[str]:
+        return self._made_from({"Shape", "Size"})
+
+    def _made_from(self, sources: set[str]) -> set[str]:
+        """The tensors that come from initializers and operators without input, and from some operators besides."""
+        made = set(self.initializers)
         for node in self.model.graph.node:  # ONNX demands that nodes are in running order
-            if node.op_type not in _RANDOM and all(name in constants for name in node.input if name):
-                constants.update(node.output)
-        return constants
+            if node.op_type in sources or (node.op_type not in _RANDOM and made.issuperset(reads(node))):
+                made.update(node.output)
+        return made
 
     def for_pinned_batch(self, tensor: str) -> np.ndarray | None:
         """The value, for a batch of two images, of a tensor that is computed from shapes alone; None if it is not."""
-        nodes: list[NodeProto] = []
+        return self._value_from_shapes(tensor, self._pinned_types)
+
+    def _value_from_shapes(self, tensor: str, types: Types) -> np.ndarray | None:
+        if self.is_constant(tensor):
+            return self.constant(tensor)
+        nodes: dict[int, NodeProto] = {}
         constants: dict[str, np.ndarray] = {}
-        todo, wanted = [tensor], set()
+        todo, seen = [tensor], set()
         while todo:
             name = todo.pop()
-            node = self.producer(name)
-            if not name or name in constants or self.is_constant(name):
+            if name in seen:
                 continue
-            if node is None or node.op_type in _RANDOM:
+            seen.add(name)
+            if self.is_constant(name):
+                constants[name] = self.constant(name)
+                continue
+            node = self.producer(name)
+            if node is None or node.op_type in _RANDOM or len(nodes) > _SMALL:
                 return None
             if node.op_type == "Shape":
-                shape = self._pinned_types.get(node.input[0], (0, None))[1]
+                shape = types.get(node.input[0], (0, None))[1]
                 if shape is None or None in shape:
                     return None
                 kept = shape[attribute(node, "start", 0) : attribute(node, "end", len(shape))]
                 constants[name] = np.asarray(kept, dtype=np.int64)
                 continue
-            wanted.add(id(node))
-            todo += node.input
-        for node in self.model.graph.node:
-            if id(node) in wanted:
-                nodes.append(node)
-                constants |= {name: self.constant(name) for name in node.input if name and self.is_constant(name)}
-        if len(wanted) > _SMALL:
+            nodes[self.position(name)] = node
+            todo += reads(node)
+        values = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+        try:
+            return self._evaluate([nodes[position] for position in sorted(nodes)], values, tensor)
+        except Exception:  # whatever ONNX's reference implementation meets there: the value stays unknown
             return None
-        return self._evaluate(
-            nodes, [numpy_helper.from_array(value, name) for name, value in constants.items()], tensor
-        )
 
     def _evaluate(self, nodes: Sequence[NodeProto], initializers: Sequence[TensorProto], tensor: str) -> np.ndarray:
         from onnx.reference import ReferenceEvaluator
@@ -198,20 +229,11 @@ class Graph:
         return np.asarray(value)
 
     @cached_property
-    def _shapes_only(self) -> set[str]:
-        found: set[str] = set()
-        for node in self.model.graph.node:
-            names = [name for name in node.input if name and not self.is_constant(name)]
-            if node.op_type in ("Shape", "Size") or (names and found.issuperset(names)):
-                found.update(node.output)
-        return found
-
-    @cached_property
-    def _types(self) -> dict[str, tuple[int, Shape | None]]:
+    def _types(self) -> Types:
         return self._infer(self._without_weights())
 
     @cached_property
-    def _pinned_types(self) -> dict[str, tuple[int, Shape | None]]:
+    def _pinned_types(self) -> Types:
         """The same for a batch of two images, where the model leaves that open."""
         light = self._without_weights()
         for value in light.graph.input:
@@ -221,18 +243,28 @@ class Graph:
         for field in (light.graph.value_info, light.graph.output):
             for value in field:
                 value.type.tensor_type.ClearField("shape")  # what the exporter wrote there names the batch
-        return self._infer(light)
+        types = self._infer(light)
+        # Before opset 14 inference does not compute with shapes, as `x.view(x.size(0), -1)` does.
+        for node in light.graph.node if self.opset < _COMPUTES_WITH_SHAPES else ():
+            if node.op_type not in ("Reshape", "Expand") or types.get(node.output[0], (0, None))[1] is not None:
+                continue
+            target = self._value_from_shapes(node.input[1], types)
+            if target is None:
+                break
+            name = f"{node.output[0]}_target_shape"
+            light.graph.initializer.append(numpy_helper.from_array(target, name))
+            node.input[1] = name
+            types = self._infer(light)
+        return types
 
-    def _infer(self, light: ModelProto) -> dict[str, tuple[int, Shape | None]]:
+    def _infer(self, light: ModelProto) -> Types:
         try:
             inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
         except onnx.shape_inference.InferenceError as error:
             raise ModelError(
                 f"The model is damaged ({error}); check it with onnx.checker or export it again."
             ) from error
-        types: dict[str, tuple[int, Shape | None]] = {
-            name: (tensor.data_type, tuple(tensor.dims)) for name, tensor in self.initializers.items()
-        }
+        types: Types = {name: (tensor.data_type, tuple(tensor.dims)) for name, tensor in self.initializers.items()}
         for value in (*inferred.input, *inferred.output, *inferred.value_info):
             if value.type.HasField("tensor_type"):
                 types[value.name] = (value.type.tensor_type.elem_type, _shape_of(value))
@@ -245,6 +277,11 @@ class Graph:
         light.graph.name = source.graph.name
         for field in ("node", "input", "output", "value_info"):
             getattr(light.graph, field).extend(getattr(source.graph, field))
+        for node in light.graph.node:
+            if node.op_type == "GroupNormalization" and not node.domain:
+                # Inference knows nothing of it; the shape stays.
+                node.op_type = "Identity"
+                del node.input[1:], node.attribute[:]
         for tensor in source.graph.initializer:
             small = math.prod(tensor.dims) <= _SMALL and tensor.data_location != TensorProto.EXTERNAL
             bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)

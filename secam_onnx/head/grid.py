@@ -16,7 +16,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from secam_onnx.head.graph import Graph, Shape, attribute, shape_text
 
-__all__ = ["Grid", "NoGridError", "grid_of"]
+__all__ = ["Grid", "NoGridError", "channel_axis", "grid_of"]
 
 _LAYOUTS = {(4, 1): "NCHW", (4, 3): "NHWC", (3, 1): "NCL", (3, 2): "NLC"}
 _CHANNELS_FIRST = {
@@ -97,8 +97,8 @@ def grid_of(
     graph: Graph,
     tensor: str,
     tokens: tuple[int, int] | None = None,
+    told: int | None = None,
     *,
-    channel_axis: int | None = None,
     prefix: bool = False,
 ) -> Grid:
     """See a tensor as a feature map.
@@ -111,8 +111,8 @@ def grid_of(
         A tensor that depends on the image.
     tokens : (int, int), optional
         Rows and columns of a tensor `(N, tokens, C)`; a square by default.
-    channel_axis : int, optional
-        The axis that counts channels, where it is known from what reads the tensor.
+    told : int, optional
+        The axis that counts channels as what reads the tensor tells; asked where its producers do not.
     prefix : bool
         Allow tokens before the grid that have no position: one, or as many as `tokens` leaves over.
 
@@ -127,7 +127,8 @@ def grid_of(
         raise NoGridError(f"{text}: the image itself")
     if shape is None or len(shape) not in (3, 4):
         raise NoGridError(f"{text}: no spatial grid")
-    axis = channel_axis if channel_axis is not None else _channel_axis(graph, tensor, set())
+    axis = channel_axis(graph, tensor)
+    axis = told if axis is None else axis
     if axis is None:
         raise NoGridError(f"{text}: its producer does not tell which axis counts channels")
     layout = _LAYOUTS.get((len(shape), axis))
@@ -156,6 +157,11 @@ def _square(length: int | None, tokens: tuple[int, int] | None, text: str) -> tu
     return edge, edge
 
 
+def channel_axis(graph: Graph, tensor: str) -> int | None:
+    """The axis of a tensor that counts channels, as far as the operators that made it tell."""
+    return _channel_axis(graph, tensor, set())
+
+
 def _channel_axis(graph: Graph, tensor: str, seen: set[str]) -> int | None:
     node, shape = graph.producer(tensor), graph.shape(tensor)
     if shape is None or tensor in seen or len(seen) > _LOOK_BACK:
@@ -170,7 +176,9 @@ def _channel_axis(graph: Graph, tensor: str, seen: set[str]) -> int | None:
     if node.op_type == "LayerNormalization" and attribute(node, "axis", -1) in (-1, len(shape) - 1):
         return len(shape) - 1
     if node.op_type in ("MatMul", "Gemm") and graph.is_constant(node.input[1]):
-        return len(shape) - 1
+        own = _channel_axis(graph, node.input[0], seen)
+        # Where the channels are not last, it mixes positions (MLP-Mixer).
+        return own if own is not None and own < len(shape) - 1 else len(shape) - 1
     if node.op_type not in _CHANNELS_STAY | {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}:
         return None
     for name in node.input:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 
 from onnx import NodeProto
 
@@ -80,7 +81,7 @@ def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple
                 rejected.append(Rejection(tensor, f"shape {shape_text(graph.shape(tensor))}: another was asked for"))
                 continue
             try:
-                grid = grid_of(graph, tensor, tokens, channel_axis=steps[-1].channel_axis if steps else None)
+                grid = grid_of(graph, tensor, tokens, _told_by_readers(steps, tensor))
             except NoGridError as reason:
                 if features is not None:
                     raise HeadError(f"the tensor {tensor!r} is no feature map: {reason}") from reason
@@ -112,7 +113,7 @@ def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tu
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
         nonlocal attended
-        names = [name for name in graph.computed_inputs(node) if not graph.is_shape(name)]
+        names = [name for name in graph.computed_inputs(node) if not graph.is_from_shapes(name)]
         # Only attention carries other tokens to the class token, so a map below the last one would say nothing.
         attended |= node.op_type in _ATTENTION and len(names) > 1
         return names
@@ -132,19 +133,27 @@ def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tu
 
 def _cuts(graph: Graph, logits: str, inputs: Inputs, features: str | None) -> Iterator[str]:
     """Yield the tensors that everything below passes through, from the logits on."""
-    front = {logits}
-    while True:
-        tensor = max(front, key=graph.position)
+    front, met = [(-graph.position(logits), logits)], {logits}
+    while front:
+        tensor = front[0][1]
         if len(front) == 1:
             yield tensor
         node = graph.producer(tensor)
         if node is None:
             raise HeadError(_dead_end(graph, tensor, features))
         graph.computed_inputs(node)  # complains about damage
-        front.discard(tensor)
-        front.update(inputs(node, tensor))
-        if not front:
-            raise HeadError("the logits do not depend on the image")
+        heappop(front)
+        for name in inputs(node, tensor):
+            if name not in met:
+                met.add(name)
+                heappush(front, (-graph.position(name), name))
+    raise HeadError("the logits do not depend on the image")
+
+
+def _told_by_readers(steps: Sequence[Step], tensor: str) -> int | None:
+    """The axis that counts channels, where all that reads a tensor is pools over the other axes."""
+    axes = {step.channel_axis for step in steps if tensor in step.inputs}
+    return axes.pop() if len(axes) == 1 else None
 
 
 def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | None) -> tuple[Grid, list[Step]]:
@@ -154,7 +163,7 @@ def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | No
             step = _understand(graph, node, grid.tensor)
         except HeadError:
             break
-        if not isinstance(step, PassThroughStep):
+        if not isinstance(step, PassThroughStep) or graph.producer(step.input) is None:
             break
         grid = replace(grid, tensor=step.input)
         steps = [*steps, step]
@@ -164,17 +173,19 @@ def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | No
 def _understand(graph: Graph, node: NodeProto, output: str) -> Step:
     if node.domain not in ("", "ai.onnx"):
         raise HeadError(f"stopped at node {describe(node)}: operators of {node.domain!r} are not understood")
-    if output != node.output[0]:
-        raise HeadError(f"stopped at node {describe(node)}: its output {output!r} is not its first")
     if not node.input:
         raise HeadError(f"stopped at node {describe(node)}: it has no input")
     reasons = []
     for rule in RULES:
         if node.op_type in rule.ops:
             try:
-                return rule.match(graph, node)
+                step = rule.match_output(graph, node, output)
             except NoMatchError as reason:
                 reasons.append(str(reason))
+                continue
+            if not any(graph.is_constant(name) for name in step.inputs):
+                return step
+            reasons.append("what it computes with is constant, only its parameters are not")
     why = " and ".join(reasons) or "this operator is not understood in a head"
     raise HeadError(f"stopped at node {describe(node)}: {why}")
 

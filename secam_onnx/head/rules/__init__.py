@@ -10,17 +10,23 @@ from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 from secam_onnx.head.rules.combine import CombineRule
 from secam_onnx.head.rules.concat import ConcatRule
 from secam_onnx.head.rules.conv import ConvRule
+from secam_onnx.head.rules.expand import ExpandRule
+from secam_onnx.head.rules.groupnorm import GroupNormRule
 from secam_onnx.head.rules.layernorm import LayerNormRule
 from secam_onnx.head.rules.linear import LinearRule
 from secam_onnx.head.rules.maxpool import GlobalMaxPoolRule, MaxPoolRule
+from secam_onnx.head.rules.norm import NormRule
 from secam_onnx.head.rules.passthrough import PassThroughRule, PassThroughStep
+from secam_onnx.head.rules.pick import GatherRule, SliceRule, SplitRule
 from secam_onnx.head.rules.pool import PoolRule, ReduceRule
 from secam_onnx.head.rules.quantize import QuantizeRule
 from secam_onnx.head.rules.reshape import ReshapeRule
+from secam_onnx.head.rules.softmax import SoftmaxRule
 from secam_onnx.head.rules.strided import StridedRule
 from secam_onnx.head.rules.transpose import TransposeRule
+from secam_onnx.head.rules.window import Window
 
-__all__ = ["RULES", "Gradient", "NoMatchError", "PassThroughStep", "Rule", "Step"]
+__all__ = ["RULES", "Gradient", "NoMatchError", "PassThroughStep", "Rule", "Step", "Window"]
 
 RULES: tuple[Rule, ...] = (
     LinearRule(),
@@ -28,16 +34,23 @@ RULES: tuple[Rule, ...] = (
     AffineRule(),
     BatchNormRule(),
     LayerNormRule(),
+    GroupNormRule(),
     CombineRule(),
     ConcatRule(),
     ActivationRule(),
+    SoftmaxRule(),
     ReduceRule(),
+    NormRule(),
     PoolRule(),
     MaxPoolRule(),
     GlobalMaxPoolRule(),
     ReshapeRule(),
     TransposeRule(),
     StridedRule(),
+    SplitRule(),
+    SliceRule(),
+    GatherRule(),
+    ExpandRule(),
     QuantizeRule(),
     PassThroughRule(),
 )

@@ -1,8 +1,8 @@
 """Activations: `y = s(x)` element by element, so `dz/dx = dz/dy s'(x)`.
 
-Piecewise linear ones (ReLU, leaky ReLU, clip, hard sigmoid) are exact: on each piece `y = s' x + t`, and the bias
-receives `dz/dy . t`. Smooth ones (sigmoid, tanh, GELU, hard swish, ...) are linearised where they are, and what that
-misses is the completeness gap.
+Piecewise linear ones (ReLU, leaky ReLU, clip, hard sigmoid, the larger of `x` and a constant) are exact: on each piece
+`y = s' x + t`, and the bias receives `dz/dy . t`. Smooth ones (sigmoid, tanh, GELU, hard swish, ...) are linearised
+where they are, and what that misses is the completeness gap.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ActivationRule"]
 
+_TINY = 1e-12
+
 Slope = Callable[["Builder", NodeProto, str, str], str]
 """Writes `s'(x)` from the node and the values of x and y, float32."""
 
@@ -34,9 +36,8 @@ def _is(b: Builder, op: str, x: str, bound: str) -> str:
     return b.op("Cast", [b.op(op, [x, bound])], to=TensorProto.FLOAT)
 
 
-def _where(b: Builder, mask: str, inside: str, outside: str) -> str:
-    """`inside` where the mask of 0 and 1 is 1."""
-    return b.op("Add", [b.op("Mul", [mask, inside]), b.op("Mul", [_minus(b, 1.0, mask), outside])])
+def _where_positive(b: Builder, x: str, above: str, below: str) -> str:
+    return b.op("Where", [b.op("Greater", [x, _number(b, 0.0)]), above, below])
 
 
 def _minus(b: Builder, value: float, x: str) -> str:
@@ -48,12 +49,11 @@ def _relu(b: Builder, node: NodeProto, x: str, y: str) -> str:
 
 
 def _leaky(b: Builder, node: NodeProto, x: str, y: str) -> str:
-    negative = _number(b, attribute(node, "alpha", 0.01))
-    return _where(b, _is(b, "Greater", x, _number(b, 0.0)), _number(b, 1.0), negative)
+    return _where_positive(b, x, _number(b, 1.0), _number(b, attribute(node, "alpha", 0.01)))
 
 
 def _prelu(b: Builder, node: NodeProto, x: str, y: str) -> str:
-    return _where(b, _is(b, "Greater", x, _number(b, 0.0)), _number(b, 1.0), b.constant(node.input[1]))
+    return _where_positive(b, x, _number(b, 1.0), b.constant(node.input[1]))
 
 
 def _thresholded(b: Builder, node: NodeProto, x: str, y: str) -> str:
@@ -65,11 +65,11 @@ def _abs(b: Builder, node: NodeProto, x: str, y: str) -> str:
 
 
 def _neg(b: Builder, node: NodeProto, x: str, y: str) -> str:
-    return b.op("Sub", [b.op("Mul", [x, _number(b, 0.0)]), _number(b, 1.0)])
+    return _number(b, -1.0)
 
 
 def _clip(b: Builder, node: NodeProto, x: str, y: str) -> str:
-    inside = b.op("Add", [b.op("Mul", [x, _number(b, 0.0)]), _number(b, 1.0)])
+    inside = _number(b, 1.0)
     for index, (name, op) in enumerate((("min", "Greater"), ("max", "Less")), start=1):
         bound = attribute(node, name)
         if bound is not None:
@@ -77,6 +77,11 @@ def _clip(b: Builder, node: NodeProto, x: str, y: str) -> str:
         elif len(node.input) > index and node.input[index]:
             inside = b.op("Mul", [inside, _is(b, op, x, b.constant(node.input[index]))])
     return inside
+
+
+def _larger_or_smaller(b: Builder, node: NodeProto, x: str, y: str) -> str:
+    (bound,) = (name for name in node.input if b.graph.is_constant(name))
+    return _is(b, "Greater" if node.op_type == "Max" else "Less", x, b.constant(bound))
 
 
 def _hard_sigmoid(b: Builder, node: NodeProto, x: str, y: str) -> str:
@@ -134,13 +139,13 @@ def _mish(b: Builder, node: NodeProto, x: str, y: str) -> str:
 
 def _elu(b: Builder, node: NodeProto, x: str, y: str) -> str:
     below = b.op("Add", [y, _number(b, attribute(node, "alpha", 1.0))])
-    return _where(b, _is(b, "Greater", x, _number(b, 0.0)), _number(b, 1.0), below)
+    return _where_positive(b, x, _number(b, 1.0), below)
 
 
 def _selu(b: Builder, node: NodeProto, x: str, y: str) -> str:
     alpha, gamma = attribute(node, "alpha", 1.6732632), attribute(node, "gamma", 1.0507010)
     below = b.op("Add", [y, _number(b, alpha * gamma)])
-    return _where(b, _is(b, "Greater", x, _number(b, 0.0)), _number(b, gamma), below)
+    return _where_positive(b, x, _number(b, gamma), below)
 
 
 def _softplus(b: Builder, node: NodeProto, x: str, y: str) -> str:
@@ -161,16 +166,23 @@ def _log(b: Builder, node: NodeProto, x: str, y: str) -> str:
 
 
 def _sqrt(b: Builder, node: NodeProto, x: str, y: str) -> str:
-    return b.op("Div", [_number(b, 0.5), y])
+    # Finite at zero: a path from the zero feature map begins there.
+    return b.op("Div", [_number(b, 0.5), b.op("Max", [y, _number(b, _TINY)])])
 
 
 def _reciprocal(b: Builder, node: NodeProto, x: str, y: str) -> str:
     return b.op("Neg", [b.op("Mul", [y, y])])
 
 
+def _constant_over(b: Builder, node: NodeProto, x: str, y: str) -> str:
+    return b.op("Neg", [b.op("Div", [y, x])])
+
+
 def _pow(b: Builder, node: NodeProto, x: str, y: str) -> str:
     power = b.constant(node.input[1])
-    return b.op("Mul", [power, b.op("Pow", [x, b.op("Sub", [power, _number(b, 1.0)])])])
+    slope = b.op("Mul", [power, b.op("Pow", [x, b.op("Sub", [power, _number(b, 1.0)])])])
+    # Roots at zero, as above: infinite.
+    return b.op("Where", [b.op("IsInf", [slope]), _number(b, 0.0), slope])
 
 
 _EXACT: dict[str, Slope] = {
@@ -178,12 +190,15 @@ _EXACT: dict[str, Slope] = {
     "Clip": _clip,
     "HardSigmoid": _hard_sigmoid,
     "LeakyRelu": _leaky,
+    "Max": _larger_or_smaller,
+    "Min": _larger_or_smaller,
     "Neg": _neg,
     "PRelu": _prelu,
     "Relu": _relu,
     "ThresholdedRelu": _thresholded,
 }
 _SMOOTH: dict[str, Slope] = {
+    "Div": _constant_over,
     "Elu": _elu,
     "Erf": _erf,
     "Exp": _exp,
@@ -201,7 +216,7 @@ _SMOOTH: dict[str, Slope] = {
     "Swish": _swish,
     "Tanh": _tanh,
 }
-_THROUGH_ZERO = {"Abs", "LeakyRelu", "Neg", "PRelu", "Relu"}
+_THROUGH_ZERO = {"Abs", "LeakyRelu", "Neg", "PRelu", "Relu", "ThresholdedRelu"}
 """Without a constant term on any piece."""
 
 
@@ -228,9 +243,15 @@ class ActivationRule(Rule):
     ops = frozenset(_EXACT | _SMOOTH)
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
-        x = node.input[0]
-        if any(name and not graph.is_constant(name) for name in node.input[1:]):
+        computed = [name for name in node.input if name and not graph.is_constant(name)]
+        x = computed[0]
+        if len(computed) > 1:
             raise NoMatchError("one of its parameters is computed")
+        if node.op_type in ("Max", "Min"):
+            if len(node.input) != 2:
+                raise NoMatchError("it compares more than two tensors")
+        elif x != node.input[1 if node.op_type == "Div" else 0]:
+            raise NoMatchError("the features are its parameter")
         if graph.shape(x) != graph.shape(node.output[0]) or not graph.shape(x):
             raise NoMatchError(f"it changes the shape {shape_text(graph.shape(x))}")
         op = node.op_type

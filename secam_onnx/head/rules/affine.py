@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from onnx import NodeProto
 
 from secam_onnx.head.graph import Graph, attribute, shape_text
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step, differs_in_batch
 
 if TYPE_CHECKING:
     from secam_onnx.head.builder import Builder
@@ -58,15 +58,14 @@ class AffineRule(Rule):
             raise NoMatchError("it divides a constant by the features")
         if graph.shape(x) is None or graph.shape(x) != graph.shape(node.output[0]):
             raise NoMatchError(f"its constant {constant!r} changes the shape {shape_text(graph.shape(x))}")
-        shape = graph.shape(constant) or ()
-        if len(shape) == len(graph.shape(x) or ()) and shape[0] != 1:
+        if differs_in_batch(graph, constant, len(graph.shape(x) or ())):
             raise NoMatchError(f"its constant {constant!r} differs between the images of a batch")
         shift = node.op_type in ("Add", "Sub")
         return AffineStep(
             node,
             (x,),
             node.output[0],
-            role="" if shift or not shape else "scale",
+            role="" if shift or not graph.shape(constant) else "scale",
             reason=f"{'bias' if shift else 'scale'} {constant!r}",
             constant=constant,
         )
@@ -97,6 +96,8 @@ class BatchNormRule(Rule):
     def match(self, graph: Graph, node: NodeProto) -> Step:
         if attribute(node, "training_mode", 0) or len([name for name in node.output if name]) > 1:
             raise NoMatchError("it is in training mode; export the model in inference mode")
+        if not attribute(node, "spatial", 1):
+            raise NoMatchError("it has statistics for every position (spatial=0), not one a channel")
         if not all(graph.is_constant(name) for name in node.input[1:5]) or len(node.input) != 5:
             raise NoMatchError("its statistics are computed, not constants")
         if len(graph.shape(node.input[0]) or ()) < 2:

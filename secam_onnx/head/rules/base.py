@@ -19,7 +19,7 @@ from secam_onnx.head.graph import Graph
 if TYPE_CHECKING:
     from secam_onnx.head.builder import Builder
 
-__all__ = ["Gradient", "NoMatchError", "Rule", "Step"]
+__all__ = ["Gradient", "NoMatchError", "Rule", "Step", "differs_in_batch"]
 
 
 class NoMatchError(Exception):
@@ -118,3 +118,15 @@ class Rule(ABC):
         NoMatchError
             With the reason.
         """
+
+    def match_output(self, graph: Graph, node: NodeProto, output: str) -> Step:
+        """The same for one of the node's outputs, which is the first unless a rule knows of others."""
+        if output != node.output[0]:
+            raise NoMatchError(f"its output {output!r} is not its first")
+        return self.match(graph, node)
+
+
+def differs_in_batch(graph: Graph, constant: str, rank: int) -> bool:
+    """Whether a constant that broadcasts to a tensor of `rank` axes has other numbers for each image."""
+    shape = graph.shape(constant) or ()
+    return len(shape) >= rank and shape[len(shape) - rank] != 1

@@ -1,4 +1,4 @@
-"""Two computed tensors that meet in the head: `x + y`, `x - y`, `x * y`, `x / y`, with numpy's broadcasting.
+"""Computed tensors that meet in the head: `x + y`, `x - y`, `x * y`, `x / y`, with numpy's broadcasting.
 
 Sums are linear. Products are not: `d(x y) = y dx + x dy` counts every value twice, so gradient times input overshoots
 by one product, and the completeness gap says so (hard swish, GELU and layer normalisation as exporters take them
@@ -22,38 +22,38 @@ __all__ = ["CombineRule"]
 
 
 class CombineStep(Step):
-    """One node with two computed operands, which may be the same tensor."""
+    """One node with several computed operands, which may be the same tensor."""
 
     @property
     def exact(self) -> bool:
-        return self.node.op_type in ("Add", "Sub")
+        return self.node.op_type not in ("Mul", "Div")
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
-        left, right = self.node.input
-        dense = builder.dense(gradient)
-        if self.node.op_type in ("Add", "Sub"):
-            parts = {left: dense, right: dense if self.node.op_type == "Add" else builder.op("Neg", [dense])}
-            if left == right:
-                parts = {left: builder.op("Add", [dense, parts[right]])}
-                if self.node.op_type == "Sub":
-                    parts = {left: builder.op("Mul", [dense, builder.floats([0.0])])}
-        else:
-            x, y = (builder.per_class(builder.value(name)) for name in (left, right))
-            if self.node.op_type == "Mul":
-                by_left, by_right = builder.op("Mul", [dense, y]), builder.op("Mul", [dense, x])
-            else:
-                by_left = builder.op("Div", [dense, y])
-                by_right = builder.op("Neg", [builder.op("Div", [builder.op("Mul", [by_left, x]), y])])
-            parts = {left: by_left, right: by_right}
-            if left == right:
-                parts = {left: builder.op("Add", [by_left, by_right])}
+        parts: dict[str, str] = {}
+        for name, part in zip(self.node.input, self._parts(builder, builder.dense(gradient)), strict=True):
+            parts[name] = builder.op("Add", [parts[name], part]) if name in parts else part
         return [Gradient(builder.unbroadcast(parts[name], self.output, name), name) for name in self.inputs]
+
+    def _parts(self, builder: Builder, dense: str) -> list[str]:
+        """The gradient with respect to each operand."""
+        op, operands = self.node.op_type, self.node.input
+        if op in ("Add", "Sum"):
+            return [dense] * len(operands)
+        if op == "Mean":
+            return [builder.scale(dense, 1 / len(operands))] * len(operands)
+        if op == "Sub":
+            return [dense, builder.op("Neg", [dense])]
+        x, y = (builder.per_class(builder.value(name)) for name in operands)
+        if op == "Mul":
+            return [builder.op("Mul", [dense, y]), builder.op("Mul", [dense, x])]
+        by_x = builder.op("Div", [dense, y])
+        return [by_x, builder.op("Neg", [builder.op("Div", [builder.op("Mul", [by_x, x]), y])])]
 
 
 class CombineRule(Rule):
-    """Add, Sub, Mul, Div of two computed tensors."""
+    """Add, Sub, Mul, Div of two computed tensors; Sum and Mean of several."""
 
-    ops = frozenset({"Add", "Sub", "Mul", "Div"})
+    ops = frozenset({"Add", "Sub", "Mul", "Div", "Sum", "Mean"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         if any(graph.is_constant(name) for name in node.input):
@@ -63,5 +63,5 @@ class CombineRule(Rule):
             shapes = " and ".join(shape_text(graph.shape(name)) for name in node.input)
             raise NoMatchError(f"it combines tensors of shapes {shapes}; equally many axes were expected")
         inputs = tuple(dict.fromkeys(node.input))
-        role = "" if node.op_type in ("Add", "Sub") else node.op_type.lower()
-        return CombineStep(node, inputs, node.output[0], role=role, reason=f"{node.op_type} of two computed tensors")
+        role = node.op_type.lower() if node.op_type in ("Mul", "Div") else ""
+        return CombineStep(node, inputs, node.output[0], role=role, reason=f"{node.op_type} of computed tensors")

@@ -14,6 +14,7 @@ from onnx import NodeProto
 
 from secam_onnx.head.graph import Graph, attribute, shape_text
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+from secam_onnx.head.rules.window import Window
 
 if TYPE_CHECKING:
     from secam_onnx.head.builder import Builder
@@ -27,6 +28,7 @@ class ConvStep(Step):
 
     weight: str
     bias: str | None
+    window: Window
     covers: bool
     """The kernel covers the whole input, so that the output has one position."""
 
@@ -38,10 +40,12 @@ class ConvStep(Step):
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         if self.bias:
-            builder.add_channel_bias(gradient, self.bias)
+            builder.add_channel_bias(gradient, builder.constant(self.bias))
         weight = builder.constant(self.weight)
         if not self.covers:
-            return [Gradient(builder.conv_transpose(builder.dense(gradient), weight, self.node), self.input)]
+            group = attribute(self.node, "group", 1)
+            dense = builder.dense(gradient)
+            return [Gradient(builder.conv_transpose(dense, weight, self.node, self.window, group), self.input)]
         if gradient.form == "selection":
             return [Gradient(builder.op("Gather", [weight, gradient.name], axis=0), self.input)]
         matrix = builder.op("Flatten", [weight], axis=1)
@@ -61,16 +65,12 @@ class ConvRule(Rule):
             raise NoMatchError(f"its weight {weight!r} is no constant (out, in, kh, kw)")
         if shape is None or len(shape) != 4:
             raise NoMatchError(f"its input has shape {shape_text(shape)}; (N, C, h, w) was expected")
-        if attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-            raise NoMatchError("it pads automatically (auto_pad); explicit pads were expected")
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
         if bias and not graph.is_constant(bias):
             raise NoMatchError("its bias is computed, not a constant")
-        padded = any(attribute(node, "pads", [0]))
-        covers = kernel[2:] == shape[2:] and not padded and attribute(node, "group", 1) == 1
+        window = Window.of(graph, node, [size for size in kernel[2:] if size is not None])
+        covers = kernel[2:] == shape[2:] and not window.padded and attribute(node, "group", 1) == 1
         size = " x ".join(map(str, kernel[2:]))
-        if not covers and None in shape[2:] and set(attribute(node, "strides", [1])) != {1}:
-            raise NoMatchError(f"it strides over an input of unknown size {shape_text(shape)}")
         return ConvStep(
             node=node,
             inputs=(x,),
@@ -79,5 +79,6 @@ class ConvRule(Rule):
             reason=f"convolution {size}, weights {weight!r} {kernel}",
             weight=weight,
             bias=bias,
+            window=window,
             covers=covers,
         )

@@ -18,7 +18,7 @@ from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 if TYPE_CHECKING:
     from secam_onnx.head.builder import Builder
 
-__all__ = ["LayerNormRule"]
+__all__ = ["LayerNormRule", "through_normalisation"]
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,23 @@ class LayerNormStep(Step):
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         if len(self.node.input) > 2 and self.node.input[2]:
             builder.add_bias(gradient, self.node.input[2])
-        axes = builder.integers([-1 - index for index in range(self.count)])
-        x = builder.value(self.input)
-        centred = builder.op("Sub", [x, builder.op("ReduceMean", [x, axes], keepdims=1)])
-        variance = builder.op("ReduceMean", [builder.op("Mul", [centred, centred]), axes], keepdims=1)
-        epsilon = builder.floats([attribute(self.node, "epsilon", 1e-5)])
-        deviation = builder.op("Sqrt", [builder.op("Add", [variance, epsilon])])
-        normal = builder.per_class(builder.op("Div", [centred, deviation]))
+        axes = [-1 - index for index in range(self.count)]
         scaled = builder.op("Mul", [builder.dense(gradient), builder.constant(self.node.input[1])])
-        mean = builder.op("ReduceMean", [scaled, axes], keepdims=1)
-        along = builder.op("ReduceMean", [builder.op("Mul", [scaled, normal]), axes], keepdims=1)
-        rest = builder.op("Sub", [builder.op("Sub", [scaled, mean]), builder.op("Mul", [normal, along])])
-        return [Gradient(builder.op("Div", [rest, builder.per_class(deviation)]), self.input)]
+        epsilon = attribute(self.node, "epsilon", 1e-5)
+        return [Gradient(through_normalisation(builder, builder.value(self.input), scaled, axes, epsilon), self.input)]
+
+
+def through_normalisation(builder: Builder, x: str, gradient: str, axes: Sequence[int], epsilon: float) -> str:
+    """`dz/dx` of `n = (x - m) / s` from `dz/dn`, `(N, K, ...)`; the axes count from the end."""
+    b, over = builder, builder.integers(axes)
+    centred = b.op("Sub", [x, b.op("ReduceMean", [x, over], keepdims=1)])
+    variance = b.op("ReduceMean", [b.op("Mul", [centred, centred]), over], keepdims=1)
+    deviation = b.op("Sqrt", [b.op("Add", [variance, b.floats([epsilon])])])
+    normal = b.per_class(b.op("Div", [centred, deviation]))
+    mean = b.op("ReduceMean", [gradient, over], keepdims=1)
+    along = b.op("ReduceMean", [b.op("Mul", [gradient, normal]), over], keepdims=1)
+    rest = b.op("Sub", [b.op("Sub", [gradient, mean]), b.op("Mul", [normal, along])])
+    return b.op("Div", [rest, b.per_class(deviation)])
 
 
 class LayerNormRule(Rule):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from onnx import NodeProto
 
-from secam_onnx.head.graph import Graph, attribute
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+from secam_onnx.head.graph import Graph, attribute, shape_text
+from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step, differs_in_batch
 
 if TYPE_CHECKING:
     from secam_onnx.head.builder import Builder
@@ -27,6 +27,9 @@ class LinearStep(Step):
     weight: str
     bias: str | None
     transposed: bool
+    outputs: int
+    rank: int
+    """How many axes `x` has, the last of which counts channels."""
     alpha: float = 1.0
     beta: float = 1.0
 
@@ -40,17 +43,19 @@ class LinearStep(Step):
         if self.bias:
             builder.add_bias(gradient, self.bias, self.beta)
         weight = builder.constant(self.weight)
-        if gradient.form == "selection":
+        if gradient.form == "selection" and self.outputs == builder.head.n_classes:
             rows = builder.op("Gather", [weight, gradient.name], axis=int(self.transposed))
             if self.transposed:
                 rows = builder.op("Transpose", [rows], perm=[1, 2, 0])
-            return [Gradient(builder.scale(rows, self.alpha), self.input)]
+            rows = builder.scale(rows, self.alpha)
+            return [Gradient(rows if self.rank == 2 else builder.reshape_like(rows, self.input), self.input)]
         if self.transposed:
             weight = builder.op("Transpose", [weight], perm=[1, 0])
-        uniform = gradient.form == "uniform"  # tokens (N, L, C): the same product at every position
+        # Tokens (N, L, C): the same product at every position.
+        uniform = gradient.form == "uniform" and gradient.channel_axis == self.rank - 1
         name = gradient.name if uniform else builder.dense(gradient)
         product = builder.scale(builder.op("MatMul", [name, weight]), self.alpha)
-        return [Gradient(product, self.input, gradient.form, gradient.channel_axis)]
+        return [Gradient(product, self.input, "uniform" if uniform else "dense", gradient.channel_axis)]
 
 
 class LinearRule(Rule):
@@ -68,25 +73,31 @@ class LinearRule(Rule):
             raise NoMatchError("its right operand is computed, not a constant weight matrix")
         if attribute(node, "transA", 0):
             raise NoMatchError("it transposes its input (transA=1)")
-        rank = len(graph.shape(weight) or ())
-        if rank != 2:
-            raise NoMatchError(f"its weight {weight!r} has {rank} axes; a fully connected layer has 2")
-        if len(graph.shape(x) or ()) < 2:
+        shape = graph.shape(weight) or ()
+        if len(shape) != 2:
+            raise NoMatchError(f"its weight {weight!r} has {len(shape)} axes; a fully connected layer has 2")
+        rank = len(graph.shape(x) or ())
+        if rank < 2:
             raise NoMatchError(
-                f"its input has shape {graph.shape(x)}; a fully connected layer takes (N, ..., features)"
+                f"its input has shape {shape_text(graph.shape(x))}; a fully connected layer takes (N, ..., features)"
             )
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
         if bias and not graph.is_constant(bias):
             raise NoMatchError("its bias is computed, not a constant")
+        if bias and differs_in_batch(graph, bias, rank):
+            raise NoMatchError(f"its bias {bias!r} differs between the images of a batch")
+        transposed = not attribute(node, "transB", 0)
         return LinearStep(
             node=node,
             inputs=(x,),
             output=node.output[0],
             role="fc",
-            reason=f"fully connected layer, weights {weight!r} {graph.shape(weight)}",
+            reason=f"fully connected layer, weights {weight!r} {shape_text(shape)}",
             weight=weight,
             bias=bias,
-            transposed=not attribute(node, "transB", 0),
+            transposed=transposed,
+            outputs=shape[int(transposed)] or 0,
+            rank=rank,
             alpha=attribute(node, "alpha", 1.0),
             beta=attribute(node, "beta", 1.0),
         )

@@ -18,6 +18,7 @@ from onnx import NodeProto
 from secam_onnx.head.graph import Graph, Shape, attribute, shape_text
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 from secam_onnx.head.rules.passthrough import PassThroughStep
+from secam_onnx.head.rules.window import Window
 
 if TYPE_CHECKING:
     from secam_onnx.head.builder import Builder
@@ -96,18 +97,18 @@ def reduced_axes(graph: Graph, node: NodeProto) -> tuple[tuple[int, ...], Shape]
 class WindowStep(Step):
     """Mean over windows of `(N, C, h, w)`."""
 
+    window: Window
     counts: tuple[np.ndarray, np.ndarray] | None
     """How many rows and columns of each window lie inside the map, where only those are averaged."""
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
-        kernel = attribute(self.node, "kernel_shape")
         dense = builder.dense(gradient)
-        share = 1 / math.prod(kernel)
+        share = 1 / math.prod(self.window.kernel)
         if self.counts is not None:
             share = 1.0
             dense = builder.op("Div", [dense, builder.array(np.outer(*self.counts))])
-        weight = builder.array(np.full((1, 1, *kernel), share))
-        return [Gradient(builder.conv_transpose(dense, weight, self.node, per_channel=True), self.input)]
+        weight = builder.array(np.full((1, 1, *self.window.kernel), share))
+        return [Gradient(builder.conv_transpose(dense, weight, self.node, self.window), self.input)]
 
 
 class PoolRule(Rule):
@@ -122,52 +123,45 @@ class PoolRule(Rule):
             raise NoMatchError(f"its input has shape {shape_text(shape)}; a spatial map (N, C, h, w) was expected")
         if not math.prod(kernel):
             raise NoMatchError("its kernel is empty")
-        if attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-            raise NoMatchError("it pads automatically (auto_pad); explicit pads were expected")
         if set(attribute(node, "dilations", [1])) != {1}:
             raise NoMatchError("it dilates its windows")
-        pads, strides = attribute(node, "pads", [0] * 4), attribute(node, "strides", [1, 1])
-        padded = any(pads)
-        if not padded and set(kernel) == {1} and set(strides) == {1}:
+        window = Window.of(graph, node, kernel)
+        if not window.padded and set(kernel) == set(window.strides) == {1}:
             return PassThroughStep(node, (x,), node.output[0], role="", reason="average pool of kernel 1")
-        if _is_whole(node, kernel, pads, strides, shape[2:]) and not (
-            padded and attribute(node, "count_include_pad", 0)
-        ):
+        counted = bool(attribute(node, "count_include_pad", 0))
+        up = bool(attribute(node, "ceil_mode", 0))
+        if _is_whole(window, shape, up) and not (window.padded and counted):
             return ReduceStep(
                 node, (x,), node.output[0], "gap", f"global average pool over axes (2, 3) of {shape_text(shape)}",
                 axes=(2, 3), rank=4, mean=True,
             )  # fmt: skip
-        if attribute(node, "ceil_mode", 0):
+        if up and any(window.uncovered):
             raise NoMatchError("it rounds the number of its windows up")
-        if None in shape[2:] and (padded or set(strides) != {1}):
-            raise NoMatchError(f"it pads or strides over an input of unknown size {shape_text(shape)}")
         counts = None
-        if padded and not attribute(node, "count_include_pad", 0):
-            counts = (
-                _inside(shape[2] or 0, kernel[0], pads[0], pads[2], strides[0]),
-                _inside(shape[3] or 0, kernel[1], pads[1], pads[3], strides[1]),
-            )
+        if window.padded and not counted:
+            if None in shape[2:]:
+                raise NoMatchError(f"it pads an input of unknown size {shape_text(shape)}")
+            rows, columns = (_inside(window, axis, shape[2 + axis] or 0) for axis in (0, 1))
+            counts = (rows, columns)
         size = " x ".join(map(str, kernel))
         return WindowStep(
-            node, (x,), node.output[0], role="avgpool", reason=f"average pool of kernel {size}", counts=counts
-        )
+            node, (x,), node.output[0], role="avgpool", reason=f"average pool of kernel {size}",
+            window=window, counts=counts,
+        )  # fmt: skip
 
 
-def _is_whole(
-    node: NodeProto, kernel: Sequence[int], pads: Sequence[int], strides: Sequence[int], edges: Sequence[int | None]
-) -> bool:
+def _is_whole(window: Window, shape: Shape, up: bool) -> bool:
     """Whether there is one window, which reaches from the start of the map to its end."""
-    up = attribute(node, "ceil_mode", 0)
-    for size, before, after, stride, edge in zip(kernel, pads[:2], pads[2:], strides, edges, strict=True):
+    for edge, size, (before, after), stride in zip(shape[2:], window.kernel, window.pads, window.strides, strict=True):
         if edge is None or size - before < edge:
             return False
-        room = edge + before + after - size
-        if (math.ceil(room / stride) if up else room // stride) > 0:
+        if not 0 <= edge + before + after - size < (1 if up else stride):
             return False
     return True
 
 
-def _inside(edge: int, kernel: int, before: int, after: int, stride: int) -> np.ndarray:
+def _inside(window: Window, axis: int, edge: int) -> np.ndarray:
     """For each window along one axis, how much of it lies inside."""
-    starts = np.arange((edge + before + after - kernel) // stride + 1) * stride - before
-    return np.minimum(starts + kernel, edge) - np.maximum(starts, 0)
+    size, stride, (before, after) = window.kernel[axis], window.strides[axis], window.pads[axis]
+    starts = np.arange((edge + before + after - size) // stride + 1) * stride - before
+    return np.minimum(starts + size, edge) - np.maximum(starts, 0)

@@ -39,7 +39,7 @@ class ReshapeRule(Rule):
     def match(self, graph: Graph, node: NodeProto) -> Step:
         before, after = graph.shape(node.input[0]), graph.shape(node.output[0])
         change = f"it turns shape {shape_text(before)} into {shape_text(after)}"
-        if before is None or after is None or len(before) < 2 or len(after) < 2:
+        if not before or not after:
             raise NoMatchError(f"{change}; its shapes must be known, with a batch axis")
         if not _same_size(before, after) or (None not in (before[0], after[0]) and before[0] != after[0]):
             raise NoMatchError(f"{change}, which mixes the images of a batch")

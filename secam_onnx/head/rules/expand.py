@@ -1,0 +1,38 @@
+"""Expand: one number at several places, so the gradients of those are summed (lengths, in cosine heads)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from onnx import NodeProto
+
+from secam_onnx.head.graph import Graph, shape_text
+from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+
+if TYPE_CHECKING:
+    from secam_onnx.head.builder import Builder
+
+__all__ = ["ExpandRule"]
+
+
+class ExpandStep(Step):
+    """Axes of length 1 become longer."""
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        return [Gradient(builder.unbroadcast(builder.dense(gradient), self.output, self.input), self.input)]
+
+
+class ExpandRule(Rule):
+    """Expand that adds no axes and leaves the batch alone."""
+
+    ops = frozenset({"Expand"})
+
+    def match(self, graph: Graph, node: NodeProto) -> Step:
+        before, after = graph.shape(node.input[0]), graph.shape(node.output[0])
+        change = f"it repeats {shape_text(before)} to {shape_text(after)}"
+        if before is None or after is None or len(before) != len(after) or graph.is_constant(node.input[0]):
+            raise NoMatchError(change)
+        if before[0] == 1 and after[0] != 1:
+            raise NoMatchError(f"{change}, one image for a batch")
+        return ExpandStep(node, (node.input[0],), node.output[0], role="", reason=change)

@@ -1,0 +1,73 @@
+"""Windows that slide over a map: where a convolution or an average pool looks, with all that ONNX leaves implied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnx import NodeProto
+
+from secam_onnx.head.graph import Graph, attribute, shape_text
+from secam_onnx.head.rules.base import NoMatchError
+
+__all__ = ["Window"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Geometry over two spatial axes; every field has one entry an axis.
+
+    Attributes
+    ----------
+    kernel, strides, dilations : tuple of int
+        As in ONNX.
+    pads : tuple of (int, int)
+        Before and after.
+    uncovered : tuple of int
+        Rows and columns at the end of the padded map that no window reaches.
+    """
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+    uncovered: tuple[int, ...]
+
+    @property
+    def padded(self) -> bool:
+        """Whether it looks beyond the map."""
+        return any(before or after for before, after in self.pads)
+
+    @property
+    def flat_pads(self) -> list[int]:
+        """The pads as ONNX writes them: all before, then all after."""
+        return [before for before, _ in self.pads] + [after for _, after in self.pads]
+
+    @classmethod
+    def of(cls, graph: Graph, node: NodeProto, kernel: Sequence[int]) -> Window:
+        """The window of a node whose input is `(N, C, h, w)`.
+
+        Raises
+        ------
+        NoMatchError
+            The size of the map is unknown and matters.
+        """
+        shape = graph.shape(node.input[0]) or ()
+        strides = tuple(attribute(node, "strides", [1, 1]))
+        dilations = tuple(attribute(node, "dilations", [1, 1]))
+        if None in shape[2:] and set(strides) != {1}:
+            raise NoMatchError(f"it strides over an input of unknown size {shape_text(shape)}")
+        flat = attribute(node, "pads", [0] * 4)
+        mode = attribute(node, "auto_pad", b"NOTSET")
+        pads, uncovered = [], []
+        for axis, (size, stride, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
+            reach = dilation * (size - 1) + 1
+            edge = shape[2 + axis] or 0  # unknown only where the stride is 1, which leaves nothing over
+            own = (flat[axis], flat[axis + 2]) if mode == b"NOTSET" else (0, 0)
+            if mode in (b"SAME_UPPER", b"SAME_LOWER"):
+                total = max((-(-edge // stride) - 1) * stride + reach - edge, 0)
+                less, more = total // 2, total - total // 2
+                own = (less, more) if mode == b"SAME_UPPER" else (more, less)
+            pads.append(own)
+            uncovered.append((edge + sum(own) - reach) % stride)
+        return cls(tuple(kernel), strides, dilations, tuple(pads), tuple(uncovered))
