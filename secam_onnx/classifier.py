@@ -22,10 +22,11 @@ from secam_onnx.explainable import (
     check_labels,
     choose_preprocessing,
     image_input,
+    locate_head,
     make_explainable,
 )
 from secam_onnx.files import printable
-from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, contribution_model, find_head
+from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, contribution_model
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.settings import PreprocessingSettings
@@ -188,7 +189,17 @@ def open_classifier(
     graph = Graph(model)
     fixed = {"output": output, "features": features, "grid": tokens}
     contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
-    head = find_head(graph, output=contract.output, features=contract.head.features, tokens=contract.head.tokens)
+    if contract.head.own_shape is not None:
+        graph.learn({contract.head.features: contract.head.own_shape})
+    head = locate_head(
+        model,
+        graph,
+        contract.preprocessing.size,
+        file.parent,
+        output=contract.output,
+        features=contract.head.features,
+        tokens=contract.head.tokens,
+    )
     return make_classifier(printable(file.name), file, graph, head, contract, file.parent, providers, attribution)
 
 

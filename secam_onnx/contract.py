@@ -68,6 +68,15 @@ class HeadRecord:
         _, rows, columns = self.shape
         return (rows, columns) if "L" in self.layout and rows and columns else None
 
+    @property
+    def own_shape(self) -> tuple[int | None, ...] | None:
+        """The shape in its own layout, the batch open; None where the run decides."""
+        channels, rows, columns = self.shape
+        if channels is None or rows is None or columns is None:
+            return None
+        lengths = {"N": None, "C": channels, "H": rows, "W": columns, "L": self.prefix + rows * columns}
+        return tuple(lengths[axis] for axis in self.layout)
+
 
 @dataclass(frozen=True)
 class Contract:

@@ -10,13 +10,14 @@ from typing import Literal
 from onnx import ModelProto
 
 from secam_onnx.contract import LOGITS, Contract, HeadRecord
-from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.errors import HeadError, ModelError, OptionError
 from secam_onnx.head import FEATURES, Graph, Head, Shape, describe, expose, find_head, unexpose
 from secam_onnx.preprocess import Preprocessing
+from secam_onnx.probe import probe_shapes
 from secam_onnx.settings import ASSUMED, PreprocessingSettings, preset
 from secam_onnx.sidecars import labels_beside, preprocessing_beside
 
-__all__ = ["ImageInput", "check_labels", "choose_preprocessing", "image_input", "make_explainable"]
+__all__ = ["ImageInput", "check_labels", "choose_preprocessing", "image_input", "locate_head", "make_explainable"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def make_explainable(
     preprocessing, note = choose_preprocessing(input_, preprocessing, file)
     if note:
         origin["preprocessing"] = note
-    head = find_head(graph, output=output, features=features, tokens=tokens)
+    folder = file.parent if file is not None else Path()
+    head = locate_head(model, graph, preprocessing.size, folder, output=output, features=features, tokens=tokens)
     if labels is not None:
         check_labels(labels, (None, head.n_classes))
     elif file is not None:
@@ -100,6 +102,50 @@ def make_explainable(
     )
     logits = expose(model, graph, head, features=FEATURES, logits=LOGITS)
     return graph, head, Contract(head.output, logits, head.activation, record, preprocessing, labels, origin)
+
+
+def locate_head(
+    model: ModelProto,
+    graph: Graph,
+    size: tuple[int, int],
+    folder: Path,
+    *,
+    output: str | None = None,
+    features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+) -> Head:
+    """Find the head; where shapes that are not known stand in the way, after a run of the model.
+
+    Parameters
+    ----------
+    model, graph
+        The model and its index, which learns the shapes.
+    size : (int, int)
+        Height and width of the images.
+    folder : Path
+        Where the model's external data lies.
+    output, features, tokens
+        As in `find_head`.
+
+    Raises
+    ------
+    HeadError, OptionError
+        See `find_head`.
+    """
+    head, failure = None, None
+    try:
+        head = find_head(graph, output=output, features=features, tokens=tokens)
+        if head.understood and None not in head.grid.shape:
+            return head
+    except HeadError as error:
+        failure = error
+    learned = probe_shapes(model, graph, sorted(graph.vague), size, folder) if graph.vague else {}
+    if learned:
+        graph.learn(learned)
+        return find_head(graph, output=output, features=features, tokens=tokens)
+    if head is None:
+        raise failure or HeadError("no head was found")
+    return head
 
 
 def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None) -> ImageInput:

@@ -21,7 +21,7 @@ LAYERS = [
     {"preprocess", "sidecars"},
     {"weights"},
     {"onnx_file", "head", "render", "panel"},
-    {"contract"},
+    {"contract", "probe"},
     {"explanation", "saving", "explainable", "attribution", "prepared"},
     {"classifier"},
     {"explainer", "proof"},

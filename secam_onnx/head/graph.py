@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -69,6 +69,11 @@ class Graph:
     ----------
     model : ModelProto
         Left as it is. Values of large initializers are not looked at, so they may live in external data.
+
+    Attributes
+    ----------
+    vague : set of str
+        Tensors that were asked for and whose shapes are not known but for the batch.
     """
 
     def __init__(self, model: ModelProto) -> None:
@@ -77,6 +82,8 @@ class Graph:
         self.inputs = [value for value in model.graph.input if value.name not in self.initializers]
         self.outputs = [value.name for value in model.graph.output]
         self._producers = {name: node for node in model.graph.node for name in node.output if name}
+        self.vague: set[str] = set()
+        self._learned: dict[str, Shape] = {}
         self._positions = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
 
     @property
@@ -143,7 +150,23 @@ class Graph:
         return [nodes[position] for position in sorted(nodes)], initializers
 
     def shape(self, tensor: str) -> Shape | None:
-        """The shape of a tensor as far as shape inference knows it; None if not even the rank is known."""
+        """The shape of a tensor as far as it is known; None if not even the rank is.
+
+        Tensors of which something besides the batch is not known are remembered in `vague`.
+        """
+        shape = self._learned.get(tensor) or self._inferred_shape(tensor)
+        if shape is None or None in shape[1:]:
+            self.vague.add(tensor)
+        return shape
+
+    def learn(self, shapes: Mapping[str, Shape]) -> None:
+        """Take shapes that were seen in a run for those that inference leaves open."""
+        for tensor, shape in shapes.items():
+            inferred = self._inferred_shape(tensor)
+            if inferred is None or None in inferred[1:]:
+                self._learned[tensor] = shape
+
+    def _inferred_shape(self, tensor: str) -> Shape | None:
         shape = self._types.get(tensor, (0, None))[1]
         if shape is not None and None not in shape[1:]:
             return shape

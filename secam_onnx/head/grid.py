@@ -137,6 +137,9 @@ def grid_of(
     positions = tuple(shape[index] for index in range(1, len(shape)) if index != axis)
     if all(length == 1 for length in positions):
         raise NoGridError(f"{text}: no spatial grid")
+    node = graph.producer(tensor)
+    if len(positions) == 2 and 1 in positions and node is not None and node.op_type in ("Reshape", "Unsqueeze"):
+        raise NoGridError(f"{text}: one row of cells, made of tokens")
     before = 0
     if len(positions) == 1:
         length = positions[0]

@@ -155,7 +155,9 @@ def _is_whole(window: Window, shape: Shape, up: bool) -> bool:
     for edge, size, (before, after), stride in zip(shape[2:], window.kernel, window.pads, window.strides, strict=True):
         if edge is None or size - before < edge:
             return False
-        if not 0 <= edge + before + after - size < (1 if up else stride):
+        room = edge + before + after - size
+        # Rounding up makes a window even where the kernel is larger than the map (EfficientNet of Hugging Face).
+        if not (-stride < room <= 0 if up else 0 <= room < stride):
             return False
     return True
 
