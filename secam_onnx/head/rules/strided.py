@@ -23,7 +23,7 @@ class StridedRule(Rule):
     def match(self, graph: Graph, node: NodeProto) -> Step:
         row = graph.producer(node.input[0])
         if row is None or row.op_type != "Reshape" or len(graph.shape(node.input[0]) or ()) != 1:
-            raise NoMatchError("it picks some of the features, as a class token is picked")
+            raise NoMatchError("it is no strided view of all numbers")
         x = row.input[0]
         before, after = graph.shape(x), graph.shape(node.output[0])
         if attribute(node, "axis", 0) or before is None or before != after:
