@@ -1,0 +1,143 @@
+"""Mutate real models and look whether anything but an explanation or a named error comes out.
+
+    python tools/fuzz_models.py --seconds 120 --seed 1
+
+Every mutant is inspected (read, understood, proven) in a worker process: what ends it by a signal, takes longer than
+`--limit`, raises anything but a `SecamError`, or leaves a file behind is a finding. The mutant is kept below `--keep`, and
+the exit code is 1. Memory of a worker is limited, as a small server's is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import random
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import onnx
+from fuzzing.mutations import mutate
+from onnx import ModelProto
+
+ROOT = Path(__file__).resolve().parent.parent
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+_MEMORY = 8 << 30
+
+
+def seeds() -> dict[str, ModelProto]:
+    """Small real models: one of each kind of head, and two as Caffe2 wrote them."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import tiny_models
+
+    models = {head: tiny_models.classifier(head) for head in tiny_models.HEADS}
+    models["softmax"] = tiny_models.classifier(softmax=True)
+    for name in ("squeezenet", "shufflenet"):
+        models[name] = onnx.load(LIGHT / f"light_{name}.onnx")
+    return models
+
+
+def work() -> None:
+    """Inspect the files whose paths come in, one a line, and answer with a word for each."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # ONNX Runtime prints there what it also raises
+    from secam_onnx.errors import SecamError
+    from secam_onnx.inspection import inspect_model
+
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        try:
+            inspect_model(line.strip())
+            answer = "explained"
+        except SecamError as error:
+            answer = type(error).__name__ if str(error) else "an error without a word"
+        except BaseException as error:
+            answer = f"FOUND {type(error).__name__}: {error}"
+        print(answer.replace("\n", " "), file=answers, flush=True)
+
+
+class Worker:
+    """A process that inspects; a new one is started when it is lost."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def ask(self, path: Path, limit: float) -> str:
+        """What it says of a file, or how it ended."""
+        if self._process is None:
+            command = [sys.executable, __file__, "--work"]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self._process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
+            self._answer(120)
+        assert self._process is not None
+        assert self._process.stdin is not None
+        print(path, file=self._process.stdin, flush=True)
+        answer = self._answer(limit)
+        if not answer:
+            hangs = self._process.poll() is None
+            self._process.kill()
+            answer = f"FOUND {'a hang' if hangs else f'exit {self._process.wait()}'}"
+            self._process = None
+        return answer
+
+    def _answer(self, limit: float) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], limit)
+        line = self._process.stdout.readline().strip() if ready else ""
+        if ready and not line:
+            self._process.wait()
+        return line
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def main() -> int:
+    """Fuzz."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=float, default=60, help="seconds a model may take")
+    parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"))
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.work:
+        work()
+        return 0
+    models, worker, end = seeds(), Worker(), time.monotonic() + options.seconds
+    outcomes: collections.Counter[str] = collections.Counter()
+    found = 0
+    number = options.seed * 1_000_000
+    with tempfile.TemporaryDirectory() as room:
+        path = Path(room) / "mutant.onnx"
+        while time.monotonic() < end:
+            number += 1
+            chance = random.Random(number)
+            name = chance.choice(sorted(models))
+            path.write_bytes(mutate(models[name], chance))
+            answer = worker.ask(path, options.limit)
+            if sorted(file.name for file in Path(room).iterdir()) != [path.name]:
+                answer = "FOUND files left behind"
+            outcomes[answer.split(":")[0]] += 1
+            if answer.startswith("FOUND"):
+                found += 1
+                options.keep.mkdir(exist_ok=True)
+                (options.keep / f"{number}-{name.replace('+', '-')}.onnx").write_bytes(path.read_bytes())
+                print(f"{number} ({name}): {answer}", flush=True)
+    worker.close()
+    print(f"{sum(outcomes.values())} mutants of {len(models)} models: {dict(outcomes)}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

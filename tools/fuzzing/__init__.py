@@ -1,0 +1,1 @@
+"""Damaged models, and workers that look at them."""
