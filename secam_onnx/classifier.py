@@ -24,7 +24,7 @@ from secam_onnx.explainable import (
 )
 from secam_onnx.files import printable
 from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, contribution_model, find_head
-from secam_onnx.onnx_file import has_external_data, read_model
+from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.sidecars import model_file
@@ -178,17 +178,12 @@ def open_classifier(
     model = read_model(file)
     contract = Contract.of(model)
     if contract is None:
-        if has_external_data(model):
-            raise ModelError(
-                f"{file} keeps its weights in another file; make it explainable first: "
-                f"secam-onnx export {file} -o NEW.onnx"
-            )
         graph, head, contract = make_explainable(
             model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
         )
         network = model.SerializeToString()
         return make_classifier(
-            printable(file.name), network, graph, head, contract, providers=providers, attribution=attribution
+            printable(file.name), network, graph, head, contract, file.parent, providers, attribution
         )
     graph = Graph(model)
     fixed = {"output": output, "features": features, "grid": tokens}
@@ -265,9 +260,9 @@ def make_classifier(
         contract,
         image_input(graph, contract.preprocessing.layout),
         head.n_classes,
-        runtime.open_session(network, providers),
+        runtime.open_session(network, providers, folder=None if isinstance(network, Path) else folder),
         Attribution(session, way, (graph.shape(head.features) or (None,))[0]),
-        tolerance_of(graph.epsilon(head.features)),
+        tolerance_of(head.epsilon(graph)),
     )
 
 

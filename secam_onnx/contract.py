@@ -46,8 +46,8 @@ class HeadRecord:
         Tensors that were not chosen, with reasons.
     layout : {'NCHW', 'NHWC', 'NLC', 'NCL'}
         The feature map's own axes, L for tokens; the output `secam_features` is NCHW whatever they are.
-    algebra : {'piecewise linear', 'smooth', 'unknown'}
-        Whether the map adds up to the logit exactly, nearly, or the head is masked and run again.
+    algebra : {'piecewise linear', 'rounded', 'smooth', 'unknown'}
+        Whether the map adds up to the logit exactly, but for rounding, nearly, or the head is masked and run again.
     prefix : int
         Tokens before the grid that have no position; then `secam_features_own_layout`, `(N, tokens, C)`, has all.
     """

@@ -51,11 +51,15 @@ class BorrowedWeights:
             source = TensorProto()
             source.CopyFrom(tensor)  # reading would leave the data in the model
         try:
-            self.values[tensor.name] = numpy_helper.to_array(source, self._folder)
+            value = numpy_helper.to_array(source, self._folder)
         except Exception as error:
             raise ModelError(
                 f"The weight {tensor.name!r} cannot be read ({error}); is its data file beside it?"
             ) from error
+        if value.dtype.isbuiltin != 1:  # bfloat16 and its like, which ONNX Runtime does not take from numpy
+            self.tensors.append(source if source is tensor else numpy_helper.from_array(value, tensor.name))
+            return
+        self.values[tensor.name] = value
         bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
         bare.data_location = TensorProto.EXTERNAL
         bare.external_data.add(key="location", value="shared")

@@ -12,6 +12,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import ModelError
+from secam_onnx.head.contrib import as_standard
 
 __all__ = ["Graph", "Shape", "attribute", "describe", "shape_text"]
 
@@ -243,7 +244,8 @@ class Graph:
         source = self.model
         light = ModelProto(ir_version=source.ir_version, opset_import=source.opset_import, functions=source.functions)
         light.graph.name = source.graph.name
-        for field in ("node", "input", "output", "value_info"):
+        light.graph.node.extend(map(as_standard, source.graph.node))
+        for field in ("input", "output", "value_info"):
             getattr(light.graph, field).extend(getattr(source.graph, field))
         for tensor in source.graph.initializer:
             small = math.prod(tensor.dims) <= _SMALL and tensor.data_location != TensorProto.EXTERNAL

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
+from secam_onnx.head.contrib import DOMAIN
 from secam_onnx.head.graph import Graph, describe, shape_text
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
 from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 
 __all__ = ["Rejection", "Walk", "walk_by_rules", "walk_to_any_grid"]
 
+_SAME = {"DequantizeLinear", "QuantizeLinear"}  # ONNX Runtime's own mean what the standard ones mean
 _ATTENTION = {"Attention", "Einsum", "MatMul"}
 
 
@@ -162,7 +164,8 @@ def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | No
 
 
 def _understand(graph: Graph, node: NodeProto, output: str) -> Step:
-    if node.domain not in ("", "ai.onnx"):
+    same = node.domain == DOMAIN and node.op_type in _SAME
+    if node.domain not in ("", "ai.onnx") and not same:
         raise HeadError(f"stopped at node {describe(node)}: operators of {node.domain!r} are not understood")
     if output != node.output[0]:
         raise HeadError(f"stopped at node {describe(node)}: its output {output!r} is not its first")
