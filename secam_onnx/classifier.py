@@ -12,11 +12,13 @@ import numpy as np
 
 from secam_onnx import runtime
 from secam_onnx.attribution import Attribution, choose_attribution
+from secam_onnx.checks.structure import damage_explained
 from secam_onnx.completeness import TOLERANCE, tolerance_of
 from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainable import (
     ImageInput,
+    check_contract,
     check_labels,
     choose_preprocessing,
     image_input,
@@ -177,19 +179,23 @@ def open_classifier(
     file = model_file(path)
     model = read_model(file)
     contract = Contract.of(model)
-    if contract is None:
-        graph, head, contract = make_explainable(
-            model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
-        )
-        network = model.SerializeToString()
+    network: Path | bytes = file
+    with damage_explained(model):
+        if contract is None:
+            graph, head, contract = make_explainable(
+                model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
+            )
+            network = model.SerializeToString()
+        else:
+            graph = Graph(model)
+            check_contract(contract, graph)
+            fixed = {"output": output, "features": features, "grid": tokens}
+            contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
+            known = contract.head
+            head = find_head(graph, output=contract.output, features=known.features, tokens=known.tokens)
         return make_classifier(
             printable(file.name), network, graph, head, contract, file.parent, providers, attribution
         )
-    graph = Graph(model)
-    fixed = {"output": output, "features": features, "grid": tokens}
-    contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
-    head = find_head(graph, output=contract.output, features=contract.head.features, tokens=contract.head.tokens)
-    return make_classifier(printable(file.name), file, graph, head, contract, file.parent, providers, attribution)
 
 
 def _filled_in(
@@ -252,16 +258,18 @@ def make_classifier(
     attribution : str, optional
         See `choose_attribution`.
     """
+    # The network first: what is wrong with it is then said of it, not of what was derived from it.
+    session = runtime.open_session(network, providers, folder=None if isinstance(network, Path) else folder)
     way = choose_attribution(head.algebra, attribution)
     contribution = contribution_model(graph, head, folder, masking=way == "masking")
-    session = runtime.open_session(contribution.model.SerializeToString(), providers, weights=contribution.weights)
+    derived = runtime.open_session(contribution.model.SerializeToString(), providers, weights=contribution.weights)
     return Classifier(
         name,
         contract,
         image_input(graph, contract.preprocessing.layout),
         head.n_classes,
-        runtime.open_session(network, providers, folder=None if isinstance(network, Path) else folder),
-        Attribution(session, way, (graph.shape(head.features) or (None,))[0]),
+        session,
+        Attribution(derived, way, (graph.shape(head.features) or (None,))[0]),
         tolerance_of(head.epsilon(graph)),
     )
 

@@ -21,6 +21,7 @@ Shape = tuple[int | None, ...]
 
 # Larger constants are weights; shape inference needs their dimensions, not their values.
 _SMALL = 1024
+_LARGEST = 2**31  # numbers in a tensor; no classifier of one photograph comes near
 _EPSILONS: dict[int, float] = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
 _PINNED = 2
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -236,7 +237,13 @@ class Graph:
         }
         for value in (*inferred.input, *inferred.output, *inferred.value_info):
             if value.type.HasField("tensor_type"):
-                types[value.name] = (value.type.tensor_type.elem_type, _shape_of(value))
+                shape = _shape_of(value)
+                types[value.name] = (value.type.tensor_type.elem_type, shape)
+                if math.prod(length for length in shape or () if length is not None) > _LARGEST:
+                    raise ModelError(
+                        f"The model's tensor {value.name!r} has the shape {shape_text(shape)}; at most {_LARGEST} "
+                        "numbers were expected. It is damaged, or made for images that are far too large."
+                    )
         return types
 
     def _without_weights(self) -> ModelProto:

@@ -20,6 +20,7 @@ from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 __all__ = ["Rejection", "Walk", "walk_by_rules", "walk_to_any_grid"]
 
 _SAME = {"DequantizeLinear", "QuantizeLinear"}  # ONNX Runtime's own mean what the standard ones mean
+_LONGEST = 2000  # nodes of a head that is understood; ONNX Runtime takes minutes to open a derivative of 10^5
 _ATTENTION = {"Attention", "Einsum", "MatMul"}
 
 
@@ -74,6 +75,8 @@ def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple
         if class_map is not None and len(step.inputs) > 1:
             raise HeadError(f"{describe(node)} combines two tensors")
         steps.append(step)
+        if len(steps) > _LONGEST:
+            raise HeadError(f"stopped at node {describe(node)}: more than {_LONGEST} nodes lie below it")
         return step.inputs
 
     try:
