@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from secam_onnx.errors import OptionError
-from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS
+from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ROUNDING
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -24,7 +24,7 @@ ATTRIBUTIONS = {
 # Measured in benchmarks/attributions.md, insertion minus deletion: on a trained smooth head the gradient is no better
 # than chance, through a layer normalisation it is worse than integrated and adds up to nothing. Masking ranks as well
 # but misses the logit by a third or more.
-_DEFAULTS = {"piecewise linear": "gradient", "smooth": "integrated", "unknown": "masking"}
+_DEFAULTS = {"piecewise linear": "gradient", "rounded": "gradient", "smooth": "integrated", "unknown": "masking"}
 _STEPS = 32
 _GROWTH = 12.0
 _GRADIENTS_AT_ONCE = 256  # images times classes; bounds the memory of an MLP head's, each as large as the feature map
@@ -35,7 +35,7 @@ def choose_attribution(algebra: str, wanted: str | None = None) -> str:
 
     Parameters
     ----------
-    algebra : {'piecewise linear', 'smooth', 'unknown'}
+    algebra : {'piecewise linear', 'rounded', 'smooth', 'unknown'}
         See `Head.algebra`.
     wanted : str, optional
         One of `ATTRIBUTIONS`.
@@ -103,6 +103,14 @@ class Attribution:
 
     def local(self, features: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Maps, bias and gap at these very features, which are the logits together; parameters as above."""
+        maps, bias, gap = self._run([MAPS, BIAS, GAP], features, class_ids)
+        return maps, bias, gap
+
+    def rounding(self, features: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+        """By how much the logits, `(N, K)`, change at most if each rounding of the head goes one step further."""
+        return self._run([ROUNDING], features, class_ids)[0]
+
+    def _run(self, names: list[str], features: np.ndarray, class_ids: np.ndarray) -> list[np.ndarray]:
         rows = self._batch or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
         missing = -len(features) % self._batch if self._batch else 0
         if missing:
@@ -110,21 +118,27 @@ class Attribution:
                 np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for a in (features, class_ids)
             )
         columns = max(1, _GRADIENTS_AT_ONCE // rows)
-        parts = [
-            [
-                self._session.run(
-                    [MAPS, BIAS, GAP],
-                    {FEATURES: features[row : row + rows], CLASS_IDS: class_ids[row : row + rows, k : k + columns]},
-                )
-                for k in range(0, class_ids.shape[1], columns)
+        try:
+            parts = [
+                [
+                    self._session.run(
+                        names,
+                        {FEATURES: features[row : row + rows], CLASS_IDS: class_ids[row : row + rows, k : k + columns]},
+                    )
+                    for k in range(0, class_ids.shape[1], columns)
+                ]
+                for row in range(0, len(features), rows)
             ]
-            for row in range(0, len(features), rows)
-        ]
-        maps, bias, gap = (
-            _joined([_joined([part[index] for part in row], axis=1) for row in parts], axis=0) for index in range(3)
-        )
+        except Exception as error:
+            raise ModelError(
+                f"The head fails on a feature map of shape {features.shape}, run alone: {error}. Please report this "
+                "model."
+            ) from error
         used = len(features) - missing
-        return maps[:used], bias[:used], gap[:used]
+        return [
+            _joined([_joined([part[index] for part in row], axis=1) for row in parts], axis=0)[:used]
+            for index in range(len(names))
+        ]
 
     def _integrate(self, features: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`f . integral of J(a f) da` over the path from the zero feature map, where the bias is the logit."""

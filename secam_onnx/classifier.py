@@ -14,11 +14,13 @@ from onnx import ModelProto
 
 from secam_onnx import runtime
 from secam_onnx.attribution import Attribution, choose_attribution
+from secam_onnx.checks.structure import damage_explained
 from secam_onnx.completeness import TOLERANCE, tolerance_of
 from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainable import (
     ImageInput,
+    check_contract,
     check_labels,
     choose_preprocessing,
     image_input,
@@ -181,26 +183,31 @@ def open_classifier(
     file = model_file(path)
     model = read_model(file)
     contract = Contract.of(model)
-    if contract is None:
-        graph, head, contract = make_explainable(
-            model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
+    network: ModelProto | Path = file
+    with damage_explained(model):
+        if contract is None:
+            graph, head, contract = make_explainable(
+                model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
+            )
+            network = model
+        else:
+            graph = Graph(model)
+            check_contract(contract, graph)
+            fixed = {"output": output, "features": features, "grid": tokens}
+            contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
+            head = _found_again(model, graph, contract, file.parent)
+        return make_classifier(
+            printable(file.name), network, graph, head, contract, file.parent, providers, attribution
         )
-        return make_classifier(printable(file.name), model, graph, head, contract, file.parent, providers, attribution)
-    graph = Graph(model)
-    fixed = {"output": output, "features": features, "grid": tokens}
-    contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
-    if contract.head.own_shape is not None:
-        graph.learn({contract.head.features: contract.head.own_shape})
-    head = locate_head(
-        model,
-        graph,
-        contract.preprocessing.size,
-        file.parent,
-        output=contract.output,
-        features=contract.head.features,
-        tokens=contract.head.tokens,
-    )
-    return make_classifier(printable(file.name), file, graph, head, contract, file.parent, providers, attribution)
+
+
+def _found_again(model: ModelProto, graph: Graph, contract: Contract, folder: Path) -> Head:
+    """The head that an explainable model says that it has."""
+    known = contract.head
+    if known.own_shape is not None:
+        graph.learn({known.features: known.own_shape})
+    names = {"output": contract.output, "features": known.features}
+    return locate_head(model, graph, contract.preprocessing, folder, tokens=known.tokens, **names)
 
 
 def _filled_in(
@@ -272,17 +279,22 @@ def make_classifier(
     # The network's session reads and packs its weights while the contribution model is derived from them.
     with ThreadPoolExecutor(max_workers=1) as pool:
         opening = pool.submit(runtime.open_session, source, providers, weights=known, prepack=True)
-        contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
-        session = runtime.open_session(contribution.model.SerializeToString(), providers, weights=contribution.weights)
-        opened = opening.result()
+        try:
+            contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
+            weights = contribution.weights
+            derived = runtime.open_session(contribution.model.SerializeToString(), providers, weights=weights)
+        except Exception:
+            opening.result()  # what is wrong with the network is said of it, not of what was derived from it
+            raise
+        session = opening.result()
     return Classifier(
         name,
         contract,
         image_input(graph, contract.preprocessing.layout),
         head.n_classes,
-        opened,
-        Attribution(session, way, (graph.shape(head.features) or (None,))[0]),
-        tolerance_of(graph.epsilon(head.features)),
+        session,
+        Attribution(derived, way, (graph.shape(head.features) or (None,))[0]),
+        tolerance_of(head.epsilon(graph)),
     )
 
 

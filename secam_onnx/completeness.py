@@ -15,7 +15,9 @@ def tolerance_of(epsilon: float) -> float:
     return max(TOLERANCE, 16 * epsilon)
 
 
-def completeness_error(parts: np.ndarray, bias: np.ndarray, logits: np.ndarray) -> float:
+def completeness_error(
+    parts: np.ndarray, bias: np.ndarray, logits: np.ndarray, rounding: np.ndarray | float = 0.0
+) -> float:
     """Largest `|sum(parts) + bias - logit|`, relative to the larger of `|logit|` and `sum |parts|`.
 
     Parameters
@@ -24,6 +26,8 @@ def completeness_error(parts: np.ndarray, bias: np.ndarray, logits: np.ndarray) 
         `(K, n)`, what the logits are made of: cells of the maps, or contributions of superpixels.
     bias, logits : ndarray
         `(K,)`.
+    rounding : ndarray
+        `(K,)`, not negative: by how much each may be off without counting.
 
     Returns
     -------
@@ -32,4 +36,6 @@ def completeness_error(parts: np.ndarray, bias: np.ndarray, logits: np.ndarray) 
     """
     total = parts.sum(axis=1, dtype=np.float64) + bias
     size = np.maximum(np.abs(logits), np.abs(parts).sum(axis=1, dtype=np.float64))
-    return float(np.max(np.abs(total - logits) / np.maximum(size, 1e-30)))
+    error = np.abs(total - logits)
+    error = np.where(error > rounding, error - rounding, error * 0)  # NaN stays
+    return float(np.max(error / np.maximum(size, 1e-30)))

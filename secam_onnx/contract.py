@@ -15,7 +15,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from secam_onnx.errors import ModelError
+from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.head import RESERVED
 from secam_onnx.preprocess import Preprocessing
 
@@ -24,6 +24,8 @@ __all__ = ["KEY", "LOGITS", "SCHEMA", "Contract", "HeadRecord"]
 KEY = "secam_onnx"
 SCHEMA = 1
 LOGITS = f"{RESERVED}logits"
+
+_LONGEST = 50_000_000  # characters; 21,000 class names take 2 million
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class HeadRecord:
         Tensors that were not chosen, with reasons.
     layout : {'NCHW', 'NHWC', 'NLC', 'NCL'}
         The feature map's own axes, L for tokens; the output `secam_features` is NCHW whatever they are.
-    algebra : {'piecewise linear', 'smooth', 'unknown'}
-        Whether the map adds up to the logit exactly, nearly, or the head is masked and run again.
+    algebra : {'piecewise linear', 'rounded', 'smooth', 'unknown'}
+        Whether the map adds up to the logit exactly, but for rounding, nearly, or the head is masked and run again.
     prefix : int
         Tokens before the grid that have no position; then `secam_features_own_layout`, `(N, tokens, C)`, has all.
     """
@@ -127,6 +129,8 @@ class Contract:
         """
         again = "Export the original model again with `secam-onnx export`."
         try:
+            if len(text) > _LONGEST:
+                raise ValueError(f"{len(text)} characters, at most {_LONGEST} were expected")
             data = json.loads(text)
             schema = data.pop("schema")
             if schema != SCHEMA:
@@ -139,13 +143,21 @@ class Contract:
             )
             shape, weights = tuple(head.pop("shape")), tuple(head.pop("weights"))
             labels = data.pop("labels")
+            names = (data["output"], data["logits"], data["activation"], head["kind"], head["features"], *weights,
+                     *(labels or ()))  # fmt: skip
+            if not all(isinstance(name, str) for name in names):
+                raise TypeError("a name is no text")
+            if len(shape) != 3 or not all(length is None or (type(length) is int and length > 0) for length in shape):
+                raise ValueError(f"the feature map has the shape {shape}")
             return cls(
                 head=HeadRecord(shape=shape, weights=weights, steps=steps, rejected=rejected, **head),
                 preprocessing=Preprocessing.from_dict(data.pop("preprocessing")),
                 labels=None if labels is None else tuple(labels),
                 **data,
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ModelError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SecamError) as error:
             raise ModelError(f"The model's secam_onnx metadata is damaged ({error!r}). {again}") from error
 
     @classmethod

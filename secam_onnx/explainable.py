@@ -7,17 +7,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from secam_onnx.contract import LOGITS, Contract, HeadRecord
 from secam_onnx.errors import HeadError, ModelError, OptionError
-from secam_onnx.head import FEATURES, Graph, Head, Shape, describe, expose, find_head, unexpose
+from secam_onnx.head import FEATURES, OWN_LAYOUT, RESERVED, Graph, Head, Shape, describe, expose, find_head, unexpose
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.probe import probe_shapes
 from secam_onnx.settings import ASSUMED, PreprocessingSettings, preset
 from secam_onnx.sidecars import labels_beside, preprocessing_beside
 
-__all__ = ["ImageInput", "check_labels", "choose_preprocessing", "image_input", "locate_head", "make_explainable"]
+__all__ = [
+    "ImageInput",
+    "check_contract",
+    "check_labels",
+    "choose_preprocessing",
+    "image_input",
+    "locate_head",
+    "make_explainable",
+]
+
+
+_LONGEST_EDGE = 8192
+_PROBED = 2  # images
+_DTYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.UINT8}
 
 
 @dataclass(frozen=True)
@@ -82,7 +95,7 @@ def make_explainable(
     if note:
         origin["preprocessing"] = note
     folder = file.parent if file is not None else Path()
-    head = locate_head(model, graph, preprocessing.size, folder, output=output, features=features, tokens=tokens)
+    head = locate_head(model, graph, preprocessing, folder, output=output, features=features, tokens=tokens)
     if labels is not None:
         check_labels(labels, (None, head.n_classes))
     elif file is not None:
@@ -107,7 +120,7 @@ def make_explainable(
 def locate_head(
     model: ModelProto,
     graph: Graph,
-    size: tuple[int, int],
+    preprocessing: Preprocessing,
     folder: Path,
     *,
     output: str | None = None,
@@ -120,8 +133,8 @@ def locate_head(
     ----------
     model, graph
         The model and its index, which learns the shapes.
-    size : (int, int)
-        Height and width of the images.
+    preprocessing : Preprocessing
+        What the model is fed.
     folder : Path
         Where the model's external data lies.
     output, features, tokens
@@ -139,7 +152,9 @@ def locate_head(
             return head
     except HeadError as error:
         failure = error
-    learned = probe_shapes(model, graph, sorted(graph.vague), size, folder) if graph.vague else {}
+    rows, columns = preprocessing.size
+    images = (_PROBED, 3, rows, columns) if preprocessing.layout == "NCHW" else (_PROBED, rows, columns, 3)
+    learned = probe_shapes(model, graph, sorted(graph.vague), images, folder) if graph.vague else {}
     if learned:
         graph.learn(learned)
         return find_head(graph, output=output, features=features, tokens=tokens)
@@ -167,7 +182,12 @@ def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None) -> 
         names = ", ".join(repr(value.name) for value in graph.inputs) or "none"
         raise ModelError(f"The model has {len(graph.inputs)} inputs ({names}); one image input was expected.")
     (value,) = graph.inputs
-    shape = graph.shape(value.name)
+    shape, dtype = graph.shape(value.name), graph.dtype(value.name)
+    if dtype not in _DTYPES:
+        raise ModelError(
+            f"The model's input {value.name!r} is of type {TensorProto.DataType.Name(dtype).lower()}; "
+            "float, float16, double or uint8 was expected. Export it with a float input."
+        )
     first, last = (shape[1], shape[3]) if shape is not None and len(shape) == 4 else (0, 0)
     fits = {
         "NCHW": first == 3 or (first is None and last != 3),
@@ -178,9 +198,44 @@ def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None) -> 
             f"The model's input {value.name!r} has shape {shape}; a batch of colour images, (N, 3, H, W) or "
             "(N, H, W, 3), was expected."
         )
+    wrong = [length for length in shape if length is not None and not 1 <= length <= _LONGEST_EDGE]
+    if wrong:
+        raise ModelError(
+            f"The model's input {value.name!r} has shape {shape}; lengths of 1 to {_LONGEST_EDGE} were expected, not "
+            f"{wrong[0]}. Export it for images of a usual size."
+        )
     if fits["NHWC"] and (layout == "NHWC" or not fits["NCHW"]):
         return ImageInput(value.name, shape, "NHWC", (shape[1], shape[2]))
     return ImageInput(value.name, shape, "NCHW", (shape[2], shape[3]))
+
+
+def check_contract(contract: Contract, graph: Graph) -> None:
+    """Compare what a model says of itself with its graph.
+
+    Raises
+    ------
+    ModelError
+        It names what is not there, or other lengths than are there.
+    """
+    again = "Export the original model again with `secam-onnx export`."
+    head = contract.head
+    own = {name for name in graph.outputs if not name.startswith(RESERVED)}
+    exposed = f"{FEATURES}{OWN_LAYOUT}" if head.prefix else FEATURES
+    there = {
+        "feature map": (head.features, graph.producer(head.features) is not None),
+        "output": (contract.output, contract.output in own),
+        "logits": (contract.logits, contract.logits in graph.outputs),
+        "added output": (exposed, exposed in graph.outputs),
+    }
+    for what, (name, found) in there.items():
+        if not found:
+            raise ModelError(f"The model's secam_onnx metadata names the {what} {name!r}, which is not in it. {again}")
+    classes = (graph.shape(contract.logits) or ())[1:]
+    if contract.labels is not None and classes and classes[0] not in (None, len(contract.labels)):
+        raise ModelError(
+            f"The model's secam_onnx metadata has {len(contract.labels)} labels for {classes[0]} classes. {again}"
+        )
+    choose_preprocessing(image_input(graph, contract.preprocessing.layout), contract.preprocessing)
 
 
 def check_labels(labels: Sequence[str], logits: Shape | None) -> None:

@@ -14,6 +14,9 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data, write_external_data_tensors
 
+from secam_onnx.checks.external_data import check_external_data, read_attributes
+from secam_onnx.checks.functions import inline_functions
+from secam_onnx.checks.structure import check_structure
 from secam_onnx.errors import ModelError, OutputError
 from secam_onnx.files import new_file, output_errors
 
@@ -44,7 +47,8 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     Raises
     ------
     ModelError
-        The file is missing, empty, cut off or not ONNX, or its external data cannot be read.
+        The file is missing, empty, cut off, not ONNX or damaged, or its external data lie outside of its folder or
+        cannot be read.
     """
     file = Path(path)
     try:
@@ -61,6 +65,10 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
         ) from error
     if not model.HasField("graph") or not model.graph.node:
         raise ModelError(f"{file} holds no ONNX graph; an image classifier in ONNX format was expected.")
+    check_external_data(model, file.parent)
+    read_attributes(model, file.parent)
+    model = inline_functions(model)
+    check_structure(model)
     if weights and has_external_data(model):
         try:
             onnx.load_external_data_for_model(model, str(file.parent))

@@ -34,8 +34,8 @@ def prove(classifier: Classifier) -> Completeness:
     """Compare maps and logits on random images and on a photograph.
 
     For every class, maps, bias and gap must be the logit: the nodes of the head were understood, or run again, as the
-    network runs them. A head that is not linear on pieces is also integrated from the zero feature map: only a right
-    gradient gives the logit there, too.
+    network runs them. In a quantised head, each number may have been rounded to the other side there. A head that is
+    not linear on pieces is also integrated from the zero feature map: only a right gradient gives the logit there, too.
 
     Raises
     ------
@@ -49,13 +49,15 @@ def prove(classifier: Classifier) -> Completeness:
     for image in images.values():
         features, logits, _ = classifier.forward(preprocessing.normalise(preprocessing.crop(image)[0]))
         maps, bias, gap = contribute.local(features, classes)
-        identity.append(completeness_error(maps[0].reshape(classifier.n_classes, -1), (bias + gap)[0], logits[0]))
+        cells = maps[0].reshape(classifier.n_classes, -1)
+        allowed = contribute.rounding(features, classes)[0]
+        identity.append(completeness_error(cells, (bias + gap)[0], logits[0], allowed))
         if contribute.way == "integrated":
             ids = np.argsort(-logits, axis=1)[:, :_INTEGRATED_CLASSES]
             maps, bias = contribute(features, ids)
             measured.append(completeness_error(maps[0].reshape(ids.shape[1], -1), bias[0], logits[0, ids[0]]))
         else:
-            measured.append(completeness_error(maps[0].reshape(classifier.n_classes, -1), bias[0], logits[0]))
+            measured.append(completeness_error(cells, bias[0], logits[0]))
     kind = classifier.contract.head.kind
     if not max(identity) <= classifier.tolerance:
         raise HeadError(

@@ -57,6 +57,9 @@ class SharedWeights:
         value = self._known.get(tensor.name)
         if value is None:
             value = self._read(tensor)
+        if value.dtype.isbuiltin != 1:  # bfloat16 and its like, which ONNX Runtime does not take from numpy
+            self.tensors.append(numpy_helper.from_array(value, tensor.name))
+            return
         self.values[tensor.name] = value
         bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
         bare.data_location = TensorProto.EXTERNAL

@@ -18,7 +18,7 @@ PACKAGE = Path(secam_onnx.__file__).parent
 LAYERS = [
     {"errors"},
     {"files", "runtime", "images", "settings", "geometry", "labels", "superpixels", "selection", "completeness"},
-    {"preprocess", "sidecars"},
+    {"preprocess", "sidecars", "checks"},
     {"weights"},
     {"onnx_file", "head", "render", "panel"},
     {"contract", "probe"},

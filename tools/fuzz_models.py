@@ -3,8 +3,8 @@
     python tools/fuzz_models.py --seconds 120 --seed 1
 
 Every mutant is inspected (read, understood, proven) in a worker process: what ends it by a signal, takes longer than
-`--limit`, raises anything but a `SecamError`, or leaves a file behind is a finding. The mutant is kept below `--keep`, and
-the exit code is 1. Memory of a worker is limited, as a small server's is.
+`--limit`, raises anything but a `SecamError`, or leaves a file behind is a finding. The mutant is then kept below
+`--keep`, and the exit code is 1. Memory of a worker is limited, as a small server's is.
 """
 
 from __future__ import annotations

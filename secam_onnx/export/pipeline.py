@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
+from secam_onnx.checks.structure import damage_explained
 from secam_onnx.classifier import make_classifier
 from secam_onnx.contract import Contract
 from secam_onnx.explainable import make_explainable
@@ -65,7 +66,7 @@ def export_model(
     target = Path(path)
     check_writable(target, overwrite=overwrite)
     model = source.model
-    with weights_moved_out(model, target):
+    with damage_explained(model), weights_moved_out(model, target):
         with progress("find the head"):
             graph, head, contract = make_explainable(
                 model,

@@ -1,6 +1,15 @@
 """The head of a classifier: found in the graph by rules, and turned into the contribution model."""
 
-from secam_onnx.head.contribution import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ContributionModel, contribution_model
+from secam_onnx.head.contribution import (
+    BIAS,
+    CLASS_IDS,
+    FEATURES,
+    GAP,
+    MAPS,
+    ROUNDING,
+    ContributionModel,
+    contribution_model,
+)
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
 from secam_onnx.head.find import RESERVED, Head, find_head
 from secam_onnx.head.graph import Graph, Shape, describe
@@ -15,6 +24,7 @@ __all__ = [
     "MAPS",
     "OWN_LAYOUT",
     "RESERVED",
+    "ROUNDING",
     "ContributionModel",
     "Graph",
     "Grid",

@@ -29,6 +29,7 @@ class Builder:
         self.values: list[TensorProto] = []
         self.needed: list[str] = []
         self.bias: list[str] = []
+        self.rounding: list[str] = []
         self._casts: dict[str, str] = {}
 
     def op(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
@@ -196,6 +197,10 @@ class Builder:
     def add_remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> None:
         """Count what the inputs of a piecewise linear step leave of its output: `g . y - sum g_i . x_i`."""
         self.bias.append(self.remainder(gradient, results))
+
+    def add_rounding(self, dense: str, step: str) -> None:
+        """Count what one step more or less of each number of a tensor would add to the logits: `sum |g| step`."""
+        self.rounding.append(self._sum(self.op("Mul", [self.op("Abs", [dense]), step])))
 
     def remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> str:
         """`g . y - sum g_i . x_i`, `(N, K)`."""

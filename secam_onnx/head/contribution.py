@@ -5,8 +5,11 @@ With `J_c = dz_c/df` (chain rule, backwards through the steps),
     M_c(x, y) = sum_k J_c[k, x, y] * f_k(x, y)        sum_xy M_c(x, y) + b_c + r_c = z_c
 
 where `b_c` collects what the constants of the head add and `r_c`, the completeness gap, what linearising misses: zero
-where the head is piecewise linear. Each step of the head writes its own part of the chain (`rules/`); this module joins
-gradient and features at the end, and cuts out only those weights and forward nodes that the chain needs.
+where the head is piecewise linear. A fourth output bounds what the logits of a quantised head owe to rounding: two ways
+to run it, which differ in their last bit, may round a number that lies between two steps up or down.
+
+Each step of the head writes its own part of the chain (`rules/`); this module joins gradient and features at the end,
+and cuts out only those weights and forward nodes that the chain needs.
 
 A head that is not understood is run again for every cell instead (`masking`).
 """
@@ -28,7 +31,7 @@ from secam_onnx.head.masking import masked_maps
 from secam_onnx.head.rules import Gradient
 from secam_onnx.weights import SharedWeights
 
-__all__ = ["BIAS", "CLASS_IDS", "FEATURES", "GAP", "MAPS", "ContributionModel", "contribution_model"]
+__all__ = ["BIAS", "CLASS_IDS", "FEATURES", "GAP", "MAPS", "ROUNDING", "ContributionModel", "contribution_model"]
 
 # All names of our own have the reserved prefix: the model's tensors, which keep theirs, may be called "bias" as well.
 FEATURES = f"{RESERVED}features"
@@ -36,6 +39,7 @@ CLASS_IDS = f"{RESERVED}class_ids"
 MAPS = f"{RESERVED}maps"
 BIAS = f"{RESERVED}bias"
 GAP = f"{RESERVED}gap"
+ROUNDING = f"{RESERVED}rounding"
 
 _OPSET = 18  # the first with ScatterElements(add), Shape(start), CastLike and axes as inputs everywhere
 _IR_VERSION = 10
@@ -50,7 +54,8 @@ class ContributionModel:
     model : ModelProto
         Inputs `secam_features` float32 `(N, C, h, w)` (`(N, tokens, C)` where some tokens have no position) and
         `secam_class_ids` int64 `(N, K)`; outputs `secam_maps` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap`
-        float32 `(N, K)`: their sum is the logit.
+        float32 `(N, K)`: their sum is the logit; and `secam_rounding` `(N, K)`, by how much a logit changes at most if
+        every rounding of the head goes one step further.
     weights : dict of str to ndarray
         The large initializers, which the model declares as external data (see `runtime.open_session`).
     """
@@ -93,12 +98,16 @@ def contribution_model(
     if masking or not head.understood:
         cut = cut_out(graph, head.features, [head.logits], weights, opset)
         maps, bias, gap = masked_maps(builder, cut, FEATURES, CLASS_IDS, _entry(graph, head, "secam_masked"))
-        nodes = builder.nodes
+        nodes: list[NodeProto] = []
     else:
         maps, bias, gap = _derived_maps(builder)
         cut = cut_out(graph, head.features, builder.needed, weights, opset)
-        nodes = [*_entry(graph, head, FEATURES), *cut, *builder.nodes]
-    ends = [helper.make_node("Identity", [name], [to]) for name, to in ((maps, MAPS), (bias, BIAS), (gap, GAP))]
+        nodes = [*_entry(graph, head, FEATURES), *cut]
+    rounding = builder.total(builder.rounding, like=CLASS_IDS)
+    ends = [
+        helper.make_node("Identity", [name], [to])
+        for name, to in ((maps, MAPS), (bias, BIAS), (gap, GAP), (rounding, ROUNDING))
+    ]
 
     own = (graph.shape(head.features) or ())[1:]
     inputs = [
@@ -111,9 +120,10 @@ def contribution_model(
         helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", "K", *head.grid.shape[1:]]),
         helper.make_tensor_value_info(BIAS, TensorProto.FLOAT, ["N", "K"]),
         helper.make_tensor_value_info(GAP, TensorProto.FLOAT, ["N", "K"]),
+        helper.make_tensor_value_info(ROUNDING, TensorProto.FLOAT, ["N", "K"]),
     ]
     body = helper.make_graph(
-        [*nodes, *ends], "secam_contribution", inputs, outputs, [*weights.tensors, *builder.values]
+        [*nodes, *builder.nodes, *ends], "secam_contribution", inputs, outputs, [*weights.tensors, *builder.values]
     )
     opsets = [entry for entry in graph.model.opset_import if entry.domain not in ("", "ai.onnx")]
     opsets.append(helper.make_opsetid("", opset))

@@ -67,11 +67,21 @@ class Head:
         return bool(self.steps)
 
     @property
-    def algebra(self) -> Literal["piecewise linear", "smooth", "unknown"]:
-        """What is known of the head: where it is piecewise linear, the map adds up to the logit exactly."""
+    def algebra(self) -> Literal["piecewise linear", "rounded", "smooth", "unknown"]:
+        """What is known of the head: where it is piecewise linear, the map adds up to the logit exactly.
+
+        `rounded`: but for the rounding of a quantised network.
+        """
         if not self.understood:
             return "unknown"
-        return "piecewise linear" if all(step.exact for step in self.steps) else "smooth"
+        if all(step.exact for step in self.steps):
+            return "piecewise linear"
+        return "rounded" if all(step.exact or step.rounds for step in self.steps) else "smooth"
+
+    def epsilon(self, graph: Graph) -> float:
+        """How coarse the numbers of the head are: the largest `Graph.epsilon` of its tensors."""
+        tensors = {self.features, self.logits, *(name for step in self.steps for name in (*step.inputs, step.output))}
+        return max(map(graph.epsilon, tensors))
 
     @property
     def kind(self) -> str:

@@ -12,6 +12,7 @@ import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import ModelError
+from secam_onnx.head.contrib import as_standard
 
 __all__ = ["Graph", "Shape", "attribute", "describe", "reads", "shape_text"]
 
@@ -23,6 +24,7 @@ Types = dict[str, tuple[int, Shape | None]]
 
 # Larger constants are weights; shape inference needs their dimensions, not their values.
 _SMALL = 1024
+_LARGEST = 2**31  # numbers in a tensor; no classifier of one photograph comes near
 _EPSILONS: dict[int, float] = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
 _BODIES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _PINNED = 2
@@ -290,7 +292,13 @@ class Graph:
         types: Types = {name: (tensor.data_type, tuple(tensor.dims)) for name, tensor in self.initializers.items()}
         for value in (*inferred.input, *inferred.output, *inferred.value_info):
             if value.type.HasField("tensor_type"):
-                types[value.name] = (value.type.tensor_type.elem_type, _shape_of(value))
+                shape = _shape_of(value)
+                types[value.name] = (value.type.tensor_type.elem_type, shape)
+                if math.prod(length for length in shape or () if length is not None) > _LARGEST:
+                    raise ModelError(
+                        f"The model's tensor {value.name!r} has the shape {shape_text(shape)}; at most {_LARGEST} "
+                        "numbers were expected. It is damaged, or made for images that are far too large."
+                    )
         return types
 
     def _without_weights(self) -> ModelProto:
@@ -298,7 +306,8 @@ class Graph:
         source = self.model
         light = ModelProto(ir_version=source.ir_version, opset_import=source.opset_import, functions=source.functions)
         light.graph.name = source.graph.name
-        for field in ("node", "input", "output", "value_info"):
+        light.graph.node.extend(map(as_standard, source.graph.node))
+        for field in ("input", "output", "value_info"):
             getattr(light.graph, field).extend(getattr(source.graph, field))
         for node in light.graph.node:
             if node.op_type == "GroupNormalization" and not node.domain:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper, numpy_helper
 
+from secam_onnx.head.contrib import as_standard
 from secam_onnx.head.graph import Graph, Shape, attribute, shape_text
 
 __all__ = ["Grid", "NoGridError", "channel_axis", "grid_of"]
@@ -172,6 +173,7 @@ def _channel_axis(graph: Graph, tensor: str, seen: set[str]) -> int | None:
     seen.add(tensor)
     if node is None:
         return 1 if len(shape) == 4 and shape[1] == 3 else len(shape) - 1 if len(shape) == 4 and shape[3] == 3 else None
+    node = as_standard(node)
     if node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type in _CHANNELS_FIRST:

@@ -13,12 +13,15 @@ from heapq import heappop, heappush
 from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
+from secam_onnx.head.contrib import DOMAIN
 from secam_onnx.head.graph import Graph, describe, shape_text
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
 from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 
 __all__ = ["Rejection", "Walk", "walk_by_rules", "walk_to_any_grid"]
 
+_SAME = {"DequantizeLinear", "QuantizeLinear"}  # ONNX Runtime's own mean what the standard ones mean
+_LONGEST = 2000  # nodes of a head that is understood; ONNX Runtime takes minutes to open a derivative of 10^5
 _ATTENTION = {"Attention", "Einsum", "MatMul"}
 
 
@@ -73,6 +76,8 @@ def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple
         if class_map is not None and len(step.inputs) > 1:
             raise HeadError(f"{describe(node)} combines two tensors")
         steps.append(step)
+        if len(steps) > _LONGEST:
+            raise HeadError(f"stopped at node {describe(node)}: more than {_LONGEST} nodes lie below it")
         return step.inputs
 
     try:
@@ -171,7 +176,8 @@ def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | No
 
 
 def _understand(graph: Graph, node: NodeProto, output: str) -> Step:
-    if node.domain not in ("", "ai.onnx"):
+    same = node.domain == DOMAIN and node.op_type in _SAME
+    if node.domain not in ("", "ai.onnx") and not same:
         raise HeadError(f"stopped at node {describe(node)}: operators of {node.domain!r} are not understood")
     if not node.input:
         raise HeadError(f"stopped at node {describe(node)}: it has no input")

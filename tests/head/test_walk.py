@@ -177,11 +177,11 @@ def test_a_mean_over_channels_does_not_turn_tokens_into_channels() -> None:
 
 
 def test_a_large_graph_takes_no_longer_than_it_must() -> None:
-    """Ten thousand nodes, a thousand of which wait at once."""
+    """Over a thousand nodes, half of which wait at once."""
     nodes = [helper.make_node("Conv", ["x", "k"], ["t0"])]
-    nodes += [helper.make_node("Relu" if i % 2 else "Clip", [f"t{i}"], [f"t{i + 1}"]) for i in range(8000)]
-    nodes += [helper.make_node("Relu", ["t8000"], [f"u{i}"]) for i in range(1000)]
-    nodes += [helper.make_node("Sum", [f"u{i}" for i in range(1000)], ["s"])]
+    nodes += [helper.make_node("Relu" if i % 2 else "Clip", [f"t{i}"], [f"t{i + 1}"]) for i in range(800)]
+    nodes += [helper.make_node("Relu", ["t800"], [f"u{i}"]) for i in range(500)]
+    nodes += [helper.make_node("Sum", [f"u{i}" for i in range(500)], ["s"])]
     nodes += [helper.make_node("GlobalAveragePool", ["s"], ["p"]), helper.make_node("Flatten", ["p"], ["v"])]
     nodes += [helper.make_node("MatMul", ["v", "w"], ["logits"])]
     weights = [
@@ -194,6 +194,6 @@ def test_a_large_graph_takes_no_longer_than_it_must() -> None:
     graph = Graph(onnx.ModelProto.FromString(model.SerializeToString()))
     started = time.perf_counter()
     head = find_head(graph, features="t0")
-    assert len(head.steps) == 9004
-    assert len(contribution_model(graph, head).model.graph.node) > 9004
-    assert time.perf_counter() - started < 20
+    assert len(head.steps) == 1304
+    assert len(contribution_model(graph, head).model.graph.node) > 1304
+    assert time.perf_counter() - started < 10

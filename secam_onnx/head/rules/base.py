@@ -89,6 +89,11 @@ class Step(ABC):
         return True
 
     @property
+    def rounds(self) -> bool:
+        """Whether all that is missing to that is rounding, by half of a step at most."""
+        return False
+
+    @property
     def channel_axis(self) -> int | None:
         """The axis of the input that counts channels, where the node tells (a pool over all others)."""
         return None

@@ -1,6 +1,12 @@
-"""QuantizeLinear followed by DequantizeLinear: `y = x`, rounded to a grid of 255 values and clipped to its range.
+"""QuantizeLinear, then DequantizeLinear: `y = clip(x) + r`, rounded to a grid of 256 values and clipped to its ends.
 
-The gradient is that of the clipping (straight through the rounding), so the completeness gap is the rounding error.
+The gradient is that of the clipping, straight through the rounding. The bias receives the ends where `x` is beyond
+them; the completeness gap is the rounding alone, `|r| <= scale / 2`.
+
+References
+----------
+Y. Bengio, N. Leonard, A. Courville, "Estimating or propagating gradients through stochastic neurons for conditional
+computation", arXiv 1308.3432: the straight-through estimator.
 """
 
 from __future__ import annotations
@@ -19,6 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["QuantizeRule"]
 
+_BITS: dict[int, int] = {
+    TensorProto.INT4: 4,
+    TensorProto.UINT4: 4,
+    TensorProto.INT16: 16,
+    TensorProto.UINT16: 16,
+    TensorProto.INT32: 32,
+}
+_HALF = 0.5 + 2.0**-10  # of a step, and what float32 makes of it
+
 
 @dataclass(frozen=True)
 class QuantizeStep(Step):
@@ -28,12 +43,22 @@ class QuantizeStep(Step):
     def exact(self) -> bool:
         return False
 
+    @property
+    def rounds(self) -> bool:
+        return True
+
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
-        # Within one step of its rounded value nothing was clipped.
         x, y, scale = builder.value(self.input), builder.value(self.output), builder.constant(self.node.input[1])
-        inside = builder.op("LessOrEqual", [builder.op("Abs", [builder.op("Sub", [x, y])]), scale])
+        distance = builder.op("Abs", [builder.op("Sub", [x, y])])
+        # Farther from its value than rounding leads: clipped.
+        inside = builder.op("LessOrEqual", [distance, builder.op("Mul", [scale, builder.floats([_HALF])])])
         mask = builder.per_class(builder.op("Cast", [inside], to=TensorProto.FLOAT))
-        return [Gradient(builder.op("Mul", [builder.dense(gradient), mask]), self.input)]
+        dense = builder.dense(gradient)
+        result = builder.op("Mul", [dense, mask])
+        clipped = builder.op("Sub", [dense, result])
+        builder.bias.append(builder.dot(Gradient(clipped, self.output)))
+        builder.add_rounding(result, scale)
+        return [Gradient(result, self.input)]
 
 
 class QuantizeRule(Rule):
@@ -45,9 +70,13 @@ class QuantizeRule(Rule):
         before = graph.producer(node.input[0])
         if before is None or before.op_type != "QuantizeLinear":
             raise NoMatchError("what it reads was not quantised by the node before it")
-        if not all(graph.is_constant(name) for name in (*node.input[1:], *before.input[1:])):
+        if not all(graph.is_constant(name) for name in (*node.input[1:], *before.input[1:]) if name):
             raise NoMatchError("its scale is computed at run time")
-        if graph.constant(node.input[1]).size != 1:
+        scales = [graph.constant(quantiser.input[1]) for quantiser in (before, node)]
+        if any(scale.size != 1 for scale in scales):
             raise NoMatchError("it has a scale for each channel; one for the whole tensor was expected")
-        reason = "rounded to 8 bits and back; the gradient goes straight through"
+        if scales[0].reshape(()) != scales[1].reshape(()) or not scales[0].reshape(()) > 0:
+            raise NoMatchError("the two nodes have different scales, or none above zero")
+        bits = _BITS.get(graph.dtype(node.input[0]), 8)
+        reason = f"rounded to {bits} bits and back; the gradient goes straight through"
         return QuantizeStep(node, (before.input[0],), node.output[0], role="", reason=reason)

@@ -1,0 +1,98 @@
+"""Model-local functions, which exporters write for whole modules: their nodes take the place of the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx.inliner
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper
+
+from secam_onnx.errors import ModelError
+
+__all__ = ["inline_functions"]
+
+_MOST = 1_000_000  # nodes
+
+_Name = tuple[str, str, str]
+
+
+def inline_functions(model: ModelProto) -> ModelProto:
+    """The model with the nodes of its own functions in place of the calls; itself if it has none.
+
+    Raises
+    ------
+    ModelError
+        A function calls itself, or the nodes would be too many.
+    """
+    if not model.functions:
+        return model
+    _check_size(model)
+    try:
+        inlined = onnx.inliner.inline_local_functions(_without_weights(model))
+    except Exception as error:
+        raise ModelError(f"The model's own functions cannot be inlined ({error}); export it without.") from error
+    own = {value.name for value in model.graph.input}
+    for index in reversed(range(len(inlined.graph.input))):
+        if inlined.graph.input[index].name not in own:
+            del inlined.graph.input[index]
+    inlined.graph.initializer.extend(model.graph.initializer)
+    inlined.metadata_props.extend(model.metadata_props)
+    return inlined
+
+
+def _without_weights(model: ModelProto) -> ModelProto:
+    """The weights may be more than protobuf can serialise, so their names alone go along, as inputs."""
+    light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    light.graph.name = model.graph.name
+    for field in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(light.graph, field).extend(getattr(model.graph, field))
+    own = {value.name for value in model.graph.input}
+    light.graph.input.extend(
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in model.graph.initializer
+        if tensor.name not in own
+    )
+    return light
+
+
+def _check_size(model: ModelProto) -> None:
+    functions = {(function.domain, function.name, function.overload): function for function in model.functions}
+    sizes: dict[_Name, int] = {}
+    todo: list[_Name] = list(functions)
+    running: set[_Name] = set()
+    while todo:  # depth first without recursion: a function is counted when all that it calls are
+        name = todo[-1]
+        if name in sizes:
+            todo.pop()
+            continue
+        calls = _calls(functions[name].node, functions)
+        missing = [called for called in calls if called not in sizes]
+        if any(called in running for called in missing):
+            raise ModelError(f"The model's function {name[1]!r} calls itself; export the model again.")
+        running.add(name)
+        if missing:
+            todo += missing
+            continue
+        sizes[name] = len(functions[name].node) + sum(sizes[called] for called in calls)
+        running.discard(name)
+        todo.pop()
+    total = len(model.graph.node) + sum(sizes[called] for called in _calls(model.graph.node, functions))
+    if total > _MOST:
+        raise ModelError(
+            f"The model's functions would grow to {total} nodes, written out; at most {_MOST} were expected."
+        )
+
+
+def _calls(nodes: Iterable[NodeProto], functions: dict[_Name, FunctionProto]) -> list[_Name]:
+    calls = []
+    todo = list(nodes)
+    while todo:
+        node = todo.pop()
+        name = (node.domain, node.op_type, node.overload)
+        if name in functions:
+            calls.append(name)
+        for attribute in node.attribute:
+            graphs: list[GraphProto] = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+            for graph in graphs:
+                todo += graph.node
+    return calls
