@@ -56,7 +56,7 @@ def keras(session: nox.Session) -> None:
     session.run(
         "pytest",
         "tests/export/test_keras.py",
-        "tests/matrix/test_keras.py",
+        "tests/matrix/test_keras_exporter.py",
         "--cov=secam_onnx",
         f"--cov-config={os.devnull}",
         "--cov-report=",

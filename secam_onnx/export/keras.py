@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Keras reads its backend once, when it is imported, and takes TensorFlow if nobody says otherwise.
-if "keras" not in sys.modules and importlib.util.find_spec("torch"):
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-
-import keras
-from onnx import ModelProto
-
 from secam_onnx.classifier import default_model
 from secam_onnx.contract import Contract
-from secam_onnx.errors import MissingDependencyError, ModelError, OptionError
+from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.export.keras_onnx import BACKEND, SIDE, keras, to_onnx
 from secam_onnx.export.keras_preprocessing import derive_preprocessing
 from secam_onnx.export.keras_weights import FILES, load_weights, one_line
-from secam_onnx.export.notes import strip_notes
 from secam_onnx.export.source import Source
 from secam_onnx.files import printable
 from secam_onnx.onnx_file import read_model
@@ -33,8 +24,6 @@ from secam_onnx.preprocess import Preprocessing
 
 __all__ = ["from_keras", "from_keras_file"]
 
-_SIDE = 224  # of the networks that take any size
-_BACKEND = keras.backend.backend()
 _APPLICATIONS: dict[str, Callable[..., Any]] = {
     name: entry for name, entry in vars(keras.applications).items() if name[0].isupper() and callable(entry)
 }
@@ -85,12 +74,12 @@ def from_keras(name: str, weights: str = "imagenet", seed: int = 0) -> Source:
         raise OptionError(
             f"Unknown weights {weights!r} for {known}; give imagenet, none, or a file: {', '.join(FILES)}."
         )
-    model = _to_onnx(network)
+    model = to_onnx(network)
     return Source(
         model,
         _preprocessing(build, network),
         _imagenet_names(network),
-        {"source": f"keras {keras.__version__}, {_BACKEND}", "network": known, "weights": origin},
+        {"source": f"keras {keras.__version__}, {BACKEND}", "network": known, "weights": origin},
     )
 
 
@@ -124,8 +113,8 @@ def from_keras_file(path: str | os.PathLike[str]) -> Source:
             f"{file} cannot be read as a Keras model ({one_line(error)}). A .keras file without custom layers or "
             "Lambdas was expected, as model.save writes it."
         ) from error
-    model = _to_onnx(network)
-    origin = {"source": f"keras {keras.__version__}, {_BACKEND}", "file": printable(file.name), "network": network.name}
+    model = to_onnx(network)
+    origin = {"source": f"keras {keras.__version__}, {BACKEND}", "file": printable(file.name), "network": network.name}
     known = _find(re.split(r"_\d", network.name)[0])  # mobilenet_1.00_224
     if known is None:
         return Source(model, origin=origin)
@@ -163,7 +152,7 @@ def _preprocessing(build: Callable[..., Any], network: Any) -> Preprocessing:
     shape = network.inputs[0].shape
     last = shape[3] == 3  # unless the user's Keras is set to channels first
     height, width = shape[1:3] if last else shape[2:]
-    return derive_preprocessing(family.preprocess_input, (height or _SIDE, width or _SIDE), "NHWC" if last else "NCHW")
+    return derive_preprocessing(family.preprocess_input, (height or SIDE, width or SIDE), "NHWC" if last else "NCHW")
 
 
 def _imagenet_names(network: Any) -> tuple[str, ...] | None:
@@ -171,33 +160,3 @@ def _imagenet_names(network: Any) -> tuple[str, ...] | None:
     contract = Contract.of(read_model(default_model()))
     names = contract.labels if contract else None
     return names if names and [output.shape[-1] for output in network.outputs] == [len(names)] else None
-
-
-def _to_onnx(network: Any) -> ModelProto:
-    """As `network.export` writes it, with a dynamic batch axis if the network has one."""
-    inputs = [(entry.name, tuple(entry.shape), entry.dtype) for entry in getattr(network, "inputs", None) or ()]
-    if [len(shape) for _, shape, _ in inputs] != [4]:
-        raise ModelError(
-            f"The Keras model {network.name!r} has inputs of shape {[shape for _, shape, _ in inputs]}; one image was "
-            "expected. Build it with keras.Input((height, width, 3)) before saving it."
-        )
-    ((name, (batch, *lengths), dtype),) = inputs
-    shape = (batch, *(length or _SIDE for length in lengths))
-    signature = [keras.InputSpec(shape=shape, dtype=dtype, name=name)]
-    try:
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            file = Path(folder) / "model.onnx"
-            network.export(str(file), format="onnx", verbose=False, input_signature=signature)
-            model = read_model(file, weights=True)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Keras, with the {_BACKEND} backend, needs one more package to export ONNX ({error})."
-        ) from error
-    except Exception as error:
-        raise ModelError(
-            f"Keras, with the {_BACKEND} backend, cannot export {network.name!r} to ONNX ({one_line(error)}). Another "
-            "backend, torch or tensorflow, is chosen with the environment variable KERAS_BACKEND."
-        ) from error
-    strip_notes(model)
-    return model

@@ -428,6 +428,20 @@ def test_a_model_for_any_size_takes_224(tmp_path: Path) -> None:
     assert [entry.dim_value for entry in shape] == [0, 224, 224, 3]
 
 
+def test_layers_that_need_a_fixed_batch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """PyTorch cannot export Keras's layer normalisation with a dynamic batch, and says so with all of the graph."""
+    if keras.backend.backend() != "torch":
+        pytest.skip("a limit of PyTorch")
+    layers = custom().layers
+    network = keras.Sequential([keras.Input((24, 32, 3)), *layers[:2], keras.layers.LayerNormalization(), *layers[2:]])
+    network.save(tmp_path / "m.keras")
+    source = from_keras_file(tmp_path / "m.keras")
+    assert capfd.readouterr() == ("", "")
+    assert [entry.dim_value for entry in source.model.graph.input[0].type.tensor_type.shape.dim] == [1, 24, 32, 3]
+    inputs = np.random.default_rng(0).uniform(0, 255, (1, 24, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(run(source, inputs), probabilities(network, inputs), rtol=1e-4)
+
+
 def two_inputs() -> Any:
     first, second = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     return keras.Model([first, second], keras.layers.Flatten()(first + second))
