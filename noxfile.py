@@ -8,9 +8,11 @@ import os
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle"]
+nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle", "fuzz"]
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
+
+PYTEST = ("pytest", "-q", "-n", "auto")
 
 # What the floors in pyproject.toml promise.
 FLOORS = [
@@ -30,21 +32,21 @@ def tests(session: nox.Session) -> None:
     session.install("torch==2.13.0")
     session.install("--no-deps", "torchvision==0.28.0")
     session.install("-e", ".[cpu,export]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
-    session.run("pytest", "--cov", *session.posargs)
+    session.run(*PYTEST, "--cov", *session.posargs)
 
 
 @nox.session
 def runtime(session: nox.Session) -> None:
     """The tests that need no PyTorch, on the newest versions, from the wheel, where there is none."""
     session.install(".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
-    session.run("pytest", *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
+    session.run(*PYTEST, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
 
 
 @nox.session
 def floor(session: nox.Session) -> None:
     """The same on the oldest versions that are promised to work."""
     session.install(".[cpu]", *FLOORS, *nox.project.dependency_groups(nox.project.load_toml(), "test"))
-    session.run("pytest", *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
+    session.run(*PYTEST, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
 
 
 @nox.session
@@ -87,6 +89,13 @@ def paddle(session: nox.Session) -> None:
         )
     session.install(".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
     session.run("pytest", "tests/matrix/test_paddle.py", *session.posargs, env={"SECAM_TEST_PADDLE_FILES": folder})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Two minutes of mutated models; longer by hand: `nox -s fuzz -- --seconds 3600 --seed 7`."""
+    session.install(".[cpu]")
+    session.run("python", "tools/fuzz_models.py", *(session.posargs or ("--seconds", "120")))
 
 
 @nox.session

@@ -126,6 +126,11 @@ class Classifier:
         features, logits = (
             (part[0] if len(part) == 1 else np.concatenate(part))[: len(inputs)] for part in zip(*parts, strict=True)
         )
+        if logits.shape[1:] != (self.n_classes,):
+            raise ModelError(
+                f"The model declares {self.n_classes} classes, but its logits have shape {logits.shape}; its file "
+                "contradicts itself. Export it again."
+            )
         if not np.isfinite(logits).all():
             raise ModelError(
                 "The model's logits are NaN or infinite on this input; check its weights and preprocessing."

@@ -145,19 +145,20 @@ def locate_head(
     HeadError, OptionError
         See `find_head`.
     """
-    head, failure = None, None
-    try:
-        head = find_head(graph, output=output, features=features, tokens=tokens)
-        if head.understood and None not in head.grid.shape:
-            return head
-    except HeadError as error:
-        failure = error
     rows, columns = preprocessing.size
     images = (_PROBED, 3, rows, columns) if preprocessing.layout == "NCHW" else (_PROBED, rows, columns, 3)
-    learned = probe_shapes(model, graph, sorted(graph.vague), images, folder) if graph.vague else {}
-    if learned:
-        graph.learn(learned)
-        return find_head(graph, output=output, features=features, tokens=tokens)
+    asked: set[str] = set()
+    while True:
+        head, failure = None, None
+        try:
+            head = find_head(graph, output=output, features=features, tokens=tokens)
+        except HeadError as error:
+            failure = error
+        unknown = graph.vague - asked
+        if (head is not None and head.understood and None not in head.grid.shape) or not unknown:
+            break
+        asked |= unknown
+        graph.learn(probe_shapes(model, graph, sorted(unknown), images, folder))
     if head is None:
         raise failure or HeadError("no head was found")
     return head

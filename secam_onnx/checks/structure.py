@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import onnx
-from google.protobuf.message import EncodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper
 
 from secam_onnx.checks.tensors import check_tensor
@@ -30,7 +29,18 @@ def check_structure(model: ModelProto) -> None:
         With what was found and where.
     """
     _check_versions(model)
+    _check_names(model)
     _check_graph(model.graph, [], 0)
+
+
+def _check_names(model: ModelProto) -> None:
+    graph = model.graph
+    owners = (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    names = [entry.name for entry in owners]
+    names += [name for node in graph.node for name in (*node.input, *node.output, node.op_type, node.domain)]
+    for name in names:
+        if not isinstance(name, str):  # protobuf hands over bytes where they are no UTF-8
+            raise ModelError(f"The model is damaged: the name {name!r} is no UTF-8 text. {_AGAIN}")
 
 
 def _check_versions(model: ModelProto) -> None:
@@ -128,12 +138,23 @@ def damage_explained(model: ModelProto) -> Iterator[None]:
         raise HeadError(f"{error} What is more, onnx's checker finds the model damaged: {reason}.") from error
     except Exception as error:
         reason = _broken_rule(model)
-        if reason is None:
-            raise
-        raise ModelError(f"The model is damaged: {reason}. {_AGAIN}") from error
+        if reason is not None:
+            raise ModelError(f"The model is damaged: {reason}. {_AGAIN}") from error
+        raise ModelError(
+            f"The model cannot be analysed ({type(error).__name__}: {error}). It may be damaged in a way that onnx's "
+            "checker does not see; if other programs run it, please report it."
+        ) from error
 
 
 def _broken_rule(model: ModelProto) -> str | None:
+    try:
+        _ask_onnx(model)
+    except Exception as error:  # whatever onnx stumbles on is the model's fault
+        return " ".join(str(error).split()).rstrip(".")
+    return None
+
+
+def _ask_onnx(model: ModelProto) -> None:
     light = ModelProto(ir_version=max(model.ir_version, 4), opset_import=model.opset_import)
     light.graph.name = "checked"
     for field in ("node", "input", "output"):
@@ -142,9 +163,5 @@ def _broken_rule(model: ModelProto) -> str | None:
     for tensor in model.graph.initializer:  # its values do not matter, and may be many
         if tensor.name not in inputs:
             light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    try:
-        onnx.checker.check_model(light)
-        onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, EncodeError, RuntimeError) as error:
-        return " ".join(str(error).split()).rstrip(".")
-    return None
+    onnx.checker.check_model(light)
+    onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
