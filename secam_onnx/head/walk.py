@@ -21,7 +21,7 @@ from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 __all__ = ["Rejection", "Walk", "walk_by_rules", "walk_to_any_grid"]
 
 _SAME = {"DequantizeLinear", "QuantizeLinear"}  # ONNX Runtime's own mean what the standard ones mean
-_LONGEST = 2000  # nodes of a head that is understood; ONNX Runtime takes minutes to open a derivative of 10^5
+_LONGEST = 10_000  # nodes of a head that is understood; ONNX Runtime takes minutes to open a derivative of 10^5
 _ATTENTION = {"Attention", "Einsum", "MatMul"}
 
 
