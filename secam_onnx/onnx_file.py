@@ -16,6 +16,7 @@ from onnx.external_data_helper import convert_model_to_external_data, write_exte
 
 from secam_onnx.checks.external_data import check_external_data, read_attributes
 from secam_onnx.checks.functions import inline_functions
+from secam_onnx.checks.order import put_in_order
 from secam_onnx.checks.structure import check_structure
 from secam_onnx.errors import ModelError, OutputError
 from secam_onnx.files import new_file, output_errors
@@ -68,6 +69,7 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     check_external_data(model, file.parent)
     read_attributes(model, file.parent)
     model = inline_functions(model)
+    put_in_order(model.graph)
     check_structure(model)
     if weights and has_external_data(model):
         try:

@@ -86,12 +86,6 @@ def cycle(model: ModelProto) -> None:
     nodes.append(helper.make_node("Relu", ["flat"], ["looped"], name="back"))
 
 
-def unsorted(model: ModelProto) -> None:
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(nodes))
-
-
 def dims_of_input(model: ModelProto, *dims: int) -> None:
     shape = model.graph.input[0].type.tensor_type.shape
     for dim, length in zip(shape.dim, dims, strict=True):
@@ -258,7 +252,6 @@ def rename_output(model: ModelProto, index: int, name: str) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
     "cycle": (changed(cycle), ("damaged", "cycl", "looped")),
-    "unsorted": (changed(unsorted), ("damaged", "order")),
     "reads-nothing": (changed(lambda m: node_of(m, "Relu").input.__setitem__(0, "ghost")), ("damaged", "'ghost'")),
     "made-twice": (changed(lambda m: rename_output(m, 1, "conv0")), ("damaged", "'conv0'", "twice")),
     "no-output": (changed(lambda m: m.graph.node[0].output.__delitem__(0)), ("damaged", "no output")),

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from secam_onnx.checks.order import reads
 from secam_onnx.errors import ModelError
 from secam_onnx.head.contrib import as_standard
 
@@ -26,7 +27,6 @@ Types = dict[str, tuple[int, Shape | None]]
 _SMALL = 1024
 _LARGEST = 2**31  # numbers in a tensor; no classifier of one photograph comes near
 _EPSILONS: dict[int, float] = {TensorProto.FLOAT16: 2.0**-10, TensorProto.BFLOAT16: 2.0**-7}
-_BODIES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _PINNED = 2
 _COMPUTES_WITH_SHAPES = 14
 _RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -50,18 +50,6 @@ def shape_text(shape: Shape | None) -> str:
     if shape is None:
         return "unknown"
     return f"({', '.join('?' if length is None else str(length) for length in shape)})"
-
-
-def reads(node: NodeProto) -> list[str]:
-    """The tensors that a node reads: its inputs, and what the bodies of If, Loop and Scan take from outside."""
-    names = [name for name in node.input if name]
-    for entry in node.attribute:
-        for body in (entry.g, *entry.graphs) if entry.type in _BODIES else ():
-            made = {name for inner in body.node for name in inner.output}
-            made |= {value.name for value in (*body.input, *body.initializer)}
-            used = [name for inner in body.node for name in reads(inner)]
-            names += [name for name in (*used, *(value.name for value in body.output)) if name not in made]
-    return names
 
 
 class Graph:

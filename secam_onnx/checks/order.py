@@ -1,0 +1,54 @@
+"""Nodes in running order: some converters append theirs at the end, and ONNX Runtime does not mind."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from heapq import heapify, heappop, heappush
+
+from onnx import AttributeProto, GraphProto, NodeProto
+
+__all__ = ["put_in_order", "reads"]
+
+_BODIES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
+
+def reads(node: NodeProto) -> list[str]:
+    """The tensors that a node reads: its inputs, and what the bodies of If, Loop and Scan take from outside."""
+    names = [name for name in node.input if name]
+    for entry in node.attribute:
+        for body in (entry.g, *entry.graphs) if entry.type in _BODIES else ():
+            made = {name for inner in body.node for name in inner.output}
+            made |= {value.name for value in (*body.input, *body.initializer)}
+            used = [name for inner in body.node for name in reads(inner)]
+            names += [name for name in (*used, *(value.name for value in body.output)) if name not in made]
+    return names
+
+
+def put_in_order(graph: GraphProto) -> None:
+    """Sort the nodes of a graph in place, so that each comes after those whose outputs it reads.
+
+    What is in order stays as it is; so does a graph with a cycle, which has no order.
+    """
+    maker = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    waits_for = [{maker[name] for name in reads(node) if name in maker} for node in graph.node]
+    if all(max(earlier, default=-1) < index for index, earlier in enumerate(waits_for)):
+        return
+    followers = defaultdict(list)
+    for index, earlier in enumerate(waits_for):
+        for other in earlier:
+            followers[other].append(index)
+    missing = [len(earlier) for earlier in waits_for]
+    ready = [index for index, count in enumerate(missing) if not count]
+    heapify(ready)  # the first of those that can run, so that little moves
+    order = []
+    while ready:
+        index = heappop(ready)
+        order.append(index)
+        for follower in followers[index]:
+            missing[follower] -= 1
+            if not missing[follower]:
+                heappush(ready, follower)
+    if len(order) == len(graph.node):
+        nodes = list(graph.node)
+        del graph.node[:]
+        graph.node.extend(nodes[index] for index in order)
