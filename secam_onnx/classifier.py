@@ -286,8 +286,14 @@ def make_classifier(
         opening = pool.submit(runtime.open_session, source, providers, weights=known, prepack=True)
         try:
             contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
-            weights = contribution.weights
-            derived = runtime.open_session(contribution.model.SerializeToString(), providers, weights=weights)
+            # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some
+            # of them goes wrong for int8.
+            derived = runtime.open_session(
+                contribution.model.SerializeToString(),
+                providers,
+                weights=contribution.weights,
+                integer_kernels=way == "masking",
+            )
         except Exception:
             opening.result()  # what is wrong with the network is said of it, not of what was derived from it
             raise

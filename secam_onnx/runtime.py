@@ -133,6 +133,7 @@ def open_session(
     *,
     weights: Mapping[str, np.ndarray] | None = None,
     prepack: bool = False,
+    integer_kernels: bool = True,
 ) -> onnxruntime.InferenceSession:
     """Open an inference session on the provider that was asked for, and on no other.
 
@@ -146,6 +147,9 @@ def open_session(
         Values of initializers that the model declares as external data; they are shared with the session, not copied.
     prepack : bool
         Copy such matrices all the same, into the order that the kernels run fastest with.
+
+    integer_kernels : bool
+        Run what lies between a DequantizeLinear and a QuantizeLinear in integers.
 
     Raises
     ------
@@ -162,6 +166,8 @@ def open_session(
     # cores that took explain / forward for ResNet50 from 2.1 to 1.6, with the forward pass alone as fast as before.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.dynamic_block_base", "4")
+    if not integer_kernels:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if weights:
         # Packing would make a second copy of every matrix that was just shared.
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")

@@ -203,7 +203,9 @@ def run(
 
 
 def _run(derived: ContributionModel, features: np.ndarray, class_ids: np.ndarray) -> list[np.ndarray]:
-    session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
+    session = runtime.open_session(
+        derived.model.SerializeToString(), "cpu", weights=derived.weights, integer_kernels=False
+    )
     return session.run([MAPS, BIAS, GAP], {FEATURES: features.astype(np.float32), CLASS_IDS: class_ids})
 
 

@@ -94,8 +94,7 @@ def _check_node(node: NodeProto, given: set[str], later: set[str], outer: Sequen
             continue
         if name in later:
             raise ModelError(
-                f"The model is damaged: {what} reads {name!r} before it is made, so the graph is cyclic or out of "
-                f"order. {_AGAIN}"
+                f"The model is damaged: {what} reads {name!r} before it is made, so the graph is cyclic. {_AGAIN}"
             )
         raise ModelError(f"The model is damaged: {what} reads {name!r}, which nothing makes. {_AGAIN}")
     for attribute in node.attribute:

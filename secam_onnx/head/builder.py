@@ -198,9 +198,9 @@ class Builder:
         """Count what the inputs of a piecewise linear step leave of its output: `g . y - sum g_i . x_i`."""
         self.bias.append(self.remainder(gradient, results))
 
-    def add_rounding(self, dense: str, step: str) -> None:
+    def add_rounding(self, gradient: Gradient, step: str) -> None:
         """Count what one step more or less of each number of a tensor would add to the logits: `sum |g| step`."""
-        self.rounding.append(self._sum(self.op("Mul", [self.op("Abs", [dense]), step])))
+        self.rounding.append(self.op("Mul", [self._sum(self.op("Abs", [self.dense(gradient)])), step]))
 
     def remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> str:
         """`g . y - sum g_i . x_i`, `(N, K)`."""

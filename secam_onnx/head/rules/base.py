@@ -90,7 +90,7 @@ class Step(ABC):
 
     @property
     def rounds(self) -> bool:
-        """Whether all that is missing to that is rounding, by half of a step at most."""
+        """Whether all that is missing to that is the rounding of a quantised network."""
         return False
 
     @property

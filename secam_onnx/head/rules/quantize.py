@@ -1,7 +1,9 @@
-"""QuantizeLinear, then DequantizeLinear: `y = clip(x) + r`, rounded to a grid of 256 values and clipped to its ends.
+"""QuantizeLinear, then DequantizeLinear: `y = x + r`, rounded to a grid of, say, 256 values; `y = max(x, 0) + r` where
+the grid begins at zero, which is how quantisers write a ReLU.
 
-The gradient is that of the clipping, straight through the rounding. The bias receives the ends where `x` is beyond
-them; the completeness gap is the rounding alone, `|r| <= scale / 2`.
+The gradient goes straight through the rounding. What that misses, `r`, is the completeness gap: at most half a step,
+or as much as `x` is beyond the ends of the grid. There the gradient goes on as well: a photograph whose highest logit
+is above all that the quantiser saw would have no map otherwise.
 
 References
 ----------
@@ -12,9 +14,10 @@ computation", arXiv 1308.3432: the straight-through estimator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 from onnx import NodeProto, TensorProto
 
 from secam_onnx.head.graph import Graph
@@ -25,19 +28,25 @@ if TYPE_CHECKING:
 
 __all__ = ["QuantizeRule"]
 
-_BITS: dict[int, int] = {
-    TensorProto.INT4: 4,
-    TensorProto.UINT4: 4,
-    TensorProto.INT16: 16,
-    TensorProto.UINT16: 16,
-    TensorProto.INT32: 32,
+# Lowest code and number of bits.
+_CODES: dict[int, tuple[int, int]] = {
+    TensorProto.UINT4: (0, 4),
+    TensorProto.INT4: (-8, 4),
+    TensorProto.UINT8: (0, 8),
+    TensorProto.INT8: (-128, 8),
+    TensorProto.UINT16: (0, 16),
+    TensorProto.INT16: (-32768, 16),
 }
-_HALF = 0.5 + 2.0**-10  # of a step, and what float32 makes of it
+_SIGNED = {"Add", "BatchNormalization", "Conv", "Gemm", "MatMul", "Sub"}
+"""Operators whose results are negative as well, so that a grid from zero on is a ReLU after them."""
 
 
 @dataclass(frozen=True)
 class QuantizeStep(Step):
     """Rounded by two nodes, of which `node` is the second."""
+
+    from_zero: bool
+    """The grid has no negative values."""
 
     @property
     def exact(self) -> bool:
@@ -48,17 +57,16 @@ class QuantizeStep(Step):
         return True
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
-        x, y, scale = builder.value(self.input), builder.value(self.output), builder.constant(self.node.input[1])
-        distance = builder.op("Abs", [builder.op("Sub", [x, y])])
-        # Farther from its value than rounding leads: clipped.
-        inside = builder.op("LessOrEqual", [distance, builder.op("Mul", [scale, builder.floats([_HALF])])])
-        mask = builder.per_class(builder.op("Cast", [inside], to=TensorProto.FLOAT))
-        dense = builder.dense(gradient)
-        result = builder.op("Mul", [dense, mask])
-        clipped = builder.op("Sub", [dense, result])
-        builder.bias.append(builder.dot(Gradient(clipped, self.output)))
+        scale = builder.constant(self.node.input[1])
+        result = replace(gradient, of=self.input)
+        if self.from_zero:
+            # Down to half a step below zero, x is rounded, not cut off.
+            low = builder.op("Mul", [scale, builder.floats([-0.5])])
+            inside = builder.op("GreaterOrEqual", [builder.value(self.input), low])
+            mask = builder.per_class(builder.op("Cast", [inside], to=TensorProto.FLOAT))
+            result = Gradient(builder.op("Mul", [builder.dense(gradient), mask]), self.input)
         builder.add_rounding(result, scale)
-        return [Gradient(result, self.input)]
+        return [result]
 
 
 class QuantizeRule(Rule):
@@ -72,11 +80,24 @@ class QuantizeRule(Rule):
             raise NoMatchError("what it reads was not quantised by the node before it")
         if not all(graph.is_constant(name) for name in (*node.input[1:], *before.input[1:]) if name):
             raise NoMatchError("its scale is computed at run time")
-        scales = [graph.constant(quantiser.input[1]) for quantiser in (before, node)]
-        if any(scale.size != 1 for scale in scales):
+        scales, zeros = zip(*(_grid(graph, quantiser) for quantiser in (before, node)), strict=True)
+        if any(value.size != 1 for value in (*scales, *zeros)):
             raise NoMatchError("it has a scale for each channel; one for the whole tensor was expected")
-        if scales[0].reshape(()) != scales[1].reshape(()) or not scales[0].reshape(()) > 0:
-            raise NoMatchError("the two nodes have different scales, or none above zero")
-        bits = _BITS.get(graph.dtype(node.input[0]), 8)
-        reason = f"rounded to {bits} bits and back; the gradient goes straight through"
-        return QuantizeStep(node, (before.input[0],), node.output[0], role="", reason=reason)
+        if scales[0].item() != scales[1].item() or zeros[0].item() != zeros[1].item() or not scales[0].item() > 0:
+            raise NoMatchError("the two nodes have different grids, or a scale that is not above zero")
+        lowest, bits = _CODES.get(graph.dtype(node.input[0]), (0, 0))
+        if not bits:
+            raise NoMatchError("its codes are no integers of 4, 8 or 16 bits")
+        from_zero = zeros[0].item() == lowest
+        x = before.input[0]
+        source = graph.producer(x)
+        role = "relu" if from_zero and source is not None and source.op_type in _SIGNED else ""
+        reason = f"rounded to {bits} bits{' from zero on' if role else ''} and back; the gradient goes straight through"
+        return QuantizeStep(node, (x,), node.output[0], role=role, reason=reason, from_zero=from_zero)
+
+
+def _grid(graph: Graph, node: NodeProto) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point."""
+    scale = graph.constant(node.input[1])
+    zero = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1)
+    return np.asarray(scale, dtype=np.float64), np.asarray(zero, dtype=np.float64)

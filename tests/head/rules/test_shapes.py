@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from heads import answer, assert_refused, check, fill
+from heads import assert_refused, check, fill
 
 FC = "logits = Gemm (v, w_24x5, b_5)"
 FC3 = "logits = Gemm (v, w_3x5, b_5)"
@@ -108,37 +108,6 @@ def test_a_strided_view_that_reorders_is_refused() -> None:
     body = "row = Reshape (f, i_m1) g = Gather (row, turned) p = GlobalAveragePool (g) v = Flatten (p) "
     turned = np.arange(48).reshape(2, 4, 3, 2)[:, ::-1].copy()
     assert_refused(body + "logits = MatMul (v, w_4x5)", "reorders the features", batch=2, constants={"turned": turned})
-
-
-SCALE = {"scale": np.float32(0.05), "zero": np.uint8(128)}
-PAIR = "q = QuantizeLinear (X, scale, zero) Y = DequantizeLinear (q, scale, zero)"
-
-
-@pytest.mark.parametrize("place", ["dense", "uniform"])
-def test_the_gradient_goes_straight_through_quantisation(place: str) -> None:
-    plain, rounded = (
-        answer(fill("Y = Identity (X)", place), features=(features := _features())),
-        answer(fill(PAIR, place), SCALE, features=features, opset=19),
-    )
-    np.testing.assert_allclose(rounded.maps, plain.maps, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(rounded.bias, plain.bias, rtol=1e-5, atol=1e-6)
-    assert np.abs(rounded.gap).max() > 0
-    total = rounded.maps.sum(axis=(2, 3)) + rounded.bias + rounded.gap
-    np.testing.assert_allclose(total, rounded.logits, rtol=1e-4, atol=1e-4)
-
-
-def test_where_quantisation_clips_the_gradient_is_zero() -> None:
-    features = _features()
-    features[0, 0, 0, 0] = 100
-    found = answer(fill(PAIR, "dense"), SCALE, features=features, opset=19)
-    again = answer(
-        fill("Y = Clip (X, low, high)", "dense"), {"low": np.float32(-6.4), "high": np.float32(6.35)}, features=features
-    )
-    np.testing.assert_allclose(found.maps, again.maps, rtol=1e-5, atol=1e-6)
-
-
-def _features() -> np.ndarray:
-    return np.random.default_rng(5).standard_normal((3, 4, 3, 2)).astype(np.float32)
 
 
 @pytest.mark.parametrize(
