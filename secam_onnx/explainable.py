@@ -96,6 +96,11 @@ def make_explainable(
         origin["preprocessing"] = note
     folder = file.parent if file is not None else Path()
     head = locate_head(model, graph, preprocessing, folder, output=output, features=features, tokens=tokens)
+    if tokens is not None and "L" not in head.grid.layout:
+        raise OptionError(
+            f"A grid of {tokens[0]} x {tokens[1]} tokens was given (--grid), but no feature map has that many; the one "
+            f"that was found, {head.features!r}, has a grid of its own. Leave --grid out, or see `secam-onnx inspect`."
+        )
     if labels is not None:
         check_labels(labels, (None, head.n_classes))
     elif file is not None:

@@ -248,3 +248,8 @@ def test_what_an_exported_model_leaves_open_can_be_given(tmp_path: Path) -> None
     for given in ({"preprocessing": "lite"}, {"labels": tuple("abcdefg")}):
         with pytest.raises(OptionError, match=f"fixes its own {next(iter(given))}"):
             open_classifier(tmp_path / "fixed.onnx", **given)
+
+
+def test_a_grid_of_tokens_where_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"3 x 5 tokens .* 'feature_map', has a grid of its own"):
+        open_classifier(saved(classifier(), tmp_path), tokens=(3, 5))

@@ -32,6 +32,7 @@ _CHANNELS_STAY = {
     "Upsample", "Where",
 }  # fmt: skip
 
+_PREFIX = 16  # tokens without position at most: a class token, one for distillation, a few registers
 _LOOK_BACK = 200  # tensors; a real network has a convolution or a normalisation long before
 
 
@@ -146,13 +147,14 @@ def grid_of(
         length = positions[0]
         if prefix and layout == "NLC" and length is not None:
             before = length - math.prod(tokens) if tokens else int(math.isqrt(length) ** 2 != length)
+            before = before if 0 <= before <= _PREFIX else 0
         positions = _square(length if length is None else length - before, tokens, text)
     return Grid(tensor, layout, (shape[axis], *positions), before)
 
 
 def _square(length: int | None, tokens: tuple[int, int] | None, text: str) -> tuple[int, int]:
-    if tokens is not None:
-        if length is not None and math.prod(tokens) != length:
+    if tokens is not None and length is not None:
+        if math.prod(tokens) != length:
             raise NoGridError(f"{text}: its {length} tokens are no grid of {tokens[0]} x {tokens[1]}")
         return tokens
     edge = math.isqrt(length or 0)

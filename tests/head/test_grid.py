@@ -8,7 +8,7 @@ from heads import build
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from secam_onnx.head import Graph, Grid
+from secam_onnx.head import Graph, Grid, find_head
 from secam_onnx.head.grid import NoGridError, grid_of
 
 LAST = "t = Transpose <perm = [0, 2, 3, 1]> (f) "
@@ -118,3 +118,9 @@ def test_a_deep_look_back_ends() -> None:
     )
     with pytest.raises(NoGridError, match="does not tell"):
         grid_of(graph, "y")
+
+
+def test_a_grid_that_the_tokens_do_not_make_is_refused() -> None:
+    graph = Graph(build(TOKENS + "v = ReduceMean <keepdims = 0> (t, i_1) logits = MatMul (v, w_4x5)"))
+    assert find_head(graph, tokens=(2, 3)).grid.shape == (4, 2, 3)
+    assert find_head(graph, tokens=(3, 5)).grid.layout == "NCHW"  # the map that the tokens were made of
