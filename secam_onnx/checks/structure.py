@@ -109,6 +109,8 @@ def _check_attribute(attribute: AttributeProto, what: str, scope: Sequence[set[s
     known = AttributeProto.AttributeType.values()
     if attribute.type not in known or attribute.type == AttributeProto.UNDEFINED or attribute.ref_attr_name:
         raise ModelError(f"The model is damaged: the attribute {attribute.name!r} of {what} has no value. {_AGAIN}")
+    if attribute.name == "strides" and 0 in attribute.ints:  # onnx 1.21 and ONNX Runtime 1.27 divide by it and crash
+        raise ModelError(f"The model is damaged: {what} has strides of 0; 1 or more were expected. {_AGAIN}")
     if attribute.type in (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS):
         raise ModelError(f"{what} holds a sparse tensor; a dense one was expected. Export it as dense.")
     for tensor in (*([attribute.t] if attribute.type == AttributeProto.TENSOR else []), *attribute.tensors):
