@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from attributions.faithfulness import Canvas, Ranking
 from attributions.heads import EPSILONS, Weights, logits, with_head
 from attributions.learning import LITE, softmax
+from evaluation.faithfulness import Canvas, Ranking
 from scipy.stats import spearmanr
 
 from secam_onnx import Explainer, Preprocessing, Segmenter

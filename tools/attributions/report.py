@@ -1,32 +1,21 @@
-"""Means with confidence intervals over photographs, whose crops are no independent samples, and the Markdown tables."""
+"""The Markdown tables; a photograph's crops are no independent samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from attributions.heads import HEADS
 from benchmarking.report import table
+from evaluation.intervals import interval, text
 
-__all__ = ["interval", "report"]
+__all__ = ["report"]
 
-DRAWS = 4000
 RIVALS = (
     *(("integrated", "gradient"), ("masking", "gradient"), ("masking", "integrated")),
     *(("detached", "gradient"), ("integrated", "detached"), ("masking", "detached")),
 )
-
-
-def interval(values: Sequence[float], groups: Sequence[str]) -> tuple[float, float, float]:
-    """Mean over groups of the means within, and its 95 % interval by drawing groups with replacement."""
-    of_group: dict[str, list[float]] = {}
-    for value, group in zip(values, groups, strict=True):
-        of_group.setdefault(group, []).append(value)
-    means = np.array([np.mean(entry) for entry in of_group.values()])
-    drawn = means[np.random.default_rng(0).integers(len(means), size=(DRAWS, len(means)))].mean(axis=1)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(means.mean()), float(low), float(high)
 
 
 def report(results: dict[str, Any]) -> str:
@@ -69,7 +58,7 @@ def _completeness(rows: list[dict[str, Any]], kinds: list[str]) -> str:
             like = ["-", "-"]
             if "pearson" in chosen[0]:
                 groups = [row["photograph"] for row in chosen]
-                like = [_text(interval([row[key] for row in chosen], groups)) for key in ("pearson", "spearman")]
+                like = [text(interval([row[key] for row in chosen], groups)) for key in ("pearson", "spearman")]
             gap = [f"{np.median(gaps):.1e}", f"{np.max(gaps):.1e}"]
             found.append([head, way, len(chosen), *gap, f"{np.median(sizes):.2f}", *like])
     header = ["head", "attribution", "pictures", "gap, median", "gap, max", "size", "Pearson", "Spearman"]
@@ -87,7 +76,7 @@ def _faithfulness(rows: list[dict[str, Any]], kinds: list[str]) -> str:
         for way in ways:
             chosen = _select(rows, head, way)
             values = [row["faithfulness"] for row in chosen]
-            cells.append(_text(interval(values, [row["photograph"] for row in chosen])) if chosen else "-")
+            cells.append(text(interval(values, [row["photograph"] for row in chosen])) if chosen else "-")
         found.append([head, *cells])
     return "Insertion minus deletion, the mean of both backgrounds.\n\n" + table(["head", *ways], found)
 
@@ -105,7 +94,7 @@ def _differences(rows: list[dict[str, Any]], kinds: list[str]) -> str:
         for one, other in RIVALS:
             values, groups = _paired(rows, head, one, other, "faithfulness")
             if values:
-                found.append([head, f"{one} - {other}", len(set(groups)), _text(interval(values, groups), "+.4f"),
+                found.append([head, f"{one} - {other}", len(set(groups)), text(interval(values, groups), "+.4f"),
                               f"{np.mean(np.array(values) > 0):.2f}"])  # fmt: skip
     return "The same, differences on the same pictures.\n\n" + table(
         ["head", "difference", "photographs", "mean [95 %]", "share of pictures above 0"], found
@@ -134,8 +123,3 @@ def _times(times: dict[str, dict[str, float]]) -> str:
             found.append([head, way, f"{forward:.1f}", *ratios])
     header = ["head", "attribution", "forward", "one class", "/ forward", "all classes", "/ forward"]
     return "Milliseconds of the attribution alone, medians, in turns.\n\n" + table(header, found)
-
-
-def _text(values: tuple[float, float, float], form: str = ".3f") -> str:
-    mean, low, high = values
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
