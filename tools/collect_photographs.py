@@ -76,9 +76,9 @@ PHOTOGRAPHS: dict[str, tuple[str, ...]] = {
     "stdlib-french-alpine-landscape": ("package/data/image.jpg",),
 }
 BASES = {"opencv-doc": "usr/share/doc/opencv-doc/examples"}
-# GCompris keeps them in Qt resource files: file -> numbers to leave out (paintings).
+# GCompris keeps them in Qt resource files: file -> numbers to leave out (paintings, second copies).
 RESOURCES: dict[str, set[int]] = {
-    "categorization": set(),
+    "categorization": {78, 80, 81},
     "clickgame": set(),
     "details": {3, 5, 8, 9, 11, 13, 16, 20},
     "erase": set(),
