@@ -93,6 +93,8 @@ def main(
         seen.add((row["kind"], row["picture"]))
         if len(seen) % 10 == 0 and row["method"] == methods[0] and row["aim"] == aims[0]:
             click.echo(f"{len(seen)} pictures, {time.perf_counter() - start:.0f} s", err=True)
+    if not rows:
+        raise click.UsageError(f"No {', '.join(kinds)} in {folder}; collect_photographs.py fills such a folder.")
     results = {
         "date": datetime.now(UTC).date().isoformat(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,

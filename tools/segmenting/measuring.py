@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from evaluation.faithfulness import Canvas, Ranking
 from segmenting.measures import against_truth, of_shape
-from segmenting.scenes import SEEN, SIZE, Scene
+from segmenting.scenes import SEEN, Scene
 
 from secam_onnx import Explainer, Segmenter
-from secam_onnx.superpixels import bilinear_axis, pooling_matrices, segment
+from secam_onnx.superpixels import pooling_matrices, segment
 
 __all__ = ["CAM", "Row", "measure"]
 
-CAM = "plain CAM"  # pixels in the order of the upsampled map, no superpixels
+CAM = "plain CAM"  # each pixel a superpixel of its own, so in the order of the upsampled map
 
 Row = dict[str, Any]
 """One segmenter with one aim on one picture."""
@@ -68,25 +68,14 @@ def _faithfulness(
         return {}
     maps, _ = classifier.contribute(features, np.array([[top]]))
     cells = maps[0, 0]
+    pixels = np.arange(picture.size // 3).reshape(picture.shape[:2])
     rankings: dict[Any, Ranking] = {
-        key: (segments, cells.ravel() @ pooling_matrices(segments, cells.shape)[1]) for key, segments in made.items()
+        key: (segments, cells.ravel() @ pooling_matrices(segments, cells.shape)[1])
+        for key, segments in {**made, (CAM, 0): pixels}.items()
     }
-    rankings[CAM, 0] = (np.arange(SIZE * SIZE).reshape(SIZE, SIZE), _upsampled(cells).ravel())
     canvas = Canvas(picture, SEEN.mean, lambda pictures: {"": answers(pictures)[:, top]})
     found = {}
     for key, areas in canvas.faithfulness(rankings).items():
         differences = {f"faithfulness, {name}": of[""][0] - of[""][1] for name, of in areas.items()}
         found[key] = {**differences, "faithfulness": float(np.mean(list(differences.values())))}
     return found
-
-
-def _upsampled(cells: np.ndarray) -> np.ndarray:
-    """The map at the picture's size, bilinear."""
-    sides = []
-    for length in cells.shape:
-        lower, upper, weight = bilinear_axis(length, (np.arange(SIZE) + 0.5) / SIZE)
-        side = np.zeros((SIZE, length))
-        side[np.arange(SIZE), lower] += 1 - weight
-        side[np.arange(SIZE), upper] += weight
-        sides.append(side)
-    return sides[0] @ cells @ sides[1].T

@@ -106,9 +106,10 @@ def _cutouts(objects: list[Path], files: list[Path]) -> Iterator[Scene]:
 def _mosaics(files: list[Path]) -> Iterator[Scene]:
     for file in files:
         random = _random(f"mosaic {file.stem}")
-        heights = gaussian_filter(random.standard_normal((REGIONS, SIZE, SIZE)), (0, SMOOTHNESS, SMOOTHNESS))
+        chosen = random.permutation(len(files))[:REGIONS]
+        heights = gaussian_filter(random.standard_normal((len(chosen), SIZE, SIZE)), (0, SMOOTHNESS, SMOOTHNESS))
         truth = heights.argmax(axis=0)
-        parts = np.stack([_seen(files[index]) for index in random.choice(len(files), REGIONS, replace=False)])
+        parts = np.stack([_seen(files[index]) for index in chosen])
         picture = np.take_along_axis(parts, truth[None, ..., None], axis=0)[0]
         yield Scene("mosaics", f"mosaic-{file.stem}", picture, dense_labels(truth))
 
