@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto
 
 from secam_onnx.head.find import RESERVED, Head
 from secam_onnx.head.graph import Graph
 from secam_onnx.head.rules import Gradient, Window
+from secam_onnx.nodes import Nodes
 
 __all__ = ["Builder"]
 
 
-class Builder:
+class Builder(Nodes):
     """Collects the nodes of a contribution model; the steps of the head call its methods.
 
     All methods take and return tensor names. K is the number of classes that are asked for.
     """
 
     def __init__(self, graph: Graph, head: Head) -> None:
+        super().__init__(RESERVED)
         self.graph = graph
         self.head = head
-        self.nodes: list[NodeProto] = []
-        self.values: list[TensorProto] = []
         self.needed: list[str] = []
         self.bias: list[str] = []
         self.rounding: list[str] = []
         self._casts: dict[str, str] = {}
-
-    def op(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Add a node with one output."""
-        name = f"{RESERVED}{op_type}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, list(inputs), [name], name=name, **attributes))
-        return name
 
     def repeat(self, node: NodeProto, inputs: Sequence[str], outputs: int) -> list[str]:
         """Add a node with the attributes of one of the model's."""
@@ -47,26 +39,6 @@ class Builder:
         copy.input[:], copy.output[:] = list(inputs), names
         self.nodes.append(copy)
         return names
-
-    def integers(self, values: Sequence[int]) -> str:
-        """A constant int64 vector."""
-        return self._value(np.asarray(values, dtype=np.int64))
-
-    def floats(self, values: Sequence[float]) -> str:
-        """A constant float32 vector."""
-        return self._value(np.asarray(values, dtype=np.float32))
-
-    def scalar(self, value: int) -> str:
-        """A constant int64 without axes."""
-        return self._value(np.asarray(value, dtype=np.int64))
-
-    def float_scalar(self, value: float) -> str:
-        """A constant float32 without axes."""
-        return self._value(np.asarray(value, dtype=np.float32))
-
-    def array(self, values: Any) -> str:
-        """A constant float32 array of any shape."""
-        return self._value(np.asarray(values, dtype=np.float32))
 
     def constant(self, tensor: str) -> str:
         """A constant of the model, as float32."""
@@ -238,8 +210,3 @@ class Builder:
     def _on_axis_1(self, value: str, of: str) -> str:
         rank = len(self.graph.shape(of) or ())
         return self.op("Reshape", [value, self.integers([-1] + [1] * (rank - 2))])
-
-    def _value(self, array: np.ndarray) -> str:
-        name = f"{RESERVED}value_{len(self.values)}"
-        self.values.append(numpy_helper.from_array(array, name))
-        return name

@@ -47,13 +47,13 @@ def masked_maps(
     prefix = b.head.grid.prefix
     grid = b.integers([edge or 0 for edge in b.head.grid.shape[1:]]) if prefix else b.op("Shape", [features], start=2)
     cells = b.op("ReduceProd", [grid], keepdims=0)
-    order = b.op("Range", [b.scalar(0), cells, b.scalar(1)])
+    order = b.op("Range", [b.integers(0), cells, b.integers(1)])
     single = b.op("OneHot", [order, cells, b.floats([0.0, 1.0])], axis=-1)
     row = b.op("Concat", [b.integers([1]), b.op("Reshape", [cells, b.integers([1])])], axis=0)
     ends = [b.op("Expand", [b.floats([value]), row]) for value in (0.0, 1.0)]
     masks = b.op("Concat", [single, *ends], axis=0)
     if prefix:
-        masks = b.op("Pad", [masks, b.integers([0, prefix, 0, 0]), b.float_scalar(1.0)])  # these are always kept
+        masks = b.op("Pad", [masks, b.integers([0, prefix, 0, 0]), b.floats(1.0)])  # these are always kept
         masks = b.op("Unsqueeze", [masks, b.integers([1, 3])])
     else:
         masks = b.op("Reshape", [masks, b.op("Concat", [b.integers([-1, 1, 1]), grid], axis=0)])
@@ -73,7 +73,7 @@ def masked_maps(
     )
     scores = b.op("Scan", [masks], body=body, num_scan_inputs=1)  # (h*w + 2, N, K)
 
-    bias, full = (b.op("Gather", [scores, b.scalar(index)], axis=0) for index in (-2, -1))
+    bias, full = (b.op("Gather", [scores, b.integers(index)], axis=0) for index in (-2, -1))
     alone = b.op("Slice", [scores, b.integers([0]), b.integers([-2]), b.integers([0])])
     per_cell = b.op("Transpose", [b.op("Sub", [alone, bias])], perm=[1, 2, 0])
     gap = b.op("Sub", [b.op("Sub", [full, bias]), b.op("ReduceSum", [per_cell, b.integers([2])], keepdims=0)])

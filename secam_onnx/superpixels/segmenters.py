@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from secam_onnx import runtime
 from secam_onnx.errors import OptionError
 
-__all__ = ["SEGMENTERS", "Segmenter", "check_labels", "dense_labels", "segment"]
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["SEGMENTERS", "Segmenter", "check_labels", "dense_labels", "segment", "segment_batch"]
 
 _SPAN = 1 << 20  # label numbers further apart are sorted instead of counted
 
@@ -21,25 +26,36 @@ class Segmenter:
 
     Attributes
     ----------
-    method : {'slic', 'felzenszwalb', 'quickshift', 'grid'}
-        Algorithm; the first three are scikit-image's, `grid` is rectangles.
+    method : {'kmeans', 'slic', 'felzenszwalb', 'quickshift', 'grid'}
+        Algorithm; `kmeans` is SLIC as an ONNX model (see `kmeans_model`), the next three are scikit-image's, `grid` is
+        rectangles.
     segments : int
-        How many superpixels to aim at; content decides the true number.
-    compactness : float
-        Weight of closeness against colour, for slic and quickshift; the others have none.
+        How many superpixels to aim at; shape or content of the picture decide the true number.
+    compactness : float, optional
+        Weight of closeness against colour, for kmeans, slic and quickshift; the others have none. By default the
+        method's own: 20 for kmeans, 10 for the others.
     """
 
-    method: str = "slic"
+    method: str = "kmeans"
     segments: int = 50
-    compactness: float = 10.0
+    compactness: float = None  # type: ignore[assignment]  # becomes the method's own
 
     def __post_init__(self) -> None:
         if self.method not in SEGMENTERS:
             raise OptionError(f"Unknown segmenter {self.method!r}; there are {', '.join(SEGMENTERS)}.")
         if not 1 <= self.segments <= 10_000:
             raise OptionError(f"segments is {self.segments}; 1 to 10000 was expected.")
-        if not 1e-3 <= self.compactness <= 1e4:
+        if self.compactness is None:
+            object.__setattr__(self, "compactness", 20.0 if self.method == "kmeans" else 10.0)
+        elif not 1e-3 <= self.compactness <= 1e4:
             raise OptionError(f"compactness is {self.compactness}; 0.001 to 10000 was expected.")
+
+
+def segment_batch(images: np.ndarray, segmenter: Segmenter) -> list[np.ndarray]:
+    """Cut pictures of one size into superpixels, `(N, H, W, 3)` uint8; see `segment`."""
+    if segmenter.method == "kmeans":
+        return [dense_labels(labels) for labels in _kmeans(images, segmenter)]
+    return [segment(image, segmenter) for image in images]
 
 
 def segment(image: np.ndarray, segmenter: Segmenter) -> np.ndarray:
@@ -95,6 +111,22 @@ def check_labels(labels: np.ndarray) -> None:
         )
 
 
+def _kmeans(images: np.ndarray, settings: Segmenter) -> np.ndarray:
+    """`(N, H, W, 3)` uint8 to labels `(N, H, W)` int32."""
+    session = _kmeans_session((images.shape[1], images.shape[2]), settings.segments, settings.compactness)
+    (labels,) = session.run(["segments"], {"image": images})
+    return np.asarray(labels)
+
+
+@functools.lru_cache(maxsize=8)
+def _kmeans_session(size: tuple[int, int], segments: int, compactness: float) -> onnxruntime.InferenceSession:
+    # Imported here: the other methods need no ONNX.
+    from secam_onnx.superpixels.kmeans import kmeans_model
+
+    model = kmeans_model(size, segments, compactness=compactness)
+    return runtime.open_session(model.SerializeToString(), "cpu")
+
+
 def _slic(image: np.ndarray, settings: Segmenter) -> np.ndarray:
     # Imported here: scikit-image takes 0.3 s, and a user's own labels need none of it.
     from skimage.segmentation import slic
@@ -129,7 +161,8 @@ def _grid(image: np.ndarray, settings: Segmenter) -> np.ndarray:
     return (np.arange(height) * rows // height)[:, None] * columns + np.arange(width) * columns // width
 
 
-SEGMENTERS: dict[str, Callable[[np.ndarray, Any], np.ndarray]] = {
+SEGMENTERS: dict[str, Callable[[np.ndarray, Segmenter], np.ndarray]] = {
+    "kmeans": lambda image, settings: _kmeans(image[None], settings)[0],
     "slic": _slic,
     "felzenszwalb": _felzenszwalb,
     "quickshift": _quickshift,

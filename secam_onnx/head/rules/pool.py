@@ -106,8 +106,8 @@ class WindowStep(Step):
         share = 1 / math.prod(self.window.kernel)
         if self.counts is not None:
             share = 1.0
-            dense = builder.op("Div", [dense, builder.array(np.outer(*self.counts))])
-        weight = builder.array(np.full((1, 1, *self.window.kernel), share))
+            dense = builder.op("Div", [dense, builder.floats(np.outer(*self.counts))])
+        weight = builder.floats(np.full((1, 1, *self.window.kernel), share))
         return [Gradient(builder.conv_transpose(dense, weight, self.node, self.window), self.input)]
 
 

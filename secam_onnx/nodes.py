@@ -1,0 +1,53 @@
+"""Writing ONNX graphs: nodes and constants get names by themselves, so that code reads like the formula."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+__all__ = ["Nodes"]
+
+
+class Nodes:
+    """Collects nodes and constants; all methods take and return tensor names.
+
+    Parameters
+    ----------
+    prefix : str
+        What all names begin with.
+
+    Attributes
+    ----------
+    nodes : list of NodeProto
+        In the order in which they were added.
+    values : list of TensorProto
+        The constants.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        self.nodes: list[NodeProto] = []
+        self.values: list[TensorProto] = []
+
+    def op(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node with one output."""
+        name = f"{self.prefix}{op_type}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op_type, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def integers(self, values: Any) -> str:
+        """A constant int64 array; a number becomes one without axes."""
+        return self.array(np.asarray(values, dtype=np.int64))
+
+    def floats(self, values: Any) -> str:
+        """A constant float32 array; a number becomes one without axes."""
+        return self.array(np.asarray(values, dtype=np.float32))
+
+    def array(self, array: np.ndarray) -> str:
+        """A constant of any dtype."""
+        name = f"{self.prefix}value_{len(self.values)}"
+        self.values.append(numpy_helper.from_array(array, name))
+        return name

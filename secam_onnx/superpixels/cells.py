@@ -1,0 +1,188 @@
+"""The layout that K-means works in: a picture in rectangular cells, one superpixel at home in each.
+
+A pixel belongs to one of the nine superpixels that are at home in its cell and around it. Each cell is `rows x columns`
+blocks of `stride` pixels; the blocks are the coarse picture, on which the superpixels are found.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+__all__ = ["NOWHERE", "Axis", "Cells"]
+
+NOWHERE = -1
+"""In place of a superpixel, beyond the edge of the picture."""
+
+_AROUND = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
+_PLANES = 4
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of the picture.
+
+    Attributes
+    ----------
+    length : int
+        Pixels.
+    cells, blocks, stride : int
+        Cells along the axis, blocks along a cell, pixels along a block; together at least `length`.
+    """
+
+    length: int
+    cells: int
+    blocks: int
+    stride: int
+
+    @classmethod
+    def fitted(cls, length: int, cells: int, blocks: int) -> Axis:
+        """About so many cells, each of about so many blocks, with as little beyond the picture as can be."""
+        edge = length / cells
+
+        def cost(stride: int) -> float:
+            needed = math.ceil(edge / stride)
+            return needed * stride / edge + 0.1 * abs(math.log2(needed / blocks))
+
+        stride = min(range(1, math.ceil(edge) + 1), key=cost)
+        blocks = math.ceil(edge / stride)
+        return cls(length, math.ceil(length / (blocks * stride)), blocks, stride)
+
+    @property
+    def edge(self) -> int:
+        """Pixels along a cell."""
+        return self.blocks * self.stride
+
+    @property
+    def before(self) -> int:
+        """Pixels of the first cell that lie before the picture."""
+        return (self.cells * self.edge - self.length) // 2
+
+    @property
+    def after(self) -> int:
+        """Pixels of the last cell that lie behind the picture."""
+        return self.cells * self.edge - self.length - self.before
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Pixels from the middle of the picture, `(cells * edge,)`, zero where there is no picture."""
+        place = np.arange(self.cells * self.edge) - self.before
+        return np.where(self.inside, place - (self.length - 1) / 2, 0)
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Where there is picture, `(cells * edge,)` bool."""
+        place = np.arange(self.cells * self.edge) - self.before
+        return (place >= 0) & (place < self.length)
+
+    @property
+    def enlarging(self) -> np.ndarray:
+        """Linear interpolation from a cell's blocks, and one more at each end, to its pixels: `(blocks + 2, edge)`."""
+        place = (np.arange(self.edge) + 0.5) / self.stride + 0.5
+        return np.maximum(0, 1 - abs(np.arange(self.blocks + 2)[:, None] - place))
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Both axes, and the tables of which superpixel is where.
+
+    K cells in the order of reading; blocks and pixels of a cell in the order of reading.
+    """
+
+    down: Axis
+    across: Axis
+
+    @classmethod
+    def fitted(cls, size: tuple[int, int], segments: int | tuple[int, int], blocks: int) -> Cells:
+        """About square cells, about as many as asked for, or in about so many rows and columns.
+
+        Parameters
+        ----------
+        size : (int, int)
+            Height and width of the picture, in pixels.
+        segments : int or (int, int)
+            How many cells to aim at, or rows and columns.
+        blocks : int
+            How many blocks along a cell's edge to aim at.
+        """
+        height, width = size
+        if isinstance(segments, tuple):
+            rows, columns = segments
+        else:
+            rows = max(1, round(math.sqrt(segments * height / width)))
+            columns = max(1, round(segments / rows))
+        return cls(Axis.fitted(height, min(height, rows), blocks), Axis.fitted(width, min(width, columns), blocks))
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return self.down.cells * self.across.cells
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of a cell."""
+        return self.down.blocks * self.across.blocks
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a cell."""
+        return self.down.edge * self.across.edge
+
+    @cached_property
+    def neighbours(self) -> np.ndarray:
+        """The superpixels that each cell's pixels may belong to, `(K, 9)` int64, or `NOWHERE`."""
+        rows, columns = self.down.cells, self.across.cells
+        table = np.full((rows, columns, 9), NOWHERE)
+        for index, (down, across) in enumerate(_AROUND):
+            y, x = np.arange(rows)[:, None] + down, np.arange(columns) + across
+            table[..., index] = np.where((y >= 0) & (y < rows) & (x >= 0) & (x < columns), y * columns + x, NOWHERE)
+        return table.reshape(-1, 9)
+
+    @cached_property
+    def gathered(self) -> np.ndarray:
+        """Where superpixel k is among the neighbours of the cells around it: `(K, 9)`, indices into `(K * 9,)`."""
+        # The cell that lies at offset i from k has k at the opposite offset, 8 - i.
+        opposite = 8 - np.arange(9)
+        return np.where(self.neighbours == NOWHERE, NOWHERE, self.neighbours * 9 + opposite)
+
+    @property
+    def planes(self) -> np.ndarray:
+        """A number in 0..15 for each superpixel, `(K,)`, that no other one within its reach shares."""
+        y, x = np.divmod(np.arange(self.count), self.across.cells)
+        return y % _PLANES * _PLANES + x % _PLANES
+
+    @property
+    def by_plane(self) -> np.ndarray:
+        """Which of each cell's neighbours has which number: `(K, 16)`; 0 where none has."""
+        table = np.zeros((self.count, _PLANES**2), dtype=np.int64)
+        for cell, near in enumerate(self.neighbours):
+            there = near[near != NOWHERE]
+            table[cell, self.planes[there]] = there
+        return table
+
+    @property
+    def patches(self) -> np.ndarray:
+        """Each cell's blocks and those around them: `(K, (rows + 2) * (columns + 2))`.
+
+        Indices into the blocks of the picture in the order of reading, with one more block on each side.
+        """
+        down, across = self.down, self.across
+        width = across.cells * across.blocks + 2
+        y = np.arange(down.cells)[:, None] * down.blocks + np.arange(down.blocks + 2)
+        x = np.arange(across.cells)[:, None] * across.blocks + np.arange(across.blocks + 2)
+        index = y[:, None, :, None] * width + x[None, :, None, :]
+        return index.reshape(self.count, -1)
+
+    @property
+    def enlarging(self) -> np.ndarray:
+        """Bilinear interpolation from a patch to the pixels of its cell, `((rows + 2) * (columns + 2), pixels)`."""
+        return np.kron(self.down.enlarging, self.across.enlarging)
+
+    def in_cells(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of every pixel, cells filled up, `(height, width)`, in the order of cells: `(K, pixels)`."""
+        down, across = self.down, self.across
+        parts = values.reshape(down.cells, down.edge, across.cells, across.edge)
+        return parts.transpose(0, 2, 1, 3).reshape(self.count, -1)
