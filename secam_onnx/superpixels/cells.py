@@ -12,13 +12,15 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["NOWHERE", "Axis", "Cells"]
+__all__ = ["NOWHERE", "PLANES", "Axis", "Cells"]
 
 NOWHERE = -1
 """In place of a superpixel, beyond the edge of the picture."""
 
+PLANES = 4
+"""Superpixels meet only where they are less than four cells apart, along both axes."""
+
 _AROUND = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
-_PLANES = 4
 
 
 @dataclass(frozen=True)
@@ -142,26 +144,41 @@ class Cells:
         return table.reshape(-1, 9)
 
     @cached_property
-    def gathered(self) -> np.ndarray:
-        """Where superpixel k is among the neighbours of the cells around it: `(K, 9)`, indices into `(K * 9,)`."""
+    def held_by(self) -> np.ndarray:
+        """Where superpixel k is among the nine of the cells around it: `(K, 9)`, indices into `(K * 9,)`.
+
+        Beyond the picture's edge the index is that of somebody who is nowhere.
+        """
+        nobody = int(np.flatnonzero(self.neighbours == NOWHERE)[0])
         # The cell that lies at offset i from k has k at the opposite offset, 8 - i.
-        opposite = 8 - np.arange(9)
-        return np.where(self.neighbours == NOWHERE, NOWHERE, self.neighbours * 9 + opposite)
+        return np.where(self.neighbours == NOWHERE, nobody, self.neighbours * 9 + 8 - np.arange(9))
 
     @property
     def planes(self) -> np.ndarray:
-        """A number in 0..15 for each superpixel, `(K,)`, that no other one within its reach shares."""
+        """A number below 16 for each superpixel, `(K,)`, that no other one shares which it could ever meet."""
         y, x = np.divmod(np.arange(self.count), self.across.cells)
-        return y % _PLANES * _PLANES + x % _PLANES
+        return y % PLANES * PLANES + x % PLANES
 
-    @property
+    @cached_property
     def by_plane(self) -> np.ndarray:
-        """Which of each cell's neighbours has which number: `(K, 16)`; 0 where none has."""
-        table = np.zeros((self.count, _PLANES**2), dtype=np.int64)
+        """Which of each cell's nine has which number: `(K, 16)`, or `NOWHERE`."""
+        table = np.full((self.count, PLANES**2), NOWHERE)
         for cell, near in enumerate(self.neighbours):
             there = near[near != NOWHERE]
             table[cell, self.planes[there]] = there
         return table
+
+    @property
+    def of_block(self) -> np.ndarray:
+        """The cell of every block of the picture, `(rows, columns)`."""
+        rows = np.arange(self.down.cells * self.down.blocks) // self.down.blocks
+        columns = np.arange(self.across.cells * self.across.blocks) // self.across.blocks
+        return rows[:, None] * self.across.cells + columns
+
+    @property
+    def within_reach(self) -> np.ndarray:
+        """Whether a block may belong to a superpixel with that number, `(16, rows, columns)` bool."""
+        return (self.by_plane != NOWHERE)[self.of_block].transpose(2, 0, 1)
 
     @property
     def patches(self) -> np.ndarray:
@@ -177,12 +194,25 @@ class Cells:
         return index.reshape(self.count, -1)
 
     @property
-    def enlarging(self) -> np.ndarray:
-        """Bilinear interpolation from a patch to the pixels of its cell, `((rows + 2) * (columns + 2), pixels)`."""
-        return np.kron(self.down.enlarging, self.across.enlarging)
+    def positions(self) -> np.ndarray:
+        """Rows and columns of pixels from the middle of the picture: `(K, pixels, 2)`."""
+        y, x = np.meshgrid(self.down.positions, self.across.positions, indexing="ij")
+        return np.stack([self._in_cells(y), self._in_cells(x)], axis=-1)
 
-    def in_cells(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of every pixel, cells filled up, `(height, width)`, in the order of cells: `(K, pixels)`."""
+    @property
+    def inside(self) -> np.ndarray:
+        """Which pixels of the cells are picture: `(K, pixels)` bool."""
+        return self._in_cells(self.down.inside[:, None] & self.across.inside)
+
+    @property
+    def empty_blocks(self) -> np.ndarray:
+        """Which blocks of the cells have no picture: `(K, blocks)` bool."""
+        down, across = self.down, self.across
+        parts = self.inside.reshape(-1, down.blocks, down.stride, across.blocks, across.stride)
+        return ~parts.any(axis=(2, 4)).reshape(self.count, -1)
+
+    def _in_cells(self, values: np.ndarray) -> np.ndarray:
+        """`(rows, columns)` of pixels in the order of reading, to `(K, pixels)`."""
         down, across = self.down, self.across
         parts = values.reshape(down.cells, down.edge, across.cells, across.edge)
         return parts.transpose(0, 2, 1, 3).reshape(self.count, -1)

@@ -1,6 +1,6 @@
 """CIELAB as ONNX nodes: polynomials in place of powers, which take a runtime longer than all of K-means.
 
-Within 0.7 of the exact colour (CIE 1976 distance; 0.3 on average over all of sRGB, one step of 8 bits is about as much).
+Within 0.7 of the exact colour (CIE 1976 distance), 0.3 on average over all of sRGB; one step of 8 bits is as much.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from onnx import TensorProto
 
 from secam_onnx.nodes import Nodes
 
@@ -43,7 +44,7 @@ def cube_roots(nodes: Nodes, colours: str) -> str:
         `(..., 3)` float32: the root of X, Y and Z over white, but for a constant.
     """
     n = nodes
-    values = n.op("Cast", [colours], to=1)
+    values = n.op("Cast", [colours], to=TensorProto.FLOAT)
     linear = _polynomial(n, values, [factor / 255**power for power, factor in enumerate(_CURVE)])
     xyz = n.op("MatMul", [linear, n.floats((_XYZ / _WHITE[:, None]).T)])
     bright = n.op("Max", [xyz, n.floats(_LINEAR_BELOW)])
