@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from PIL import Image, ImageFilter
+from scipy.integrate import trapezoid
 
 __all__ = ["Canvas", "Ranking"]
 
@@ -71,8 +72,8 @@ class Canvas:
         share = np.array([mask.mean() for mask in masks])
         return {
             head: (
-                float(np.trapezoid([entry[head] for entry in inserted], share)),
-                float(np.trapezoid([entry[head] for entry in deleted], share)),
+                float(trapezoid([entry[head] for entry in inserted], share)),
+                float(trapezoid([entry[head] for entry in deleted], share)),
             )
             for head in inserted[0]
         }
