@@ -26,14 +26,14 @@ _IR_VERSION = 8  # the lowest that goes with this opset, so that older runtimes 
 _EMPTY = 1e-3  # blocks
 _CHANNELS = 6  # L, a, b, y, x, 1
 _GREY = 50.0  # taken off the lightness: float32 is finer where numbers are small
-_PULL = 1.0  # how much nearer the superpixel of a pixel's own block is, in units of squared distance
+_PULL = 0.5  # how much nearer the superpixel of a pixel's own block is, in units of squared distance
 
 
 def kmeans_model(
     size: tuple[int, int],
     segments: int | tuple[int, int] = 50,
     *,
-    compactness: float = 20.0,
+    compactness: float = 15.0,
     iterations: int = 5,
     blocks: int = 8,
 ) -> ModelProto:

@@ -33,7 +33,7 @@ class Segmenter:
         How many superpixels to aim at; shape or content of the picture decide the true number.
     compactness : float, optional
         Weight of closeness against colour, for kmeans, slic and quickshift; the others have none. By default the
-        method's own: 20 for kmeans, 10 for the others.
+        method's own: 15 for kmeans, 10 for the others.
     """
 
     method: str = "kmeans"
@@ -46,7 +46,7 @@ class Segmenter:
         if not 1 <= self.segments <= 10_000:
             raise OptionError(f"segments is {self.segments}; 1 to 10000 was expected.")
         if self.compactness is None:
-            object.__setattr__(self, "compactness", 20.0 if self.method == "kmeans" else 10.0)
+            object.__setattr__(self, "compactness", 15.0 if self.method == "kmeans" else 10.0)
         elif not 1e-3 <= self.compactness <= 1e4:
             raise OptionError(f"compactness is {self.compactness}; 0.001 to 10000 was expected.")
 
