@@ -214,8 +214,14 @@ class Preprocessing:
         scale = 1 / np.asarray(self.std, dtype=np.float64)
         shift = (-np.asarray(self.mean, dtype=np.float64) * scale).astype(np.float32)
         channels = seen[..., ::-1] if self.channel_order == "BGR" else seen
-        values = channels * scale.astype(np.float32) + shift
-        return np.ascontiguousarray(values.transpose(2, 0, 1) if self.layout == "NCHW" else values)[None]
+        # In long runs: numpy is ten times as slow where three factors take turns on short ones.
+        if self.layout == "NCHW":
+            pixels, repeat = channels.transpose(2, 0, 1), lambda factor: factor[:, None, None]
+        else:
+            pixels, repeat = channels.reshape(seen.shape[0], -1), lambda factor: np.tile(factor, seen.shape[1])
+        values = np.ascontiguousarray(pixels) * repeat(scale.astype(np.float32))
+        values += repeat(shift)
+        return values.reshape(1, *(seen.shape if self.layout == "NHWC" else values.shape))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""

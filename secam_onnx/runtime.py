@@ -134,6 +134,7 @@ def open_session(
     weights: Mapping[str, np.ndarray] | None = None,
     prepack: bool = False,
     integer_kernels: bool = True,
+    threads: int | None = None,
 ) -> onnxruntime.InferenceSession:
     """Open an inference session on the provider that was asked for, and on no other.
 
@@ -147,9 +148,10 @@ def open_session(
         Values of initializers that the model declares as external data; they are shared with the session, not copied.
     prepack : bool
         Copy such matrices all the same, into the order that the kernels run fastest with.
-
     integer_kernels : bool
         Run what lies between a DequantizeLinear and a QuantizeLinear in integers.
+    threads : int, optional
+        How many threads one run may take on the CPU; all cores by default.
 
     Raises
     ------
@@ -166,6 +168,8 @@ def open_session(
     # cores that took explain / forward for ResNet50 from 2.1 to 1.6, with the forward pass alone as fast as before.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.dynamic_block_base", "4")
+    if threads is not None:
+        options.intra_op_num_threads = threads
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     if weights:

@@ -56,14 +56,15 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
     """
     (height, width), (rows, columns) = segments.shape, map_size
     n_segments = int(segments.max()) + 1
-    top, bottom, down = bilinear_axis(rows, (np.arange(height) + 0.5) / height)
     left, right, across = bilinear_axis(columns, (np.arange(width) + 0.5) / width)
-    flat = np.zeros(rows * columns * n_segments)
-    for y, wy in ((top, 1 - down), (bottom, down)):
-        for x, wx in ((left, 1 - across), (right, across)):
-            index = (y[:, None] * columns + x) * n_segments + segments
-            flat += np.bincount(index.ravel(), (wy[:, None] * wx).ravel(), minlength=flat.size)
-    weights = flat.reshape(rows * columns, n_segments)
+    # Along the columns by counting, for every row of pixels alone; then along the rows by a product.
+    index = np.arange(height)[:, None] * (columns * n_segments) + segments
+    flat = np.zeros(height * columns * n_segments)
+    for x, wx in ((left, 1 - across), (right, across)):
+        each = np.broadcast_to(wx, segments.shape)
+        flat += np.bincount((index + x * n_segments).ravel(), each.ravel(), minlength=flat.size)
+    weights = _axis_weights(rows, height) @ flat.reshape(height, columns * n_segments)
+    weights = weights.reshape(rows * columns, n_segments)
     reach = weights.sum(axis=1)
     contribution = weights / np.where(reach > 0, reach, 1)[:, None]
     unseen = np.flatnonzero(reach == 0)
@@ -72,3 +73,12 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
         x = (unseen % columns * 2 + 1) * width // (2 * columns)
         contribution[unseen, segments[y, x]] = 1
     return contribution, weights / np.bincount(segments.ravel(), minlength=n_segments)
+
+
+def _axis_weights(cells: int, pixels: int) -> np.ndarray:
+    """Bilinear weight of every cell at every pixel of an axis, `(cells, pixels)`."""
+    lower, upper, weight = bilinear_axis(cells, (np.arange(pixels) + 0.5) / pixels)
+    weights = np.zeros((cells, pixels))
+    weights[lower, np.arange(pixels)] = 1 - weight
+    weights[upper, np.arange(pixels)] += weight
+    return weights

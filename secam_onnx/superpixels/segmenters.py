@@ -124,7 +124,8 @@ def _kmeans_session(size: tuple[int, int], segments: int, compactness: float) ->
     from secam_onnx.superpixels.kmeans import kmeans_model
 
     model = kmeans_model(size, segments, compactness=compactness)
-    return runtime.open_session(model.SerializeToString(), "cpu")
+    # Of many small steps, which a second thread does not speed up; it is better off with the network.
+    return runtime.open_session(model.SerializeToString(), "cpu", threads=1)
 
 
 def _slic(image: np.ndarray, settings: Segmenter) -> np.ndarray:
