@@ -49,7 +49,7 @@ def names(_: click.Context, option: click.Parameter, value: str) -> list[str]:
 @click.option("--folder-images", default=200, type=click.IntRange(0), help="Photographs in the folder; 0: none.")
 @click.option("--process-rounds", default=10, type=click.IntRange(1), help="Rounds of whole commands.")
 @click.option("--provider", default="cpu", help="cpu or cuda.")
-@click.option("--batch-size", default=1, type=click.IntRange(1), help="Images a call.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images a call.  [default: 1; on a GPU 32]")
 @click.option("--peers", type=click.Path(path_type=Path), help="Folder of their environments.  [default: no peers]")
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder for exported networks.  [default: temporary]")
 @click.option("--json", "json_file", default=RESULTS, type=click.Path(path_type=Path), help="Every single duration.")
@@ -77,7 +77,7 @@ def measured(
     folder_images: int,
     process_rounds: int,
     provider: str,
-    batch_size: int,
+    batch_size: int | None,
     peers: Path | None,
     cache: Path | None,
 ) -> dict[str, Any]:

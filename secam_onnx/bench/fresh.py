@@ -25,6 +25,8 @@ def peak():
 _FORWARD = f"""{_PEAK}
 import numpy as np
 import onnxruntime
+if sys.argv[4].startswith("CUDA"):
+    onnxruntime.preload_dlls()
 session = onnxruntime.InferenceSession(sys.argv[1], providers=sys.argv[4:])
 inputs = np.load(sys.argv[2])
 session.run([session.get_outputs()[0].name], {{session.get_inputs()[0].name: inputs}})

@@ -20,6 +20,7 @@ from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
 from secam_onnx.errors import MissingDependencyError, OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.images import read_image
+from secam_onnx.runtime import CPU
 from secam_onnx.sidecars import model_file
 from secam_onnx.superpixels import Segmenter, segment
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Seen", "Settings", "measure", "photograph"]
 
+_GPU_BATCH = 32
 _FOLDER_BATCH = 8  # images a forward pass of the folder, where the single explanation has one
 
 
@@ -39,8 +41,8 @@ class Settings:
     ----------
     rounds : int
         Rounds that count.
-    batch_size : int
-        Images a call.
+    batch_size : int or None
+        Images a call; by default 1, and 32 on a GPU.
     provider : str
         See `runtime.resolve_providers`.
     photograph : Path or None
@@ -56,7 +58,7 @@ class Settings:
     """
 
     rounds: int = 20
-    batch_size: int = 1
+    batch_size: int | None = None
     provider: str = "cpu"
     photograph: Path | None = None
     lime_samples: int = 1000
@@ -66,8 +68,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("rounds", 1), ("batch_size", 1), ("lime_samples", 0), ("folder_images", 0)):
-            if getattr(self, name) < least:
-                raise OptionError(f"{name} is {getattr(self, name)}; {least} or more was expected.")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise OptionError(f"{name} is {value}; {least} or more was expected.")
 
 
 @dataclass(frozen=True)
@@ -125,26 +128,27 @@ def measure(
     plain = PlainModel(path, explainer.providers)
     picture, _ = explainer.preprocessing.crop(image)
     one = plain.inputs([picture], explainer.preprocessing)
+    batch = settings.batch_size or (1 if explainer.providers[0] == CPU else _GPU_BATCH)
     explanations: list[Explanation] = []
-    candidates = _ours(explainer, plain, image, picture, settings.batch_size, explanations)
+    candidates = _ours(explainer, plain, image, picture, batch, explanations)
     skipped = _add_lime(candidates, explainer, plain, picture, settings)
     if peers is not None:
         others, absent = peers(Seen(picture, one, plain.forward(one)))
         candidates |= others
         skipped |= absent
     found = take_turns(candidates, settings.rounds)
-    counted = explanations[WARM_UP * settings.batch_size :]
+    counted = explanations[WARM_UP * batch :]
     result = {
         "ms": found.ms,
         "others_cores": found.others_cores,
         "skipped": skipped | found.skipped,
         "steps_ms": {step: [entry.timings[step] for entry in counted] for step in counted[0].timings},
-        "batch_size": settings.batch_size,
+        "batch_size": batch,
         "input_size": list(picture.shape[:2]),
         "superpixels": {**counted[0].method["superpixels"], "found": counted[0].scores.shape[1]},
         "providers": list(explainer.providers),
     }
-    return result | _processes(path, explainer, plain, image, one, settings)
+    return result | _processes(path, explainer, plain, image, one, batch, settings)
 
 
 def _ours(
@@ -192,7 +196,13 @@ def _add_lime(
 
 
 def _processes(
-    path: Path, explainer: Explainer, plain: PlainModel, image: np.ndarray, one: np.ndarray, settings: Settings
+    path: Path,
+    explainer: Explainer,
+    plain: PlainModel,
+    image: np.ndarray,
+    one: np.ndarray,
+    batch: int,
+    settings: Settings,
 ) -> dict[str, Any]:
     """What is measured in processes of their own; a failure there costs nothing of what is known already."""
     with tempfile.TemporaryDirectory() as room:
@@ -204,11 +214,10 @@ def _processes(
             peaks = {"skipped": str(error)}
     if not settings.folder_images:
         return {"peak_bytes": peaks, "folder": {"skipped": "not asked for"}}
-    batch = settings.batch_size if settings.batch_size > 1 else _FOLDER_BATCH
     folder = time_folder(
         path,
         plain,
-        np.repeat(one, batch, axis=0),
+        np.repeat(one, batch if batch > 1 else _FOLDER_BATCH, axis=0),
         image,
         images=settings.folder_images,
         rounds=settings.folder_rounds,

@@ -84,7 +84,7 @@ def report(results: Mapping[str, Any]) -> str:
         _speed(models),
         "Superpixels alone, milliseconds.\n",
         _superpixels(models),
-        "Steps of explain as it reports them, milliseconds an image; steps may run at the same time.\n",
+        "Steps of explain as it reports them, milliseconds an image and share of the sum; some overlap.\n",
         _steps(models),
         "Other methods, milliseconds, and how many times explain's.\n",
         _others(models),
@@ -114,11 +114,12 @@ def _speed(models: Mapping[str, Any]) -> str:
                 digits(middle["explain again"] / plain),
                 digits(middle["all classes"]),
                 digits(middle["all classes"] / explain),
+                digits(1e3 / explain),
                 f"{max(0.0, mean(shares)):.2f}" if shares else "?",
             ]
         )
     header = ["model", "batch", "forward", "explain", "/ forward", "again", "/ forward", "all classes", "/ one"]
-    return table([*header, "others"], rows)
+    return table([*header, "images/s", "others"], rows)
 
 
 def _superpixels(models: Mapping[str, Any]) -> str:
@@ -138,8 +139,13 @@ def _steps(models: Mapping[str, Any]) -> str:
     rows = []
     for name, model in models.items():
         middle = medians(model["steps_ms"])
-        rows.append([name, *(digits(middle.get(step)) for step in steps)])
+        whole = sum(middle.values())
+        rows.append([name, *(_share(middle.get(step), whole) for step in steps)])
     return table(["model", *steps], rows)
+
+
+def _share(ms: float | None, whole: float) -> str:
+    return _NONE if ms is None else f"{digits(ms)} ({ms / whole:.0%})"
 
 
 def _others(models: Mapping[str, Any]) -> str:

@@ -54,12 +54,10 @@ def command(
     from secam_onnx.bench import Settings, measure, record, report
     from secam_onnx.classifier import default_model
     from secam_onnx.files import new_file
-    from secam_onnx.runtime import CPU, resolve_providers
 
-    on_cpu = resolve_providers(provider)[0][0] == CPU
     settings = Settings(
         rounds=rounds,
-        batch_size=batch_size if batch_size is not None else 1 if on_cpu else 32,
+        batch_size=batch_size,
         provider=provider,
         photograph=image,
         lime_samples=lime_samples,

@@ -50,7 +50,8 @@ def cells(text: str, *words: str) -> list[str]:
 def test_medians_and_ratios(results: dict[str, Any]) -> None:
     text = report(results)
     speed = cells(text, "model", "forward", "again")
-    assert speed == ["tiny", "1", "11.0", "22.0", "2.00", "20.0", "1.82", "24.2", "1.10", "0.25"]
+    assert speed == ["tiny", "1", "11.0", "22.0", "2.00", "20.0", "1.82", "24.2", "1.10", "45.5", "0.25"]
+    assert cells(text, "model", "forward", "scores") == ["tiny", "11.0 (92%)", "1.00 (8%)"]
     assert cells(text, "skimage slic") == ["tiny", "224 x 224", "grid, 49", "3.00", "30.0", "0.10"]
     assert cells(text, "method", "tiny")[1] == "11,000 (500 x)"
     assert cells(text, "one explain") == ["tiny", "100", "180", "+80"]
@@ -60,7 +61,17 @@ def test_a_folder_is_measured_without_the_start(results: dict[str, Any]) -> None
     """2 s for 100 images, 0.2 s for the first 10 of them: 20 ms each for the other 90."""
     folder = results["models"]["tiny"]["folder"]
     assert running_ms(folder) == {"forward": 10, "folder": 20, "start": 200}
-    assert cells(report(results), "images/s") == ["tiny", "100", "10", "10.0", "20.0", "2.00", "50.0", "0.20", "300"]
+    assert cells(report(results), "images", "folder") == [
+        "tiny",
+        "100",
+        "10",
+        "10.0",
+        "20.0",
+        "2.00",
+        "50.0",
+        "0.20",
+        "300",
+    ]
     assert running_ms({"skipped": "why"}) == {}
 
 
