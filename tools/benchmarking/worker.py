@@ -26,10 +26,11 @@ def grad_cam(method: str) -> Callable[[dict[str, Any], Path], Explain]:
     """GradCAM or HiResCAM of pytorch-grad-cam."""
 
     def open_(job: dict[str, Any], folder: Path) -> Explain:
-        import pytorch_grad_cam
         import torch
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-        from torch_networks import open_network
+        from torch_networks import open_network  # before what imports torchvision
+
+        import pytorch_grad_cam  # isort: skip
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget  # isort: skip
 
         network, layer, _ = open_network(job["network"])
         inputs = torch.from_numpy(np.load(folder / "inputs.npy"))
