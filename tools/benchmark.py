@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 from benchmarking.networks import NETWORKS, PHOTO, ROOT, model_file
-from benchmarking.peers import REQUIREMENTS, Environments, Workers
+from benchmarking.peers import Environments, Workers
 from benchmarking.processes import time_processes
 from benchmarking.report import written
 
@@ -94,7 +94,7 @@ def measured(
     results = {
         **record(["lime", "scikit-learn"]),
         "settings": {**dataclasses.asdict(settings), "photograph": PHOTO.relative_to(ROOT).as_posix()},
-        "peers": REQUIREMENTS if peers else {},
+        "peers": {},
         "models": {},
     }
     with contextlib.ExitStack() as stack:
@@ -112,6 +112,7 @@ def measured(
                 continue
             with Workers(name, path, environments, slow_rounds) as workers:
                 results["models"][name] = measure(path, settings, workers)
+                results["peers"] |= workers.versions
     return results
 
 

@@ -163,17 +163,21 @@ def _ours(
     images, pictures = [image] * batch, [picture] * batch
     inputs = plain.inputs(pictures, explainer.preprocessing)
 
+    def explain(*classes: str) -> list[Explanation]:
+        # One image the way it is explained alone, which need not be a batch of one.
+        return [explainer.explain(image, *classes)] if batch == 1 else explainer.explain_batch(images, *classes)
+
     def superpixels(segmenter: Segmenter) -> None:
         for entry in pictures:
             segment(entry, segmenter)
 
     return {
         "forward": Candidate(lambda: plain.forward(inputs), images=batch),
-        "explain": Candidate(lambda: explanations.extend(explainer.explain_batch(images)), images=batch),
-        "explain again": Candidate(lambda: explainer.explain_batch(images), images=batch, at_once=True),
+        "explain": Candidate(lambda: explanations.extend(explain()), images=batch),
+        "explain again": Candidate(explain, images=batch, at_once=True),
         "superpixels": Candidate(functools.partial(superpixels, Segmenter()), images=batch),
         "skimage slic": Candidate(functools.partial(superpixels, Segmenter("slic")), images=batch),
-        "all classes": Candidate(lambda: explainer.explain_batch(images, "all"), images=batch),
+        "all classes": Candidate(functools.partial(explain, "all"), images=batch),
     }
 
 

@@ -30,14 +30,16 @@ def model(**ms: float) -> dict[str, Any]:
 
 def test_targets_are_met_missed_or_not_measured() -> None:
     network = model(forward=10, explain=26, all_classes=27, superpixels=3, skimage_slic=30, LIME=12_900)
-    goals = {goal.what: goal for goal in targets({"models": {"default": network}})}
+    commands = {"python -c pass": [9], "secam-onnx --help": [390, 500, 600]}
+    goals = {goal.what: goal for goal in targets({"models": {"default": network}, "processes_ms": commands})}
     assert {what: goal.verdict for what, goal in goals.items()} == {
         "explain / forward, default": "missed",
         "LIME / explain, default": "missed",
         "superpixels, default, ms": "met",
-        "superpixels / skimage slic, default": "met",
+        "skimage slic / superpixels, default": "met",
         "all classes / one, default": "met",
         "peak memory, explain - forward, default, MiB": "met",
+        "secam-onnx --help, ms": "missed",
     }
     assert goals["LIME / explain, default"].measured == pytest.approx(12_900 / 26)
     assert goals["LIME / explain, default"].wanted == "at least 500"
@@ -85,12 +87,12 @@ def test_the_pages_are_those_of_the_results() -> None:
 def test_a_worker_answers_once_a_line(tmp_path: Path) -> None:
     script = tmp_path / "peer.py"
     script.write_text(
-        "import sys\nprint('{\"ready\": true}', flush=True)\n"
+        "import sys\nprint('{\"ready\": {}}', flush=True)\n"
         "for number, _ in enumerate(sys.stdin):\n"
         '    print(\'{"seconds": %d, "cpu_seconds": 0.5}\' % number, flush=True)\n'
         "    if number == 1: break\n"
     )
-    with waiting([sys.executable, str(script)]) as worker:
+    with waiting([sys.executable, str(script)]) as (worker, _):
         assert worker().seconds == 0
         assert worker().seconds == 1
         assert worker._process.wait(10) == 0

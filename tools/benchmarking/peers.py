@@ -13,6 +13,7 @@ import venv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from benchmarking.networks import plain_file
@@ -123,12 +124,18 @@ class Workers(contextlib.ExitStack):
         Where the peers live.
     slow_rounds : int
         Rounds in which slow peers take part.
+
+    Attributes
+    ----------
+    versions : dict
+        Of the packages of each peer that runs.
     """
 
     def __init__(self, network: str, path: Path, environments: Environments, slow_rounds: int) -> None:
         super().__init__()
         self._network, self._path = network, path
         self._environments, self._slow_rounds = environments, slow_rounds
+        self.versions: dict[str, dict[str, str]] = {}
 
     def __call__(self, seen: Seen) -> tuple[Mapping[str, Candidate], Mapping[str, str]]:
         """Start the peers: the candidates, and why others have to be skipped."""
@@ -147,7 +154,9 @@ class Workers(contextlib.ExitStack):
                 continue
             try:
                 python = self._environments.python(peer.environment)
-                worker = self.enter_context(waiting([str(python), str(WORKER), peer.method, str(folder)]))
+                worker, self.versions[name] = self.enter_context(
+                    waiting([str(python), str(WORKER), peer.method, str(folder)])
+                )
             except DropoutError as error:
                 skipped[name] = str(error)
             else:
@@ -171,7 +180,7 @@ class Worker:
         answer = self.answer()
         return Elsewhere(answer["seconds"], answer["cpu_seconds"])
 
-    def answer(self) -> dict[str, float]:
+    def answer(self) -> dict[str, Any]:
         """What the process says next.
 
         Raises
@@ -190,8 +199,8 @@ class Worker:
 
 
 @contextlib.contextmanager
-def waiting(command: Sequence[str]) -> Iterator[Worker]:
-    """A worker that is ready; it ends with the block.
+def waiting(command: Sequence[str]) -> Iterator[tuple[Worker, dict[str, str]]]:
+    """A worker that is ready, and the versions of its packages; it ends with the block.
 
     Raises
     ------
@@ -202,7 +211,6 @@ def waiting(command: Sequence[str]) -> Iterator[Worker]:
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             worker = Worker(process)
-            worker.answer()
-            yield worker
+            yield worker, worker.answer()["ready"]
         finally:
             process.kill()

@@ -56,6 +56,7 @@ def page(results: Mapping[str, Any], introduction: str) -> str:
         introduction,
         table(["target", "measured", "wanted", "verdict"], goals),
         report(results),
+        *(f"{name}: {', '.join(map(' '.join, found.items()))}\n" for name, found in results["peers"].items()),
         "Whole commands in fresh processes, milliseconds.\n",
         table(["command", "median", "fastest"], processes),
     ]

@@ -9,11 +9,13 @@ with its own defaults. Nothing of secam-onnx is imported here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,7 @@ METHODS: dict[str, Callable[[dict[str, Any], Path], Explain]] = {
     "RISE": dianna_rise,
     "ReciproCAM": recipro_cam,
 }
+PACKAGES = ("grad-cam", "torchcam", "torch", "dianna", "onnxruntime", "openvino_xai", "openvino")
 
 
 def check_logits(found: np.ndarray, folder: Path) -> None:
@@ -110,6 +113,13 @@ def check_logits(found: np.ndarray, folder: Path) -> None:
     worst = np.abs(found - expected).max() / np.abs(expected).max()
     if not worst < 0.02:
         raise RuntimeError(f"not the same network: logits differ by {worst:.1%}")
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """What runs here."""
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            yield name, version(name)
 
 
 def main() -> None:
@@ -123,7 +133,7 @@ def main() -> None:
     method, folder = sys.argv[1], Path(sys.argv[2])
     try:
         explain = METHODS[method](json.loads((folder / "job.json").read_text()), folder)
-        answer(ready=True)
+        answer(ready=dict(versions()))
         for _ in sys.stdin:
             start, spent = time.perf_counter(), time.process_time()
             shape = explain().shape
