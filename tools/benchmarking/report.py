@@ -52,13 +52,15 @@ def page(results: Mapping[str, Any], introduction: str) -> str:
         [f"`{name}`", digits(median(runs)), digits(min(runs))] for name, runs in results["processes_ms"].items()
     ]
     goals = [[goal.what, digits(goal.measured), goal.wanted, goal.verdict] for goal in targets(results)]
+    peers = [[name, ", ".join(map(" ".join, found.items()))] for name, found in results["peers"].items()]
     parts = [
         introduction,
         table(["target", "measured", "wanted", "verdict"], goals),
         report(results),
-        *(f"{name}: {', '.join(map(' '.join, found.items()))}\n" for name, found in results["peers"].items()),
         "Whole commands in fresh processes, milliseconds.\n",
         table(["command", "median", "fastest"], processes),
+        "Where the other packages ran.\n",
+        table(["method", "versions"], peers),
     ]
     return "\n".join(parts)
 
