@@ -63,6 +63,7 @@ PEERS = {
     "pytorch-grad-cam, HiResCAM": Peer("HiResCAM", "pytorch"),
     "torch-cam, CAM": Peer("CAM", "pytorch"),
     "openvino_xai, ReciproCAM": Peer("ReciproCAM", "openvino"),
+    "OpenVINO, forward pass": Peer("OpenVINO", "openvino"),
     "DIANNA, RISE": Peer("RISE", "dianna", slow=True),
 }
 

@@ -35,15 +35,23 @@ COLUMNS = {
     "DIANNA, RISE": "RISE",
 }
 """Candidate -> column of the README's table; the chart has the same."""
+OPENVINO = "OpenVINO, forward pass"
 
 
 def comparison(results: Mapping[str, Any]) -> str:
-    """The README's table."""
+    """The README's table, and what has to be known of it."""
     rows = []
     for name, model in results["models"].items():
         middle = medians(model["ms"])
         rows.append([NETWORKS[name], *(digits(middle.get(candidate)) for candidate in COLUMNS)])
-    return table(["milliseconds", *COLUMNS.values()], rows)
+    parts = [table(["milliseconds", *COLUMNS.values()], rows)]
+    if precision := results["peers"].get(OPENVINO, {}).get("precision"):
+        plain = [digits(medians(model["ms"]).get(OPENVINO)) for model in results["models"].values()]
+        parts.append(
+            f"ReciproCAM runs on OpenVINO, which calculates in {precision} here by its own choice, the others in "
+            f"float32; its forward pass alone takes {', '.join(plain)} ms.\n"
+        )
+    return "\n".join(parts)
 
 
 def page(results: Mapping[str, Any], introduction: str) -> str:
