@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from secam_onnx.bench.fresh import run_command
+from secam_onnx.bench.fresh import forward_peak, run_command
 from secam_onnx.bench.plain import PlainModel
 from secam_onnx.bench.rounds import Candidate, take_turns
 
@@ -27,7 +27,7 @@ def time_folder(
     *,
     images: int,
     rounds: int,
-    provider: str,
+    providers: Sequence[str],
 ) -> dict[str, Any]:
     """Time `secam-onnx explain FOLDER --to parquet` and forward passes of the same batch size, in turns.
 
@@ -48,14 +48,15 @@ def time_folder(
         How many.
     rounds : int
         How often.
-    provider : str
-        For `--provider`.
+    providers : sequence of str
+        ONNX Runtime's names.
 
     Returns
     -------
     dict
         `batch_size`, `images`; `ms`, milliseconds an image: `forward`, `folder` (all of it, start included), `start`
-        (milliseconds of one batch, start included); `others_cores`; `peak_bytes` of the commands, by number of images.
+        (milliseconds of one batch, start included); `others_cores`; `peak_bytes` of the commands, by number
+        of images, and of a `forward` pass of the batch.
         Or `skipped`: why the command cannot run.
     """
     batch = len(inputs)
@@ -71,7 +72,7 @@ def time_folder(
             output.unlink(missing_ok=True)
             peaks[str(number)] = max(
                 peaks.get(str(number), 0),
-                run_command(*_command(path, Path(room) / str(number), output, batch, provider)),
+                run_command(*_command(path, Path(room) / str(number), output, batch, providers[0])),
             )
 
         for number in (batch, images):
@@ -90,6 +91,7 @@ def time_folder(
         )
     if found.skipped:
         return {"skipped": next(iter(found.skipped.values()))}
+    peaks["forward"] = forward_peak(path, inputs, providers)
     return {
         "batch_size": batch,
         "images": images,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from secam_onnx.bench.rounds import DropoutError
 
-__all__ = ["peak_memory", "run_command"]
+__all__ = ["explain_peak", "forward_peak", "run_command"]
 
 # `ru_maxrss` would count the parent as well: Linux carries it over fork and exec.
 _PEAK = """
@@ -25,16 +28,20 @@ def peak():
 _FORWARD = f"""{_PEAK}
 import numpy as np
 import onnxruntime
-if sys.argv[4].startswith("CUDA"):
+model, inputs, *providers = sys.argv[1:]
+if providers[0].startswith("CUDA"):
     onnxruntime.preload_dlls()
-session = onnxruntime.InferenceSession(sys.argv[1], providers=sys.argv[4:])
-inputs = np.load(sys.argv[2])
-session.run([session.get_outputs()[0].name], {{session.get_inputs()[0].name: inputs}})
+session = onnxruntime.InferenceSession(model, providers=providers)
+entry, batch = session.get_inputs()[0], np.load(inputs)
+size = entry.shape[0] if isinstance(entry.shape[0], int) else len(batch)
+for start in range(0, len(batch), size):
+    session.run([session.get_outputs()[0].name], {{entry.name: batch[start : start + size]}})
 print(peak())
 """
 _EXPLAIN = f"""{_PEAK}
 from secam_onnx import Explainer
-Explainer(sys.argv[1], providers=sys.argv[4:]).explain(sys.argv[3])
+model, photograph, *providers = sys.argv[1:]
+Explainer(model, providers=providers).explain(photograph)
 print(peak())
 """
 _COMMAND = f"""{_PEAK}
@@ -46,22 +53,32 @@ finally:
 """
 
 
-def peak_memory(model: Path, inputs: Path, photograph: Path, providers: Sequence[str]) -> dict[str, int]:
-    """Peak resident bytes of a process that does one plain forward pass, and of one that explains one photograph.
+def forward_peak(model: Path, inputs: np.ndarray, providers: Sequence[str]) -> int:
+    """Peak resident bytes of a process that does one plain forward pass and nothing else.
 
     Parameters
     ----------
     model : Path
         The ONNX file.
-    inputs : Path
-        The model's input for one image, as NPY.
-    photograph : Path
-        An image file.
+    inputs : ndarray
+        What it is fed.
     providers : sequence of str
         ONNX Runtime's names.
+
+    Raises
+    ------
+    DropoutError
+        It failed; the message is the last line that it printed.
     """
-    arguments = [str(model), str(inputs), str(photograph), *providers]
-    return {name: _run(code, arguments) for name, code in (("forward", _FORWARD), ("explain", _EXPLAIN))}
+    with tempfile.TemporaryDirectory() as room:
+        file = Path(room) / "inputs.npy"
+        np.save(file, inputs)
+        return _run(_FORWARD, [str(model), str(file), *providers])
+
+
+def explain_peak(model: Path, photograph: Path, providers: Sequence[str]) -> int:
+    """The same of a process that explains one photograph; parameters likewise."""
+    return _run(_EXPLAIN, [str(model), str(photograph), *providers])
 
 
 def run_command(*arguments: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from secam_onnx.bench.folder import time_folder
-from secam_onnx.bench.fresh import peak_memory
+from secam_onnx.bench.fresh import explain_peak, forward_peak
 from secam_onnx.bench.lime import lime_explanation
 from secam_onnx.bench.plain import PlainModel
 from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
@@ -209,13 +208,14 @@ def _processes(
     settings: Settings,
 ) -> dict[str, Any]:
     """What is measured in processes of their own; a failure there costs nothing of what is known already."""
-    with tempfile.TemporaryDirectory() as room:
-        inputs, file = Path(room) / "inputs.npy", settings.photograph or photograph()
-        np.save(inputs, one)
-        try:
-            peaks: dict[str, Any] = dict(peak_memory(path, inputs, file, explainer.providers))
-        except DropoutError as error:
-            peaks = {"skipped": str(error)}
+    peaks: dict[str, Any]
+    try:
+        peaks = {
+            "forward": forward_peak(path, one, explainer.providers),
+            "explain": explain_peak(path, settings.photograph or photograph(), explainer.providers),
+        }
+    except DropoutError as error:
+        peaks = {"skipped": str(error)}
     if not settings.folder_images:
         return {"peak_bytes": peaks, "folder": {"skipped": "not asked for"}}
     folder = time_folder(
@@ -225,7 +225,7 @@ def _processes(
         image,
         images=settings.folder_images,
         rounds=settings.folder_rounds,
-        provider=explainer.providers[0],
+        providers=explainer.providers,
     )
     return {"peak_bytes": peaks, "folder": folder}
 

@@ -186,10 +186,11 @@ def _folder(models: Mapping[str, Any]) -> str:
                 digits(found["folder"] / found["forward"]),
                 digits(1e3 / found["folder"]),
                 digits(found["start"] / 1e3),
-                f"{peaks[str(folder['images'])] / _MIB:.0f}",
+                *(f"{peaks[str(key)] / _MIB:.0f}" for key in ("forward", folder["batch_size"], folder["images"])),
             ]
         )
-    header = ["model", "images", "batch", "forward", "folder", "/ forward", "images/s", "first batch, s", "peak, MiB"]
+    header = ["model", "images", "batch", "forward", "folder", "/ forward", "images/s", "first batch, s"]
+    header += ["peak of forward, MiB", "of one batch", "of all"]
     lines = [f"Skipped: {reason}\n" for reason in dict.fromkeys(reasons)]
     return "\n".join(([table(header, rows)] if rows else []) + lines)
 
