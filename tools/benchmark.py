@@ -47,6 +47,7 @@ def names(_: click.Context, option: click.Parameter, value: str) -> list[str]:
 @click.option("--slow-rounds", default=1, type=click.IntRange(0), help="Those in which LIME and RISE take part.")
 @click.option("--lime-samples", default=1000, type=click.IntRange(2), help="Perturbed images LIME asks about.")
 @click.option("--folder-images", default=200, type=click.IntRange(0), help="Photographs in the folder; 0: none.")
+@click.option("--folder-rounds", default=3, type=click.IntRange(1), help="Rounds of it.")
 @click.option("--process-rounds", default=10, type=click.IntRange(1), help="Rounds of whole commands.")
 @click.option("--provider", default="cpu", help="cpu or cuda.")
 @click.option("--batch-size", type=click.IntRange(1), help="Images a call.  [default: 1; on a GPU 32]")
@@ -75,6 +76,7 @@ def measured(
     slow_rounds: int,
     lime_samples: int,
     folder_images: int,
+    folder_rounds: int,
     process_rounds: int,
     provider: str,
     batch_size: int | None,
@@ -90,6 +92,7 @@ def measured(
         lime_samples=lime_samples,
         lime_rounds=slow_rounds,
         folder_images=folder_images,
+        folder_rounds=folder_rounds,
     )
     results = {
         **record(["lime", "scikit-learn"]),

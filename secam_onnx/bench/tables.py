@@ -12,7 +12,7 @@ OURS = ("forward", "explain", "explain again", "superpixels", "skimage slic", "a
 """Candidates that are no alternative to the package."""
 
 _NONE = "-"
-_MIB = 2**20
+_MB = 1e6
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -91,7 +91,7 @@ def report(results: Mapping[str, Any]) -> str:
         "A folder of JPEG files, to Parquet: milliseconds an image once the command runs, beside forward passes of the "
         "same batch size.\n",
         _folder(models),
-        "Peak memory of a fresh process, MiB.\n",
+        "Peak memory of a fresh process, MB.\n",
         _memory(models),
     ]
     return "\n".join(parts)
@@ -151,21 +151,18 @@ def _share(ms: float | None, whole: float) -> str:
 def _others(models: Mapping[str, Any]) -> str:
     names = dict.fromkeys(name for model in models.values() for name in model["ms"] if name not in OURS)
     names |= dict.fromkeys(name for model in models.values() for name in model.get("skipped", {}))
-    rows = []
-    notes = []
+    rows, reasons = [], dict[str, list[str]]()
     for name in names:
         row = [name]
         for key, model in models.items():
-            middle = medians(model["ms"])
-            if name in middle:
-                row.append(f"{digits(middle[name])} ({digits(middle[name] / middle['explain'])} x)")
-            else:
-                row.append(_NONE)
-                if reason := model.get("skipped", {}).get(name):
-                    notes.append((f"{name}: {reason}", key))
+            middle, reason = medians(model["ms"]), model.get("skipped", {}).get(name)
+            ratio = middle[name] / middle["explain"] if name in middle else None
+            row.append(_NONE if ratio is None else f"{digits(middle[name])} ({digits(ratio)} x)")
+            if reason:
+                reasons.setdefault(f"{name}: {reason}", []).append(key)
         rows.append(row)
-    lines = [f"Skipped: {note}" for note in dict.fromkeys(note for note, _ in notes)]
-    return "\n".join([table(["method", *models], rows), *(f"{line}\n" for line in lines)])
+    notes = [f"Skipped for {', '.join(keys)}: {reason}\n" for reason, keys in reasons.items()]
+    return "\n".join([table(["method", *models], rows), *notes])
 
 
 def _folder(models: Mapping[str, Any]) -> str:
@@ -186,11 +183,11 @@ def _folder(models: Mapping[str, Any]) -> str:
                 digits(found["folder"] / found["forward"]),
                 digits(1e3 / found["folder"]),
                 digits(found["start"] / 1e3),
-                *(f"{peaks[str(key)] / _MIB:.0f}" for key in ("forward", folder["batch_size"], folder["images"])),
+                *(f"{peaks[str(key)] / _MB:.0f}" for key in ("forward", folder["batch_size"], folder["images"])),
             ]
         )
     header = ["model", "images", "batch", "forward", "folder", "/ forward", "images/s", "first batch, s"]
-    header += ["peak of forward, MiB", "of one batch", "of all"]
+    header += ["peak of forward, MB", "of one batch", "of all"]
     lines = [f"Skipped: {reason}\n" for reason in dict.fromkeys(reasons)]
     return "\n".join(([table(header, rows)] if rows else []) + lines)
 
@@ -202,6 +199,6 @@ def _memory(models: Mapping[str, Any]) -> str:
         if "skipped" in peaks:
             rows.append([name, peaks["skipped"], _NONE, _NONE])
             continue
-        plain, explain = (peaks[key] / _MIB for key in ("forward", "explain"))
+        plain, explain = (peaks[key] / _MB for key in ("forward", "explain"))
         rows.append([name, f"{plain:.0f}", f"{explain:.0f}", f"{explain - plain:+.0f}"])
     return table(["model", "one forward pass", "one explain", "difference"], rows)

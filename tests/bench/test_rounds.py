@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,13 +27,14 @@ def test_all_take_turns_and_the_slow_ones_stay_away_later() -> None:
 
 
 def test_times_are_for_one_image() -> None:
-    found = take_turns({"four": Candidate(lambda: time.sleep(0.04), images=4)}, 1, warm_up=0)
-    assert 10 <= found.ms["four"][0] < 40
+    found = take_turns({"four": Candidate(lambda: Elsewhere(0.5, 0), images=4)}, 1, warm_up=0)
+    assert found.ms["four"] == [125]
 
 
 def test_a_process_that_lives_on_tells_its_own_time() -> None:
-    found = take_turns({"peer": Candidate(lambda: Elsewhere(0.5, 0.0))}, 2, warm_up=0)
+    found = take_turns({"peer": Candidate(lambda: Elsewhere(0.5, 0)), "own": Candidate(lambda: None)}, 2, warm_up=0)
     assert found.ms["peer"] == [500, 500]
+    assert 0 < found.ms["own"][0] < 500
 
 
 def test_one_drops_out_and_the_others_go_on() -> None:
@@ -73,11 +70,3 @@ def test_processor_time_is_ours_or_others(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(rounds.time, "perf_counter", lambda: next(clock))
     found = take_turns({"peer": Candidate(lambda: Elsewhere(0.1, 1.0), at_once=True)}, 1, warm_up=0)
     assert found.others_cores["peer"] == [pytest.approx((3 - 1 - 1) / 2)]
-
-
-def test_children_are_ours() -> None:
-    """A child that burns a core must not be taken for somebody else."""
-    before = sum(os.times()[2:4])
-    burn = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
-    take_turns({"child": Candidate(lambda: subprocess.run([sys.executable, "-c", burn], check=True))}, 1, warm_up=0)
-    assert sum(os.times()[2:4]) - before > 0.15

@@ -28,12 +28,12 @@ def results() -> dict[str, Any]:
         "input_size": [224, 224],
         "superpixels": {"method": "grid", "found": 49},
         "providers": ["CPUExecutionProvider"],
-        "peak_bytes": {"forward": 100 * 2**20, "explain": 180 * 2**20},
+        "peak_bytes": {"forward": 100 * 10**6, "explain": 180 * 10**6},
         "folder": {
             "images": 100,
             "batch_size": 10,
             "ms": {"forward": [10], "folder": [20], "start": [200]},
-            "peak_bytes": {"forward": 100 * 2**20, "10": 290 * 2**20, "100": 300 * 2**20},
+            "peak_bytes": {"forward": 100 * 10**6, "10": 290 * 10**6, "100": 300 * 10**6},
         },
     }
     machine = {"processor": "a CPU", "cpus": 2, "load": 0.5}
@@ -69,7 +69,7 @@ def test_a_folder_is_measured_without_the_start(results: dict[str, Any]) -> None
 def test_what_did_not_run_is_named_with_its_reason(results: dict[str, Any]) -> None:
     results["models"]["tiny"]["folder"] = {"skipped": "No such option: --to"}
     text = report(results)
-    assert "Skipped: RISE: No module named 'dianna'" in text
+    assert "Skipped for tiny: RISE: No module named 'dianna'" in text
     assert "Skipped: No such option: --to" in text
 
 
