@@ -36,7 +36,7 @@ LAYERS = [
     {"explanation", "saving", "explainable", "attribution", "prepared"},
     {"classifier"},
     {"explainer", "proof"},
-    {"inspection", "export"},
+    {"inspection", "export", "bench"},
     {"cli"},
     {"__main__"},
 ]

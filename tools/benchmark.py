@@ -1,88 +1,103 @@
-"""Time SeCAM beside a plain forward pass and LIME, in one run on one machine, and print Markdown tables.
+"""Time SeCAM beside the plain forward pass and beside what users would pick instead, in one run on one machine.
 
     pip install "secam-onnx[cpu,export]" lime
-    python tools/benchmark.py --json benchmarks/main_job.json > benchmarks/README.md
+    python tools/benchmark.py --peers PEERS    # measures, writes benchmarks/, docs/benchmark.svg and README.md's table
+    python tools/benchmark.py --report         # writes the pages again from benchmarks/speed.json
 
-The candidates take turns in every repeat, so that a slow drift of the machine meets all of them. A second busy process
-does not disturb them alike (a network on all cores suffers more than SLIC on one), so what others took is printed too:
-believe no ratio where that is not close to 0. The torchvision networks have random weights (seed 0): those change what
-is explained, not how long it takes.
+PEERS is a folder of virtual environments, one for each set of packages whose pins go together (`benchmarking/peers.py`
+lists them); those that are missing are made. Every peer is a process that waits for its turn: one explanation of the
+same photograph by the same network, between ours. What cannot be installed is skipped, and the page says why.
+
+What `secam-onnx bench` measures is measured here by the same code, for four networks. The torchvision networks have
+random weights (seed 0): those change what is explained, not how long it takes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
-import os
-import platform
 import tempfile
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
-from benchmarking.candidates import LIME_BATCH, time_model
-from benchmarking.processes import model_file, peak_memory, time_processes
-from benchmarking.report import report, targets
+from benchmarking.networks import NETWORKS, PHOTO, ROOT, model_file
+from benchmarking.peers import Environments, Workers
+from benchmarking.processes import time_processes
+from benchmarking.report import written
 
-MODELS = ("default", "resnet50", "inception_v3", "vgg16")
-PACKAGES = ("secam-onnx", "onnxruntime", "onnx", "numpy", "scikit-image", "pillow", "lime", "scikit-learn")
+from secam_onnx.bench import Settings, measure, record
 
-
-def processor() -> str:
-    """Name of the CPU."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return platform.processor() or platform.machine()
+RESULTS = ROOT / "benchmarks" / "speed.json"
+DECIMALS = 4  # of what is written: nanoseconds say nothing
 
 
 def names(_: click.Context, option: click.Parameter, value: str) -> list[str]:
-    """Read a list of models, separated by commas."""
+    """Read a list of networks, separated by commas."""
     chosen = [name for name in value.split(",") if name]
-    if unknown := [name for name in chosen if name not in MODELS]:
-        raise click.BadParameter(f"{', '.join(unknown)}; there are {', '.join(MODELS)}.", param=option)
+    if unknown := [name for name in chosen if name not in NETWORKS]:
+        raise click.BadParameter(f"{', '.join(unknown)}; there are {', '.join(NETWORKS)}.", param=option)
     return chosen
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--models", default=",".join(MODELS), callback=names, help="Which models, separated by commas.")
-@click.option("--repeats", default=20, type=click.IntRange(1), help="Rounds inside one process.")
-@click.option("--process-repeats", default=10, type=click.IntRange(1), help="Rounds of whole processes.")
-@click.option("--lime-models", default=",".join(MODELS), callback=names, help="Where LIME takes part; may be empty.")
+@click.option("--models", default=",".join(NETWORKS), callback=names, help="Which networks, separated by commas.")
+@click.option("--rounds", default=20, type=click.IntRange(1), help="Rounds in which all take turns.")
+@click.option("--slow-rounds", default=1, type=click.IntRange(0), help="Those in which LIME and RISE take part.")
 @click.option("--lime-samples", default=1000, type=click.IntRange(2), help="Perturbed images LIME asks about.")
-@click.option("--lime-repeats", default=1, type=click.IntRange(1), help="Rounds in which LIME takes part.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Folder for exported models.  [default: temporary]")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write every single duration here.")
-def main(
+@click.option("--folder-images", default=200, type=click.IntRange(0), help="Photographs in the folder; 0: none.")
+@click.option("--folder-rounds", default=3, type=click.IntRange(1), help="Rounds of it.")
+@click.option("--process-rounds", default=10, type=click.IntRange(1), help="Rounds of whole commands.")
+@click.option("--provider", default="cpu", help="cpu or cuda.")
+@click.option("--batch-size", type=click.IntRange(1), help="Images a call.  [default: 1; on a GPU 32]")
+@click.option("--peers", type=click.Path(path_type=Path), help="Folder of their environments.  [default: no peers]")
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder for exported networks.  [default: temporary]")
+@click.option("--json", "json_file", default=RESULTS, type=click.Path(path_type=Path), help="Every single duration.")
+@click.option("--report", "only_report", is_flag=True, help="Measure nothing: write the pages from --json.")
+@click.option("--pages/--no-pages", default=True, help="Write the pages and the chart.")
+def main(json_file: Path, only_report: bool, pages: bool, **options: Any) -> None:
+    """Time SeCAM beside the plain forward pass and beside what users would pick instead."""
+    if only_report:
+        results = json.loads(json_file.read_text(encoding="utf-8"))
+    else:
+        results = rounded(measured(**options))
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if pages:
+        for path, content in written(results, ROOT).items():
+            (ROOT / path).write_text(content, encoding="utf-8")
+            click.echo(f"wrote {path}", err=True)
+
+
+def measured(
     models: list[str],
-    repeats: int,
-    process_repeats: int,
-    lime_models: list[str],
+    rounds: int,
+    slow_rounds: int,
     lime_samples: int,
-    lime_repeats: int,
+    folder_images: int,
+    folder_rounds: int,
+    process_rounds: int,
+    provider: str,
+    batch_size: int | None,
+    peers: Path | None,
     cache: Path | None,
-    json_file: Path | None,
-) -> None:
-    """Time SeCAM beside a plain forward pass and LIME."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    results: dict[str, Any] = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {
-            "processor": processor(),
-            "cpus": os.cpu_count(),
-            "platform": platform.platform(),
-            "load": load,
-        },
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "settings": {
-            "repeats": repeats,
-            "process_repeats": process_repeats,
-            "lime_samples": lime_samples,
-            "lime_repeats": lime_repeats,
-            "lime_batch": LIME_BATCH,
-        },
+) -> dict[str, Any]:
+    """Measure everything."""
+    settings = Settings(
+        rounds=rounds,
+        batch_size=batch_size,
+        provider=provider,
+        photograph=PHOTO,
+        lime_samples=lime_samples,
+        lime_rounds=slow_rounds,
+        folder_images=folder_images,
+        folder_rounds=folder_rounds,
+    )
+    results = {
+        **record(["lime", "scikit-learn"]),
+        "settings": {**dataclasses.asdict(settings), "photograph": PHOTO.relative_to(ROOT).as_posix()},
+        "peers": {},
         "models": {},
     }
     with contextlib.ExitStack() as stack:
@@ -91,16 +106,26 @@ def main(
         cache.mkdir(parents=True, exist_ok=True)
         files = {name: model_file(name, cache) for name in models}
         click.echo("processes", err=True)
-        results["processes_s"] = time_processes(process_repeats)
+        results["processes_ms"] = time_processes(process_rounds)
+        environments = Environments(peers) if peers else None
         for name, path in files.items():
             click.echo(name, err=True)
-            times = time_model(path, repeats, lime_samples, lime_repeats if name in lime_models else 0)
-            results["models"][name] = {**times, "peak_bytes": peak_memory(path)}
-    results["targets"] = targets(results)
-    click.echo(report(results))
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            if environments is None:
+                results["models"][name] = measure(path, settings)
+                continue
+            with Workers(name, path, environments, slow_rounds) as workers:
+                results["models"][name] = measure(path, settings, workers)
+                results["peers"] |= workers.versions
+    return results
+
+
+def rounded(value: Any) -> Any:
+    """The same with fewer decimals."""
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(entry) for entry in value]
+    return round(value, DECIMALS) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from secam_onnx.errors import SecamError
 __all__ = ["command", "main"]
 
 _COMMANDS = {
+    "bench": "Measure what an explanation costs beside the plain forward pass.",
     "explain": "Explain what a classifier saw in photographs.",
     "export": "Make an explainable model of a network or an ONNX file.",
     "inspect": "Show what is found in a model: head, feature map, reasons.",

@@ -1,0 +1,76 @@
+"""`secam-onnx bench`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from secam_onnx.cli.progress import step
+
+__all__ = ["command"]
+
+
+@click.command("bench")
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="ONNX classifier, or its folder; may be repeated.  [default: EfficientNet-Lite0, ImageNet]",
+)
+@click.option("--image", type=click.Path(path_type=Path), help="What to explain.  [default: a cat, 451 x 300]")
+@click.option("--rounds", default=20, show_default=True, metavar="N", help="Rounds in which all take turns.")
+@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="auto, cpu or cuda.")
+@click.option("--batch-size", type=int, metavar="N", help="Images a call.  [default: 1; on a GPU 32]")
+@click.option(
+    "--images",
+    default=200,
+    show_default=True,
+    metavar="N",
+    help="Photographs in the folder that is explained; 0: none.",
+)
+@click.option("--lime-samples", default=1000, show_default=True, metavar="N", help="Of LIME, if installed; 0: without.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write every single duration here.")
+def command(
+    models: tuple[Path, ...],
+    image: Path | None,
+    rounds: int,
+    provider: str,
+    batch_size: int | None,
+    images: int,
+    lime_samples: int,
+    json_file: Path | None,
+) -> None:
+    """Measure what an explanation costs beside the plain forward pass.
+
+    In one run, in turns: a bare forward pass of ONNX Runtime, SeCAM for one class and for all, superpixels, LIME if it
+    is installed, a folder to Parquet; then the peak memory of fresh processes. A model that needs options is exported
+    first (`secam-onnx export`). Leave the machine alone meanwhile.
+    """
+    from secam_onnx.bench import Settings, measure, record, report
+    from secam_onnx.classifier import default_model
+    from secam_onnx.files import new_file
+
+    settings = Settings(
+        rounds=rounds,
+        batch_size=batch_size,
+        provider=provider,
+        photograph=image,
+        lime_samples=lime_samples,
+        folder_images=images,
+    )
+    if json_file is not None and not json_file.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {json_file.parent}.", param_hint="--json")
+    results = {**record(["lime"]), "settings": dataclasses.asdict(settings), "models": {}}
+    for model in models or (default_model(),):
+        with step(str(model)):
+            name = str(model) if model.stem in results["models"] else model.stem
+            results["models"][name] = measure(model, settings)
+    click.echo(report(results))
+    if json_file is not None:
+        with new_file(json_file) as temporary:
+            temporary.write_text(json.dumps(results, indent=1, default=str) + "\n", encoding="utf-8")
