@@ -12,13 +12,10 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["NOWHERE", "PLANES", "Axis", "Cells"]
+__all__ = ["NOWHERE", "Axis", "Cells"]
 
 NOWHERE = -1
 """In place of a superpixel, beyond the edge of the picture."""
-
-PLANES = 4
-"""Superpixels meet only where they are less than four cells apart, along both axes."""
 
 _AROUND = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
 
@@ -152,33 +149,6 @@ class Cells:
         nobody = int(np.flatnonzero(self.neighbours == NOWHERE)[0])
         # The cell that lies at offset i from k has k at the opposite offset, 8 - i.
         return np.where(self.neighbours == NOWHERE, nobody, self.neighbours * 9 + 8 - np.arange(9))
-
-    @property
-    def planes(self) -> np.ndarray:
-        """A number below 16 for each superpixel, `(K,)`, that no other one shares which it could ever meet."""
-        y, x = np.divmod(np.arange(self.count), self.across.cells)
-        return y % PLANES * PLANES + x % PLANES
-
-    @cached_property
-    def by_plane(self) -> np.ndarray:
-        """Which of each cell's nine has which number: `(K, 16)`, or `NOWHERE`."""
-        table = np.full((self.count, PLANES**2), NOWHERE)
-        for cell, near in enumerate(self.neighbours):
-            there = near[near != NOWHERE]
-            table[cell, self.planes[there]] = there
-        return table
-
-    @property
-    def of_block(self) -> np.ndarray:
-        """The cell of every block of the picture, `(rows, columns)`."""
-        rows = np.arange(self.down.cells * self.down.blocks) // self.down.blocks
-        columns = np.arange(self.across.cells * self.across.blocks) // self.across.blocks
-        return rows[:, None] * self.across.cells + columns
-
-    @property
-    def within_reach(self) -> np.ndarray:
-        """Whether a block may belong to a superpixel with that number, `(16, rows, columns)` bool."""
-        return (self.by_plane != NOWHERE)[self.of_block].transpose(2, 0, 1)
 
     @property
     def patches(self) -> np.ndarray:

@@ -1,7 +1,4 @@
-"""What a superpixel does not hold together goes to its neighbours: connected components, as a few rounds of pooling.
-
-Superpixels are spread over 16 planes, such that two on the same plane never meet.
-"""
+"""What a superpixel does not hold together goes to its neighbours: connected components, as a few rounds of shifts."""
 
 from __future__ import annotations
 
@@ -9,15 +6,16 @@ import numpy as np
 from onnx import TensorProto
 
 from secam_onnx.nodes import Nodes
-from secam_onnx.superpixels.cells import PLANES, Cells
+from secam_onnx.superpixels.cells import Cells
 
 __all__ = ["FAR", "held_together"]
 
 FAR = 4096.0
 """A squared distance that no pixel has; beside it float32 still tells 0.0005."""
 
-_SPREAD = 8  # rounds; in one, a superpixel is followed a block down or up and a block to a side
-_FILL = 6  # rounds; stray pieces are hardly ever wider than twice as many blocks
+_SPREAD = 12  # rounds; in one, a superpixel is followed a block down and up and a block to each side
+_FILL = 4  # rounds; stray pieces are hardly ever wider than twice as many blocks
+_NONE = -1.0  # the label beyond the picture
 
 
 def held_together(n: Nodes, members: str, distances: str, cells: Cells) -> str:
@@ -39,29 +37,38 @@ def held_together(n: Nodes, members: str, distances: str, cells: Cells) -> str:
     str
         `(N, rows, columns)` int64, the label of every block.
     """
-    planes = PLANES * PLANES
     first = n.op("ArgMax", [n.op("Cast", [members], to=TensorProto.FLOAT)], axis=2, keepdims=0)
-    rows = n.integers(np.arange(cells.count)[:, None] * 9)
-    plane = n.op(
-        "Gather", [n.integers(cells.planes[np.maximum(cells.neighbours, 0)].ravel()), n.op("Add", [first, rows])]
-    )
-    numbers = n.integers(np.arange(planes).reshape(1, planes, 1, 1))
-    own = n.op("Cast", [n.op("Equal", [_as_picture(n, plane, cells), numbers])], to=TensorProto.FLOAT)
-    if cells.empty_blocks.any():  # these are filled from beside
-        whole = n.floats(~cells.empty_blocks[None])
-        own = n.op("Mul", [own, _as_picture(n, whole, cells)])
-    reached = n.op("Mul", [own, _as_picture(n, _seeds(n, members, distances, cells), cells)])
+    index = n.op("Add", [first, n.integers(np.arange(cells.count)[:, None] * 9)])
+    label = n.op("Gather", [n.floats(cells.neighbours.ravel()), index])
+    if cells.empty_blocks.any():  # each alone, so that they are filled from beside
+        label = n.op("Where", [n.array(cells.empty_blocks), n.floats(_NONE), label])
+    label = _as_picture(n, label, cells)
+    same = {way: n.op("Equal", [label, _shifted(n, label, way, _NONE)]) for way in _WAYS}
+    same = {way: n.op("Cast", [mask], to=TensorProto.FLOAT) for way, mask in same.items()}
+    reached = _as_picture(n, _seeds(n, members, distances, cells), cells)
     for _ in range(_SPREAD):
-        for window in ([3, 1], [1, 3]):
-            reached = n.op("Mul", [_highest(n, reached, window), own])
-    within = n.floats(cells.within_reach)
+        for ways in (("down", "up"), ("right", "left")):
+            beside = [n.op("Mul", [_shifted(n, reached, way), same[way]]) for way in ways]
+            reached = n.op("Max", [reached, *beside])
+    # Numbers from 1 where a superpixel holds the block, 0 where it is free for whoever comes first.
+    number = n.op("Add", [label, n.floats(1)])
+    held = n.op("Mul", [reached, number])
     for _ in range(_FILL):
-        free = n.op("Sub", [within, n.op("ReduceMax", [reached, n.integers([1])], keepdims=1)])
-        reached = n.op("Add", [reached, n.op("Mul", [_highest(n, reached, [3, 3]), n.op("Relu", [free])])])
-    # What nobody has reached stays; among several that came at once, the one that it was taken from is first.
-    reached = n.op("Add", [reached, n.op("Mul", [own, n.floats(0.5)])])
-    place = n.op("Add", [n.op("ArgMax", [reached], axis=1, keepdims=0), n.integers(cells.of_block * planes)])
-    return n.op("Gather", [n.integers(cells.by_plane.ravel()), place])
+        highest = n.op("MaxPool", [held], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        held = n.op("Where", [n.op("Cast", [held], to=TensorProto.BOOL), held, highest])
+    held = n.op("Where", [n.op("Cast", [held], to=TensorProto.BOOL), held, number])
+    label = n.op("Cast", [n.op("Sub", [held, n.floats(1)])], to=TensorProto.INT64)
+    return n.op("Squeeze", [label, n.integers([1])])
+
+
+_WAYS = {"down": (1, 0), "up": (-1, 0), "right": (0, 1), "left": (0, -1)}
+
+
+def _shifted(n: Nodes, picture: str, way: str, fill: float = 0.0) -> str:
+    """A picture `(N, 1, rows, columns)` moved by one block."""
+    down, right = _WAYS[way]
+    pads = [0, 0, down, right, 0, 0, -down, -right]  # negative ones take away
+    return n.op("Pad", [picture, n.integers(pads), n.floats(fill)])
 
 
 def _seeds(n: Nodes, members: str, distances: str, cells: Cells) -> str:
@@ -71,9 +78,8 @@ def _seeds(n: Nodes, members: str, distances: str, cells: Cells) -> str:
     flat = n.op("Reshape", [least, n.integers([-1, cells.count * 9])])
     least = n.op("ReduceMin", [n.op("Gather", [flat, n.integers(cells.held_by)], axis=1), n.integers([2])], keepdims=0)
     least = n.op("Min", [least, n.floats(FAR / 2)])  # who has no block has no seed
-    nine = n.op(
-        "Unsqueeze", [n.op("Gather", [least, n.integers(np.maximum(cells.neighbours, 0))], axis=1), n.integers([3])]
-    )
+    nine = n.op("Gather", [least, n.integers(np.maximum(cells.neighbours, 0))], axis=1)
+    nine = n.op("Unsqueeze", [nine, n.integers([3])])
     found = n.op("Cast", [n.op("LessOrEqual", [distances, nine])], to=TensorProto.FLOAT)
     return n.op("ReduceMax", [found, n.integers([2])], keepdims=0)
 
@@ -84,7 +90,3 @@ def _as_picture(n: Nodes, values: str, cells: Cells) -> str:
     parts = n.op("Reshape", [values, n.integers([-1, down.cells, across.cells, down.blocks, across.blocks])])
     parts = n.op("Transpose", [parts], perm=[0, 1, 3, 2, 4])
     return n.op("Reshape", [parts, n.integers([-1, 1, down.cells * down.blocks, across.cells * across.blocks])])
-
-
-def _highest(n: Nodes, planes: str, window: list[int]) -> str:
-    return n.op("MaxPool", [planes], kernel_shape=window, pads=[window[0] // 2, window[1] // 2] * 2)
