@@ -17,15 +17,17 @@ PACKAGE = Path(secam_onnx.__file__).parent
 # From the ground up; a module may import what stands on a line above its own, or on its own line.
 LAYERS = [
     {"errors"},
-    {"files", "runtime", "images", "settings", "geometry", "labels", "superpixels", "selection", "completeness"},
+    {"files", "threads", "runtime", "images", "settings", "geometry", "labels", "superpixels", "selection", "completeness"},
     {"preprocess", "sidecars", "checks"},
     {"weights"},
     {"onnx_file", "head", "render", "panel"},
     {"contract", "probe"},
     {"explanation", "saving", "explainable", "attribution", "prepared"},
     {"classifier"},
+    {"assembly"},
+    {"stream"},
     {"explainer", "proof"},
-    {"inspection", "export"},
+    {"inspection", "export", "batch"},
     {"cli"},
     {"__main__"},
 ]
