@@ -17,7 +17,18 @@ PACKAGE = Path(secam_onnx.__file__).parent
 # From the ground up; a module may import what stands on a line above its own, or on its own line.
 LAYERS = [
     {"errors"},
-    {"files", "threads", "runtime", "images", "settings", "geometry", "labels", "superpixels", "selection", "completeness"},
+    {
+        "files",
+        "threads",
+        "runtime",
+        "images",
+        "settings",
+        "geometry",
+        "labels",
+        "superpixels",
+        "selection",
+        "completeness",
+    },
     {"preprocess", "sidecars", "checks"},
     {"weights"},
     {"onnx_file", "head", "render", "panel"},

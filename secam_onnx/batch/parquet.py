@@ -69,6 +69,7 @@ class ParquetSink:
         settings = {**settings, "label_maps": label_maps}
         self._label_maps = label_maps
         self._finished = KeySet()
+        rows.arrow()  # complain before a folder is made
         _check_folder(folder, resume)
         self._rows = _Parts(folder, rows.schema(settings, label_maps=label_maps), self._finished)
         self._errors = _Parts(folder / ERRORS, rows.error_schema(settings), self._finished, forget=retry_errors)

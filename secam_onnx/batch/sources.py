@@ -130,9 +130,8 @@ class Sources:
             if os.path.isdir(path) or path.lower().endswith((*ENDINGS, *SHARD_ENDINGS)):  # noqa: PTH112 (speed)
                 yield from self._expand(path, folder_name(path), wanted)
         if not found:
-            yield from _failed(
-                pattern, wanted, f"{printable(pattern)} does not exist and, as a pattern, matches nothing."
-            )
+            text = f"{printable(pattern)} does not exist and, as a pattern, matches nothing; give the path of an image."
+            yield from _failed(pattern, wanted, ImageError(text))
 
     def _expand(self, name: str, folder: str, wanted: Wanted) -> Iterator[Item]:
         key = printable(str(Path(name)))
@@ -147,16 +146,25 @@ class Sources:
         if self._exclude is not None and os.path.realpath(top) == self._exclude:
             return
         try:
-            with os.scandir(top) as entries:
-                visible = (entry for entry in entries if not entry.name.startswith("."))
-                for entry in _in_order(visible, key=lambda entry: entry.name):
-                    below = f"{folder}/{folder_name(entry.name)}"
-                    if entry.is_dir(follow_symlinks=False):
-                        yield from self._walk(entry.path, below, wanted)
-                    elif entry.name.lower().endswith((*ENDINGS, *SHARD_ENDINGS)):
-                        yield from self._expand(entry.path, below, wanted)
-        except OSError as error:
-            yield from _failed(top, wanted, f"The folder {printable(top)} cannot be read: {error.strerror}.")
+            for entry in _entries(top):
+                below = f"{folder}/{folder_name(entry.name)}"
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._walk(entry.path, below, wanted)
+                elif entry.name.lower().endswith((*ENDINGS, *SHARD_ENDINGS)):
+                    yield from self._expand(entry.path, below, wanted)
+        except ImageError as error:
+            yield from _failed(top, wanted, error)
+
+
+def _entries(top: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(top) as entries:
+            visible = (entry for entry in entries if not entry.name.startswith("."))
+            yield from _in_order(visible, key=lambda entry: entry.name)
+    except OSError as error:
+        raise ImageError(
+            f"The folder {printable(top)} cannot be read: {error.strerror}; change its permissions or leave it out."
+        ) from error
 
 
 def _members(shard: str, key: str, folder: str, wanted: Wanted) -> Iterator[Item]:
@@ -179,9 +187,9 @@ def _in_order(entries: Iterable[Entry], key: Callable[[Entry], str] | None = Non
         yield from sorted(some, key=key)  # type: ignore[type-var, arg-type]
 
 
-def _failed(name: str, wanted: Wanted, message: str) -> Iterator[Item]:
+def _failed(name: str, wanted: Wanted, error: ImageError) -> Iterator[Item]:
     if wanted(printable(name), folder_name(name)):
-        yield Item(printable(name), folder_name(name), error=ImageError(message))
+        yield Item(printable(name), folder_name(name), error=error)
 
 
 def _is_pattern(name: str) -> bool:

@@ -140,6 +140,8 @@ def command(
     from secam_onnx.selection import Selection
     from secam_onnx.superpixels import Segmenter
 
+    if not images and lists is None:
+        raise click.UsageError("Missing argument 'IMAGE...': files, folders, patterns or .tar shards, or --from-list.")
     if pictures < 0:
         raise click.BadParameter(f"{pictures} is negative; 0 or more was expected.", param_hint="--pictures")
     if label_maps and to != "parquet":
