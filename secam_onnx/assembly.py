@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -150,8 +151,13 @@ def describe(classifier: Classifier) -> dict[str, object]:
         "superpixels": None,
         "preprocessing": {**contract.preprocessing.to_dict(), "note": contract.origin.get("preprocessing")},
         "providers": list(classifier.providers),
-        "version": version("secam-onnx"),
+        "version": _version(),
     }
+
+
+@functools.cache
+def _version() -> str:
+    return version("secam-onnx")  # reads a file
 
 
 def _predictions(ids: Iterable[int], answer: Answer, labels: Sequence[str] | None) -> tuple[Prediction, ...]:

@@ -27,8 +27,8 @@ from secam_onnx.threads import cores
 
 __all__ = ["BATCH_SIZE", "Explainer"]
 
-BATCH_SIZE = 8
-"""Images a forward pass, where nobody says; on the CPU more are no faster."""
+BATCH_SIZE = 4
+"""Images a forward pass, where nobody says; on the CPU more take memory and are no faster."""
 
 
 class Explainer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,19 @@ def test_duckdb_reads_it(dataset: Path) -> None:
     assert len({image for image, *_ in found}) == 7
     for _, _, logit, total in found:
         assert total == pytest.approx(logit, rel=1e-4, abs=1e-5)
+
+
+def test_the_query_in_the_readme(
+    explainer: Explainer, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"^```sql\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    into(explainer, tmp_path / "table", photo, classes=["top-3", "espresso"])
+    monkeypatch.chdir(tmp_path)
+    found = duckdb.sql(query).fetchall()
+    assert {label for _, label, *_ in found} == {"tiger cat", "Egyptian cat"}
+    assert all(0 < best < 1 for *_, best in found)
 
 
 def test_a_dataset_is_not_touched_without_resume(dataset: Path, tiny: Explainer, tmp_path: Path) -> None:

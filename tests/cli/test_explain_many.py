@@ -44,7 +44,7 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     *lines, total = done.stdout.splitlines()
     assert len(lines) == 27
     assert total.startswith("27 images -> secam-out (")
-    assert "batches of 8, more are no faster on the CPU" in total
+    assert "batches of 4, more are no faster on the CPU" in total
     table = str(Path("secam-out", "errors.csv"))
     assert done.stderr.splitlines() == [
         f"Error: {Path('photos', 'bad.jpg')} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP and "
