@@ -55,6 +55,7 @@ def explain_all(
     """Explain all images and end the program with the right code."""
     from secam_onnx.batch.run import Totals, run
     from secam_onnx.batch.sizes import choose_batch_size
+    from secam_onnx.errors import OptionError
 
     few = sources.files is not None and sources.files <= _FEW and not (target.parquet or target.resume)
     few = few and not target.json_progress
@@ -75,13 +76,18 @@ def explain_all(
         if not few:
             click.echo(f"{totals.explained} images are finished in {target.folder}; go on with --resume.", err=True)
         raise
+    if not totals.done + totals.passed_over:
+        raise OptionError(
+            "No image was found. Folders and patterns are searched for JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF files "
+            "by the endings of their names, and for .tar shards."
+        )
     if not few and not target.json_progress:
         seconds = time.perf_counter() - start
         click.echo(
             f"{totals.explained} images -> {target.folder} ({totals.done / seconds:.1f} images/s; batches of {size}, "
             f"{reason}{_passed_over(totals)})"
         )
-    _end(totals, sources, None if few else table)
+    _end(totals, None if few else table)
 
 
 def _sink(explainer: Explainer, classes: Sequence[str], target: Target, few: bool) -> tuple[Sink, Path]:
@@ -123,15 +129,8 @@ class _Talk:
             click.echo(text, err=True)
 
 
-def _end(totals: Totals, sources: Sources, table: Path | None) -> None:
-    from secam_onnx.errors import OptionError
-
+def _end(totals: Totals, table: Path | None) -> None:
     seen = totals.done + totals.passed_over
-    if not seen:
-        raise OptionError(
-            "No image was found. Folders and patterns are searched for JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF files "
-            "by the endings of their names, and for .tar shards."
-        )
     if totals.failed:
         where = f"; {table} says why" if table is not None else ""
         click.echo(f"{totals.failed} of {seen} images could not be explained{where}.", err=True)
