@@ -21,8 +21,15 @@ FLOORS = [
     "onnx==1.21.0",
     "onnxruntime==1.27.0",
     "pillow==12.3.0",
+    "pyarrow==20.0.0",
     "scikit-image==0.25.0",
+    "tqdm==4.67.0",
 ]
+
+
+def groups(*names: str) -> tuple[str, ...]:
+    """The packages of pyproject.toml's dependency groups."""
+    return nox.project.dependency_groups(nox.project.load_toml(), *names)
 
 
 @nox.session
@@ -31,21 +38,21 @@ def tests(session: nox.Session) -> None:
     # torchvision without its dependencies: some places have a CPU build of PyTorch only.
     session.install("torch==2.13.0")
     session.install("--no-deps", "torchvision==0.28.0")
-    session.install("-e", ".[cpu,export]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.install("-e", ".[cpu,export,parquet]", *groups("test", "readers"))
     session.run(*PYTEST, "--cov", *session.posargs)
 
 
 @nox.session
 def runtime(session: nox.Session) -> None:
     """The tests that need no PyTorch, on the newest versions, from the wheel, where there is none."""
-    session.install(".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.install(".[cpu,parquet]", *groups("test", "readers"))
     session.run(*PYTEST, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
 
 
 @nox.session
 def floor(session: nox.Session) -> None:
     """The same on the oldest versions that are promised to work."""
-    session.install(".[cpu]", *FLOORS, *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.install(".[cpu,parquet]", *FLOORS, *groups("test", "readers"))
     session.run(*PYTEST, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
 
 
@@ -53,7 +60,7 @@ def floor(session: nox.Session) -> None:
 def keras(session: nox.Session) -> None:
     """The tests of Keras as a source, with PyTorch as its backend and without torchvision, with coverage."""
     session.install("torch==2.13.0")
-    session.install("-e", ".[cpu,keras]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.install("-e", ".[cpu,keras]", *groups("test"))
     # Not pyproject.toml's settings: they leave Keras's modules out, since the other sessions do not have it.
     session.run(
         "pytest",
@@ -73,7 +80,7 @@ def keras(session: nox.Session) -> None:
 def tensorflow(session: nox.Session) -> None:
     """A network through TensorFlow and tf2onnx."""
     session.install("tensorflow-cpu==2.21.0", "tf2onnx==1.17.0")
-    session.install(".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.install(".[cpu]", *groups("test"))
     session.run("pytest", "tests/matrix/test_tensorflow.py", *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
 
 
@@ -87,7 +94,7 @@ def paddle(session: nox.Session) -> None:
         session.run(
             "python", "tests/matrix/test_paddle.py", name, folder, env={"POLYGRAPHY_AUTOINSTALL_DEPS": "0"}, silent=True
         )
-    session.install(".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "test"))
+    session.install(".[cpu]", *groups("test"))
     session.run("pytest", "tests/matrix/test_paddle.py", *session.posargs, env={"SECAM_TEST_PADDLE_FILES": folder})
 
 
@@ -101,7 +108,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, format and types."""
-    session.install("-e", ".[cpu]", *nox.project.dependency_groups(nox.project.load_toml(), "lint"))
+    session.install("-e", ".[cpu]", *groups("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")

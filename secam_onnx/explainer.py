@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import time
-import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.attribution import ATTRIBUTIONS
+from secam_onnx.assembly import answers, describe, put_together
 from secam_onnx.classifier import default_model, open_classifier
-from secam_onnx.errors import OptionError
-from secam_onnx.explanation import Explanation, Prediction
+from secam_onnx.errors import OptionError, SecamError
+from secam_onnx.explanation import Explanation
 from secam_onnx.images import Photograph
-from secam_onnx.labels import ClassQuery, class_name, resolve_classes
-from secam_onnx.prepared import Prepared, ms_since, prepare
+from secam_onnx.labels import ClassQuery, resolve_classes
+from secam_onnx.prepared import Prepared, prepare
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.selection import Selection
 from secam_onnx.settings import PreprocessingSettings
-from secam_onnx.superpixels import Segmenter, pooling_matrices
+from secam_onnx.sidecars import model_file
+from secam_onnx.stream import stream
+from secam_onnx.superpixels import Segmenter
+from secam_onnx.threads import cores
 
-__all__ = ["Explainer"]
+__all__ = ["BATCH_SIZE", "Explainer"]
 
-_TOP = 5  # predictions in a result
-_BATCH = 8  # images a forward pass in explain_batch
+BATCH_SIZE = 4
+"""Images a forward pass, where nobody says; on the CPU more take memory and are no faster."""
 
 
 class Explainer:
@@ -69,6 +70,13 @@ class Explainer:
     MissingDependencyError
         ONNX Runtime is not installed.
 
+    Attributes
+    ----------
+    model : Path
+        The model's file.
+    classifier : Classifier
+        Its sessions.
+
     References
     ----------
     .. [1] Q. H. Cao et al., "A Novel Explainable Artificial Intelligence Model in Image Classification problem",
@@ -91,8 +99,9 @@ class Explainer:
     ) -> None:
         self._segmenter = segmenter or Segmenter()
         self._selection = selection or Selection()
-        self._classifier = open_classifier(
-            model if model is not None else default_model(),
+        self.model = model_file(model if model is not None else default_model())
+        self.classifier = open_classifier(
+            self.model,
             providers="auto" if providers is None else providers,
             preprocessing=preprocessing,
             labels=None if labels is None else tuple(labels),
@@ -107,22 +116,28 @@ class Explainer:
     @property
     def labels(self) -> tuple[str, ...] | None:
         """Class names; None if the model has none."""
-        return self._classifier.contract.labels
+        return self.classifier.contract.labels
 
     @property
     def providers(self) -> tuple[str, ...]:
         """The execution providers that the network runs on, in order."""
-        return self._classifier.providers
+        return self.classifier.providers
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to a photograph before the network sees it."""
-        return self._classifier.contract.preprocessing
+        return self.classifier.contract.preprocessing
 
     @property
     def preprocessing_note(self) -> str | None:
         """How the preprocessing was chosen, where the model file did not say."""
-        return self._classifier.contract.origin.get("preprocessing")
+        return self.classifier.contract.origin.get("preprocessing")
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What results depend on besides the photograph and the classes, as plain JSON types."""
+        selection = {name: value for name, value in vars(self._selection).items() if value is not None}
+        return describe(self.classifier) | {"superpixels": dict(vars(self._segmenter)), "selection": selection}
 
     def check_classes(self, classes: ClassQuery | Iterable[ClassQuery]) -> None:
         """Complain about classes that the model does not have, before any image is read.
@@ -132,7 +147,7 @@ class Explainer:
         ClassError
             Unknown name or index out of range.
         """
-        resolve_classes(_as_list(classes), np.zeros(self._classifier.n_classes), self.labels)
+        resolve_classes(_as_list(classes), np.zeros(self.classifier.n_classes), self.labels)
 
     def explain(
         self,
@@ -145,8 +160,9 @@ class Explainer:
 
         Parameters
         ----------
-        image : path, Image or ndarray
-            A file; a Pillow image; or `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, uint8, uint16 or floating point in [0, 1].
+        image : path, EncodedImage, Image or ndarray
+            A file; the bytes of one; a Pillow image; or `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, uint8, uint16 or floating
+            point in [0, 1].
         classes : int, str or iterable of these
             Which classes: indices, names, `"top-K"`, `"all"`.
         segments : ndarray, optional
@@ -167,7 +183,9 @@ class Explainer:
         OptionError
             The label map does not fit.
         """
-        return self.explain_batch([image], classes, segments=None if segments is None else [segments])[0]
+        job = prepare(image, self.preprocessing, self._segmenter, segments, self._pool)
+        (answer,) = answers(self.classifier, [job], _as_list(classes))
+        return put_together(self.classifier, job, answer, self._selection)
 
     def explain_batch(
         self,
@@ -176,7 +194,7 @@ class Explainer:
         *,
         segments: Sequence[np.ndarray] | None = None,
     ) -> list[Explanation]:
-        """Explain several photographs, which may differ in size, a few per forward pass.
+        """Explain several photographs, which may differ in size, a few per forward pass; all results are kept.
 
         Parameters
         ----------
@@ -189,105 +207,81 @@ class Explainer:
         -------
         list of Explanation
             One for each photograph, in order; the same as `explain` gives for each.
+
+        Raises
+        ------
+        ImageError, ClassError, OptionError
+            As in `explain`; the first one ends it.
         """
         photographs = list(images)
-        queries = _as_list(classes)
         if segments is not None and len(segments) != len(photographs):
             raise OptionError(f"There are {len(segments)} label maps for {len(photographs)} images; give one each.")
-        results: list[Explanation] = []
-        for start in range(0, len(photographs), _BATCH):
-            own = [None] * _BATCH if segments is None else segments[start : start + _BATCH]
-            batch = photographs[start : start + _BATCH]
-            jobs = [
-                prepare(image, self.preprocessing, self._segmenter, labels, self._pool)
-                for image, labels in zip(batch, own, strict=False)
-            ]
-            results += self._run(jobs, queries)
-        return results
-
-    def _run(self, jobs: Sequence[Prepared], queries: Sequence[ClassQuery]) -> list[Explanation]:
-        start = time.perf_counter()
-        inputs = np.concatenate([self.preprocessing.normalise(job.seen) for job in jobs])
-        normalise_ms = ms_since(start) / len(jobs)
-
-        start = time.perf_counter()
-        features, logits, probabilities = self._classifier.forward(inputs)
-        forward_ms = ms_since(start) / len(jobs)
-
-        start = time.perf_counter()
-        chosen = [resolve_classes(queries, row, self.labels) for row in logits]
-        # top-K and names can overlap in one image and not in another; the shorter rows repeat their last class.
-        longest = max(map(len, chosen))
-        class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
-        maps, bias = self._classifier.contribute(features, class_ids)
-        contribution_ms = ms_since(start) / len(jobs)
-
         results = []
-        for row, (job, ids) in enumerate(zip(jobs, chosen, strict=True)):
-            segments, superpixels_ms = job.segments.result()
-            start = time.perf_counter()
-            own_maps = maps[row, : len(ids)]
-            contribution, mean_score = pooling_matrices(segments, own_maps.shape[1:])
-            cells = own_maps.reshape(len(ids), -1)
-            order = np.argsort(-logits[row], kind="stable")[:_TOP]
-            explanation = Explanation(
-                image=job.image,
-                geometry=job.geometry,
-                predictions=self._predictions(order, logits[row], probabilities[row]),
-                classes=self._predictions(ids, logits[row], probabilities[row]),
-                maps=own_maps.copy(),
-                segments=segments,
-                given_labels=job.given_labels,
-                scores=_product(cells, mean_score),
-                contributions=_product(cells, contribution),
-                bias=bias[row, : len(ids)].copy(),
-                selection=self._selection,
-                method=self._method(job, own_maps.shape[1:]),
-                timings={
-                    "preprocess": job.preprocess_ms + normalise_ms,
-                    "forward": forward_ms,
-                    "contribution": contribution_ms,
-                    "superpixels": superpixels_ms,
-                    "scores": ms_since(start),
-                },
-            )
-            results.append(explanation)
-            self._check(explanation)
+        for result in self.explain_stream(photographs, classes, segments=segments):
+            if isinstance(result, SecamError):
+                raise result
+            results.append(result)
         return results
 
-    def _predictions(self, ids: Iterable[int], logits: np.ndarray, probabilities: np.ndarray) -> tuple[Prediction, ...]:
-        return tuple(
-            Prediction(
-                int(index), class_name(self.labels, int(index)), float(probabilities[index]), float(logits[index])
-            )
-            for index in ids
+    def explain_stream(
+        self,
+        images: Iterable[Photograph],
+        classes: ClassQuery | Iterable[ClassQuery] = "top-1",
+        *,
+        segments: Iterable[np.ndarray | None] | None = None,
+        batch_size: int = BATCH_SIZE,
+        workers: int | None = None,
+        keep_images: bool = True,
+    ) -> Generator[Explanation | SecamError, None, None]:
+        """Explain any number of photographs, one after the other, with memory that stays flat.
+
+        Reading, superpixels, the network and the rest work at the same time in threads, a few photographs ahead of the
+        caller.
+
+        Parameters
+        ----------
+        images, classes
+            As in `explain`; `images` may be a generator without end. It is run in the caller's thread.
+        segments : iterable of ndarray or None, optional
+            A label map for each photograph.
+        batch_size : int
+            Photographs a forward pass; it changes results by float rounding at most.
+        workers : int, optional
+            Threads besides those of the network; by default as many as there are cores.
+        keep_images : bool
+            Whether results hold the photograph. Without it they take less memory, but have no pictures.
+
+        Returns
+        -------
+        generator of Explanation, ImageError or ModelError
+            For each photograph, in order, the result, or why there is none: an image that cannot be read, or one on
+            which the model fails. To stop early, `close()` it.
+
+        Raises
+        ------
+        ClassError
+            A class that the model does not have.
+        OptionError
+            A label map does not fit; `batch_size` or `workers` below 1.
+        """
+        queries = _as_list(classes)
+        self.check_classes(queries)
+        workers = cores() if workers is None else workers
+        if batch_size < 1 or workers < 1:
+            raise OptionError(f"batch_size is {batch_size} and workers {workers}; 1 or more was expected.")
+
+        def begin(item: tuple[Photograph, np.ndarray | None], pool: Executor) -> Prepared:
+            return prepare(item[0], self.preprocessing, self._segmenter, item[1], pool)
+
+        return stream(
+            zip(images, itertools.repeat(None) if segments is None else segments, strict=False),
+            prepare=begin,
+            answers=lambda jobs: answers(self.classifier, jobs, queries),
+            put_together=lambda job, answer: put_together(self.classifier, job, answer, self._selection),
+            batch_size=batch_size,
+            workers=workers,
+            keep_images=keep_images,
         )
-
-    def _check(self, explanation: Explanation) -> None:
-        error, tolerance = explanation.completeness_error, self._classifier.tolerance
-        exact = self._classifier.contract.head.algebra == "piecewise linear"
-        if exact and self._classifier.contribute.way == "gradient" and not error <= tolerance:
-            warnings.warn(
-                f"The map misses the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "
-                "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-
-    def _method(self, job: Prepared, map_size: tuple[int, ...]) -> dict[str, object]:
-        contract = self._classifier.contract
-        return {
-            "name": "SeCAM",
-            "model": self._classifier.name,
-            "head": contract.head.kind,
-            "attribution": ATTRIBUTIONS[self._classifier.contribute.way],
-            "features": contract.head.features,
-            "map_size": list(map_size),
-            "superpixels": job.segmenter,
-            "preprocessing": {**self.preprocessing.to_dict(), "note": self.preprocessing_note},
-            "providers": list(self.providers),
-            "version": version("secam-onnx"),
-        }
 
 
 def _as_list(classes: ClassQuery | Iterable[ClassQuery]) -> list[ClassQuery]:
@@ -295,8 +289,3 @@ def _as_list(classes: ClassQuery | Iterable[ClassQuery]) -> list[ClassQuery]:
     if not queries:
         raise OptionError("No class was asked for; give an index, a name, 'top-1' or 'all'.")
     return queries
-
-
-def _product(cells: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    # Not `cells @ matrix`: for many classes BLAS starts threads for it, which costs ten times what the product does.
-    return np.einsum("kc,cs->ks", cells, matrix.astype(np.float32))

@@ -59,7 +59,7 @@ class Explanation:
     Attributes
     ----------
     image : ndarray
-        `(H, W, 3)` uint8, the photograph, upright.
+        `(H, W, 3)` uint8, the photograph, upright; `(0, 0, 3)` where it was not kept, and no pictures can be drawn.
     geometry : Geometry
         Where the model's input lies on it.
     predictions : tuple of Prediction
@@ -161,8 +161,9 @@ class Explanation:
         ClassError
             The class was not explained.
         OptionError
-            Unknown kind.
+            Unknown kind, or the photograph was not kept.
         """
+        self._check_image()
         if kind not in render.KINDS:
             raise OptionError(f"Unknown kind of picture {kind!r}; there are {', '.join(render.KINDS)}.")
         row = self._row(class_)
@@ -178,6 +179,7 @@ class Explanation:
 
     def panel(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> Image.Image:
         """The three pictures side by side, with class name, numbers and a colour bar. Parameters as in `mask`."""
+        self._check_image()
         row, chosen = self._row(class_), selection or self.selection
         entry, kept = self.classes[row], self.keep(class_, chosen)
         how = str(chosen) if kept.any() else "nothing speaks for this class"
@@ -278,6 +280,10 @@ class Explanation:
                 return row
         known = ", ".join(f"{entry.label!r} ({entry.index})" for entry in self.classes[:10])
         raise ClassError(f"Class {class_!r} is not among the explained ones: {known}. Explain it first.")
+
+    def _check_image(self) -> None:
+        if not self.image.size:
+            raise OptionError("The photograph was not kept; pictures need explain_stream(..., keep_images=True).")
 
     def _limit(self, row: int) -> float:
         return float(np.abs(self.maps[row]).max())

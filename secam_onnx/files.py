@@ -12,7 +12,7 @@ from pathlib import Path
 
 from secam_onnx.errors import OutputError
 
-__all__ = ["new_file", "new_folder", "output_errors", "printable"]
+__all__ = ["new_file", "new_folder", "output_errors", "printable", "remove_leftovers"]
 
 
 @contextlib.contextmanager
@@ -72,6 +72,22 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, *, deep: bool = False) -> None:
+    """Remove what a killed program left half-written in a folder, or anywhere below it.
+
+    Raises
+    ------
+    OutputError
+        It cannot be removed.
+    """
+    with output_errors(folder):
+        for entry in [*(folder.rglob if deep else folder.glob)(".secam-*.tmp")]:
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def printable(text: str) -> str:

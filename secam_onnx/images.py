@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from secam_onnx.errors import ImageError
 
-__all__ = ["MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "Photograph", "as_rgb", "read_image"]
+__all__ = ["ENDINGS", "MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "EncodedImage", "Photograph", "as_rgb", "read_image"]
 
 MAX_PIXELS = 100_000_000
 """Largest image that is decoded, in pixels (about 300 MB as RGB)."""
@@ -22,16 +24,40 @@ MIN_SIDE = 4
 MAX_ASPECT = 50
 """Longest side over shortest side; a thinner strip would be blown up to gigabytes by the resize step."""
 
-Photograph = str | os.PathLike[str] | Image.Image | np.ndarray
-"""What counts as an image: a path, a Pillow image, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`."""
-
 # Pillow's rarer decoders are old, little used and a target; none of them holds photographs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"),
+)
+"""How the names of such files end, in lower case."""
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file that lies in memory, such as a member of an archive.
+
+    Attributes
+    ----------
+    name : str
+        How error messages call it.
+    data : bytes
+        What such a file holds.
+    """
+
+    name: str
+    data: bytes
+
+
+Photograph = str | os.PathLike[str] | EncodedImage | Image.Image | np.ndarray
+"""What counts as an image: a path, the bytes of a file, a Pillow image, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)`
+or `(H, W, 4)`."""
 
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow's decoders raise on damaged files
 
 
-def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a photograph as a viewer would show it.
 
     EXIF orientation is applied, transparency is laid over white, of an animation the first frame is taken, and 16-bit
@@ -39,8 +65,8 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
     Parameters
     ----------
-    path : path
-        A file in a format of Pillow's that is used for photographs.
+    source : path or EncodedImage
+        A file in a format of Pillow's that is used for photographs, or what is in it.
     max_pixels : int
         Larger images are refused before they are decoded.
 
@@ -54,39 +80,45 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
     ImageError
         The file is missing, empty, cut off, no image, or too large.
     """
-    file = Path(path)
+    file: io.BytesIO | Path
+    if isinstance(source, EncodedImage):
+        name, file, size = source.name, io.BytesIO(source.data), len(source.data)
+    else:
+        name, file, size = str(Path(source)), Path(source), None
     try:
-        if file.is_dir():
-            raise ImageError(f"{file} is a folder; give the path of an image file.")
-        if file.stat().st_size == 0:
-            raise ImageError(f"{file} is empty; an image file was expected.")
+        if isinstance(file, Path):
+            if file.is_dir():
+                raise ImageError(f"{name} is a folder; give the path of an image file.")
+            size = file.stat().st_size
+        if size == 0:
+            raise ImageError(f"{name} is empty; an image file was expected.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
             with Image.open(file, formats=_FORMATS) as image:
-                return _decode(image, file, max_pixels)
+                return _decode(image, name, max_pixels)
     except ImageError:
         raise
     except FileNotFoundError:
-        raise ImageError(f"{file} does not exist; give the path of an image file.") from None
+        raise ImageError(f"{name} does not exist; give the path of an image file.") from None
     except UnidentifiedImageError:
         raise ImageError(
-            f"{file} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF are."
+            f"{name} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF are."
         ) from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{file} is over the limit of {max_pixels:,} pixels; make it smaller.") from None
+        raise ImageError(f"{name} is over the limit of {max_pixels:,} pixels; make it smaller.") from None
     except _UNDECODABLE as error:
-        raise _undecodable(str(file), error) from error
+        raise _undecodable(name, error) from error
 
 
-def _decode(image: Image.Image, file: Path, max_pixels: int) -> np.ndarray:
+def _decode(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise ImageError(
-            f"{file} has {pixels:,} pixels ({image.width} x {image.height}), over the limit of {max_pixels:,}; "
+            f"{name} has {pixels:,} pixels ({image.width} x {image.height}), over the limit of {max_pixels:,}; "
             "make it smaller."
         )
-    _check_sides(image.height, image.width, str(file))
-    return as_rgb(image, name=str(file))
+    _check_sides(image.height, image.width, name)
+    return as_rgb(image, name=name)
 
 
 def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from secam_onnx.errors import OptionError
 from secam_onnx.geometry import Geometry
-from secam_onnx.images import Photograph, as_rgb, read_image
+from secam_onnx.images import EncodedImage, Photograph, as_rgb, read_image
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
 
@@ -60,7 +60,7 @@ def prepare(
 
     Parameters
     ----------
-    image : path, Image or ndarray
+    image : path, EncodedImage, Image or ndarray
         See `Explainer.explain`.
     preprocessing : Preprocessing
         What the model sees of it.
@@ -79,7 +79,7 @@ def prepare(
         The label map does not fit.
     """
     start = time.perf_counter()
-    rgb = read_image(image) if isinstance(image, str | os.PathLike) else as_rgb(image)
+    rgb = read_image(image) if isinstance(image, str | os.PathLike | EncodedImage) else as_rgb(image)
     seen, geometry = preprocessing.crop(rgb)
     if own_segments is None:
         segments, given = pool.submit(_timed_segments, seen, segmenter), None

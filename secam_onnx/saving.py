@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,13 @@ MANIFEST = "explanation.json"
 ARRAYS = "arrays.npz"
 
 
-def save_explanation(explanation: Explanation, folder: str | os.PathLike[str], pictures: int | None = None) -> Path:
-    """Write everything; see `Explanation.save`."""
+def save_explanation(
+    explanation: Explanation,
+    folder: str | os.PathLike[str],
+    pictures: int | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write everything; see `Explanation.save`. `notes`, JSON types, go into the JSON as well."""
     target = Path(folder)
     _check_replaceable(target)
     best = sorted(explanation.classes, key=lambda entry: -entry.logit)[:pictures]
@@ -36,7 +42,7 @@ def save_explanation(explanation: Explanation, folder: str | os.PathLike[str], p
         buffer = io.BytesIO()  # on a full disk, zipfile would complain once more when it is thrown away
         np.savez_compressed(buffer, **_arrays(explanation))
         (temporary / ARRAYS).write_bytes(buffer.getvalue())
-        report = {**explanation.to_dict(), "files": sorted(files)}
+        report = {**(notes or {}), **explanation.to_dict(), "files": sorted(files)}
         text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
         (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return target

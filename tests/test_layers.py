@@ -20,6 +20,7 @@ LAYERS = [
     {
         "files",
         "nodes",
+        "threads",
         "runtime",
         "images",
         "settings",
@@ -35,8 +36,10 @@ LAYERS = [
     {"contract", "probe"},
     {"explanation", "saving", "explainable", "attribution", "prepared"},
     {"classifier"},
+    {"assembly"},
+    {"stream"},
     {"explainer", "proof"},
-    {"inspection", "export", "bench"},
+    {"inspection", "export", "batch", "bench"},
     {"cli"},
     {"__main__"},
 ]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,17 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, photo: Path) -> Path:
-    """What the snippets talk of: a photograph and an ONNX classifier with its class names."""
+    """What the snippets talk of: photographs and an ONNX classifier with its class names."""
     with Image.open(photo) as image:
         image.convert("RGB").save(tmp_path / "photo.jpg")
     onnx.save(classifier(classes=400), tmp_path / "classifier.onnx")
     (tmp_path / "names.txt").write_text("\n".join(f"name {index}" for index in range(400)))
+    (tmp_path / "photos").mkdir()
+    for name in (*"012", "photos/0"):
+        shutil.copy(tmp_path / "photo.jpg", tmp_path / f"{name}.jpg")
+    with tarfile.open(tmp_path / "shard.tar", "w") as archive:
+        archive.add(tmp_path / "photo.jpg", "0001.jpg")
+    (tmp_path / "list.txt").write_text("photos\nphoto.jpg\n")
     return tmp_path
 
 
@@ -64,6 +72,8 @@ def test_commands(workplace: Path, run_cli: Callable[..., Any]) -> None:
         if "resnet50" in arguments:
             pytest.importorskip("torchvision")
             continue  # run by tests/export, without the shim that this machine may need
+        if "parquet" in arguments:
+            pytest.importorskip("pyarrow")
         expanded = [name for entry in arguments for name in ([str(p) for p in workplace.glob(entry)] or [entry])]
         done = run_cli(*(expanded if "*.jpg" in arguments else arguments))
         assert done.returncode == 0, f"{command}\n{done.stderr}"

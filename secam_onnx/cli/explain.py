@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from secam_onnx.cli.many import Target, explain_all
 from secam_onnx.cli.options import (
     attribution_option,
     features_option,
@@ -22,17 +20,22 @@ from secam_onnx.cli.options import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from secam_onnx.explainer import Explainer
-    from secam_onnx.explanation import Explanation
     from secam_onnx.settings import PreprocessingSettings
 
 __all__ = ["command"]
 
-_SOME_FAILED, _ALL_FAILED = 1, 2
+
+def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
+    if value.lower() == "auto":
+        return None
+    if not value.isdecimal() or not 1 <= int(value) <= 4096:
+        raise click.BadParameter(f"{value!r}; auto, or 1 to 4096, was expected.")
+    return int(value)
 
 
 @click.command("explain")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.argument("images", nargs=-1, type=click.Path(), metavar="IMAGE...")
+@click.option("--from-list", "lists", metavar="FILE|-", help="Images, folders or shards, one a line; - is stdin.")
 @click.option(
     "-m",
     "--model",
@@ -54,8 +57,27 @@ _SOME_FAILED, _ALL_FAILED = 1, 2
     type=click.Path(path_type=Path),
     default=Path("secam-out"),
     show_default=True,
-    help="Folder for the results, one folder an image.",
+    help="Folder for the results.",
 )
+@click.option(
+    "--to",
+    type=click.Choice(["folder", "parquet"]),
+    default="folder",
+    show_default=True,
+    help="A folder an image, with pictures, or one Parquet dataset of numbers.",
+)
+@click.option("--label-maps", is_flag=True, help="For parquet: with the label maps of the superpixels.")
+@click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
+@click.option("--retry-errors", is_flag=True, help="With --resume: try again what failed in the earlier run.")
+@click.option(
+    "--batch-size",
+    default="auto",
+    show_default=True,
+    callback=_batch_size,
+    metavar="N|auto",
+    help="Images a forward pass, at most.",
+)
+@click.option("--json-progress", is_flag=True, help="A line of JSON on stderr every second, for machines.")
 @click.option("--top-segments", type=int, metavar="K", help="Keep the K highest superpixels.")
 @click.option("--threshold", type=float, metavar="FRACTION", help="Keep those of at least this part of the highest.")
 @click.option("--coverage", type=float, metavar="SHARE", help="Keep the fewest that carry this share.  [default: 0.5]")
@@ -78,10 +100,17 @@ _SOME_FAILED, _ALL_FAILED = 1, 2
 @grid_option
 @attribution_option
 def command(
-    images: tuple[Path, ...],
+    images: tuple[str, ...],
+    lists: str | None,
     model: Path | None,
     classes: tuple[str, ...],
     output: Path,
+    to: str,
+    label_maps: bool,
+    resume: bool,
+    retry_errors: bool,
+    batch_size: int | None,
+    json_progress: bool,
     top_segments: int | None,
     threshold: float | None,
     coverage: float | None,
@@ -98,20 +127,28 @@ def command(
     tokens: tuple[int, int] | None,
     attribution: str | None,
 ) -> None:
-    """Explain what a classifier saw in each IMAGE.
+    """Explain what a classifier saw in each IMAGE: a file, a folder of them, a pattern in quotes, or a .tar shard.
 
-    Each image gets a folder: a panel and single pictures of every explained class, explanation.json and arrays.npz.
+    Each image gets a folder: a panel and single pictures of every explained class, explanation.json and arrays.npz;
+    or, with --to parquet, a row in a table.
+
     Exit code 0: all images were explained; 1: some could not be read; 2: none was, or the options are wrong.
     """
+    from secam_onnx.batch.sources import Sources
     from secam_onnx.explainer import Explainer
     from secam_onnx.labels import read_labels
     from secam_onnx.selection import Selection
     from secam_onnx.superpixels import Segmenter
 
+    if not images and lists is None:
+        raise click.UsageError("Missing argument 'IMAGE...': files, folders, patterns or .tar shards, or --from-list.")
     if pictures < 0:
         raise click.BadParameter(f"{pictures} is negative; 0 or more was expected.", param_hint="--pictures")
-    if label_map is not None and len(images) != 1:
-        raise click.UsageError(f"--label-map goes with one image; {len(images)} were given.")
+    if label_maps and to != "parquet":
+        raise click.UsageError("--label-maps goes with --to parquet; folders hold the label map in arrays.npz anyway.")
+    sources = Sources(images, lists, exclude=output)
+    if label_map is not None and sources.files != 1:
+        raise click.UsageError(f"--label-map goes with one image; {sources.files or 'several'} were given.")
     explainer = Explainer(
         model,
         providers=provider,
@@ -128,60 +165,8 @@ def command(
     if (explainer.preprocessing_note or "").startswith("assumed"):
         click.echo(f"Preprocessing {explainer.preprocessing_note}. Another: --preprocess PRESET.", err=True)
     own_segments = None if label_map is None else _read_label_map(label_map)
-    failed = 0
-    with _progress(images) as progress:
-        for image, folder in zip(progress, _folders(images, output), strict=True):
-            failed += not _explain_one(explainer, image, folder, classes, own_segments, pictures)
-    if failed:
-        click.echo(f"{failed} of {len(images)} images could not be explained.", err=True)
-        raise click.exceptions.Exit(_ALL_FAILED if failed == len(images) else _SOME_FAILED)
-
-
-def _explain_one(
-    explainer: Explainer,
-    image: Path,
-    folder: Path,
-    classes: Sequence[str],
-    own_segments: np.ndarray | None,
-    pictures: int,
-) -> bool:
-    """Explain and save; a bad image is reported and the others go on."""
-    from secam_onnx.errors import ImageError
-
-    try:
-        explanation = explainer.explain(image, classes, segments=own_segments)
-    except ImageError as error:
-        click.echo(f"Error: {error}", err=True)
-        return False
-    explanation.save(folder, pictures=pictures)
-    click.echo(_summary(image, folder, explanation, pictures))
-    return True
-
-
-def _summary(image: Path, folder: Path, explanation: Explanation, pictures: int) -> str:
-    top = ", ".join(f"{entry.label} ({entry.index}) {entry.probability:.3f}" for entry in explanation.predictions[:3])
-    left_out = len(explanation.classes) - pictures
-    note = f" (pictures of {pictures} of {len(explanation.classes)} classes: --pictures)" if left_out > 0 else ""
-    return f"{image}: {top} -> {folder}{note}"
-
-
-def _folders(images: Iterable[Path], output: Path) -> list[Path]:
-    """A folder for each image: its name without the ending, numbered where several share it."""
-    taken: set[str] = set()
-    folders = []
-    for image in images:
-        name, count = image.stem, 1
-        while name.casefold() in taken:  # file systems may ignore case
-            count += 1
-            name = f"{image.stem}-{count}"
-        taken.add(name.casefold())
-        folders.append(output / name)
-    return folders
-
-
-def _progress(images: Sequence[Path]) -> AbstractContextManager[Iterable[Path]]:
-    hidden = len(images) < 3 or not sys.stderr.isatty()
-    return click.progressbar(images, label="explain", file=sys.stderr, show_pos=True, hidden=hidden)
+    target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
+    explain_all(explainer, sources, classes, target, own_segments, batch_size)
 
 
 def _read_label_map(path: Path) -> np.ndarray:

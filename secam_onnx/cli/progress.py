@@ -1,41 +1,122 @@
-"""Progress of slow steps on the terminal: a line for each, with its running time."""
+"""Progress on the terminal: a line for each slow step, and a bar or lines of JSON for many images."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["step"]
+if TYPE_CHECKING:
+    from secam_onnx.batch.run import Totals
+    from secam_onnx.batch.sources import Sources
+
+__all__ = ["bar", "json_lines", "step"]
 
 _TICK = 0.5  # seconds
+_JSON_TICK = 1.0
 
 
 @contextlib.contextmanager
 def step(text: str, *, keep: bool = True) -> Iterator[None]:
     """Show a step on stderr; on a terminal its seconds count up while it runs, and `keep` leaves its line there."""
-    start, done = time.perf_counter(), threading.Event()
-    live = sys.stderr.isatty()
+    start = time.perf_counter()
 
     def tick() -> None:
-        while not done.wait(_TICK):
-            click.echo(f"\r  ... {text} {time.perf_counter() - start:.0f} s", nl=False, err=True)
+        click.echo(f"\r  ... {text} {time.perf_counter() - start:.0f} s", nl=False, err=True)
 
-    ticker = threading.Thread(target=tick, daemon=True)
-    if live:
-        ticker.start()
+    live = sys.stderr.isatty()
     mark = "failed"
     try:
-        yield
+        with _every(_TICK, tick) if live else contextlib.nullcontext():
+            yield
         mark = "done"
     finally:
-        done.set()
         if live:
-            ticker.join()
             click.echo("\r\033[K", nl=False, err=True)
         if keep:
             click.echo(f"  {mark}: {text} ({time.perf_counter() - start:.1f} s)", err=True)
+
+
+@contextlib.contextmanager
+def bar(totals: Totals, sources: Sources) -> Iterator[None]:
+    """Show a bar on stderr: images, images/s and, once they are counted, the time that is left."""
+    from tqdm import tqdm
+
+    count = _counted(sources)
+    with tqdm(total=None, desc="explain", unit=" images", unit_scale=False, dynamic_ncols=True, miniters=0) as shown:
+
+        def tick() -> None:
+            shown.total = None if count[0] is None else count[0] - totals.passed_over
+            shown.set_postfix({"failed": totals.failed} if totals.failed else {}, refresh=False)
+            shown.update(totals.done - shown.n)
+            shown.refresh()
+
+        with _every(_TICK, tick):
+            yield
+        tick()
+
+
+@contextlib.contextmanager
+def json_lines(totals: Totals, sources: Sources, **facts: object) -> Iterator[None]:
+    """Write a line of JSON to stderr every second, with what was done so far, and one at the end, whatever ends it."""
+    count, start = _counted(sources), time.perf_counter()
+
+    def tick(event: str = "progress") -> None:
+        seconds = time.perf_counter() - start
+        rate = totals.done / max(seconds, 1e-9)
+        left = None if count[0] is None else max(0, count[0] - totals.passed_over - totals.done)
+        line = {
+            "event": event,
+            **vars(totals),
+            "total": count[0],
+            "seconds": round(seconds, 2),
+            "images_per_second": round(rate, 2),
+            "seconds_left": None if left is None or not totals.done else round(left / rate, 1),
+            **facts,
+        }
+        click.echo(json.dumps(line), err=True)
+
+    event = "stopped"
+    try:
+        with _every(_JSON_TICK, tick):
+            yield
+        event = "done"
+    finally:
+        tick(event)
+
+
+def _counted(sources: Sources) -> list[int | None]:
+    """The number of images, once another thread has counted them; stays None where that cannot be done."""
+    count = [sources.files]
+
+    def find_out() -> None:
+        with contextlib.suppress(Exception):  # what is wrong is said where the images are read
+            count[0] = sources.count()
+
+    if count[0] is None and sources.countable:
+        threading.Thread(target=find_out, daemon=True).start()
+    return count
+
+
+@contextlib.contextmanager
+def _every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Call a function every so often while the block runs."""
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(seconds):
+            act()
+
+    ticker = threading.Thread(target=run, daemon=True)
+    ticker.start()
+    try:
+        yield
+    finally:
+        done.set()
+        ticker.join()

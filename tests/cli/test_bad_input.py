@@ -62,9 +62,16 @@ def test_a_bad_image(name: str, tmp_path: Path, photo: Path, refused: Callable[.
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("gone.png", ("does not exist", "path")), (".", ("folder|directory",)), ("", ("folder|directory",))],
+    [
+        ("gone.png", ("does not exist", "path")),
+        ("empty", ("no image was found", "JPEG")),
+        ("", ("name is empty", "folder")),
+    ],
 )
-def test_an_image_that_is_no_file(name: str, words: tuple[str, ...], refused: Callable[..., str]) -> None:
+def test_an_image_that_is_no_file(
+    name: str, words: tuple[str, ...], tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    (tmp_path / "empty").mkdir()
     assert "cut off" not in refused("explain", name, words=words)
 
 

@@ -1,0 +1,133 @@
+"""Results as folders, one an image, as `Explanation.save` writes them, and a table of errors beside them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from secam_onnx.batch import rows
+from secam_onnx.batch.keys import KeySet
+from secam_onnx.batch.settings import settings_digest
+from secam_onnx.batch.sources import Item
+from secam_onnx.errors import OptionError, OutputError, SecamError
+from secam_onnx.explanation import Explanation
+from secam_onnx.files import output_errors, remove_leftovers
+from secam_onnx.saving import MANIFEST, save_explanation
+
+__all__ = ["ERRORS", "FolderSink"]
+
+ERRORS = "errors.csv"
+
+
+class FolderSink:
+    """Writes a folder an image; each appears whole and says with which settings it was made.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to.
+    settings : mapping
+        How results are made, JSON types.
+    pictures : int
+        How many classes of an image are drawn.
+    resume : bool
+        Leave alone what an earlier run finished; otherwise it is replaced.
+    retry_errors : bool
+        Forget the errors of the earlier run, so that those images are tried again.
+    error_table : bool
+        Whether errors go into a table.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written.
+    """
+
+    needs_images = True
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        pictures: int,
+        resume: bool = False,
+        retry_errors: bool = False,
+        error_table: bool = True,
+    ) -> None:
+        self.needs_images = pictures > 0
+        self._folder, self._pictures, self._resume = folder, pictures, resume
+        self._run = settings_digest({**settings, "pictures": pictures})
+        self._failed = KeySet()
+        self._errors = folder / ERRORS if error_table else None
+        if resume:
+            remove_leftovers(folder, deep=True)
+        with output_errors(folder / ERRORS):
+            if error_table and (folder / ERRORS).exists():
+                if resume and not retry_errors:
+                    self._read_errors()
+                else:
+                    (folder / ERRORS).unlink()
+
+    def path(self, item: Item) -> Path:
+        """Where the results of an image go."""
+        return self._folder / item.folder
+
+    def finished(self, key: str, folder: str) -> bool:
+        """Whether an earlier run has dealt with this image.
+
+        Raises
+        ------
+        OptionError
+            It did, with other settings.
+        """
+        if not self._resume:
+            return False
+        if key in self._failed:
+            return True
+        try:
+            report = json.loads((self._folder / folder / MANIFEST).read_text(encoding="utf-8"))
+            image, run = report["image"], report["run"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if run != self._run:
+            raise OptionError(
+                f"{self._folder / folder} was made by a run with other settings. Resume with the same model, classes "
+                "and options, or choose another folder with -o."
+            )
+        return image == key
+
+    def encode(self, item: Item, explanation: Explanation) -> Path:
+        """Write a folder, in whatever thread."""
+        return save_explanation(explanation, self.path(item), self._pictures, {"image": item.key, "run": self._run})
+
+    def add(self, item: Item, encoded: Path) -> None:
+        """Nothing is left to do."""
+
+    def fail(self, item: Item, error: SecamError) -> None:
+        """Add an error to the table."""
+        if self._errors is None:
+            return
+        with output_errors(self._errors):
+            self._errors.parent.mkdir(parents=True, exist_ok=True)
+            new = not self._errors.exists()
+            with self._errors.open("a", newline="", encoding="utf-8") as handle:
+                writer = csv.DictWriter(handle, ["image", "kind", "message"])
+                if new:
+                    writer.writeheader()
+                writer.writerow(rows.error_row(item.key, error))
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+    def _read_errors(self) -> None:
+        assert self._errors is not None
+        try:
+            with self._errors.open(newline="", encoding="utf-8") as handle:
+                for row in csv.DictReader(handle):
+                    self._failed.add(row["image"])
+        except (ValueError, KeyError, csv.Error) as error:
+            raise OutputError(f"{self._errors} is no table of errors ({error}); move it away.") from error

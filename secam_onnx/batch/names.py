@@ -1,0 +1,54 @@
+"""Names of the folders that results go to: the same on every run, safe on every system, one for each image."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+
+from secam_onnx.images import ENDINGS
+
+__all__ = ["folder_name", "unique_stems"]
+
+_LONGEST = 150  # bytes of a part; file systems take 255
+_LONGEST_PATH = 1000
+
+
+def unique_stems(names: Iterable[str]) -> list[str]:
+    """A folder for each thing that was named: its name without ending, numbered where several share it."""
+    taken: set[str] = set()
+    folders = []
+    for name in names:
+        path = Path(name)
+        stem = path.stem if path.stem not in ("", "..") else path.resolve().name or "root"
+        folder, count = stem, 1
+        while folder.casefold() in taken:  # file systems may ignore case
+            count += 1
+            folder = f"{stem}-{count}"
+        taken.add(folder.casefold())
+        folders.append(folder)
+    return folders
+
+
+def folder_name(name: str) -> str:
+    """A relative folder for a path or the name of an archive's member.
+
+    The path itself where it is harmless. What leads elsewhere, is forbidden on some system, too long, or would lie in
+    another image's folder is replaced, and a digest of the whole keeps it apart from others.
+    """
+    parts = [part for part in name.replace(os.sep, "/").split("/") if part not in ("", ".")]
+    safe = [_safe(part) for part in parts]
+    safe[:-1] = [f"{part}_" if part.lower().endswith(ENDINGS) else part for part in safe[:-1]]
+    if safe == parts != [] and not Path(name).is_absolute() and len(name) <= _LONGEST_PATH:
+        return "/".join(parts)
+    digest = blake2b(name.encode(errors="surrogateescape"), digest_size=4).hexdigest()
+    short = safe if len(name) <= _LONGEST_PATH else safe[-1:]
+    return "-".join(["/".join(short), digest])
+
+
+def _safe(part: str) -> str:
+    part = re.sub(r'[\x00-\x1f\x7f<>:"|?*\\]', "_", part)
+    part = part.encode(errors="backslashreplace")[:_LONGEST].decode(errors="ignore")
+    return "__" if part == ".." else part.rstrip(". ") or "_"

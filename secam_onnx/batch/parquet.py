@@ -1,0 +1,171 @@
+"""Results as one Parquet dataset: a folder of part files, each of which appears whole, and a table of errors in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secam_onnx.batch import rows
+from secam_onnx.batch.keys import KeySet
+from secam_onnx.batch.settings import check_same_settings
+from secam_onnx.batch.sources import Item
+from secam_onnx.errors import OutputError, SecamError
+from secam_onnx.explanation import Explanation
+from secam_onnx.files import new_file, output_errors, remove_leftovers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ERRORS", "ParquetSink"]
+
+ERRORS = "_errors"
+"""Folder of the error table. What begins with an underscore is not read as part of the dataset."""
+
+_ROWS = 256  # a part, at most
+_BYTES = 64 << 20
+_SECONDS = 30.0
+
+
+class ParquetSink:
+    """Writes a dataset.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to; it is made where it does not exist.
+    settings : mapping
+        How results are made, JSON types; kept in each file.
+    resume : bool
+        Go on with the dataset that is there.
+    retry_errors : bool
+        Forget the errors of the earlier run, so that those images are tried again.
+    label_maps : bool
+        With the superpixels' label maps.
+
+    Raises
+    ------
+    OutputError
+        The folder holds a dataset and `resume` is false, holds something else, or cannot be written.
+    OptionError
+        Its dataset was begun with other settings.
+    MissingDependencyError
+        pyarrow is not installed.
+    """
+
+    needs_images = False
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        retry_errors: bool = False,
+        label_maps: bool = False,
+    ) -> None:
+        settings = {**settings, "label_maps": label_maps}
+        self._label_maps = label_maps
+        self._finished = KeySet()
+        rows.arrow()  # complain before a folder is made
+        _check_folder(folder, resume)
+        self._rows = _Parts(folder, rows.schema(settings, label_maps=label_maps), self._finished)
+        self._errors = _Parts(folder / ERRORS, rows.error_schema(settings), self._finished, forget=retry_errors)
+
+    def finished(self, key: str, folder: str) -> bool:
+        """Whether an earlier run has dealt with this image."""
+        return key in self._finished
+
+    def encode(self, item: Item, explanation: Explanation) -> pa.RecordBatch:
+        """Make a row, in whatever thread."""
+        return self._rows.encode(rows.row(item.key, explanation, label_maps=self._label_maps))
+
+    def add(self, item: Item, encoded: pa.RecordBatch) -> None:
+        """Take a row in; now and then a part is written."""
+        self._rows.add(encoded)
+
+    def fail(self, item: Item, error: SecamError) -> None:
+        """Take an error in."""
+        self._errors.add(self._errors.encode(rows.error_row(item.key, error)))
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._rows.flush()
+        self._errors.flush()
+
+
+class _Parts:
+    """Part files of one schema in one folder."""
+
+    def __init__(self, folder: Path, schema: pa.Schema, finished: KeySet, *, forget: bool = False) -> None:
+        self._pa = rows.arrow()
+        self._folder, self._schema = folder, schema
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._since = time.monotonic()
+        self._next = 0
+        remove_leftovers(folder)
+        for part in sorted(folder.glob("part-*.parquet")):
+            self._take_up(part, finished, forget)
+
+    def encode(self, row: Mapping[str, Any]) -> pa.RecordBatch:
+        return self._pa.RecordBatch.from_pylist([dict(row)], schema=self._schema)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        if not self._batches:
+            self._since = time.monotonic()
+        self._batches.append(batch)
+        self._bytes += batch.nbytes
+        full = len(self._batches) >= _ROWS or self._bytes >= _BYTES
+        if full or time.monotonic() - self._since >= _SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._batches:
+            return
+        import pyarrow.parquet
+
+        with output_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        with new_file(self._folder / f"part-{self._next:06d}.parquet") as temporary:
+            table = self._pa.Table.from_batches(self._batches).combine_chunks()
+            pyarrow.parquet.write_table(table, temporary, compression="zstd")
+        self._batches, self._bytes = [], 0
+        self._next += 1
+
+    def _take_up(self, part: Path, finished: KeySet, forget: bool) -> None:
+        import pyarrow.parquet
+
+        try:
+            with pyarrow.parquet.ParquetFile(part) as file:
+                known = json.loads(file.schema_arrow.metadata[rows.METADATA])
+                check_same_settings(part.parent, known, json.loads(self._schema.metadata[rows.METADATA]))
+                for batch in file.iter_batches(columns=["image"]) if not forget else ():
+                    for key in batch.column(0).to_pylist():
+                        finished.add(key)
+        except (self._pa.ArrowException, OSError, KeyError, TypeError) as error:
+            raise OutputError(
+                f"{part} cannot be read as a part of a dataset ({error}). Move it away: its images are then done again."
+            ) from error
+        self._next = int(part.stem.removeprefix("part-")) + 1
+        if forget:
+            with output_errors(part):
+                part.unlink()
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        parts = [*folder.glob("part-*.parquet"), *folder.glob(f"{ERRORS}/part-*.parquet")]
+        others = [
+            entry.name for entry in folder.iterdir() if entry.name != ERRORS and not entry.name.startswith(".secam-")
+        ]
+    if parts and not resume:
+        raise OutputError(
+            f"{folder} holds a dataset of {len(parts)} part files already; go on with it by --resume, or choose "
+            "another folder with -o."
+        )
+    if not parts and others:
+        raise OutputError(f"{folder} holds other files ({sorted(others)[0]}, ...); choose another folder with -o.")

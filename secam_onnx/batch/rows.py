@@ -1,0 +1,154 @@
+"""An explanation as a row of a table: the one place where the columns of a Parquet dataset are written down."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from secam_onnx.errors import MissingDependencyError, SecamError
+from secam_onnx.explanation import Explanation
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ERROR_KIND", "METADATA", "decode_label_map", "error_row", "error_schema", "row", "schema"]
+
+METADATA = b"secam_onnx"
+"""Key of the settings, JSON, among the metadata of a file's schema."""
+
+ERROR_KIND = {"ImageError": "image", "ModelError": "model"}
+"""What the column `kind` of the error table says."""
+
+
+def schema(settings: Mapping[str, Any], *, label_maps: bool = False) -> pa.Schema:
+    """The columns of a dataset.
+
+    Parameters
+    ----------
+    settings : mapping
+        How its rows were made, JSON types; stored in the metadata of each file.
+    label_maps : bool
+        With the column `label_map`.
+
+    Raises
+    ------
+    MissingDependencyError
+        pyarrow is not installed.
+    """
+    pa = arrow()
+    floats = pa.list_(pa.float32())
+    class_ = [("index", pa.int32()), ("label", pa.string()), ("probability", pa.float32()), ("logit", pa.float32())]
+    numbers = [("bias", pa.float32()), ("gap", pa.float32())]
+    superpixels = [("scores", floats), ("contributions", floats), ("kept", pa.list_(pa.bool_()))]
+    fields = [
+        ("image", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("predictions", pa.list_(pa.struct(class_))),
+        ("classes", pa.list_(pa.struct([*class_, *numbers, *superpixels]))),
+        ("box", pa.struct([(side, pa.float64()) for side in ("left", "top", "right", "bottom")])),
+        ("completeness_error", pa.float64()),
+        *([("label_map", pa.binary())] if label_maps else []),
+    ]
+    return pa.schema(fields, metadata={METADATA: json.dumps(settings, ensure_ascii=False).encode()})
+
+
+def error_schema(settings: Mapping[str, Any]) -> pa.Schema:
+    """The columns of the error table; see `schema`."""
+    pa = arrow()
+    fields = [(name, pa.string()) for name in ("image", "kind", "message")]
+    return pa.schema(fields, metadata={METADATA: json.dumps(settings, ensure_ascii=False).encode()})
+
+
+def row(key: str, explanation: Explanation, *, label_maps: bool = False) -> dict[str, Any]:
+    """An explanation as a row of `schema`.
+
+    Parameters
+    ----------
+    key : str
+        What the image is called.
+    explanation : Explanation
+        With K classes and S superpixels.
+    label_maps : bool
+        With the superpixels' label map as PNG.
+
+    Returns
+    -------
+    dict
+        The columns; `classes` has K entries whose lists have length S, element `s` for the superpixel of label `s`.
+    """
+    height, width = explanation.geometry.image_size
+    gap = explanation.gap
+    classes = [
+        vars(entry)
+        | {
+            "bias": explanation.bias[line],
+            "gap": gap[line],
+            "scores": explanation.scores[line],
+            "contributions": explanation.contributions[line],
+            "kept": explanation.selection.keep(explanation.scores[line], explanation.contributions[line]),
+        }
+        for line, entry in enumerate(explanation.classes)
+    ]
+    columns = {
+        "image": key,
+        "width": width,
+        "height": height,
+        "predictions": [vars(entry) for entry in explanation.predictions],
+        "classes": classes,
+        "box": dict(zip(("left", "top", "right", "bottom"), explanation.geometry.box, strict=True)),
+        "completeness_error": explanation.completeness_error,
+    }
+    return columns | ({"label_map": _png(explanation.segments)} if label_maps else {})
+
+
+def error_row(key: str, error: SecamError) -> dict[str, str]:
+    """A failure as a row of `error_schema`."""
+    return {"image": key, "kind": ERROR_KIND.get(type(error).__name__, "other"), "message": str(error)}
+
+
+def decode_label_map(data: bytes) -> np.ndarray:
+    """The label map of a row: which superpixel each pixel of the model's input belongs to.
+
+    Parameters
+    ----------
+    data : bytes
+        The column `label_map`, a PNG of 8 or 16 bits.
+
+    Returns
+    -------
+    ndarray
+        `(rows, columns)` int32.
+    """
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        return np.asarray(image).astype(np.int32)
+
+
+def arrow() -> Any:
+    """Import pyarrow.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed.
+    """
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise MissingDependencyError(
+            'Parquet needs pyarrow, which is not installed: pip install "secam-onnx[parquet]".'
+        ) from error
+    return pyarrow
+
+
+def _png(segments: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    # A label map has no more labels than pixels on the model's input; beyond 65,536 no segmenter goes.
+    image = Image.fromarray(segments.astype(np.uint8 if segments.max() < 1 << 8 else np.uint16))
+    image.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()

@@ -1,0 +1,74 @@
+"""What all results of one run have in common, so that a run is only resumed as the same run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from secam_onnx.errors import OptionError
+from secam_onnx.explainer import Explainer
+from secam_onnx.labels import ClassQuery
+
+__all__ = ["check_same_settings", "run_settings", "settings_digest"]
+
+_FREE = ("providers", "map_size")  # may differ: another machine may go on
+
+
+def run_settings(explainer: Explainer, classes: Sequence[ClassQuery], **others: object) -> dict[str, Any]:
+    """What the results of a run depend on, as plain JSON types.
+
+    Parameters
+    ----------
+    explainer : Explainer
+        Model, superpixels, selection, preprocessing.
+    classes : sequence of int or str
+        As asked for.
+    others
+        Whatever else changes the results.
+    """
+    with explainer.model.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    labels = None
+    if explainer.labels is not None:
+        labels = hashlib.sha256("\n".join(explainer.labels).encode()).hexdigest()
+    return {
+        **explainer.settings,
+        "model_sha256": digest,
+        "labels_sha256": labels,
+        "classes": [str(query) for query in classes],
+        **others,
+    }
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """A short name for settings: the same for the same ones."""
+    fixed = {name: value for name, value in settings.items() if name not in _FREE}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_same_settings(where: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse to mix results of two kinds.
+
+    Parameters
+    ----------
+    where : Path
+        What was begun earlier.
+    known, wanted : mapping
+        The settings that it was begun with, and those of now.
+
+    Raises
+    ------
+    OptionError
+        They differ.
+    """
+    names = (name for name in {**known, **wanted} if name not in _FREE)
+    different = [name for name in names if known.get(name) != wanted.get(name)]
+    if different:
+        changes = "; ".join(f"{name}: {known.get(name)} there, {wanted.get(name)} now" for name in different)
+        raise OptionError(
+            f"{where} was begun with other settings ({changes}). Resume with the same ones, or choose another folder "
+            "with -o."
+        )

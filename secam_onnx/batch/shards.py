@@ -1,0 +1,122 @@
+"""Images inside tar archives, read one after the other without unpacking anything.
+
+Shards of the WebDataset kind (https://github.com/webdataset/webdataset) are such archives: beside each image `key.jpg`
+lie `key.cls`, `key.json`, ..., which are passed over. An archive is a stranger's file: links, devices and huge members
+are refused, and names are only ever used as text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from lzma import LZMAError
+from pathlib import Path
+from typing import Self
+
+from secam_onnx.errors import ImageError
+from secam_onnx.files import printable
+from secam_onnx.images import ENDINGS, EncodedImage
+
+__all__ = ["MAX_MEMBER_BYTES", "SHARD_ENDINGS", "shard_images"]
+
+SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""How the names of shards end, in lower case; all but the first are compressed."""
+
+MAX_MEMBER_BYTES = 256 << 20
+"""Largest image file that is read out of an archive."""
+
+_MAX_HEADER_BYTES = 1 << 20
+_HEADERS = (b"x", b"g", b"X", b"L", b"K")  # members that describe others: PAX, Solaris, GNU's long names and links
+_DAMAGED = (OSError, EOFError, tarfile.TarError, zlib.error, LZMAError, ValueError, RecursionError)
+
+
+class _Member(tarfile.TarInfo):
+    """A member that is read strictly, with bounded headers.
+
+    tarfile takes damage for the end of the archive, and reads long names and other attributes into memory whole.
+    """
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ in ("InvalidHeaderError", "TruncatedHeaderError"):
+                raise tarfile.ReadError(str(error)) from error
+            raise
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # made to be overridden, as its source says
+        if self.type in _HEADERS and self.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+
+def shard_images(
+    path: str, wanted: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, EncodedImage | ImageError]]:
+    """Go through the images of a tar archive, compressed or not.
+
+    Parameters
+    ----------
+    path : str
+        The archive.
+    wanted : callable
+        Asked with the name of each image; the others are not read.
+
+    Yields
+    ------
+    name : str
+        As it stands in the archive, printable; empty where the archive itself is at fault.
+    image : EncodedImage or ImageError
+        Its bytes, or why they cannot be had. A damaged archive ends with an error; what came before counts.
+    """
+    shard = printable(str(Path(path)))
+    # As a stream where it is compressed: otherwise every step back would unpack it again from its beginning.
+    mode = "r:" if path.lower().endswith(SHARD_ENDINGS[0]) else "r|*"
+    try:
+        with _damage(shard):
+            archive = tarfile.open(path, mode, tarinfo=_Member)  # type: ignore[call-overload]  # noqa: SIM115
+        with archive:
+            while (member := _next(archive, shard)) is not None:
+                name = printable(member.name).removeprefix("./")
+                if _is_image(member, name) and wanted(name):
+                    yield name, _read(archive, member, shard)
+    except ImageError as error:
+        yield "", error
+
+
+def _next(archive: tarfile.TarFile, shard: str) -> tarfile.TarInfo | None:
+    with _damage(shard):
+        member = archive.next()
+    archive.members = []  # type: ignore[attr-defined]  # it would remember all of them
+    return member
+
+
+def _is_image(member: tarfile.TarInfo, name: str) -> bool:
+    hidden = any(part[0] == "." for part in name.split("/") if part.strip("."))  # macOS adds ._photo.jpg
+    return member.isreg() and not hidden and name.lower().endswith(ENDINGS)
+
+
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, shard: str) -> EncodedImage | ImageError:
+    name = printable(member.name)
+    if member.issparse() or member.size > MAX_MEMBER_BYTES:
+        found = "sparse" if member.issparse() else f"{member.size:,} bytes long"
+        return ImageError(f"{name} in {shard} is {found}; an image of at most {MAX_MEMBER_BYTES:,} bytes was expected.")
+    with _damage(shard):
+        handle = archive.extractfile(member)
+        assert handle is not None  # it is a regular file
+        return EncodedImage(f"{shard}/{name}", handle.read())
+
+
+@contextlib.contextmanager
+def _damage(shard: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise ImageError(f"{shard} does not exist; give the path of a .tar file.") from None
+    except _DAMAGED as error:
+        raise ImageError(
+            f"{shard} cannot be read as a tar archive ({error}); it may be cut off. Get the file again."
+        ) from error

@@ -1,0 +1,217 @@
+"""From what a user names (files, folders, globs, lists, tar shards) to images, one at a time and never all at once."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from secam_onnx.batch.names import folder_name, unique_stems
+from secam_onnx.batch.shards import SHARD_ENDINGS, shard_images
+from secam_onnx.errors import ImageError, OptionError
+from secam_onnx.files import printable
+from secam_onnx.images import ENDINGS, EncodedImage
+
+__all__ = ["Item", "Sources"]
+
+Entry = TypeVar("Entry")
+Wanted = Callable[[str, str], bool]
+"""Asked with key and folder of an image."""
+
+_SORTED = 10_000  # entries of a folder that are put in order at a time
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of many.
+
+    Attributes
+    ----------
+    key : str
+        What it is called in results: its path, or `shard.tar/member`. Printable and the same on every run.
+    folder : str
+        Name of a folder of its own for results, with `/` between the parts, safe on every system.
+    image : str or EncodedImage
+        The path of its file, or what is in it.
+    error : ImageError or None
+        Why there is no image.
+    """
+
+    key: str
+    folder: str
+    image: str | EncodedImage = ""
+    error: ImageError | None = None
+
+
+class Sources:
+    """Images by name, found while one goes through them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Files, folders (searched to the bottom), glob patterns and tar shards.
+    lists : str, optional
+        A text file with one of these (but no pattern) a line, or `-` for the standard input.
+    exclude : path, optional
+        A folder that is not searched: that of the results.
+
+    Raises
+    ------
+    OptionError
+        Nothing was named.
+    """
+
+    def __init__(
+        self, names: Sequence[str], lists: str | None = None, exclude: str | os.PathLike[str] | None = None
+    ) -> None:
+        if not names and lists is None:
+            raise OptionError("No image was named; give files, folders, patterns or .tar shards, or a list of them.")
+        if "" in names:
+            raise OptionError("An image's name is empty; give the path of an image file or of a folder of them.")
+        self._names, self._list = list(names), lists
+        self._exclude = None if exclude is None else os.path.realpath(exclude)
+
+    @property
+    def files(self) -> int | None:
+        """How many images there are, where all of them are named one by one; None where that must be found out."""
+        if self._list is not None or any(map(_is_several, self._names)):
+            return None
+        return len(self._names)
+
+    @property
+    def countable(self) -> bool:
+        """Whether they can be gone through twice, quickly."""
+        packed = [name for name in self._names if name.lower().endswith(SHARD_ENDINGS[1:])]
+        return self._list != "-" and not packed
+
+    def count(self) -> int:
+        """How many images there are: goes through all of them."""
+        count = 0
+
+        def tally(key: str, folder: str) -> bool:
+            nonlocal count
+            count += 1
+            return False
+
+        for _ in self.items(tally):
+            pass
+        return count
+
+    def items(self, wanted: Wanted = lambda key, folder: True) -> Iterator[Item]:
+        """Go through the images.
+
+        Parameters
+        ----------
+        wanted : callable
+            Asked with key and folder of each image before it is read; those that are not wanted are left out.
+
+        Yields
+        ------
+        Item
+            Files are not read yet. A folder or shard that cannot be read is one item with an error.
+        """
+        for name, folder in zip(self._names, unique_stems(self._names), strict=True):
+            if _is_pattern(name):
+                yield from self._matches(name, wanted)
+            else:
+                yield from self._expand(name, folder, wanted)
+        for name in _lines(self._list) if self._list is not None else ():
+            yield from self._expand(name, folder_name(name), wanted)
+
+    def _matches(self, pattern: str, wanted: Wanted) -> Iterator[Item]:
+        found = False
+        for path in _in_order(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 (text in, text out)
+            found = True
+            if os.path.isdir(path) or path.lower().endswith((*ENDINGS, *SHARD_ENDINGS)):  # noqa: PTH112 (speed)
+                yield from self._expand(path, folder_name(path), wanted)
+        if not found:
+            text = f"{printable(pattern)} does not exist and, as a pattern, matches nothing; give the path of an image."
+            yield from _failed(pattern, wanted, ImageError(text))
+
+    def _expand(self, name: str, folder: str, wanted: Wanted) -> Iterator[Item]:
+        key = printable(str(Path(name)))
+        if Path(name).is_dir():
+            yield from self._walk(name, folder, wanted)
+        elif name.lower().endswith(SHARD_ENDINGS):
+            yield from _members(name, key, folder, wanted)
+        elif wanted(key, folder):
+            yield Item(key, folder, name)
+
+    def _walk(self, top: str, folder: str, wanted: Wanted) -> Iterator[Item]:
+        if self._exclude is not None and os.path.realpath(top) == self._exclude:
+            return
+        try:
+            for entry in _entries(top):
+                below = f"{folder}/{folder_name(entry.name)}"
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._walk(entry.path, below, wanted)
+                elif entry.name.lower().endswith((*ENDINGS, *SHARD_ENDINGS)):
+                    yield from self._expand(entry.path, below, wanted)
+        except ImageError as error:
+            yield from _failed(top, wanted, error)
+
+
+def _entries(top: str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(top) as entries:
+            visible = (entry for entry in entries if not entry.name.startswith("."))
+            yield from _in_order(visible, key=lambda entry: entry.name)
+    except OSError as error:
+        raise ImageError(
+            f"The folder {printable(top)} cannot be read: {error.strerror}; change its permissions or leave it out."
+        ) from error
+
+
+def _members(shard: str, key: str, folder: str, wanted: Wanted) -> Iterator[Item]:
+    def names(member: str) -> tuple[str, str]:
+        return f"{key}/{member}", f"{folder}/{folder_name(member)}"
+
+    for member, image in shard_images(shard, lambda member: wanted(*names(member))):
+        if not isinstance(image, ImageError):
+            yield Item(*names(member), image)
+        elif member:
+            yield Item(*names(member), error=image)
+        elif wanted(key, folder):
+            yield Item(key, folder, error=image)
+
+
+def _in_order(entries: Iterable[Entry], key: Callable[[Entry], str] | None = None) -> Iterator[Entry]:
+    """Sorted, as far as that takes no list of all of them."""
+    entries = iter(entries)
+    while some := list(itertools.islice(entries, _SORTED)):
+        yield from sorted(some, key=key)  # type: ignore[type-var, arg-type]
+
+
+def _failed(name: str, wanted: Wanted, error: ImageError) -> Iterator[Item]:
+    if wanted(printable(name), folder_name(name)):
+        yield Item(printable(name), folder_name(name), error=error)
+
+
+def _is_pattern(name: str) -> bool:
+    return glob.has_magic(name) and not os.path.lexists(name)
+
+
+def _is_several(name: str) -> bool:
+    return _is_pattern(name) or Path(name).is_dir() or name.lower().endswith(SHARD_ENDINGS)
+
+
+def _lines(name: str) -> Iterator[str]:
+    if name == "-":
+        yield from _names(sys.stdin.buffer)
+        return
+    try:
+        with Path(name).open("rb") as handle:
+            yield from _names(handle)
+    except OSError as error:
+        raise OptionError(
+            f"Cannot read the list {name}: {error.strerror}. Give a text file with one image a line, or - for stdin."
+        ) from error
+
+
+def _names(handle: Iterable[bytes]) -> Iterator[str]:
+    return filter(None, (os.fsdecode(line.rstrip(b"\r\n")) for line in handle))

@@ -1,0 +1,149 @@
+"""What `secam-onnx explain` does once its options are read: where results go, what is shown, how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from secam_onnx.cli.progress import bar, json_lines
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from secam_onnx.batch.run import Sink, Totals
+    from secam_onnx.batch.sources import Item, Sources
+    from secam_onnx.errors import SecamError
+    from secam_onnx.explainer import Explainer
+    from secam_onnx.explanation import Explanation
+
+__all__ = ["Target", "explain_all"]
+
+_SOME_FAILED, _ALL_FAILED = 1, 2
+_FEW = 20  # images named one by one, of which each gets a line, and there is no table of errors
+_ERRORS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where results go and how; see the options of `secam-onnx explain`."""
+
+    folder: Path
+    parquet: bool
+    resume: bool
+    retry_errors: bool
+    label_maps: bool
+    pictures: int
+    json_progress: bool
+
+
+def explain_all(
+    explainer: Explainer,
+    sources: Sources,
+    classes: Sequence[str],
+    target: Target,
+    segments: np.ndarray | None,
+    batch_size: int | None,
+) -> None:
+    """Explain all images and end the program with the right code."""
+    from secam_onnx.batch.run import Totals, run
+    from secam_onnx.batch.sizes import choose_batch_size
+    from secam_onnx.errors import OptionError
+
+    few = sources.files is not None and sources.files <= _FEW and not (target.parquet or target.resume)
+    few = few and not target.json_progress
+    sink, table = _sink(explainer, classes, target, few)
+    size, reason = (batch_size, "as asked for") if batch_size else choose_batch_size(explainer.classifier)
+    totals = Totals()
+    show: AbstractContextManager[None] = contextlib.nullcontext()
+    if target.json_progress:
+        show = json_lines(totals, sources, batch_size=size)
+    elif not few and sys.stderr.isatty():
+        show = bar(totals, sources)
+    talk = _Talk(target, few, live=not isinstance(show, contextlib.nullcontext))
+    start = time.perf_counter()
+    try:
+        with show:
+            run(explainer, sources, sink, classes, segments=segments, batch_size=size, totals=totals, seen=talk.seen)
+    except KeyboardInterrupt:
+        if not few:
+            click.echo(f"{totals.explained} images are finished in {target.folder}; go on with --resume.", err=True)
+        raise
+    if not totals.done + totals.passed_over:
+        raise OptionError(
+            "No image was found. Folders and patterns are searched for JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF files "
+            "by the endings of their names, and for .tar shards."
+        )
+    if not few and not target.json_progress:
+        seconds = time.perf_counter() - start
+        click.echo(
+            f"{totals.explained} images -> {target.folder} ({totals.done / seconds:.1f} images/s; batches of {size}, "
+            f"{reason}{_passed_over(totals)})"
+        )
+    _end(totals, None if few else table)
+
+
+def _sink(explainer: Explainer, classes: Sequence[str], target: Target, few: bool) -> tuple[Sink, Path]:
+    from secam_onnx.batch import folders, parquet
+    from secam_onnx.batch.settings import run_settings
+
+    settings = run_settings(explainer, classes)
+    again = {"resume": target.resume, "retry_errors": target.retry_errors}
+    if target.parquet:
+        table = target.folder / parquet.ERRORS
+        return parquet.ParquetSink(target.folder, settings, label_maps=target.label_maps, **again), table
+    table = target.folder / folders.ERRORS
+    return folders.FolderSink(target.folder, settings, pictures=target.pictures, error_table=not few, **again), table
+
+
+class _Talk:
+    """A line for each image, where there are not too many of them and no bar is in the way."""
+
+    def __init__(self, target: Target, few: bool, live: bool) -> None:
+        self._target, self._few, self._live = target, few, live
+        self._errors = 0
+
+    def seen(self, item: Item, result: Explanation | SecamError) -> None:
+        from secam_onnx.errors import SecamError
+
+        if not isinstance(result, SecamError):
+            if not self._live and not self._target.parquet:
+                click.echo(_summary(item.key, self._target.folder / item.folder, result, self._target.pictures))
+            return
+        self._errors += 1
+        if self._target.json_progress or (self._errors > _ERRORS_SHOWN and not self._few):
+            return
+        text = f"Error: {result}"
+        if self._live:
+            from tqdm import tqdm
+
+            tqdm.write(text, file=sys.stderr)
+        else:
+            click.echo(text, err=True)
+
+
+def _end(totals: Totals, table: Path | None) -> None:
+    seen = totals.done + totals.passed_over
+    if totals.failed:
+        where = f"; {table} says why" if table is not None else ""
+        click.echo(f"{totals.failed} of {seen} images could not be explained{where}.", err=True)
+        raise click.exceptions.Exit(_SOME_FAILED if totals.explained + totals.finished_earlier else _ALL_FAILED)
+
+
+def _passed_over(totals: Totals) -> str:
+    earlier = f"; {totals.finished_earlier} were finished earlier" if totals.finished_earlier else ""
+    return earlier + (f"; {totals.repeated} were named twice" if totals.repeated else "")
+
+
+def _summary(name: str, folder: Path, explanation: Explanation, pictures: int) -> str:
+    top = ", ".join(f"{entry.label} ({entry.index}) {entry.probability:.3f}" for entry in explanation.predictions[:3])
+    left_out = len(explanation.classes) - pictures
+    note = f" (pictures of {pictures} of {len(explanation.classes)} classes: --pictures)" if left_out > 0 else ""
+    return f"{name}: {top} -> {folder}{note}"

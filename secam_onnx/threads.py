@@ -1,0 +1,68 @@
+"""Work done ahead in threads: in order, and never more of it than was asked for, so that memory stays flat."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["cores", "map_ahead", "thread_pool"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # containers and job schedulers allow fewer than there are
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def thread_pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """A pool that is left at once when the block ends early: what was not begun is not begun any more."""
+    pool = ThreadPoolExecutor(threads, f"secam-{name}")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def map_ahead(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Generator[Result, None, None]:
+    """`map` in a pool, lazily: while the caller works on one result, the next ones are made.
+
+    It is what `Executor.map` does from Python 3.14 on with `buffersize`.
+
+    Parameters
+    ----------
+    pool : Executor
+        Where `function` runs; `items` is iterated in the caller's thread.
+    function : callable
+        What is done to each item. What it raises is raised in its turn.
+    items : iterable
+        May be endless.
+    ahead : int
+        How many items are taken beyond the one whose result is yielded, at most.
+
+    Yields
+    ------
+    Result
+        In the order of the items.
+    """
+    window: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            window.append(pool.submit(function, item))
+            if len(window) > ahead:
+                yield window.popleft().result()
+        while window:
+            yield window.popleft().result()
+    finally:
+        for future in window:
+            future.cancel()

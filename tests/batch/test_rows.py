@@ -1,0 +1,53 @@
+"""An explanation as a row: every number of it, in the types that the schema says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from secam_onnx import Explainer, Explanation
+from secam_onnx.batch import rows
+from secam_onnx.errors import ImageError, ModelError
+
+pa = pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(scope="module")
+def cat(explainer: Explainer, chelsea: np.ndarray) -> Explanation:
+    return explainer.explain(chelsea, ["top-3", 0])
+
+
+def test_a_row_holds_what_the_explanation_holds(cat: Explanation) -> None:
+    table = pa.RecordBatch.from_pylist([rows.row("cat.png", cat)], schema=rows.schema({}))
+    (row,) = table.to_pylist()
+    assert (row["image"], row["width"], row["height"]) == ("cat.png", 451, 300)
+    assert list(row["box"].values()) == pytest.approx(list(cat.geometry.box))
+    assert row["completeness_error"] == cat.completeness_error
+    assert [entry["label"] for entry in row["predictions"]] == [entry.label for entry in cat.predictions]
+    assert len(row["classes"]) == 4
+    for line, (entry, expected) in enumerate(zip(row["classes"], cat.classes, strict=True)):
+        assert (entry["index"], entry["label"]) == (expected.index, expected.label)
+        assert entry["probability"] == pytest.approx(expected.probability, rel=1e-6)
+        np.testing.assert_array_equal(np.float32(entry["scores"]), cat.scores[line])
+        np.testing.assert_array_equal(np.float32(entry["contributions"]), cat.contributions[line])
+        np.testing.assert_array_equal(entry["kept"], cat.keep(expected.index))
+        total = sum(entry["contributions"]) + entry["bias"] + entry["gap"]
+        assert total == pytest.approx(entry["logit"], rel=1e-5)
+
+
+@pytest.mark.parametrize("n_segments", [1, 200, 256, 257, 3000])
+def test_label_maps_come_back(n_segments: int, explainer: Explainer, chelsea: np.ndarray) -> None:
+    segments = np.arange(224 * 224).reshape(224, 224) % n_segments
+    explanation = explainer.explain(chelsea, segments=segments)
+    data = rows.row("cat.png", explanation, label_maps=True)["label_map"]
+    labels = rows.decode_label_map(data)
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, explanation.segments)
+    assert "label_map" not in rows.row("cat.png", explanation)
+    assert "label_map" in rows.schema({}, label_maps=True).names
+
+
+def test_errors_are_rows_as_well() -> None:
+    assert rows.error_row("a.jpg", ImageError("cut off")) == {"image": "a.jpg", "kind": "image", "message": "cut off"}
+    assert rows.error_row("a.jpg", ModelError("NaN"))["kind"] == "model"
+    assert rows.error_schema({}).names == ["image", "kind", "message"]

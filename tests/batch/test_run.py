@@ -1,0 +1,130 @@
+"""One pass over many images: each once, bad ones told apart, and nothing lost when it is stopped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from secam_onnx import Explainer, Explanation
+from secam_onnx.batch.run import Totals, run
+from secam_onnx.batch.sources import Item, Sources
+from secam_onnx.errors import ModelError, OutputError, SecamError
+
+MakePhotos = Callable[..., list[Path]]
+MakeShard = Callable[..., Path]
+
+
+class Memory:
+    """A sink that keeps everything in the order in which it came."""
+
+    needs_images = False
+
+    def __init__(self, finished: tuple[str, ...] = ()) -> None:
+        self.known = finished
+        self.results: dict[str, Explanation] = {}
+        self.errors: dict[str, SecamError] = {}
+        self.closed = 0
+
+    def finished(self, key: str, folder: str) -> bool:
+        return Path(key).name in self.known
+
+    def encode(self, item: Item, explanation: Explanation) -> Explanation:
+        return explanation
+
+    def add(self, item: Item, encoded: Explanation) -> None:
+        assert item.key not in self.results
+        self.results[item.key] = encoded
+
+    def fail(self, item: Item, error: SecamError) -> None:
+        assert item.key not in self.errors
+        self.errors[item.key] = error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_each_image_once_and_its_own_result(tiny: Explainer, photos: MakePhotos, shard: MakeShard) -> None:
+    paths = photos(12)
+    (paths[0].parent / "0003.jpg").write_bytes(b"no picture")
+    names = [str(paths[0]), str(paths[0].parent), str(shard(5, first=20)), "gone.tar"]
+    sink, seen = Memory(finished=("0005.jpg", "0021.jpg")), []
+    totals = run(tiny, Sources(names), sink, ["all"], batch_size=4, seen=lambda item, result: seen.append(item.key))
+    assert totals == Totals(explained=14, failed=2, finished_earlier=2, repeated=1)
+    assert (totals.done, totals.passed_over) == (16, 3)
+    assert {Path(key).name for key in sink.errors} == {"0003.jpg", "gone.tar"}
+    assert sorted(seen) == sorted([*sink.results, *sink.errors])
+    for path in paths[6:]:
+        np.testing.assert_allclose(sink.results[str(path)].scores, tiny.explain(path, "all").scores, rtol=1e-4)
+    member = next(key for key in sink.results if key.endswith("shard.tar/0020.jpg"))
+    assert sink.results[member].image.size == 0
+    assert sink.closed == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_order_and_the_results_are_those_of_the_list(
+    batch_size: int, workers: int, tiny: Explainer, photos: MakePhotos
+) -> None:
+    photos(20)
+    sink = Memory()
+    run(tiny, Sources([str(photos(20)[0].parent)]), sink, batch_size=batch_size, workers=workers)
+    assert [Path(key).name for key in sink.results] == [f"{number:04d}.jpg" for number in range(20)]
+    for key, result in sink.results.items():
+        np.testing.assert_allclose(result.scores, tiny.explain(key).scores, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_that_fails_on_everything_ends_it(
+    tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(photos(30)[0].parent)
+    forward, calls = tiny.classifier.forward, []
+
+    def fails(inputs: np.ndarray) -> Any:
+        calls.append(len(inputs))
+        if len(calls) < 3:
+            return forward(inputs)
+        raise ModelError("NaN")
+
+    monkeypatch.setattr(tiny.classifier, "forward", fails)
+    sink = Memory()
+    assert run(tiny, Sources([folder]), sink, batch_size=4) == Totals(explained=8, failed=22)
+    assert {type(error) for error in sink.errors.values()} == {ModelError}
+    with pytest.raises(ModelError, match="NaN"):
+        run(tiny, Sources([folder]), Memory(), batch_size=4)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143), OutputError("the disk is full")], ids=repr)
+@pytest.mark.parametrize("where", ["add", "encode", "finished"])
+def test_whatever_ends_it_the_sink_is_closed(
+    where: str, stop: BaseException, tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, calls = Memory(), 0
+    original = getattr(sink, where)
+
+    def stops(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 10:
+            raise stop
+        return original(*arguments)
+
+    monkeypatch.setattr(sink, where, stops)
+    with pytest.raises(type(stop)):
+        run(tiny, Sources([str(photos(40)[0].parent)]), sink, batch_size=2)
+    assert sink.closed == 1
+    assert len(sink.results) < 20
+
+
+def test_a_map_that_misses_the_logit_is_warned_of(
+    tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny.classifier, "tolerance", -1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(RuntimeWarning, match="misses the logit"):
+            run(tiny, Sources([str(photos(1)[0])]), Memory())

@@ -1,0 +1,244 @@
+"""Where results go: Parquet parts that pandas and DuckDB read, folders, tables of errors; and taking them up again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from secam_onnx import Explainer, Selection
+from secam_onnx.batch import parquet, rows
+from secam_onnx.batch.folders import FolderSink
+from secam_onnx.batch.parquet import ParquetSink
+from secam_onnx.batch.run import Sink, Totals, run
+from secam_onnx.batch.settings import run_settings
+from secam_onnx.batch.sources import Sources
+from secam_onnx.errors import OptionError, OutputError
+
+MakePhotos = Callable[..., list[Path]]
+
+pytest.importorskip("pyarrow")
+from pyarrow import parquet as pq  # noqa: E402
+
+
+@pytest.fixture
+def parts_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_ROWS", 3)
+
+
+def into(explainer: Explainer, folder: Path, *names: object, resume: bool = False, **options: Any) -> Totals:
+    """Explain into a dataset."""
+    settings = run_settings(explainer, options.pop("classes", ["top-1"]))
+    sink = ParquetSink(folder, settings, resume=resume, **options)
+    return run(explainer, Sources([str(name) for name in names]), sink, settings["classes"])
+
+
+@pytest.fixture
+def dataset(tiny: Explainer, photos: MakePhotos, tmp_path: Path, parts_of_three: None) -> Path:
+    """Seven good images and two bad ones."""
+    photos(7)
+    for name in ("bad.jpg", "empty.png"):
+        (tmp_path / "photos" / name).write_bytes(b"no picture"[: 9 * (name == "bad.jpg")])
+    totals = into(tiny, tmp_path / "out", tmp_path / "photos", label_maps=True, classes=["top-2", "0"])
+    assert totals == Totals(explained=7, failed=2)
+    return tmp_path / "out"
+
+
+def images(dataset: Path) -> list[str]:
+    return [Path(key).name for key in pq.read_table(dataset).column("image").to_pylist()]
+
+
+def test_parts_errors_and_settings(dataset: Path, tiny: Explainer) -> None:
+    assert sorted(str(path.relative_to(dataset)) for path in dataset.rglob("*.*")) == [
+        "_errors/part-000000.parquet",
+        *(f"part-{number:06d}.parquet" for number in range(3)),
+    ]
+    lengths = [pq.ParquetFile(path).metadata.num_rows for path in sorted(dataset.glob("*.parquet"))]
+    assert lengths == [3, 3, 1]
+    assert pq.ParquetFile(dataset / "part-000000.parquet").metadata.row_group(0).column(0).compression == "ZSTD"
+    assert images(dataset) == [f"{number:04d}.jpg" for number in range(7)]
+    errors = pq.read_table(dataset / "_errors").to_pylist()
+    assert [(Path(row["image"]).name, row["kind"]) for row in errors] == [("bad.jpg", "image"), ("empty.png", "image")]
+    assert "is empty" in errors[1]["message"]
+    for path in dataset.rglob("*.parquet"):
+        known = json.loads(pq.read_schema(path).metadata[rows.METADATA])
+        assert known["classes"] == ["top-2", "0"]
+        assert known["superpixels"] == {"method": "grid", "segments": 9, "compactness": 10.0}
+        assert len(known["model_sha256"]) == 64
+        assert known["model"] == tiny.model.name
+
+
+def test_pandas_reads_it(dataset: Path, tiny: Explainer, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_parquet(dataset).set_index("image")
+    assert len(frame) == 7
+    for key, row in frame.iterrows():
+        expected = tiny.explain(key, ["top-2", 0])
+        assert [entry["index"] for entry in row["classes"]] == [entry.index for entry in expected.classes]
+        np.testing.assert_allclose(np.stack(row["classes"][0]["scores"]), expected.scores[0], rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(rows.decode_label_map(row["label_map"]), expected.segments)
+    errors = pandas.read_parquet(dataset / "_errors")
+    assert list(errors["kind"]) == ["image"] * 2
+
+
+def test_duckdb_reads_it(dataset: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    query = f"""
+        SELECT image, class.label, class.logit, list_sum(class.contributions) + class.bias + class.gap
+        FROM (SELECT image, unnest(classes) AS class FROM '{dataset}/*.parquet')
+    """
+    found = duckdb.sql(query).fetchall()
+    assert len({image for image, *_ in found}) == 7
+    for _, _, logit, total in found:
+        assert total == pytest.approx(logit, rel=1e-4, abs=1e-5)
+
+
+def test_the_query_in_the_readme(
+    explainer: Explainer, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (query,) = re.findall(r"^```sql\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    into(explainer, tmp_path / "table", photo, classes=["top-3", "espresso"])
+    monkeypatch.chdir(tmp_path)
+    found = duckdb.sql(query).fetchall()
+    assert {label for _, label, *_ in found} == {"tiger cat", "Egyptian cat"}
+    assert all(0 < best < 1 for *_, best in found)
+
+
+def test_a_dataset_is_not_touched_without_resume(dataset: Path, tiny: Explainer, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in dataset.rglob("*.parquet")}
+    with pytest.raises(OutputError, match=r"3|4 part files already; go on with it by --resume"):
+        into(tiny, dataset, tmp_path / "photos")
+    assert {path: path.read_bytes() for path in dataset.rglob("*.parquet")} == before
+
+
+def test_resume_does_what_is_new_only(dataset: Path, tiny: Explainer, photos: MakePhotos, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in dataset.rglob("*.parquet")}
+    photos(2, first=7)
+    (dataset / ".secam-killed.tmp").write_bytes(b"half")
+    options = {"resume": True, "label_maps": True, "classes": ["top-2", "0"]}
+    assert into(tiny, dataset, tmp_path / "photos", **options) == Totals(explained=2, finished_earlier=9)
+    assert sorted(images(dataset)) == [f"{number:04d}.jpg" for number in range(9)]
+    assert all(path.read_bytes() == data for path, data in before.items())
+    assert not list(dataset.glob(".secam-*"))
+    again = into(tiny, dataset, tmp_path / "photos", **options)
+    assert again == Totals(finished_earlier=11)
+
+
+def test_errors_are_tried_again_when_asked(dataset: Path, tiny: Explainer, photos: MakePhotos, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "bad.jpg").write_bytes((tmp_path / "photos" / "0000.jpg").read_bytes())
+    options = {"resume": True, "label_maps": True, "classes": ["top-2", "0"]}
+    totals = into(tiny, dataset, tmp_path / "photos", retry_errors=True, **options)
+    assert totals == Totals(explained=1, failed=1, finished_earlier=7)
+    assert images(dataset).count("bad.jpg") == 1
+    assert [Path(row["image"]).name for row in pq.read_table(dataset / "_errors").to_pylist()] == ["empty.png"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"classes": ["top-1"]}, r"classes: \['top-2', '0'\] there, \['top-1'\] now"),
+        ({"label_maps": False}, "label_maps: True there, False now"),
+        ({"selection": Selection(top_segments=3)}, "selection: {} there, {'top_segments': 3} now"),
+    ],
+)
+def test_other_settings_are_refused(
+    change: dict[str, Any], words: str, dataset: Path, tiny_model: Path, tiny: Explainer, tmp_path: Path
+) -> None:
+    from secam_onnx import Segmenter
+
+    options = {"resume": True, "label_maps": True, "classes": ["top-2", "0"], **change}
+    other = Explainer(
+        *(tiny_model,),
+        providers="cpu",
+        preprocessing="unit",
+        segmenter=Segmenter("grid", 9),
+        selection=options.pop("selection", None),
+    )
+    with pytest.raises(OptionError, match=rf"begun with other settings \(.*{words}"):
+        into(other, dataset, tmp_path / "photos", **options)
+
+
+def test_another_model_of_that_name_is_refused(
+    dataset: Path, tiny: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "tiny.onnx"
+    other.write_bytes(tiny.model.read_bytes() + b"\x08\x0a")  # the same once more: the IR version
+    monkeypatch.setattr(tiny, "model", other)
+    with pytest.raises(OptionError, match="model_sha256"):
+        into(tiny, dataset, tmp_path / "photos", resume=True, label_maps=True, classes=["top-2", "0"])
+
+
+def test_a_part_that_is_damaged_is_named(dataset: Path, tiny: Explainer, tmp_path: Path) -> None:
+    part = dataset / "part-000001.parquet"
+    part.write_bytes(part.read_bytes()[:200])
+    with pytest.raises(OutputError, match=r"part-000001.parquet cannot be read.*Move it away"):
+        into(tiny, dataset, tmp_path / "photos", resume=True, label_maps=True, classes=["top-2", "0"])
+
+
+def test_a_folder_of_something_else_is_refused(tiny: Explainer, photos: MakePhotos, tmp_path: Path) -> None:
+    photos(1, "out")
+    with pytest.raises(OutputError, match=r"holds other files \(0000.jpg"):
+        into(tiny, tmp_path / "out", tmp_path / "out")
+
+
+def test_a_part_is_written_when_it_is_large_or_old(
+    tiny: Explainer, photos: MakePhotos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So rows of all classes of a large model do not fill the memory, and a slow run loses little."""
+    photos(4)
+    for name, value in (("_BYTES", 1), ("_SECONDS", 0.0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(parquet, name, value)
+            into(tiny, tmp_path / name, tmp_path / "photos")
+        assert len(list((tmp_path / name).glob("part-*"))) == 4
+
+
+def folders(explainer: Explainer, folder: Path, *names: object, resume: bool = False, **options: Any) -> Totals:
+    classes = options.pop("classes", ["top-1"])
+    sink: Sink = FolderSink(
+        folder, run_settings(explainer, classes), pictures=options.pop("pictures", 0), resume=resume, **options
+    )
+    return run(explainer, Sources([str(name) for name in names]), sink, classes)
+
+
+def test_folders_are_taken_up_again(tiny: Explainer, photos: MakePhotos, tmp_path: Path) -> None:
+    paths = photos(3)
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    assert folders(tiny, out, tmp_path / "photos") == Totals(explained=3, failed=1)
+    report = json.loads((out / "photos" / "0000.jpg" / "explanation.json").read_text())
+    assert report["image"] == str(paths[0])
+    with (out / "errors.csv").open() as handle:
+        ((error,),) = (list(csv.DictReader(handle)),)
+    assert (Path(error["image"]).name, error["kind"]) == ("bad.jpg", "image")
+
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("explanation.json")}
+    (out / "photos" / "0001.jpg" / "explanation.json").unlink()
+    for file in (out / "photos" / "0001.jpg").iterdir():
+        file.unlink()
+    (out / "photos" / ".secam-killed.tmp").mkdir()
+    assert folders(tiny, out, tmp_path / "photos", resume=True) == Totals(explained=1, finished_earlier=3)
+    changed = [path.parent.name for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
+    assert changed == ["0001.jpg"]
+    assert not list(out.rglob(".secam-*"))
+    with pytest.raises(OptionError, match="made by a run with other settings"):
+        folders(tiny, out, tmp_path / "photos", resume=True, classes=["0"])
+    totals = folders(tiny, out, tmp_path / "photos", resume=True, retry_errors=True)
+    assert totals == Totals(failed=1, finished_earlier=3)
+    assert len((out / "errors.csv").read_text().splitlines()) == 2
+    # Without resume everything is made again, as ever.
+    assert folders(tiny, out, tmp_path / "photos") == Totals(explained=3, failed=1)
+
+
+def test_another_images_folder_is_not_taken_for_finished(tiny: Explainer, photos: MakePhotos, tmp_path: Path) -> None:
+    first, second = photos(1, "a")[0], photos(1, "b")[0]
+    assert folders(tiny, tmp_path / "out", first).explained == 1
+    assert folders(tiny, tmp_path / "out", second, resume=True) == Totals(explained=1)

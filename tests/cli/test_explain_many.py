@@ -1,0 +1,205 @@
+"""`secam-onnx explain` with folders, shards and lists, into folders and Parquet; progress; stopping and going on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def room(tmp_path: Path, photo: Path) -> Path:
+    """A folder of 25 photographs with a bad one among them, a shard of two, a model."""
+    for number in range(25):
+        path = tmp_path / "photos" / f"class {number % 2}" / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, path)
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"no picture")
+    with tarfile.open(tmp_path / "shard.tar", "w") as archive:
+        for name in ("a.png", "b.png"):
+            archive.add(photo, name)
+    (tmp_path / "tiny.onnx").write_bytes(tiny_models.classifier().SerializeToString())
+    return tmp_path
+
+
+OPTIONS = ("-m", "tiny.onnx", "--preprocess", "unit", "--segmenter", "grid", "--pictures", "0")
+
+
+def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
+    done = run_cli("explain", "photos", "shard.tar", *OPTIONS)
+    assert done.returncode == 1
+    assert len(list(room.glob("secam-out/photos/class ?/*.png/explanation.json"))) == 25
+    assert {path.name for path in (room / "secam-out" / "shard").iterdir()} == {"a.png", "b.png"}
+    *lines, total = done.stdout.splitlines()
+    assert len(lines) == 27
+    assert total.startswith("27 images -> secam-out (")
+    assert "batches of 4, more are no faster on the CPU" in total
+    table = str(Path("secam-out", "errors.csv"))
+    assert done.stderr.splitlines() == [
+        f"Error: {Path('photos', 'bad.jpg')} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP and "
+        "AVIF are.",
+        f"1 of 28 images could not be explained; {table} says why.",
+    ]
+    again = run_cli("explain", "photos", "shard.tar", *OPTIONS, "--resume")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "28 were finished earlier" in again.stdout
+
+
+def test_patterns_that_match_nothing(room: Path, run_cli: RunCli) -> None:
+    done = run_cli("explain", "*.gif", "photos/*/*.jpg", *OPTIONS)
+    assert done.returncode == 2
+    assert "Error: *.gif does not exist and, as a pattern, matches nothing" in done.stderr
+    assert "2 of 2 images could not be explained" in done.stderr
+    assert [path.name for path in (room / "secam-out").iterdir()] == ["errors.csv"]
+
+
+def test_a_list_on_stdin_into_parquet(room: Path, run_cli: RunCli) -> None:
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    names = "\n".join(["photos/class 0/00.png", "shard.tar", "photos/class 0/00.png", "photos/class 1"])
+    done = run_cli("explain", "--from-list", "-", *OPTIONS, "--to", "parquet", "--batch-size", "3", input=names)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("15 images -> secam-out (")
+    assert "batches of 3, as asked for; 1 were named twice)" in done.stdout
+    assert parquet.read_table(room / "secam-out").num_rows == 15
+
+
+def test_progress_for_machines(room: Path, run_cli: RunCli) -> None:
+    done = run_cli("explain", "photos", *OPTIONS, "--json-progress")
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert [line["event"] for line in lines] == ["progress"] * (len(lines) - 1) + ["done"]
+    last = lines[-1]
+    assert {name: last[name] for name in ("explained", "failed", "total", "batch_size", "seconds_left")} == {
+        "explained": 25,
+        "failed": 1,
+        "total": 26,
+        "batch_size": 4,
+        "seconds_left": 0.0,
+    }
+    assert last["images_per_second"] == pytest.approx(26 / last["seconds"], rel=0.1)
+    assert done.stdout == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_bar_on_a_terminal(room: Path) -> None:
+    import pty
+    import termios
+
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 120))
+    command = [sys.executable, "-m", "secam_onnx", "explain", "photos", *OPTIONS]
+    with subprocess.Popen(command, cwd=room, stdout=subprocess.PIPE, stderr=follower, text=True) as process:
+        os.close(follower)
+        shown = b""
+        with os.fdopen(leader, "rb", buffering=0) as terminal:
+            while True:
+                try:
+                    shown += terminal.read(1000)
+                except OSError:  # the other end is closed
+                    break
+        output = process.stdout.read() if process.stdout else ""
+    text = shown.decode()
+    assert "explain: 100%" in text
+    assert "26/26" in text
+    assert "images/s" in text
+    assert "Error: photos/bad.jpg is not an image" in text
+    assert len(output.splitlines()) == 1, "no line an image beside a bar"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
+def test_it_is_stopped_and_goes_on(number: int, code: int, tmp_path: Path, photo: Path, run_cli: RunCli) -> None:
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    (tmp_path / "photos").mkdir()
+    for index in range(60):
+        os.link(shutil.copy(photo, tmp_path / "photo.png"), tmp_path / "photos" / f"{index:02d}.png")
+    slow = tiny_models.classifier(channels=32, size=256, layers=4)
+    (tmp_path / "slow.onnx").write_bytes(slow.SerializeToString())
+    options = ("-m", "slow.onnx", "--preprocess", "unit", "--segmenter", "grid", "--to", "parquet", "-o", "out")
+    command = [
+        sys.executable,
+        "-m",
+        "secam_onnx",
+        "explain",
+        "photos",
+        *options,
+        "--json-progress",
+        "--batch-size",
+        "1",
+    ]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            while json.loads(line := process.stderr.readline())["explained"] == 0:
+                assert line
+            process.send_signal(number)
+            errors = process.stderr.read()
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, "Traceback" in errors) == (code, False), errors
+    stopped = next(json.loads(line) for line in errors.splitlines() if '"stopped"' in line)
+    finished = parquet.read_table(tmp_path / "out").num_rows
+    assert 0 < stopped["explained"] <= finished < 60
+    if number == signal.SIGINT:
+        assert f"{stopped['explained']} images are finished in out; go on with --resume." in errors
+    done = run_cli("explain", "photos", *options, "--resume")
+    assert done.returncode == 0, done.stderr
+    table = parquet.read_table(tmp_path / "out")
+    assert len(set(table.column("image").to_pylist())) == table.num_rows == 60
+    assert f"{finished} were finished earlier" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("photos", "--batch-size", "0"), ("--batch-size", "1 to 4096")),
+        (("photos", "--batch-size", "many"), ("auto",)),
+        (("photos", "--label-maps"), ("--to parquet", "arrays.npz")),
+        (("photos", "--label-map", "map.png"), ("one image", "several were")),
+        (("--from-list", "gone.txt"), ("gone.txt", "one image a line")),
+        (("photos", "--to", "csv"), ("folder", "parquet")),
+    ],
+)
+def test_wrong_options(
+    arguments: tuple[str, ...], words: tuple[str, ...], photo: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photo, tmp_path / "photos" / "a.png")
+    refused("explain", *arguments, words=words)
+
+
+def test_parquet_without_pyarrow_says_what_to_install(room: Path) -> None:
+    code = "import sys; sys.modules['pyarrow'] = None; from secam_onnx.cli import main; main()"
+    command = [sys.executable, "-c", code, "explain", "photos", *OPTIONS, "--to", "parquet"]
+    done = subprocess.run(command, cwd=room, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert 'pip install "secam-onnx[parquet]"' in done.stderr
+    assert not (room / "secam-out").exists()
+
+
+def test_a_dataset_that_is_there_is_not_touched(room: Path, run_cli: RunCli) -> None:
+    pytest.importorskip("pyarrow")
+    arguments = ("explain", "photos", *OPTIONS, "--to", "parquet")
+    assert run_cli(*arguments).returncode == 1
+    refused = run_cli(*arguments)
+    assert refused.returncode == 2
+    assert "holds a dataset" in refused.stderr
+    assert "--resume" in refused.stderr
+    refused = run_cli(*arguments, "--resume", "--class", "3")
+    assert refused.returncode == 2
+    assert "classes: ['top-1'] there, ['3'] now" in refused.stderr

@@ -1,0 +1,65 @@
+"""Threads that work ahead: order, bounds, errors."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from secam_onnx.threads import cores, map_ahead, thread_pool
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("ahead", [0, 1, 5])
+def test_results_come_in_order_and_no_more_items_are_taken_than_asked_for(threads: int, ahead: int) -> None:
+    taken = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal taken
+        for number in itertools.count():
+            taken += 1
+            yield number
+
+    def slow(number: int) -> int:
+        time.sleep(0.001 * (number % 3))
+        return number * number
+
+    with thread_pool(threads, "test") as pool:
+        for place, result in enumerate(itertools.islice(map_ahead(pool, slow, numbers(), ahead), 50)):
+            assert result == place * place
+            assert taken <= place + 1 + ahead
+    assert taken <= 50 + ahead
+
+
+def test_fewer_items_than_it_may_take() -> None:
+    with thread_pool(2, "test") as pool:
+        assert list(map_ahead(pool, str, range(3), 10)) == ["0", "1", "2"]
+        assert list(map_ahead(pool, str, [], 10)) == []
+
+
+def test_an_error_comes_in_its_turn_and_the_rest_is_not_begun() -> None:
+    begun: list[int] = []
+    blocked = threading.Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number == 2:
+            raise ValueError("two")
+        if number > 2:
+            blocked.wait(10)
+        return number
+
+    with thread_pool(1, "test") as pool:
+        results = map_ahead(pool, work, range(100), 20)
+        assert [next(results), next(results)] == [0, 1]
+        with pytest.raises(ValueError, match="two"):
+            next(results)
+        blocked.set()
+    assert len(begun) <= 4
+
+
+def test_cores_are_those_this_process_may_use() -> None:
+    assert cores() >= 1
