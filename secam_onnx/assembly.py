@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -22,6 +22,7 @@ from secam_onnx.superpixels import pooling_matrices
 __all__ = ["Answer", "answers", "describe", "put_together"]
 
 _TOP = 5  # predictions in a result
+_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def put_together(classifier: Classifier, job: Prepared, answer: Answer, selectio
     start = time.perf_counter()
     contribution, mean_score = pooling_matrices(segments, answer.maps.shape[1:])
     cells = answer.maps.reshape(len(answer.class_ids), -1)
-    order = np.argsort(-answer.logits, kind="stable")[:_TOP]
+    order = np.argsort(-answer.logits, kind="stable")[:_TOP].tolist()
     explanation = Explanation(
         image=job.image,
         geometry=job.geometry,
@@ -160,13 +161,10 @@ def _version() -> str:
     return version("secam-onnx")  # reads a file
 
 
-def _predictions(ids: Iterable[int], answer: Answer, labels: Sequence[str] | None) -> tuple[Prediction, ...]:
-    return tuple(
-        Prediction(
-            int(index), class_name(labels, int(index)), float(answer.probabilities[index]), float(answer.logits[index])
-        )
-        for index in ids
-    )
+def _predictions(ids: Sequence[int], answer: Answer, labels: Sequence[str] | None) -> tuple[Prediction, ...]:
+    names = [class_name(labels, index) for index in ids]
+    numbers = (values[ids].tolist() for values in (answer.probabilities, answer.logits))
+    return tuple(map(Prediction, ids, names, *numbers))
 
 
 def _check(explanation: Explanation, classifier: Classifier) -> None:
@@ -182,5 +180,6 @@ def _check(explanation: Explanation, classifier: Classifier) -> None:
 
 
 def _product(cells: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    # Not `cells @ matrix`: for many classes BLAS starts threads for it, which costs ten times what the product does.
-    return np.einsum("kc,cs->ks", cells, matrix.astype(np.float32))
+    # A few rows at a time: for many at once BLAS starts threads, which costs ten times what the product does.
+    matrix = matrix.astype(np.float32)
+    return np.concatenate([cells[start : start + _ROWS] @ matrix for start in range(0, len(cells), _ROWS)])
