@@ -156,6 +156,7 @@ def open_classifier(
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
     attribution: str | None = None,
+    threads: int | None = None,
 ) -> Classifier:
     """Open an explainable model, or an ordinary ONNX classifier, which is then made explainable in memory.
 
@@ -174,6 +175,8 @@ def open_classifier(
         For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; a square by default.
     attribution : str, optional
         See `choose_attribution`.
+    threads : int, optional
+        Of the processor, for one forward pass; all cores by default.
 
     Raises
     ------
@@ -202,7 +205,7 @@ def open_classifier(
             contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
             head = _found_again(model, graph, contract, file.parent)
         return make_classifier(
-            printable(file.name), network, graph, head, contract, file.parent, providers, attribution
+            printable(file.name), network, graph, head, contract, file.parent, providers, attribution, threads
         )
 
 
@@ -257,6 +260,7 @@ def make_classifier(
     folder: Path = Path(),
     providers: runtime.Providers = "auto",
     attribution: str | None = None,
+    threads: int | None = None,
 ) -> Classifier:
     """Open the sessions of a model that has the outputs of the contract.
 
@@ -274,6 +278,8 @@ def make_classifier(
         See `runtime.resolve_providers`.
     attribution : str, optional
         See `choose_attribution`.
+    threads : int, optional
+        See `open_classifier`.
     """
     way = choose_attribution(head.algebra, attribution)
     if isinstance(network, ModelProto):
@@ -283,7 +289,7 @@ def make_classifier(
         source, known = network, {}
     # The network's session reads and packs its weights while the contribution model is derived from them.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        opening = pool.submit(runtime.open_session, source, providers, weights=known, prepack=True)
+        opening = pool.submit(runtime.open_session, source, providers, weights=known, prepack=True, threads=threads)
         try:
             contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
             # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some
@@ -293,6 +299,7 @@ def make_classifier(
                 providers,
                 weights=contribution.weights,
                 integer_kernels=way == "masking",
+                threads=threads,
             )
         except Exception:
             opening.result()  # what is wrong with the network is said of it, not of what was derived from it

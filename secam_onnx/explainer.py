@@ -60,6 +60,8 @@ class Explainer:
         For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; a square by default.
     attribution : {'gradient', 'integrated', 'masking'}, optional
         How the map is made; by default what fits the head (see `secam_onnx.attribution`).
+    threads : int, optional
+        Processor threads for one forward pass; by default one for each core. Superpixels take one more meanwhile.
 
     Raises
     ------
@@ -96,6 +98,7 @@ class Explainer:
         features: str | None = None,
         tokens: tuple[int, int] | None = None,
         attribution: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self._segmenter = segmenter or Segmenter()
         self._selection = selection or Selection()
@@ -109,6 +112,7 @@ class Explainer:
             features=features,
             tokens=tokens,
             attribution=attribution,
+            threads=threads,
         )
         # scikit-image lets go of the interpreter lock, so superpixels are made while the network runs.
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")

@@ -240,3 +240,15 @@ def test_numbers_in_captions(value: float, text: str) -> None:
     from secam_onnx.explanation import _signed
 
     assert _signed(value) == text
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_do_not_change_with_the_threads_of_the_network(
+    threads: int, explainer: Explainer, chelsea: np.ndarray
+) -> None:
+    """To float rounding: with more threads, products are cut into other pieces."""
+    other, own = Explainer(threads=threads, providers="cpu").explain(chelsea), explainer.explain(chelsea)
+    np.testing.assert_array_equal(other.segments, own.segments)
+    for name in ("maps", "scores", "contributions", "bias"):
+        expected = getattr(own, name)
+        np.testing.assert_allclose(getattr(other, name), expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())

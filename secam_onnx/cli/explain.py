@@ -92,6 +92,9 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
     help="Superpixels of your own for one image: PNG or NPY of integers, as large as the image.",
 )
 @click.option("--pictures", default=10, show_default=True, metavar="N", help="Draw at most N classes an image.")
+@click.option(
+    "--threads", type=click.IntRange(1), metavar="N", help="For one forward pass on the CPU.  [default: all cores]"
+)
 @click.option("--provider", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda.")
 @preprocessing_options
 @labels_option
@@ -119,6 +122,7 @@ def command(
     compactness: float,
     label_map: Path | None,
     pictures: int,
+    threads: int | None,
     provider: str,
     preprocessing: PreprocessingSettings | None,
     labels: Path | None,
@@ -160,6 +164,7 @@ def command(
         features=features,
         tokens=tokens,
         attribution=attribution,
+        threads=threads,
     )
     explainer.check_classes(classes)
     if (explainer.preprocessing_note or "").startswith("assumed"):
