@@ -150,6 +150,8 @@ def command(
         raise click.BadParameter(f"{pictures} is negative; 0 or more was expected.", param_hint="--pictures")
     if label_maps and to != "parquet":
         raise click.UsageError("--label-maps goes with --to parquet; folders hold the label map in arrays.npz anyway.")
+    if retry_errors and not resume:
+        raise click.UsageError("--retry-errors goes with --resume; without it every image is tried.")
     sources = Sources(images, lists, exclude=output)
     if label_map is not None and sources.files != 1:
         raise click.UsageError(f"--label-map goes with one image; {sources.files or 'several'} were given.")

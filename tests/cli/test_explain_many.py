@@ -170,6 +170,7 @@ def test_it_is_stopped_and_goes_on(number: int, code: int, tmp_path: Path, photo
         (("photos", "--batch-size", "0"), ("--batch-size", "1 to 4096")),
         (("photos", "--batch-size", "many"), ("auto",)),
         (("photos", "--label-maps"), ("--to parquet", "arrays.npz")),
+        (("photos", "--retry-errors"), ("--resume",)),
         (("photos", "--label-map", "map.png"), ("one image", "several were")),
         (("--from-list", "gone.txt"), ("gone.txt", "one image a line")),
         (("photos", "--to", "csv"), ("folder", "parquet")),
