@@ -1,20 +1,20 @@
-"""The same superpixels as `kmeans_model`'s in plain NumPy, float64, on the picture as it is: no cells apart, no padding.
+"""The same superpixels as `kmeans_model`'s in plain NumPy, float64, on the picture as it is: no tables, no padding.
 
 Only where the cells lie is the package's.
 """
 
 import numpy as np
-from onnx import TensorProto, helper
-from onnx.reference import ReferenceEvaluator
+from onnx import helper
 from scipy.ndimage import binary_dilation
 from skimage.measure import label as components
 
+from secam_onnx import runtime
 from secam_onnx.nodes import Nodes
 from secam_onnx.superpixels import dense_labels
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.lab import LAB_OF_ROOTS, cube_roots
 
-__all__ = ["evaluate", "package_lab", "plain_kmeans"]
+__all__ = ["evaluate", "package_lab", "plain_kmeans", "plainly_held_together"]
 
 PULL = 0.5
 FILLED = 6  # blocks that a stray piece is filled from each side
@@ -22,15 +22,15 @@ NOBODY = -1
 
 
 def evaluate(n: Nodes, result: str, **inputs: np.ndarray) -> np.ndarray:
-    """Run nodes in ONNX's reference implementation."""
+    """Run nodes in a session of their own."""
     given = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
         for name, value in inputs.items()
     ]
-    wanted = [helper.make_tensor_value_info(result, TensorProto.UNDEFINED, None)]
+    wanted = [helper.make_empty_tensor_value_info(result)]
     graph = helper.make_graph(n.nodes, "nodes", given, wanted, n.values)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return ReferenceEvaluator(model).run(None, inputs)[0]
+    return runtime.open_session(model.SerializeToString(), "cpu").run(None, inputs)[0]
 
 
 def package_lab(colours: np.ndarray) -> np.ndarray:
@@ -61,9 +61,7 @@ def plain_kmeans(
     means = (np.array(sums) / np.maximum(area, 1)).T.reshape(*blocks, -1)
     area = area.reshape(blocks)
 
-    rows, columns = np.divmod(np.arange(cells.count), cells.across.cells)
-    row, column = (np.arange(n) // axis.blocks for n, axis in zip(blocks, axes, strict=True))
-    away = np.maximum(abs(row[:, None] - rows[:, None, None]), abs(column - columns[:, None, None]))
+    away = _cells_apart(cells)
     members = away == 0
     for _ in range(6):
         centres = np.array([_mean(means[own], area[own]) for own in members])
@@ -71,8 +69,7 @@ def plain_kmeans(
         distances[away > 1] = np.inf
         members = distances == distances.min(axis=0)  # a block that is as near to two counts for both
     labels = np.where(area > 0, members.argmax(axis=0), NOBODY)
-    order = np.argsort(rows % 4 * 4 + columns % 4, kind="stable")  # of those that come to a stray piece at once
-    labels = _held_together(labels, np.where(members, distances, np.inf), area, away <= 1, rounds, order)
+    labels = plainly_held_together(labels, np.where(members, distances, np.inf), cells, area, rounds)
     allowed = away[:, index[0], index[1]] <= 1
     return dense_labels(_nearest(labels, pixels, centres, cells, allowed))
 
@@ -81,9 +78,18 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.average(values, axis=0, weights=weights) if weights.sum() else np.full(values.shape[1], np.inf)
 
 
-def _held_together(
-    labels: np.ndarray, distances: np.ndarray, area: np.ndarray, near: np.ndarray, rounds: int | None, order: np.ndarray
+def _cells_apart(cells: Cells) -> np.ndarray:
+    """Of each superpixel the distance from its cell to that of every block, `(K, rows, columns)`."""
+    rows, columns = np.divmod(np.arange(cells.count)[:, None, None], cells.across.cells)
+    row, column = (np.arange(axis.cells * axis.blocks) // axis.blocks for axis in (cells.down, cells.across))
+    return np.maximum(abs(row[:, None] - rows), abs(column - columns))
+
+
+def plainly_held_together(
+    labels: np.ndarray, distances: np.ndarray, cells: Cells, area: np.ndarray, rounds: int | None = 8
 ) -> np.ndarray:
+    """Labels of blocks, `(rows, columns)`; `distances` to every superpixel, `area` of the picture in a block."""
+    near = _cells_apart(cells) <= 1
     own = labels == np.arange(len(near))[:, None, None]
     pieces = components(labels, background=NOBODY, connectivity=1)
     held = np.zeros_like(own)
@@ -97,6 +103,9 @@ def _held_together(
                 held[k] = binary_dilation(held[k], way, mask=own[k])
     for _ in range(FILLED):
         held |= binary_dilation(held, np.ones((1, 3, 3))) & near & ~held.any(axis=0)
+    # Of those that come at once the one that it was taken from is first, then it goes by the number of the plane.
+    rows, columns = np.divmod(np.arange(cells.count), cells.across.cells)
+    order = np.argsort(rows % 4 * 4 + columns % 4, kind="stable")
     stays = (held & own).any(axis=0) | ~held.any(axis=0)
     return np.where(stays, labels, order[held[order].argmax(axis=0)])
 
