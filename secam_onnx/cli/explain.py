@@ -82,10 +82,19 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
 @click.option("--threshold", type=float, metavar="FRACTION", help="Keep those of at least this part of the highest.")
 @click.option("--coverage", type=float, metavar="SHARE", help="Keep the fewest that carry this share.  [default: 0.5]")
 @click.option(
-    "--segmenter", default="slic", show_default=True, metavar="NAME", help="slic, felzenszwalb, quickshift or grid."
+    "--segmenter",
+    default="kmeans",
+    show_default=True,
+    metavar="NAME",
+    help="kmeans, slic, felzenszwalb, quickshift or grid.",
 )
 @click.option("--segments", default=50, show_default=True, metavar="N", help="How many superpixels to aim at.")
-@click.option("--compactness", default=10.0, show_default=True, metavar="C", help="Higher: rounder superpixels.")
+@click.option(
+    "--compactness",
+    type=float,
+    metavar="C",
+    help="Higher: rounder superpixels.  [default: 15 for kmeans, 10 for the others]",
+)
 @click.option(
     "--label-map",
     type=click.Path(path_type=Path),
@@ -119,7 +128,7 @@ def command(
     coverage: float | None,
     segmenter: str,
     segments: int,
-    compactness: float,
+    compactness: float | None,
     label_map: Path | None,
     pictures: int,
     threads: int | None,
@@ -158,7 +167,7 @@ def command(
     explainer = Explainer(
         model,
         providers=provider,
-        segmenter=Segmenter(segmenter, segments, compactness),
+        segmenter=Segmenter(segmenter, segments, compactness),  # type: ignore[arg-type]  # None: the method's own
         selection=Selection(top_segments, threshold, coverage),
         preprocessing=preprocessing,
         labels=read_labels(labels) if labels else None,

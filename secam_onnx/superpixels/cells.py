@@ -111,7 +111,7 @@ class Cells:
         if isinstance(segments, tuple):
             rows, columns = segments
         else:
-            rows = max(1, round(math.sqrt(segments * height / width)))
+            rows = min(segments, max(1, round(math.sqrt(segments * height / width))))
             columns = max(1, round(segments / rows))
         return cls(Axis.fitted(height, min(height, rows), blocks), Axis.fitted(width, min(width, columns), blocks))
 

@@ -113,7 +113,7 @@ def test_a_class_name_that_two_classes_share(tmp_path: Path, refused: Callable[.
         ("--segments many", ("--segments", "'many' is not a valid integer")),
         ("--compactness -1", ("compactness is -1", "0.001 to 10000")),
         ("--pictures -1", ("--pictures", "-1 is negative", "0 or more")),
-        ("--segmenter voronoi", ("voronoi", "slic, felzenszwalb, quickshift")),
+        ("--segmenter voronoi", ("voronoi", "kmeans, slic, felzenszwalb, quickshift")),
         ("--provider nonsense", ("nonsense", "auto", "cpu", "cuda")),
         ("--labels names.txt", ("fixes its own labels", "export")),
         ("--preprocess lite", ("fixes its own preprocessing", "export")),

@@ -86,7 +86,7 @@ def test_the_numbers_of_a_result(result: Path) -> None:
     assert report["completeness_error"] < 1e-3
     method = report["method"]
     assert (method["head"], method["map_size"], method["model"]) == ("gap + fc", [7, 7], "efficientnet-lite0.onnx")
-    assert method["superpixels"] == {"method": "slic", "segments": 50, "compactness": 10.0}
+    assert method["superpixels"] == {"method": "kmeans", "segments": 50, "compactness": 15.0}
     assert report["geometry"]["image_size"] == [300, 451]
     assert report["selection"] == {"coverage": 0.5}
 
@@ -179,6 +179,8 @@ def test_selection_options(explain: Explain) -> None:
 @pytest.mark.parametrize(
     ("options", "low", "high"),
     [
+        ("--segmenter kmeans --segments 20", 16, 24),
+        ("--segmenter kmeans --segments 150 --compactness 30", 120, 180),
         ("--segmenter slic --segments 20", 8, 32),
         ("--segmenter slic --segments 150 --compactness 30", 90, 220),
         ("--segmenter felzenszwalb", 10, 200),
@@ -194,7 +196,7 @@ def test_segmenters(options: str, low: int, high: int, explain: Explain) -> None
     used = report["method"]["superpixels"]
     assert used["method"] == given["segmenter"]
     assert used["segments"] == int(given.get("segments", 50))
-    assert used["compactness"] == float(given.get("compactness", 10))
+    assert used["compactness"] == float(given.get("compactness", 15 if given["segmenter"] == "kmeans" else 10))
 
 
 @pytest.mark.parametrize("name", ["map.png", "map16.png", "map.npy", "seen.npy"])

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from skimage.segmentation import slic
 
 from secam_onnx.errors import OptionError
-from secam_onnx.superpixels import SEGMENTERS, Segmenter, dense_labels, segment
+from secam_onnx.superpixels import SEGMENTERS, Segmenter, dense_labels, segment, segment_batch
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,16 @@ def test_dense_and_about_as_many_as_asked(face, method, wanted):
 def test_the_same_each_time(face, method):
     image = face[:60, :60]
     np.testing.assert_array_equal(segment(image, Segmenter(method)), segment(image.copy(), Segmenter(method)))
+
+
+@pytest.mark.parametrize("method", SEGMENTERS)
+def test_a_batch_is_each_picture_by_itself(face, method):
+    images = np.stack([face[:60, :80], face[60:120, 100:180], np.zeros((60, 80, 3), np.uint8)])
+    together = segment_batch(images, Segmenter(method))
+    assert len(together) == len(images)
+    for labels, image in zip(together, images, strict=True):
+        assert_dense(labels, (60, 80))
+        np.testing.assert_array_equal(labels, segment(image, Segmenter(method)))
 
 
 @pytest.mark.parametrize("method", SEGMENTERS)
@@ -91,25 +103,38 @@ def raggedness(labels: np.ndarray) -> float:
     return float(length / np.sqrt(labels.max() + 1))
 
 
-@pytest.mark.parametrize("method", ["slic", "quickshift"])
-def test_more_compactness_means_rounder(face, method):
-    ragged, middle, compact = (
-        raggedness(segment(face, Segmenter(method, 50, compactness))) for compactness in (1.0, 10.0, 18.0)
-    )
+@pytest.mark.parametrize(
+    ("method", "weights"),
+    [("kmeans", (1.0, 20.0, 40.0)), ("slic", (1.0, 10.0, 18.0)), ("quickshift", (1.0, 10.0, 18.0))],
+)
+def test_more_compactness_means_rounder(face, method, weights):
+    ragged, middle, compact = (raggedness(segment(face, Segmenter(method, 50, weight))) for weight in weights)
     assert ragged > 1.1 * middle > 1.2 * compact
 
 
-@pytest.mark.parametrize("method", ["slic", "quickshift"])
+@pytest.mark.parametrize("method", ["kmeans", "slic", "quickshift"])
 def test_compact_superpixels_still_look_at_the_picture(face, method):
     settings = Segmenter(method, 50, 40.0)
     mirrored = np.ascontiguousarray(face[:, ::-1])
     assert not same_cut(segment(face, settings), segment(mirrored, settings))
 
 
+def test_the_default_is_kmeans_and_each_method_has_its_compactness():
+    assert Segmenter() == Segmenter("kmeans", 50, 15.0)
+    for method in SEGMENTERS:
+        assert Segmenter(method).compactness == (15.0 if method == "kmeans" else 10.0)
+        assert Segmenter(method, compactness=None) == Segmenter(method)
+        assert Segmenter(method, compactness=7.0).compactness == 7.0
+        assert dataclasses.replace(Segmenter(method), segments=20).compactness == Segmenter(method).compactness
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "watershed"}, "Unknown segmenter 'watershed'; there are slic, felzenszwalb, quickshift, grid"),
+        (
+            {"method": "watershed"},
+            "Unknown segmenter 'watershed'; there are kmeans, slic, felzenszwalb, quickshift, grid",
+        ),
         ({"segments": 0}, "segments is 0; 1 to 10000"),
         ({"segments": 10_001}, "segments is 10001"),
         ({"compactness": 0.0}, "compactness is 0.0; 0.001 to 10000"),

@@ -1,0 +1,132 @@
+"""The same superpixels as `kmeans_model`'s in plain NumPy, float64, on the picture as it is: no tables, no padding.
+
+Only where the cells lie is the package's.
+"""
+
+import numpy as np
+from onnx import helper
+from scipy.ndimage import binary_dilation
+from skimage.measure import label as components
+
+from secam_onnx import runtime
+from secam_onnx.nodes import Nodes
+from secam_onnx.superpixels import dense_labels
+from secam_onnx.superpixels.cells import Cells
+from secam_onnx.superpixels.lab import LAB_OF_ROOTS, cube_roots
+
+__all__ = ["evaluate", "package_lab", "plain_kmeans", "plainly_held_together"]
+
+PULL = 0.5
+FILLED = 6  # blocks that a stray piece is filled from each side
+NOBODY = -1
+
+
+def evaluate(n: Nodes, result: str, **inputs: np.ndarray) -> np.ndarray:
+    """Run nodes in a session of their own."""
+    given = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in inputs.items()
+    ]
+    wanted = [helper.make_empty_tensor_value_info(result)]
+    graph = helper.make_graph(n.nodes, "nodes", given, wanted, n.values)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return runtime.open_session(model.SerializeToString(), "cpu").run(None, inputs)[0]
+
+
+def package_lab(colours: np.ndarray) -> np.ndarray:
+    """`(..., 3)` uint8 to the package's L, a, b, but for a constant."""
+    n = Nodes()
+    return evaluate(n, cube_roots(n, "colours"), colours=colours).astype(float) @ LAB_OF_ROOTS.T
+
+
+def plain_kmeans(
+    lab: np.ndarray, segments: int | tuple[int, int] = 50, compactness: float = 15.0, rounds: int | None = 8
+) -> np.ndarray:
+    """Dense labels `(H, W)` of colours `(H, W, 3)`.
+
+    A superpixel is followed from its centre for so many rounds, each a block down or up and a block to a side; None:
+    all that is connected.
+    """
+    size = lab.shape[:2]
+    cells = Cells.fitted(size, segments, 8)
+    axes = (cells.down, cells.across)
+    place = np.indices(size)
+    scale = np.sqrt(axes[0].edge * axes[1].edge)
+    pixels = np.dstack([lab / compactness, *(place / scale)])
+    blocks = tuple(axis.cells * axis.blocks for axis in axes)
+    index = [(at + axis.before) // axis.stride for at, axis in zip(place, axes, strict=True)]
+    flat = np.ravel_multi_index(index, blocks).ravel()
+    area = np.bincount(flat, minlength=np.prod(blocks))
+    sums = [np.bincount(flat, channel.ravel(), area.size) for channel in np.moveaxis(pixels, 2, 0)]
+    means = (np.array(sums) / np.maximum(area, 1)).T.reshape(*blocks, -1)
+    area = area.reshape(blocks)
+
+    away = _cells_apart(cells)
+    members = away == 0
+    for _ in range(6):
+        centres = np.array([_mean(means[own], area[own]) for own in members])
+        distances = np.square(means - centres[:, None, None]).sum(axis=3)
+        distances[away > 1] = np.inf
+        members = distances == distances.min(axis=0)  # a block that is as near to two counts for both
+    labels = np.where(area > 0, members.argmax(axis=0), NOBODY)
+    labels = plainly_held_together(labels, np.where(members, distances, np.inf), cells, area, rounds)
+    allowed = away[:, index[0], index[1]] <= 1
+    return dense_labels(_nearest(labels, pixels, centres, cells, allowed))
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return np.average(values, axis=0, weights=weights) if weights.sum() else np.full(values.shape[1], np.inf)
+
+
+def _cells_apart(cells: Cells) -> np.ndarray:
+    """Of each superpixel the distance from its cell to that of every block, `(K, rows, columns)`."""
+    rows, columns = np.divmod(np.arange(cells.count)[:, None, None], cells.across.cells)
+    row, column = (np.arange(axis.cells * axis.blocks) // axis.blocks for axis in (cells.down, cells.across))
+    return np.maximum(abs(row[:, None] - rows), abs(column - columns))
+
+
+def plainly_held_together(
+    labels: np.ndarray, distances: np.ndarray, cells: Cells, area: np.ndarray, rounds: int | None = 8
+) -> np.ndarray:
+    """Labels of blocks, `(rows, columns)`; `distances` to every superpixel, `area` of the picture in a block."""
+    near = _cells_apart(cells) <= 1
+    own = labels == np.arange(len(near))[:, None, None]
+    pieces = components(labels, background=NOBODY, connectivity=1)
+    held = np.zeros_like(own)
+    for k in np.flatnonzero(own.any(axis=(1, 2))):
+        whole = own[k] & (area == area[own[k]].max())  # blocks at the picture's edge come last
+        held[k] = whole & (distances[k] <= distances[k][whole].min())
+        if rounds is None:
+            held[k] = own[k] & np.isin(pieces, pieces[held[k]])
+        for _ in range(rounds or 0):
+            for way in ([[1], [1], [1]], [[1, 1, 1]]):
+                held[k] = binary_dilation(held[k], way, mask=own[k])
+    for _ in range(FILLED):
+        held |= binary_dilation(held, np.ones((1, 3, 3))) & near & ~held.any(axis=0)
+    # Of those that come at once the one that it was taken from is first, then it goes by the number of the plane.
+    rows, columns = np.divmod(np.arange(cells.count), cells.across.cells)
+    order = np.argsort(rows % 4 * 4 + columns % 4, kind="stable")
+    stays = (held & own).any(axis=0) | ~held.any(axis=0)
+    return np.where(stays, labels, order[held[order].argmax(axis=0)])
+
+
+def _nearest(
+    labels: np.ndarray, pixels: np.ndarray, centres: np.ndarray, cells: Cells, allowed: np.ndarray
+) -> np.ndarray:
+    """Of the labels of the four blocks whose middles are around a pixel the nearest; with more of it, it is nearer."""
+    axes = (cells.down, cells.across)
+    lower, upper = [], []
+    for axis in axes:
+        place = (np.arange(axis.length) + axis.before + 0.5) / axis.stride - 0.5  # 0 is the middle of the first block
+        lower.append(np.floor(place).astype(int))
+        upper.append(place - lower[-1])
+    framed = np.pad(labels, 1, mode="edge")
+    shares = np.zeros((len(centres), *pixels.shape[:2]))
+    for down in (0, 1):
+        for across in (0, 1):
+            found = framed[np.ix_(lower[0] + 1 + down, lower[1] + 1 + across)]
+            weight = np.outer(*(part if far else 1 - part for part, far in zip(upper, (down, across), strict=True)))
+            np.add.at(shares, (found, *np.indices(found.shape)), weight)
+    least = np.prod([(1 if axis.stride % 2 else 0.5) / axis.stride for axis in axes])  # the smallest share there is
+    distances = np.square(pixels - centres[:, None, None]).sum(axis=3) - PULL * (shares - least)
+    return np.where((shares > 0) & allowed, distances, np.inf).argmin(axis=0)

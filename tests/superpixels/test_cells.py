@@ -1,0 +1,171 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
+
+from secam_onnx.superpixels.cells import NOWHERE, Axis, Cells
+
+SIZE = st.tuples(st.integers(4, 600), st.integers(4, 600))
+BLOCKS = st.integers(1, 16)
+FEW = st.integers(1, 200) | st.tuples(st.integers(1, 15), st.integers(1, 15))
+
+
+def fitted(counts: st.SearchStrategy) -> st.SearchStrategy[Cells]:
+    return st.builds(Cells.fitted, SIZE, counts, BLOCKS)
+
+
+CELLS = fitted(FEW)
+
+
+def places(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each cell among the cells."""
+    return np.divmod(np.arange(cells.count), cells.across.cells)
+
+
+@given(fitted(st.integers(1, 10_000)))
+def test_cells_cover_the_picture_and_stick_out_by_less_than_one(cells):
+    for axis in (cells.down, cells.across):
+        beyond = axis.cells * axis.blocks * axis.stride - axis.length
+        assert 0 <= beyond < axis.edge
+        assert axis.before + axis.after == beyond
+        assert 0 <= axis.after - axis.before <= 1
+        assert min(axis.cells, axis.blocks, axis.stride) >= 1
+
+
+@given(SIZE, st.integers(1, 10_000))
+def test_about_as_many_as_asked(size, count):
+    cells = Cells.fitted(size, count, 8)
+    assert cells.count <= 1.5 * count
+    edge = np.sqrt(size[0] * size[1] / count)
+    if min(size) / 2 >= edge >= 4:  # otherwise a pixel more makes much of a difference
+        assert 0.6 * count <= cells.count <= 1.3 * count
+        assert 0.5 <= cells.down.edge / cells.across.edge <= 2
+
+
+@given(st.integers(4, 20), st.integers(100, 600), st.integers(1, 5))
+def test_long_pictures_get_no_more_whichever_way_they_lie(short, length, count):
+    lying, standing = Cells.fitted((short, length), count, 8), Cells.fitted((length, short), count, 8)
+    assert lying.count == standing.count <= count
+
+
+@pytest.mark.parametrize(
+    ("size", "asked", "rows", "columns", "edges"),
+    [
+        ((224, 224), 50, 7, 7, (32, 32)),
+        ((224, 224), (4, 8), 4, 8, (56, 28)),
+        ((299, 299), 50, 7, 7, (45, 45)),
+        ((224, 224), 1, 1, 1, (224, 224)),
+        ((4, 4), 10_000, 4, 4, (1, 1)),
+        ((64, 96), (100, 2), 64, 2, (1, 48)),
+    ],
+)
+def test_known_layouts(size, asked, rows, columns, edges):
+    cells = Cells.fitted(size, asked, 8)
+    assert (cells.down.cells, cells.across.cells) == (rows, columns)
+    assert (cells.down.edge, cells.across.edge) == edges
+
+
+@given(CELLS)
+def test_every_pixel_is_in_one_cell_and_in_its_place(cells):
+    height, width = cells.down.length, cells.across.length
+    middle = np.array([(height - 1) / 2, (width - 1) / 2])
+    assert cells.positions.shape == (cells.count, cells.pixels, 2)
+    cell, _ = np.nonzero(cells.inside)
+    y, x = np.rint(cells.positions[cells.inside] + middle).astype(int).T
+    assert np.array_equal(np.sort(y * width + x), np.arange(height * width))
+    np.testing.assert_array_equal(
+        cell,
+        (y + cells.down.before) // cells.down.edge * cells.across.cells
+        + (x + cells.across.before) // cells.across.edge,
+    )
+    assert cells.inside.any(axis=1).all()
+
+
+@given(CELLS)
+def test_blocks_without_picture(cells):
+    counted = np.zeros((cells.down.cells * cells.down.blocks, cells.across.cells * cells.across.blocks), int)
+    y = (np.arange(cells.down.length) + cells.down.before) // cells.down.stride
+    x = (np.arange(cells.across.length) + cells.across.before) // cells.across.stride
+    np.add.at(counted, (y[:, None], x), 1)
+    empty = [counted[cells.of_block == cell] == 0 for cell in range(cells.count)]
+    np.testing.assert_array_equal(cells.empty_blocks, empty)
+
+
+@given(CELLS)
+def test_neighbours_are_the_cells_around(cells):
+    rows, columns = places(cells)
+    for cell, nine in enumerate(cells.neighbours):
+        around = np.flatnonzero((abs(rows - rows[cell]) <= 1) & (abs(columns - columns[cell]) <= 1))
+        assert nine[nine != NOWHERE].tolist() == around.tolist()  # in the order of reading
+        assert nine[4] == cell
+
+
+@given(CELLS)
+def test_held_by_is_the_inverse_of_neighbours(cells):
+    flat = cells.neighbours.ravel()
+    for superpixel, where in enumerate(cells.held_by):
+        somewhere = where[flat[where] != NOWHERE]
+        assert np.sort(somewhere).tolist() == np.flatnonzero(flat == superpixel).tolist()
+
+
+@given(CELLS)
+def test_superpixels_that_could_meet_have_different_numbers(cells):
+    rows, columns = places(cells)
+    apart = np.maximum(abs(rows[:, None] - rows), abs(columns[:, None] - columns))
+    # Each reaches a cell further on every side, and they touch where those cells do.
+    could_meet = (apart <= 3) & (apart > 0)
+    assert not (could_meet & (cells.planes[:, None] == cells.planes)).any()
+    assert cells.planes.max() < 16
+
+
+@given(CELLS)
+def test_numbers_lead_back_to_the_superpixel(cells):
+    for near, table in zip(cells.neighbours, cells.by_plane, strict=True):
+        there = near[near != NOWHERE]
+        assert np.sort(table[table != NOWHERE]).tolist() == there.tolist()
+        np.testing.assert_array_equal(table[cells.planes[there]], there)
+
+
+@given(CELLS)
+def test_blocks_know_their_cell_and_what_reaches_them(cells):
+    rows, columns = cells.of_block.shape
+    y, x = np.indices((rows, columns))
+    np.testing.assert_array_equal(
+        cells.of_block, y // cells.down.blocks * cells.across.cells + x // cells.across.blocks
+    )
+    for plane, reached in enumerate(cells.within_reach):
+        own = np.flatnonzero(cells.planes == plane)
+        cell_rows, cell_columns = places(cells)
+        near = (abs(cell_rows[:, None] - cell_rows[own]) <= 1) & (abs(cell_columns[:, None] - cell_columns[own]) <= 1)
+        np.testing.assert_array_equal(reached, near.any(axis=1)[cells.of_block])
+
+
+@given(CELLS)
+def test_patches_are_windows_with_one_block_more_on_each_side(cells):
+    down, across = cells.down, cells.across
+    framed = np.arange((down.cells * down.blocks + 2) * (across.cells * across.blocks + 2)).reshape(
+        down.cells * down.blocks + 2, -1
+    )
+    windows = sliding_window_view(framed, (down.blocks + 2, across.blocks + 2))[:: down.blocks, :: across.blocks]
+    np.testing.assert_array_equal(cells.patches, windows.reshape(cells.count, -1))
+
+
+@given(st.integers(1, 16), st.integers(1, 40))
+def test_enlarging_is_bilinear(blocks, stride):
+    axis = Axis(blocks * stride, 1, blocks, stride)
+    assert axis.enlarging.shape == (blocks + 2, blocks * stride)
+    assert (axis.enlarging >= 0).all()
+    np.testing.assert_allclose(axis.enlarging.sum(axis=0), 1, rtol=1e-12)
+    values = np.random.default_rng(0).random(blocks + 2).astype(np.float32)
+    larger = Image.fromarray(values[None]).resize(((blocks + 2) * stride, 1), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(values @ axis.enlarging, np.asarray(larger)[0, stride:-stride], atol=1e-5)
+
+
+@given(st.integers(1, 16), st.integers(1, 40))
+def test_shares_that_should_be_nothing_are(blocks, stride):
+    # The smallest share above 0 sets a slope; one of 1e-16 by rounding would make it a cliff.
+    shares = Axis(blocks * stride, 1, blocks, stride).enlarging
+    least = 1 / stride if stride % 2 else 0.5 / stride
+    assert shares[shares > 0].min() == pytest.approx(least, rel=1e-9)
