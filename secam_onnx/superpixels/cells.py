@@ -151,6 +151,13 @@ class Cells:
         return np.where(self.neighbours == NOWHERE, nobody, self.neighbours * 9 + 8 - np.arange(9))
 
     @property
+    def of_block(self) -> np.ndarray:
+        """The cell of every block of the picture, `(rows, columns)`."""
+        rows = np.arange(self.down.cells * self.down.blocks) // self.down.blocks
+        columns = np.arange(self.across.cells * self.across.blocks) // self.across.blocks
+        return rows[:, None] * self.across.cells + columns
+
+    @property
     def patches(self) -> np.ndarray:
         """Each cell's blocks and those around them: `(K, (rows + 2) * (columns + 2))`.
 

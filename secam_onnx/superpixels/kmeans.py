@@ -11,6 +11,8 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
@@ -26,7 +28,7 @@ _IR_VERSION = 8  # the lowest that goes with this opset, so that older runtimes 
 _EMPTY = 1e-3  # blocks
 _CHANNELS = 6  # L, a, b, y, x, 1
 _GREY = 50.0  # taken off the lightness: float32 is finer where numbers are small
-_PULL = 0.5  # how much nearer the superpixel of a pixel's own block is, in units of squared distance
+_PULL = 1.0  # how much nearer the superpixel of a pixel's own block is, in units of squared distance
 
 
 def kmeans_model(
@@ -156,16 +158,19 @@ def _summed_up(n: Nodes, sums: str, cells: Cells) -> str:
     return n.op("ReduceSum", [nine, n.integers([2])], keepdims=0)
 
 
-def _nearest(n: Nodes, centres: str, pixels: str, labels: str, cells: Cells) -> str:
+def _nearest(n: Nodes, centres: str, pixels: str, labels: Sequence[str], cells: Cells) -> str:
     """Which of the nine each pixel belongs to, `(N, K, pixels)` int64: the nearest of those around its block.
 
-    `labels` are those of the blocks, `(N, rows, columns)`.
+    `labels` are those of the blocks, one or more times `(N, rows, columns)`.
     """
     down, across = cells.down, cells.across
-    padded = n.op("Pad", [labels, n.integers([0, 1, 1, 0, 1, 1])], mode="edge")
-    flat = n.op("Reshape", [padded, n.integers([0, -1])])
-    patches = n.op("Unsqueeze", [n.op("Gather", [flat, n.integers(cells.patches)], axis=1), n.integers([2])])
-    here = n.op("Cast", [n.op("Equal", [patches, n.integers(cells.neighbours[..., None])])], to=TensorProto.FLOAT)
+    each = []
+    for holder in labels:
+        padded = n.op("Pad", [holder, n.integers([0, 1, 1, 0, 1, 1])], mode="edge")
+        flat = n.op("Reshape", [padded, n.integers([0, -1])])
+        patches = n.op("Unsqueeze", [n.op("Gather", [flat, n.integers(cells.patches)], axis=1), n.integers([2])])
+        each.append(n.op("Equal", [patches, n.integers(cells.neighbours[..., None])]))
+    here = n.op("Cast", [n.op("Or", each)], to=TensorProto.FLOAT)
     # Bilinear interpolation of what belongs to whom, moved below 0 where none of the four blocks around does: there the
     # slope is steep.
     least = down.enlarging[down.enlarging > 0].min() * across.enlarging[across.enlarging > 0].min()

@@ -18,8 +18,8 @@ _FILL = 4  # rounds; stray pieces are hardly ever wider than twice as many block
 _NONE = -1.0  # the label beyond the picture
 
 
-def held_together(n: Nodes, members: str, distances: str, cells: Cells) -> str:
-    """Give every block that is not connected with its superpixel's centre to a superpixel beside it.
+def held_together(n: Nodes, members: str, distances: str, cells: Cells) -> list[str]:
+    """Give every block that is not connected with its superpixel's centre to superpixels beside it.
 
     Parameters
     ----------
@@ -34,8 +34,9 @@ def held_together(n: Nodes, members: str, distances: str, cells: Cells) -> str:
 
     Returns
     -------
-    str
-        `(N, rows, columns)` int64, the label of every block.
+    list of str
+        Two times `(N, rows, columns)` int64, labels of all blocks. They differ where several superpixels came to a
+        free block at once: the highest and the lowest of them, between which its pixels may choose.
     """
     first = n.op("ArgMax", [n.op("Cast", [members], to=TensorProto.FLOAT)], axis=2, keepdims=0)
     index = n.op("Add", [first, n.integers(np.arange(cells.count)[:, None] * 9)])
@@ -50,15 +51,32 @@ def held_together(n: Nodes, members: str, distances: str, cells: Cells) -> str:
         for ways in (("down", "up"), ("right", "left")):
             beside = [n.op("Mul", [_shifted(n, reached, way), same[way]]) for way in ways]
             reached = n.op("Max", [reached, *beside])
-    # Numbers from 1 where a superpixel holds the block, 0 where it is free for whoever comes first.
-    number = n.op("Add", [label, n.floats(1)])
+    return [_filled(n, reached, label, way, cells) for way in ("up", "down")]
+
+
+def _filled(n: Nodes, reached: str, label: str, order: str, cells: Cells) -> str:
+    """The highest or the lowest label of those that come to a free block first."""
+    # Numbers from 1 where a superpixel holds the block, 0 where it is free.
+    last = n.floats(cells.count)
+    number = n.op("Add", [label, n.floats(1)]) if order == "up" else n.op("Sub", [last, label])
     held = n.op("Mul", [reached, number])
     for _ in range(_FILL):
-        highest = n.op("MaxPool", [held], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-        held = n.op("Where", [n.op("Cast", [held], to=TensorProto.BOOL), held, highest])
-    held = n.op("Where", [n.op("Cast", [held], to=TensorProto.BOOL), held, number])
-    label = n.op("Cast", [n.op("Sub", [held, n.floats(1)])], to=TensorProto.INT64)
-    return n.op("Squeeze", [label, n.integers([1])])
+        best = n.op("MaxPool", [held], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        held = n.op("Where", [n.op("Cast", [held], to=TensorProto.BOOL), held, best])
+    found = n.op("Sub", [held, n.floats(1)]) if order == "up" else n.op("Sub", [last, held])
+    taken = n.op("And", [n.op("Cast", [held], to=TensorProto.BOOL), _within_reach(n, found, cells)])
+    label = n.op("Where", [taken, found, label])
+    return n.op("Squeeze", [n.op("Cast", [label], to=TensorProto.INT64), n.integers([1])])
+
+
+def _within_reach(n: Nodes, label: str, cells: Cells) -> str:
+    """Whether each label, `(N, 1, rows, columns)`, is one of the nine around the block's cell; bool."""
+    columns = cells.across.cells
+    row = n.op("Floor", [n.op("Div", [label, n.floats(columns)])])
+    column = n.op("Sub", [label, n.op("Mul", [row, n.floats(columns)])])
+    own_row, own_column = np.divmod(cells.of_block, columns)
+    apart = [n.op("Abs", [n.op("Sub", [at, n.floats(own)])]) for at, own in ((row, own_row), (column, own_column))]
+    return n.op("LessOrEqual", [n.op("Max", apart), n.floats(1)])
 
 
 _WAYS = {"down": (1, 0), "up": (-1, 0), "right": (0, 1), "left": (0, -1)}

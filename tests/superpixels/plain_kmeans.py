@@ -5,7 +5,7 @@ Only where the cells lie is the package's.
 
 import numpy as np
 from onnx import helper
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, maximum_filter, minimum_filter
 from skimage.measure import label as components
 
 from secam_onnx import runtime
@@ -16,8 +16,8 @@ from secam_onnx.superpixels.lab import LAB_OF_ROOTS, cube_roots
 
 __all__ = ["evaluate", "package_lab", "plain_kmeans", "plainly_held_together"]
 
-PULL = 0.5
-FILLED = 6  # blocks that a stray piece is filled from each side
+PULL = 1.0
+FILLED = 4  # blocks that a stray piece is filled from each side
 NOBODY = -1
 
 
@@ -40,7 +40,7 @@ def package_lab(colours: np.ndarray) -> np.ndarray:
 
 
 def plain_kmeans(
-    lab: np.ndarray, segments: int | tuple[int, int] = 50, compactness: float = 15.0, rounds: int | None = 8
+    lab: np.ndarray, segments: int | tuple[int, int] = 50, compactness: float = 15.0, rounds: int | None = 12
 ) -> np.ndarray:
     """Dense labels `(H, W)` of colours `(H, W, 3)`.
 
@@ -86,9 +86,12 @@ def _cells_apart(cells: Cells) -> np.ndarray:
 
 
 def plainly_held_together(
-    labels: np.ndarray, distances: np.ndarray, cells: Cells, area: np.ndarray, rounds: int | None = 8
-) -> np.ndarray:
-    """Labels of blocks, `(rows, columns)`; `distances` to every superpixel, `area` of the picture in a block."""
+    labels: np.ndarray, distances: np.ndarray, cells: Cells, area: np.ndarray, rounds: int | None = 12
+) -> list[np.ndarray]:
+    """The highest and the lowest labels that blocks can have, `(rows, columns)` each.
+
+    `distances` are those to every superpixel, `area` is that of the picture in a block.
+    """
     near = _cells_apart(cells) <= 1
     own = labels == np.arange(len(near))[:, None, None]
     pieces = components(labels, background=NOBODY, connectivity=1)
@@ -101,17 +104,19 @@ def plainly_held_together(
         for _ in range(rounds or 0):
             for way in ([[1], [1], [1]], [[1, 1, 1]]):
                 held[k] = binary_dilation(held[k], way, mask=own[k])
-    for _ in range(FILLED):
-        held |= binary_dilation(held, np.ones((1, 3, 3))) & near & ~held.any(axis=0)
-    # Of those that come at once the one that it was taken from is first, then it goes by the number of the plane.
-    rows, columns = np.divmod(np.arange(cells.count), cells.across.cells)
-    order = np.argsort(rows % 4 * 4 + columns % 4, kind="stable")
-    stays = (held & own).any(axis=0) | ~held.any(axis=0)
-    return np.where(stays, labels, order[held[order].argmax(axis=0)])
+    both = []
+    for best, nothing in ((maximum_filter, NOBODY), (minimum_filter, len(near))):
+        holder = np.where(held.any(axis=0), held.argmax(axis=0), nothing)
+        for _ in range(FILLED):
+            holder = np.where(holder == nothing, best(holder, 3, mode="constant", cval=nothing), holder)
+        somebody = np.where(holder == nothing, 0, holder)
+        reached = np.take_along_axis(near, somebody[None], axis=0)[0] & (holder != nothing)
+        both.append(np.where(reached, holder, labels))
+    return both
 
 
 def _nearest(
-    labels: np.ndarray, pixels: np.ndarray, centres: np.ndarray, cells: Cells, allowed: np.ndarray
+    labels: list[np.ndarray], pixels: np.ndarray, centres: np.ndarray, cells: Cells, allowed: np.ndarray
 ) -> np.ndarray:
     """Of the labels of the four blocks whose middles are around a pixel the nearest; with more of it, it is nearer."""
     axes = (cells.down, cells.across)
@@ -120,13 +125,14 @@ def _nearest(
         place = (np.arange(axis.length) + axis.before + 0.5) / axis.stride - 0.5  # 0 is the middle of the first block
         lower.append(np.floor(place).astype(int))
         upper.append(place - lower[-1])
-    framed = np.pad(labels, 1, mode="edge")
+    framed = [np.pad(one, 1, mode="edge") for one in labels]
     shares = np.zeros((len(centres), *pixels.shape[:2]))
     for down in (0, 1):
         for across in (0, 1):
-            found = framed[np.ix_(lower[0] + 1 + down, lower[1] + 1 + across)]
+            high, low = (one[np.ix_(lower[0] + 1 + down, lower[1] + 1 + across)] for one in framed)
             weight = np.outer(*(part if far else 1 - part for part, far in zip(upper, (down, across), strict=True)))
-            np.add.at(shares, (found, *np.indices(found.shape)), weight)
+            np.add.at(shares, (high, *np.indices(high.shape)), weight)
+            np.add.at(shares, (low, *np.indices(low.shape)), np.where(high == low, 0, weight))
     least = np.prod([(1 if axis.stride % 2 else 0.5) / axis.stride for axis in axes])  # the smallest share there is
     distances = np.square(pixels - centres[:, None, None]).sum(axis=3) - PULL * (shares - least)
     return np.where((shares > 0) & allowed, distances, np.inf).argmin(axis=0)

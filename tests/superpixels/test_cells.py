@@ -111,35 +111,12 @@ def test_held_by_is_the_inverse_of_neighbours(cells):
 
 
 @given(CELLS)
-def test_superpixels_that_could_meet_have_different_numbers(cells):
-    rows, columns = places(cells)
-    apart = np.maximum(abs(rows[:, None] - rows), abs(columns[:, None] - columns))
-    # Each reaches a cell further on every side, and they touch where those cells do.
-    could_meet = (apart <= 3) & (apart > 0)
-    assert not (could_meet & (cells.planes[:, None] == cells.planes)).any()
-    assert cells.planes.max() < 16
-
-
-@given(CELLS)
-def test_numbers_lead_back_to_the_superpixel(cells):
-    for near, table in zip(cells.neighbours, cells.by_plane, strict=True):
-        there = near[near != NOWHERE]
-        assert np.sort(table[table != NOWHERE]).tolist() == there.tolist()
-        np.testing.assert_array_equal(table[cells.planes[there]], there)
-
-
-@given(CELLS)
-def test_blocks_know_their_cell_and_what_reaches_them(cells):
+def test_blocks_know_their_cell(cells):
     rows, columns = cells.of_block.shape
     y, x = np.indices((rows, columns))
     np.testing.assert_array_equal(
         cells.of_block, y // cells.down.blocks * cells.across.cells + x // cells.across.blocks
     )
-    for plane, reached in enumerate(cells.within_reach):
-        own = np.flatnonzero(cells.planes == plane)
-        cell_rows, cell_columns = places(cells)
-        near = (abs(cell_rows[:, None] - cell_rows[own]) <= 1) & (abs(cell_columns[:, None] - cell_columns[own]) <= 1)
-        np.testing.assert_array_equal(reached, near.any(axis=1)[cells.of_block])
 
 
 @given(CELLS)
