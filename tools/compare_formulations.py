@@ -10,6 +10,7 @@ changes when others use the machine as well.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -22,7 +23,6 @@ from typing import Any
 
 import click
 import numpy as np
-from benchmark import processor
 from benchmarking.report import table
 from formulations.session import open_model, open_nodes, run, take_turns
 from formulations.steps import COMPACTNESS, Step, steps
@@ -37,6 +37,14 @@ PHOTO = Path(__file__).parents[1] / "docs" / "chelsea.png"
 SIZE, SEGMENTS, BLOCKS = (224, 224), 49, 8
 STEPS = ("move", "colour", "iterate", "assign", "look up", "whole")
 PACKAGES = ("secam-onnx", "onnxruntime", "onnx", "numpy", "scikit-image")
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
 
 
 def square(image: np.ndarray) -> np.ndarray:
