@@ -101,7 +101,7 @@ def as_table(rows: list[dict[str, Any]]) -> str:
         share = f"{row['agree']:.2%}" if "agree" in row else row["superpixels"]
         figures = [min(row["cpu"]), median(row["cpu"]), median(row["wall"])]
         name = f"**{row['form']}**" if row["ours"] else row["form"]
-        lines.append([name, *(f"{figure:.2f}" for figure in figures), f"{median(row['cpu']) / base:.2f}", share])
+        lines.append([name, *(f"{figure:.3g}" for figure in figures), f"{median(row['cpu']) / base:.2f}", share])
     header = ["", "CPU, least", "CPU, median", "wall, median", "CPU / ours"]
     return table([*header, "labels that agree" if "agree" in rows[0] else "superpixels"], lines)
 
