@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 with contextlib.suppress(ImportError):
@@ -17,6 +18,10 @@ with contextlib.suppress(ImportError):
 
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "docs" / "chelsea.png"
+
+# No test is timed: other processes may keep this one waiting.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
