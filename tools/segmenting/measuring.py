@@ -57,7 +57,7 @@ def _faithfulness(
     explainer: Explainer, picture: np.ndarray, made: dict[tuple[str, int], np.ndarray], confident: float
 ) -> dict[tuple[str, int], dict[str, float]]:
     """Insertion minus deletion of the top class for each label map; empty where the model is not sure."""
-    classifier, preprocessing = explainer._classifier, explainer.preprocessing
+    classifier, preprocessing = explainer.classifier, explainer.preprocessing
 
     def answers(pictures: np.ndarray) -> np.ndarray:
         return classifier.forward(np.concatenate([preprocessing.normalise(entry) for entry in pictures]))[2]
