@@ -1,22 +1,6 @@
 """Superpixels of the picture that the model sees, and the two matrices that carry a map from feature cells to them."""
 
 from secam_onnx.superpixels.pooling import bilinear_axis, pooling_matrices
-from secam_onnx.superpixels.segmenters import (
-    SEGMENTERS,
-    Segmenter,
-    check_labels,
-    dense_labels,
-    segment,
-    segment_batch,
-)
+from secam_onnx.superpixels.segmenters import SEGMENTERS, Segmenter, check_labels, dense_labels, segment
 
-__all__ = [
-    "SEGMENTERS",
-    "Segmenter",
-    "bilinear_axis",
-    "check_labels",
-    "dense_labels",
-    "pooling_matrices",
-    "segment",
-    "segment_batch",
-]
+__all__ = ["SEGMENTERS", "Segmenter", "bilinear_axis", "check_labels", "dense_labels", "pooling_matrices", "segment"]

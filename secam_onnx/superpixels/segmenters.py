@@ -15,7 +15,7 @@ from secam_onnx.errors import OptionError
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["SEGMENTERS", "Segmenter", "check_labels", "dense_labels", "segment", "segment_batch"]
+__all__ = ["SEGMENTERS", "Segmenter", "check_labels", "dense_labels", "segment"]
 
 _SPAN = 1 << 20  # label numbers further apart are sorted instead of counted
 
@@ -51,13 +51,6 @@ class Segmenter:
             raise OptionError(f"compactness is {self.compactness}; 0.001 to 10000 was expected.")
 
 
-def segment_batch(images: np.ndarray, segmenter: Segmenter) -> list[np.ndarray]:
-    """Cut pictures of one size into superpixels, `(N, H, W, 3)` uint8; see `segment`."""
-    if segmenter.method == "kmeans":
-        return [dense_labels(labels) for labels in _kmeans(images, segmenter)]
-    return [segment(image, segmenter) for image in images]
-
-
 def segment(image: np.ndarray, segmenter: Segmenter) -> np.ndarray:
     """Cut a picture into superpixels.
 
@@ -73,7 +66,8 @@ def segment(image: np.ndarray, segmenter: Segmenter) -> np.ndarray:
     ndarray
         `(H, W)` int32, dense labels 0..S-1; S may differ from `segmenter.segments`.
     """
-    return dense_labels(SEGMENTERS[segmenter.method](image, segmenter))
+    labels = SEGMENTERS[segmenter.method](image, segmenter)
+    return labels if segmenter.method == "kmeans" else dense_labels(labels)  # that model's are dense
 
 
 def dense_labels(labels: np.ndarray) -> np.ndarray:
@@ -111,11 +105,10 @@ def check_labels(labels: np.ndarray) -> None:
         )
 
 
-def _kmeans(images: np.ndarray, settings: Segmenter) -> np.ndarray:
-    """`(N, H, W, 3)` uint8 to labels `(N, H, W)` int32."""
-    session = _kmeans_session((images.shape[1], images.shape[2]), settings.segments, settings.compactness)
-    (labels,) = session.run(["segments"], {"image": images})
-    return np.asarray(labels)
+def _kmeans(image: np.ndarray, settings: Segmenter) -> np.ndarray:
+    session = _kmeans_session((image.shape[0], image.shape[1]), settings.segments, settings.compactness)
+    (labels,) = session.run(["segments"], {"image": image[None]})
+    return np.asarray(labels[0])
 
 
 @functools.lru_cache(maxsize=8)
@@ -163,7 +156,7 @@ def _grid(image: np.ndarray, settings: Segmenter) -> np.ndarray:
 
 
 SEGMENTERS: dict[str, Callable[[np.ndarray, Segmenter], np.ndarray]] = {
-    "kmeans": lambda image, settings: _kmeans(image[None], settings)[0],
+    "kmeans": _kmeans,
     "slic": _slic,
     "felzenszwalb": _felzenszwalb,
     "quickshift": _quickshift,

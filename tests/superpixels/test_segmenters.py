@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from skimage.segmentation import slic
 
 from secam_onnx.errors import OptionError
-from secam_onnx.superpixels import SEGMENTERS, Segmenter, dense_labels, segment, segment_batch
+from secam_onnx.superpixels import SEGMENTERS, Segmenter, dense_labels, segment
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +42,6 @@ def test_dense_and_about_as_many_as_asked(face, method, wanted):
 def test_the_same_each_time(face, method):
     image = face[:60, :60]
     np.testing.assert_array_equal(segment(image, Segmenter(method)), segment(image.copy(), Segmenter(method)))
-
-
-@pytest.mark.parametrize("method", SEGMENTERS)
-def test_a_batch_is_each_picture_by_itself(face, method):
-    images = np.stack([face[:60, :80], face[60:120, 100:180], np.zeros((60, 80, 3), np.uint8)])
-    together = segment_batch(images, Segmenter(method))
-    assert len(together) == len(images)
-    for labels, image in zip(together, images, strict=True):
-        assert_dense(labels, (60, 80))
-        np.testing.assert_array_equal(labels, segment(image, Segmenter(method)))
 
 
 @pytest.mark.parametrize("method", SEGMENTERS)
