@@ -10,7 +10,6 @@ changes when others use the machine as well.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
@@ -23,11 +22,12 @@ from typing import Any
 
 import click
 import numpy as np
-from benchmarking.report import table
 from formulations.session import open_model, open_nodes, run, take_turns
 from formulations.steps import COMPACTNESS, Step, steps
 from PIL import Image
 
+from secam_onnx.bench.machine import record
+from secam_onnx.bench.tables import table
 from secam_onnx.images import read_image
 from secam_onnx.superpixels import Segmenter, segment
 from secam_onnx.superpixels.cells import Cells
@@ -37,14 +37,6 @@ PHOTO = Path(__file__).parents[1] / "docs" / "chelsea.png"
 SIZE, SEGMENTS, BLOCKS = (224, 224), 49, 8
 STEPS = ("move", "colour", "iterate", "assign", "look up", "whole")
 PACKAGES = ("secam-onnx", "onnxruntime", "onnx", "numpy", "scikit-image")
-
-
-def processor() -> str:
-    """Name of the CPU."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return platform.processor() or platform.machine()
 
 
 def square(image: np.ndarray) -> np.ndarray:
@@ -119,7 +111,7 @@ def main(photograph: Path, chosen: tuple[str, ...], rounds: int, json_file: Path
     prepared = steps(picture, cells)
     versions = {name: version(name) for name in PACKAGES}
     conditions = {
-        "processor": processor(),
+        "processor": record()["machine"]["processor"],
         "cores": cores(),
         "load": load,
         "platform": platform.platform(),
@@ -129,7 +121,8 @@ def main(photograph: Path, chosen: tuple[str, ...], rounds: int, json_file: Path
     }
     packages = ", ".join(f"{name} {number}" for name, number in versions.items())
     click.echo(
-        f"{processor()}, cores {', '.join(map(str, cores()))}, load {load} before; {packages}; {conditions['date']}\n"
+        f"{conditions['processor']}, cores {', '.join(map(str, cores()))}, load {load} before; {packages}; "
+        f"{conditions['date']}\n"
     )
     click.echo(f"{SIZE[0]} x {SIZE[1]} pixels, {cells.count} cells; milliseconds, {rounds} runs each, in turns.")
     results = {}
