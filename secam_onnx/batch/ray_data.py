@@ -133,7 +133,8 @@ def explain_on_ray(
         How, what, and where results go. `sources` is gone through before the work begins; all machines must see its
         files at the same paths.
     address : str, optional
-        Of the cluster; without it (and without RAY_ADDRESS) one is started on this machine for as long as it takes.
+        Of the cluster, where the program has not called `ray.init` itself; without it (and without RAY_ADDRESS) one is
+        started on this machine for as long as it takes.
     actors : int, optional
         How many explainers, at most; by default one a GPU, or one a core where there is no GPU.
     totals : Totals, optional
@@ -252,6 +253,9 @@ def _cluster(address: str | None) -> Iterator[Any]:
         raise MissingDependencyError(
             'Ray Data is not installed: pip install "secam-onnx[ray]", on every machine of the cluster.'
         ) from error
+    if ray.is_initialized():  # the caller's
+        yield ray
+        return
     address = address or os.environ.get("RAY_ADDRESS")
     own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}  # nobody else is to reach it
     try:
