@@ -7,6 +7,7 @@ taken for dead or outlived its driver cannot reach them.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 import os
@@ -38,7 +39,11 @@ _SHARD = 256  # images that an actor is handed at a time, at most
 _SHARDS = 4  # for each actor, at least, so that none is idle long at the end
 _READS = 8  # files under way at once in an actor: stores answer late
 _CPUS = 0.5  # an actor: with a whole one each Ray Data may wait for ever (ray #44687), and half the cluster can be lost
+_ERRORS = {rows.ERROR_KIND[error.__name__]: error for error in (ImageError, ModelError)}
 _FATAL = "fatal"  # in place of the kind of an error: no image is at fault
+
+_Place = tuple[str, bytes]
+"""An address on the file system of a store, or nothing; and a path, which need not be text."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +166,16 @@ def explain_on_ray(
         seen(item, error)
 
     try:
-        todo: dict[str, dict[str, Any]] = {}
+        todo: dict[str, _Place] = {}
         for item in sources.items(unfinished(sink, totals)):
             if item.error is not None:
                 fail(item, item.error)
             else:
-                todo[item.key] = _entry(item)
+                todo[item.key] = _place(item)
         if not todo:
             return totals
         with _cluster(address) as ray:
-            for result in _results(ray, job, list(todo.values()), actors):
+            for result in _results(ray, job, todo, actors):
                 for row in _known(result, todo):
                     kind, message = (row.column(name)[0].as_py() for name in ("kind", "message"))
                     key = row.column("image")[0].as_py()
@@ -186,10 +191,7 @@ def explain_on_ray(
     return totals
 
 
-_ERRORS = {kind: error for error in (ImageError, ModelError) if (kind := rows.ERROR_KIND[error.__name__])}
-
-
-def _known(result: pa.Table, todo: dict[str, dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+def _known(result: pa.Table, todo: dict[str, _Place]) -> Iterator[pa.RecordBatch]:
     """Single rows, each image once, whatever Ray did twice."""
     for batch in result.to_batches():
         for place, key in enumerate(batch.column("image").to_pylist()):
@@ -200,21 +202,28 @@ def _known(result: pa.Table, todo: dict[str, dict[str, Any]]) -> Iterator[pa.Rec
                 yield row
 
 
-def _entry(item: Item) -> dict[str, Any]:
+def _place(item: Item) -> _Place:
     if isinstance(item.image, EncodedImage):
         raise OptionError(f"{item.key} is in a tar shard; --engine ray reads files. Unpack it, or use --engine local.")
     if isinstance(item.image, RemoteImage):
-        return {"image": item.key, "root": item.image.root, "path": os.fsencode(item.image.path)}
-    return {"image": item.key, "root": "", "path": os.fsencode(Path(item.image).absolute())}
+        return item.image.root, os.fsencode(item.image.path)
+    return "", os.fsencode(Path(item.image).absolute())
 
 
-def _results(ray: Any, job: Job, entries: list[dict[str, Any]], actors: int | None) -> Iterator[pa.Table]:
+def _shards(todo: Mapping[str, _Place], size: int) -> Iterator[pa.Table]:
     import pyarrow as pa
 
+    entries = iter(todo.items())
+    while some := list(itertools.islice(entries, size)):
+        keys, places = zip(*some, strict=True)
+        roots, paths = zip(*places, strict=True)
+        yield pa.table({"image": keys, "root": roots, "path": paths})
+
+
+def _results(ray: Any, job: Job, todo: Mapping[str, _Place], actors: int | None) -> Iterator[pa.Table]:
     count, share, threads = _share(ray.cluster_resources(), str(job.options.get("providers") or "auto"))
     count = actors or count
-    size = min(_SHARD, math.ceil(len(entries) / (_SHARDS * count)))
-    shards = [pa.Table.from_pylist(entries[start : start + size]) for start in range(0, len(entries), size)]
+    shards = list(_shards(todo, min(_SHARD, math.ceil(len(todo) / (_SHARDS * count)))))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     dataset = ray.data.from_arrow(shards).map_batches(
@@ -228,8 +237,8 @@ def _results(ray: Any, job: Job, entries: list[dict[str, Any]], actors: int | No
     try:
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     except ray.exceptions.RayError as error:
-        first = str(error).strip().splitlines()[0]
-        raise SecamError(f"Ray gave up ({first}); what is finished is kept: go on with --resume.") from error
+        last = str(error).strip().splitlines()[-1]
+        raise SecamError(f"Ray gave up ({last}); what is finished is kept: go on with --resume.") from error
 
 
 def _share(cluster: Mapping[str, float], provider: str) -> tuple[int, dict[str, float], int]:

@@ -33,6 +33,14 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
     return int(value)
 
 
+def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    from secam_onnx.batch.remote import is_address
+
+    if is_address(value):
+        raise click.BadParameter(f"{value!r} is an address; results go to a folder here, which can be copied there.")
+    return Path(value)
+
+
 @click.command("explain")
 @click.argument("images", nargs=-1, type=click.Path(), metavar="IMAGE...")
 @click.option("--from-list", "lists", metavar="FILE|-", help="Images, folders or shards, one a line; - is stdin.")
@@ -54,9 +62,10 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    default=Path("secam-out"),
+    type=click.Path(),
+    default="secam-out",
     show_default=True,
+    callback=_folder,
     help="Folder for the results.",
 )
 @click.option(

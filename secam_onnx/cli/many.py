@@ -70,12 +70,13 @@ def explain_all(
     few = sources.files is not None and sources.files <= _FEW and not (target.parquet or target.resume)
     few = few and not target.json_progress
     sink, table = _sink(explainer, classes, target, few)
-    size, reason = _batch_size(explainer, batch_size, cluster)
+    size, how = _batch_size(explainer, batch_size, cluster)
     work: Callable[..., Totals]
-    if cluster is None:
-        work = functools.partial(run, explainer, sources, sink, classes, segments=segments, batch_size=size)
+    if cluster is not None:
+        work = _on_ray(explainer, classes, target, sources, sink, size, cluster)
     else:
-        work = _on_ray(explainer, classes, target, sources, sink, batch_size, cluster)
+        assert size is not None
+        work = functools.partial(run, explainer, sources, sink, classes, segments=segments, batch_size=size)
     totals = Totals()
     show: AbstractContextManager[None] = contextlib.nullcontext()
     if target.json_progress:
@@ -94,8 +95,8 @@ def explain_all(
     if not few and not target.json_progress:
         seconds = time.perf_counter() - start
         click.echo(
-            f"{totals.explained} images -> {target.folder} ({totals.done / seconds:.1f} images/s; batches of {size}, "
-            f"{reason}{_passed_over(totals)})"
+            f"{totals.explained} images -> {target.folder} ({totals.done / seconds:.1f} images/s; {how}"
+            f"{_passed_over(totals)})"
         )
     _end(totals, sources, None if few else table)
 
@@ -113,13 +114,15 @@ def _sink(explainer: Explainer, classes: Sequence[str], target: Target, few: boo
     return folders.FolderSink(target.folder, settings, pictures=target.pictures, error_table=not few, **again), table
 
 
-def _batch_size(explainer: Explainer, asked: int | None, cluster: Cluster | None) -> tuple[int, str]:
+def _batch_size(explainer: Explainer, asked: int | None, cluster: Cluster | None) -> tuple[int | None, str]:
     from secam_onnx.batch.sizes import choose_batch_size
 
     if asked:
-        return asked, "as asked for"
+        return asked, f"batches of {asked}, as asked for"
+    if cluster is not None:
+        return None, "on Ray"  # each actor chooses
     size, reason = choose_batch_size(explainer.classifier)
-    return (size, reason) if cluster is None else (size, f"on CPUs; {reason}")
+    return size, f"batches of {size}, {reason}"
 
 
 def _on_ray(

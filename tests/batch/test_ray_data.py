@@ -225,10 +225,11 @@ def test_a_killed_driver(cluster: Any, tmp_path: Path, tiny_model: Path, photos:
         ({"settings": "another model"}, SecamError, ("are not those", "put the same ones there", "(On ")),
         ({"providers": "cuda"}, ProviderError, ("no GPU in the cluster",)),
         ({"features": "nothing"}, SecamError, ("nothing", "(On ")),
+        ({"unknown_to_this_version": 1}, SecamError, ("Ray gave up", "--resume")),
     ],
 )
 def test_actors_that_cannot_do_it(
-    changes: dict[str, str],
+    changes: dict[str, Any],
     error: type[Exception],
     words: Sequence[str],
     tmp_path: Path,
