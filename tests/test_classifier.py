@@ -222,16 +222,19 @@ def test_nan_logits_are_an_error(tmp_path: Path, chelsea: np.ndarray) -> None:
 
 
 def test_a_feature_map_that_depends_on_the_batch_is_no_surprise(tmp_path: Path, chelsea: np.ndarray) -> None:
-    """A model whose reshape fixes the batch at run time fails with a sentence and the model's own reason."""
+    """A model whose reshape fixes the batch at run time is asked for one image after the other."""
     model = classifier("flatten+fc")
     flat = next(node for node in model.graph.node if node.output[0] == "flat")
     flat.op_type = "Reshape"
     flat.input.append("shape")
     model.graph.initializer.append(helper.make_tensor("shape", TensorProto.INT64, [2], [1, 6 * 8 * 8]))
     explainer = Explainer(saved(model, tmp_path), providers="cpu")
-    assert explainer.explain(chelsea).completeness_error < 1e-5
+    expected = explainer.explain(chelsea)
+    assert expected.completeness_error < 1e-5
+    for found in explainer.explain_batch([chelsea, chelsea]):
+        np.testing.assert_array_equal(found.scores, expected.scores)
     with pytest.raises(ModelError, match=r"fails on an input of shape \(2, 3, 32, 32\)"):
-        explainer.explain_batch([chelsea, chelsea])
+        explainer.classifier.forward(np.zeros((2, 3, 32, 32), np.float32))
 
 
 def test_what_an_exported_model_leaves_open_can_be_given(tmp_path: Path) -> None:

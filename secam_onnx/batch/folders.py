@@ -65,12 +65,10 @@ class FolderSink:
         self._errors = folder / ERRORS if error_table else None
         if resume:
             remove_leftovers(folder, deep=True)
-        with output_errors(folder / ERRORS):
-            if error_table and (folder / ERRORS).exists():
-                if resume and not retry_errors:
-                    self._read_errors()
-                else:
-                    (folder / ERRORS).unlink()
+        known = self._errors is not None and self._errors.exists()
+        self._outdated = known and (not resume or retry_errors)  # the table, as soon as there is something new
+        if known and not self._outdated:
+            self._read_errors()
 
     def path(self, item: Item) -> Path:
         """Where the results of an image go."""
@@ -105,12 +103,14 @@ class FolderSink:
         return save_explanation(explanation, self.path(item), self._pictures, {"image": item.key, "run": self._run})
 
     def add(self, item: Item, encoded: Path) -> None:
-        """Nothing is left to do."""
+        """Take note of a folder that was written."""
+        self._begin()
 
     def fail(self, item: Item, error: SecamError) -> None:
         """Add an error to the table."""
         if self._errors is None:
             return
+        self._begin()
         with output_errors(self._errors):
             self._errors.parent.mkdir(parents=True, exist_ok=True)
             new = not self._errors.exists()
@@ -123,11 +123,17 @@ class FolderSink:
     def close(self) -> None:
         """Nothing is left to do."""
 
+    def _begin(self) -> None:
+        if self._outdated and self._errors is not None:
+            with output_errors(self._errors):
+                self._errors.unlink(missing_ok=True)
+            self._outdated = False
+
     def _read_errors(self) -> None:
         assert self._errors is not None
         try:
             with self._errors.open(newline="", encoding="utf-8") as handle:
                 for row in csv.DictReader(handle):
                     self._failed.add(row["image"])
-        except (ValueError, KeyError, csv.Error) as error:
+        except (OSError, ValueError, KeyError, csv.Error) as error:
             raise OutputError(f"{self._errors} is no table of errors ({error}); move it away.") from error

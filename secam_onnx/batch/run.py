@@ -24,6 +24,9 @@ from secam_onnx.threads import cores, map_ahead, thread_pool
 __all__ = ["ItemSource", "Sink", "Totals", "run", "unfinished"]
 
 
+_HOPELESS = 20  # images on which the model fails before the first success
+
+
 class Sink(Protocol):
     """Where results go. Only `encode` is called from other threads, several at a time."""
 
@@ -122,12 +125,13 @@ def run(
     Raises
     ------
     ModelError
-        The model fails on the first image already; later failures are kept as those of single images.
+        The model fails on one image after the other from the first one on; otherwise a failure is that of an image.
     OutputError
         A result cannot be written.
     """
     totals = Totals() if totals is None else totals
     waiting: deque[Item] = deque()  # handed to the explainer, not come back yet
+    early: list[tuple[Item, ModelError]] = []  # before there was any result
     workers = cores() if workers is None else workers
 
     def images() -> Iterator[Photograph]:
@@ -156,14 +160,18 @@ def run(
         with thread_pool(workers, "encode") as pool, contextlib.closing(stream) as results:
             pairs = ((waiting.popleft(), result) for result in results)
             for item, result, encoded in map_ahead(pool, encode, pairs, ahead=workers):
-                if isinstance(result, ModelError) and not totals.explained:
-                    raise result
-                if isinstance(result, SecamError):
+                if isinstance(result, ModelError) and not totals.explained + totals.finished_earlier:
+                    early.append((item, result))
+                    if len(early) == _HOPELESS:
+                        raise result
+                elif isinstance(result, SecamError):
                     fail(item, result)
                 else:
                     sink.add(item, encoded)
                     totals.explained += 1
                     seen(item, result)
+        for item, result in early:
+            fail(item, result)
     finally:
         sink.close()
     return totals

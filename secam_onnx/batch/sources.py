@@ -172,7 +172,7 @@ class Sources:
                 below = f"{folder}/{folder_name(entry.name)}"
                 if entry.is_dir(follow_symlinks=False):
                     yield from self._walk(entry.path, below, wanted)
-                elif entry.name.lower().endswith((*ENDINGS, *SHARD_ENDINGS)):
+                elif entry.name.lower().endswith((*ENDINGS, *SHARD_ENDINGS)) and not entry.is_dir():
                     yield from self._expand(entry.path, below, wanted)
         except ImageError as error:
             yield from _failed(top, wanted, error)

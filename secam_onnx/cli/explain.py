@@ -175,6 +175,8 @@ def command(
     to = to or ("parquet" if on_ray else "folder")
     if label_maps and to != "parquet":
         raise click.UsageError("--label-maps goes with --to parquet; folders hold the label map in arrays.npz anyway.")
+    if retry_errors and not resume:
+        raise click.UsageError("--retry-errors goes with --resume; without it every image is tried.")
     sources = Sources(images, lists, exclude=output, stores=on_ray)
     if label_map is not None and sources.files != 1:
         raise click.UsageError(f"--label-map goes with one image; {sources.files or 'several'} were given.")

@@ -66,10 +66,11 @@ def explain_all(
 ) -> None:
     """Explain all images and end the program with the right code."""
     from secam_onnx.batch.run import Totals, run
+    from secam_onnx.errors import OptionError
 
     few = sources.files is not None and sources.files <= _FEW and not (target.parquet or target.resume)
     few = few and not target.json_progress
-    sink, table = _sink(explainer, classes, target, few)
+    sink, table = _sink(explainer, classes, target, few, cluster)
     size, how = _batch_size(explainer, batch_size, cluster)
     work: Callable[..., Totals]
     if cluster is not None:
@@ -92,20 +93,29 @@ def explain_all(
         if not few:
             click.echo(f"{totals.explained} images are finished in {target.folder}; go on with --resume.", err=True)
         raise
+    if not totals.done + totals.passed_over:
+        raise OptionError(
+            "No image was found. Folders and patterns are searched for JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF files "
+            "by the endings of their names, and for .tar shards."
+        )
     if not few and not target.json_progress:
         seconds = time.perf_counter() - start
         click.echo(
             f"{totals.explained} images -> {target.folder} ({totals.done / seconds:.1f} images/s; {how}"
             f"{_passed_over(totals)})"
         )
-    _end(totals, sources, None if few else table)
+    _end(totals, None if few else table)
 
 
-def _sink(explainer: Explainer, classes: Sequence[str], target: Target, few: bool) -> tuple[Sink, Path]:
+def _sink(
+    explainer: Explainer, classes: Sequence[str], target: Target, few: bool, cluster: Cluster | None
+) -> tuple[Sink, Path]:
     from secam_onnx.batch import folders, parquet
     from secam_onnx.batch.settings import run_settings
 
     settings = run_settings(explainer, classes)
+    if cluster is not None:
+        settings["providers"] = [f"{cluster.options['providers']}, on Ray"]  # machines may differ
     again = {"resume": target.resume, "retry_errors": target.retry_errors}
     if target.parquet:
         table = target.folder / parquet.ERRORS
@@ -171,15 +181,8 @@ class _Talk:
             click.echo(text, err=True)
 
 
-def _end(totals: Totals, sources: Sources, table: Path | None) -> None:
-    from secam_onnx.errors import OptionError
-
+def _end(totals: Totals, table: Path | None) -> None:
     seen = totals.done + totals.passed_over
-    if not seen:
-        raise OptionError(
-            "No image was found. Folders and patterns are searched for JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF files "
-            "by the endings of their names, and for .tar shards."
-        )
     if totals.failed:
         where = f"; {table} says why" if table is not None else ""
         click.echo(f"{totals.failed} of {seen} images could not be explained{where}.", err=True)

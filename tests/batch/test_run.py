@@ -94,8 +94,32 @@ def test_a_model_that_fails_on_everything_ends_it(
     sink = Memory()
     assert run(tiny, Sources([folder]), sink, batch_size=4) == Totals(explained=8, failed=22)
     assert {type(error) for error in sink.errors.values()} == {ModelError}
+    hopeless = Memory()
     with pytest.raises(ModelError, match="NaN"):
-        run(tiny, Sources([folder]), Memory(), batch_size=4)
+        run(tiny, Sources([folder]), hopeless, batch_size=4)
+    assert hopeless.errors == {}, "these are not the images' fault"
+
+
+def test_a_model_that_fails_on_the_first_images_only(
+    tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = photos(9)
+    forward, calls = tiny.classifier.forward, []
+
+    def fails(inputs: np.ndarray) -> Any:
+        calls.append(len(inputs))
+        if len(calls) <= 3:
+            raise ModelError("NaN")
+        return forward(inputs)
+
+    monkeypatch.setattr(tiny.classifier, "forward", fails)
+    sink = Memory()
+    assert run(tiny, Sources([str(paths[0].parent)]), sink, batch_size=1) == Totals(explained=6, failed=3)
+    assert list(sink.errors) == [str(path) for path in paths[:3]]
+    calls.clear()
+    sink = Memory()
+    assert run(tiny, Sources([str(path) for path in paths[:2]]), sink, batch_size=1) == Totals(failed=2)
+    assert len(sink.errors) == 2
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143), OutputError("the disk is full")], ids=repr)

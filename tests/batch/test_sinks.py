@@ -230,7 +230,8 @@ def test_folders_are_taken_up_again(tiny: Explainer, photos: MakePhotos, tmp_pat
     assert changed == ["0001.jpg"]
     assert not list(out.rglob(".secam-*"))
     with pytest.raises(OptionError, match="made by a run with other settings"):
-        folders(tiny, out, tmp_path / "photos", resume=True, classes=["0"])
+        folders(tiny, out, tmp_path / "photos", resume=True, retry_errors=True, classes=["0"])
+    assert (out / "errors.csv").exists()
     totals = folders(tiny, out, tmp_path / "photos", resume=True, retry_errors=True)
     assert totals == Totals(failed=1, finished_earlier=3)
     assert len((out / "errors.csv").read_text().splitlines()) == 2

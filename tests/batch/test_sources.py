@@ -65,7 +65,8 @@ def test_a_folder_is_searched_to_the_bottom_for_images_and_shards(photos: MakePh
     for name in ("notes.txt", ".0001.jpg", "0002.JPEG", "model.onnx"):
         Path("photos", name).write_bytes(b"")
     shard(1, "photos/shard.tar", first=9)
-    Path("photos/loop").symlink_to("..")
+    for name in ("loop", "loop.jpg"):
+        Path("photos", name).symlink_to("..")
     Path("photos/linked.jpg").symlink_to("../elsewhere/0005.jpg")
     assert keys("photos") == ["photos/0000.jpg", "photos/0002.JPEG", "photos/linked.jpg", "photos/shard.tar/0009.jpg"]
     assert keys("photos/") == keys("photos")

@@ -56,6 +56,14 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     assert "28 were finished earlier" in again.stdout
 
 
+def test_patterns_that_match_nothing(room: Path, run_cli: RunCli) -> None:
+    done = run_cli("explain", "*.gif", "photos/*/*.jpg", *OPTIONS)
+    assert done.returncode == 2
+    assert "Error: *.gif does not exist and, as a pattern, matches nothing" in done.stderr
+    assert "2 of 2 images could not be explained" in done.stderr
+    assert [path.name for path in (room / "secam-out").iterdir()] == ["errors.csv"]
+
+
 def test_a_list_on_stdin_into_parquet(room: Path, run_cli: RunCli) -> None:
     pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -78,7 +86,7 @@ def test_progress_for_machines(room: Path, run_cli: RunCli) -> None:
         "explained": 25,
         "failed": 1,
         "total": 26,
-        "batch_size": 8,
+        "batch_size": 4,
         "seconds_left": 0.0,
     }
     assert last["images_per_second"] == pytest.approx(26 / last["seconds"], rel=0.1)
@@ -162,6 +170,7 @@ def test_it_is_stopped_and_goes_on(number: int, code: int, tmp_path: Path, photo
         (("photos", "--batch-size", "0"), ("--batch-size", "1 to 4096")),
         (("photos", "--batch-size", "many"), ("auto",)),
         (("photos", "--label-maps"), ("--to parquet", "arrays.npz")),
+        (("photos", "--retry-errors"), ("--resume",)),
         (("photos", "--label-map", "map.png"), ("one image", "several were")),
         (("--from-list", "gone.txt"), ("gone.txt", "one image a line")),
         (("photos", "--to", "csv"), ("folder", "parquet")),

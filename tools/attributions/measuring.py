@@ -49,7 +49,7 @@ def measure_fitted(
     picture: np.ndarray, ways: Mapping[str, Mapping[str, Explainer]], heads: Mapping[str, Weights], seed: int
 ) -> Iterator[Row]:
     """All heads on one picture, for the class that the linear head has on top."""
-    backbone = ways["linear"]["gradient"]._classifier
+    backbone = ways["linear"]["gradient"].classifier
 
     def answers(pictures: np.ndarray) -> dict[str, np.ndarray]:
         inputs = np.concatenate([LITE.normalise(entry) for entry in pictures])
@@ -74,7 +74,7 @@ def measure_fitted(
 def measure_model(picture: np.ndarray, name: str, ways: Mapping[str, Explainer], seed: int) -> Iterator[Row]:
     """A network as it is on one picture, for its top class."""
     explainer = ways["gradient"]
-    classifier, preprocessing = explainer._classifier, explainer.preprocessing
+    classifier, preprocessing = explainer.classifier, explainer.preprocessing
 
     def answers(pictures: np.ndarray) -> np.ndarray:
         return classifier.forward(np.concatenate([preprocessing.normalise(entry) for entry in pictures]))[2]
@@ -165,14 +165,14 @@ def _areas(areas: Mapping[str, Mapping[str, tuple[float, float]]], head: str) ->
 
 def time_ways(ways: Mapping[str, Explainer], picture: np.ndarray, repeats: int) -> dict[str, float]:
     """Milliseconds of the forward pass and of each attribution, for one class and for all, medians, in turns."""
-    classifier = ways["gradient"]._classifier
+    classifier = ways["gradient"].classifier
     inputs = ways["gradient"].preprocessing.normalise(picture)
     features, found, _ = classifier.forward(inputs)
     one, all_ = np.array([[int(found.argmax())]]), np.arange(classifier.n_classes)[None]
     candidates = {"forward": lambda: classifier.forward(inputs)}
     for way, explainer in ways.items():
-        candidates[way] = lambda run=explainer._classifier.contribute: run(features, one)
-        candidates[f"{way}, all classes"] = lambda run=explainer._classifier.contribute: run(features, all_)
+        candidates[way] = lambda run=explainer.classifier.contribute: run(features, one)
+        candidates[f"{way}, all classes"] = lambda run=explainer.classifier.contribute: run(features, all_)
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for round_ in range(-1, repeats):
         for name, call in candidates.items():
