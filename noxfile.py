@@ -112,7 +112,7 @@ def ray(session: nox.Session) -> None:
         "--cov-report=",
         *session.posargs,
     )
-    session.run("coverage", "report", f"--rcfile={os.devnull}", "--include=*/batch/ray_data.py", "--fail-under=70")
+    session.run("coverage", "report", f"--rcfile={os.devnull}", "--include=*/batch/ray_*.py", "--fail-under=70")
 
 
 @nox.session

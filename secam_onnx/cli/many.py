@@ -145,7 +145,8 @@ def _on_ray(
     cluster: Cluster,
 ) -> Callable[..., Totals]:
     from secam_onnx.batch.parquet import ParquetSink
-    from secam_onnx.batch.ray_data import Job, explain_on_ray
+    from secam_onnx.batch.ray_actor import Job
+    from secam_onnx.batch.ray_data import explain_on_ray
     from secam_onnx.batch.settings import run_settings, settings_digest
 
     assert isinstance(sink, ParquetSink)

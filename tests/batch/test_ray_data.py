@@ -28,6 +28,7 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 ray = pytest.importorskip("ray")
 parquet = pytest.importorskip("secam_onnx.batch.parquet")
+ray_actor = pytest.importorskip("secam_onnx.batch.ray_actor")
 ray_data = pytest.importorskip("secam_onnx.batch.ray_data")
 
 MakePhotos = Callable[..., list[Path]]
@@ -61,7 +62,7 @@ def driver(cluster: Any) -> Iterator[None]:
 def job(model: Path, *, label_maps: bool = False, settings: str | None = None, **options: Any) -> Any:
     explainer = Explainer(model, **OPTIONS)
     digest = settings or settings_digest(run_settings(explainer, ["all"]))
-    return ray_data.Job(str(model), {**OPTIONS, **options}, ("all",), label_maps, 4, digest)
+    return ray_actor.Job(str(model), {**OPTIONS, **options}, ("all",), label_maps, 4, digest)
 
 
 def sink(folder: Path, model: Path, **options: Any) -> Any:
