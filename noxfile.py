@@ -8,7 +8,7 @@ import os
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle", "fuzz"]
+nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle", "ray", "fuzz"]
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
 
@@ -96,6 +96,23 @@ def paddle(session: nox.Session) -> None:
         )
     session.install(".[cpu]", *groups("test"))
     session.run("pytest", "tests/matrix/test_paddle.py", *session.posargs, env={"SECAM_TEST_PADDLE_FILES": folder})
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """The Ray engine on a local cluster of two workers, some of which are killed, with coverage."""
+    session.install("-e", ".[cpu,ray]", *groups("test"))
+    # Not pyproject.toml's settings: they leave this module out, since the other sessions do not have Ray.
+    session.run(
+        "pytest",
+        "tests/batch/test_ray_data.py",
+        "tests/batch/test_remote.py",
+        "--cov=secam_onnx.batch",
+        f"--cov-config={os.devnull}",
+        "--cov-report=",
+        *session.posargs,
+    )
+    session.run("coverage", "report", f"--rcfile={os.devnull}", "--include=*/batch/ray_*.py", "--fail-under=70")
 
 
 @nox.session

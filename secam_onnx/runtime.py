@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, ProviderError
+from secam_onnx.threads import thread_limit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,6 +164,7 @@ def open_session(
     ort = load()
     names, required = resolve_providers(providers)
     options = ort.SessionOptions()
+    options.intra_op_num_threads = thread_limit() or 0  # 0: all cores
     # Worker threads that spin after a run, for up to 0.1 s, would take the cores from the superpixels, which are made
     # at the same time, and from the other session; smaller blocks of work let a shared core be made up for. On two
     # cores that took explain / forward for ResNet50 from 2.1 to 1.6, with the forward pass alone as fast as before.

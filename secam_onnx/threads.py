@@ -9,17 +9,25 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["cores", "map_ahead", "thread_pool"]
+__all__ = ["cores", "map_ahead", "thread_limit", "thread_pool"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """How many processor cores this process may use."""
+    """How many processor cores this process may use: what OMP_NUM_THREADS says, which schedulers set, or else all."""
+    if (limit := thread_limit()) is not None:
+        return limit
     if hasattr(os, "sched_getaffinity"):  # containers and job schedulers allow fewer than there are
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def thread_limit() -> int | None:
+    """What OMP_NUM_THREADS says, if it is a number above 0."""
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdecimal() and int(value) else None
 
 
 @contextlib.contextmanager

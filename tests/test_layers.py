@@ -94,3 +94,22 @@ def test_exporting_a_network_without_its_library_says_what_to_install(
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("Error")]) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_ray_engine_without_ray_says_what_to_install(tmp_path: Path, photo: Path) -> None:
+    pytest.importorskip("pyarrow")
+    code = "import sys; sys.modules['ray'] = None; from secam_onnx.cli import main; main()"
+    command = [sys.executable, "-c", code, "explain", str(photo), "--engine", "ray", "-o", "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert 'pip install "secam-onnx[ray]"' in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("name", ["ray", "pyarrow"])
+def test_many_images_are_explained_without(name: str, tmp_path: Path, photo: Path) -> None:
+    code = f"import sys; sys.modules['{name}'] = None; from secam_onnx.cli import main; main()"
+    command = [sys.executable, "-c", code, "explain", str(photo), "--resume", "--pictures", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

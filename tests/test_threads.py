@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from secam_onnx.threads import cores, map_ahead, thread_pool
+from secam_onnx.threads import cores, map_ahead, thread_limit, thread_pool
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -63,3 +63,11 @@ def test_an_error_comes_in_its_turn_and_the_rest_is_not_begun() -> None:
 
 def test_cores_are_those_this_process_may_use() -> None:
     assert cores() >= 1
+
+
+@pytest.mark.parametrize(("value", "expected"), [("3", 3), ("0", None), ("", None), ("all", None)])
+def test_omp_num_threads(value: str, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert thread_limit() == expected
+    assert cores() >= 1
+    assert expected is None or cores() == expected

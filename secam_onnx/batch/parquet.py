@@ -74,6 +74,11 @@ class ParquetSink:
         self._rows = _Parts(folder, rows.schema(settings, label_maps=label_maps), self._finished)
         self._errors = _Parts(folder / ERRORS, rows.error_schema(settings), self._finished, forget=retry_errors)
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of a row, with the settings as metadata."""
+        return self._rows.schema
+
     def finished(self, key: str, folder: str) -> bool:
         """Whether an earlier run has dealt with this image."""
         return key in self._finished
@@ -101,7 +106,7 @@ class _Parts:
 
     def __init__(self, folder: Path, schema: pa.Schema, finished: KeySet, *, forget: bool = False) -> None:
         self._pa = rows.arrow()
-        self._folder, self._schema = folder, schema
+        self._folder, self.schema = folder, schema
         self._batches: list[pa.RecordBatch] = []
         self._bytes = 0
         self._since = time.monotonic()
@@ -111,7 +116,7 @@ class _Parts:
             self._take_up(part, finished, forget)
 
     def encode(self, row: Mapping[str, Any]) -> pa.RecordBatch:
-        return self._pa.RecordBatch.from_pylist([dict(row)], schema=self._schema)
+        return self._pa.RecordBatch.from_pylist([dict(row)], schema=self.schema)
 
     def add(self, batch: pa.RecordBatch) -> None:
         if not self._batches:
@@ -141,7 +146,7 @@ class _Parts:
         try:
             with pyarrow.parquet.ParquetFile(part) as file:
                 known = json.loads(file.schema_arrow.metadata[rows.METADATA])
-                check_same_settings(part.parent, known, json.loads(self._schema.metadata[rows.METADATA]))
+                check_same_settings(part.parent, known, json.loads(self.schema.metadata[rows.METADATA]))
                 for batch in file.iter_batches(columns=["image"]) if not forget else ():
                     for key in batch.column(0).to_pylist():
                         finished.add(key)

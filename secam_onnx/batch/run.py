@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from secam_onnx.batch.keys import KeySet
-from secam_onnx.batch.sources import Item, Sources
+from secam_onnx.batch.remote import RemoteImage
+from secam_onnx.batch.sources import Item, Wanted
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer
 from secam_onnx.explanation import Explanation
@@ -20,7 +21,7 @@ from secam_onnx.images import Photograph
 from secam_onnx.labels import ClassQuery
 from secam_onnx.threads import cores, map_ahead, thread_pool
 
-__all__ = ["Sink", "Totals", "run"]
+__all__ = ["ItemSource", "Sink", "Totals", "run", "unfinished"]
 
 
 _HOPELESS = 20  # images on which the model fails before the first success
@@ -67,9 +68,32 @@ class Totals:
         return self.explained + self.failed
 
 
+class ItemSource(Protocol):
+    """Where images come from."""
+
+    def items(self, wanted: Wanted) -> Iterator[Item]:
+        """Go through those that are wanted; see `Sources`."""
+
+
+def unfinished(sink: Sink, totals: Totals) -> Wanted:
+    """Tell which images are met for the first time and not dealt with by an earlier run; the others are counted."""
+    met = KeySet()
+
+    def wanted(key: str, folder: str) -> bool:
+        if not met.add(key):
+            totals.repeated += 1
+        elif sink.finished(key, folder):
+            totals.finished_earlier += 1
+        else:
+            return True
+        return False
+
+    return wanted
+
+
 def run(
     explainer: Explainer,
-    sources: Sources,
+    sources: ItemSource,
     sink: Sink,
     classes: Sequence[ClassQuery] = ("top-1",),
     *,
@@ -108,23 +132,14 @@ def run(
     totals = Totals() if totals is None else totals
     waiting: deque[Item] = deque()  # handed to the explainer, not come back yet
     early: list[tuple[Item, ModelError]] = []  # before there was any result
-    met = KeySet()
     workers = cores() if workers is None else workers
 
-    def wanted(key: str, folder: str) -> bool:
-        if not met.add(key):
-            totals.repeated += 1
-        elif sink.finished(key, folder):
-            totals.finished_earlier += 1
-        else:
-            return True
-        return False
-
     def images() -> Iterator[Photograph]:
-        for item in sources.items(wanted):
+        for item in sources.items(unfinished(sink, totals)):
             if item.error is not None:
                 fail(item, item.error)
             else:
+                assert not isinstance(item.image, RemoteImage)
                 waiting.append(item)
                 yield item.image
 

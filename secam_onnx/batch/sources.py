@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from secam_onnx.batch.names import folder_name, unique_stems
+from secam_onnx.batch.remote import RemoteImage, is_address, remote_images, shown
 from secam_onnx.batch.shards import SHARD_ENDINGS, shard_images
 from secam_onnx.errors import ImageError, OptionError
 from secam_onnx.files import printable
@@ -36,15 +37,15 @@ class Item:
         What it is called in results: its path, or `shard.tar/member`. Printable and the same on every run.
     folder : str
         Name of a folder of its own for results, with `/` between the parts, safe on every system.
-    image : str or EncodedImage
-        The path of its file, or what is in it.
+    image : str, EncodedImage or RemoteImage
+        The path of its file, what is in it, or where it lies in a store.
     error : ImageError or None
         Why there is no image.
     """
 
     key: str
     folder: str
-    image: str | EncodedImage = ""
+    image: str | EncodedImage | RemoteImage = ""
     error: ImageError | None = None
 
 
@@ -59,6 +60,8 @@ class Sources:
         A text file with one of these (but no pattern) a line, or `-` for the standard input.
     exclude : path, optional
         A folder that is not searched: that of the results.
+    stores : bool
+        Whether addresses such as `s3://bucket/folder` are images, too; otherwise they are errors.
 
     Raises
     ------
@@ -67,13 +70,18 @@ class Sources:
     """
 
     def __init__(
-        self, names: Sequence[str], lists: str | None = None, exclude: str | os.PathLike[str] | None = None
+        self,
+        names: Sequence[str],
+        lists: str | None = None,
+        exclude: str | os.PathLike[str] | None = None,
+        *,
+        stores: bool = False,
     ) -> None:
         if not names and lists is None:
             raise OptionError("No image was named; give files, folders, patterns or .tar shards, or a list of them.")
         if "" in names:
             raise OptionError("An image's name is empty; give the path of an image file or of a folder of them.")
-        self._names, self._list = list(names), lists
+        self._names, self._list, self._stores = list(names), lists, stores
         self._exclude = None if exclude is None else os.path.realpath(exclude)
 
     @property
@@ -135,12 +143,26 @@ class Sources:
 
     def _expand(self, name: str, folder: str, wanted: Wanted) -> Iterator[Item]:
         key = printable(str(Path(name)))
-        if Path(name).is_dir():
+        if is_address(name):
+            yield from self._stored(name, wanted)
+        elif Path(name).is_dir():
             yield from self._walk(name, folder, wanted)
         elif name.lower().endswith(SHARD_ENDINGS):
             yield from _members(name, key, folder, wanted)
         elif wanted(key, folder):
             yield Item(key, folder, name)
+
+    def _stored(self, address: str, wanted: Wanted) -> Iterator[Item]:
+        try:
+            if not self._stores:
+                raise ImageError(
+                    f"{shown(address)} is an address; only --engine ray reads these. Give the path of a file."
+                )
+            for image in remote_images(address):
+                if wanted(image.key, folder_name(image.key)):
+                    yield Item(image.key, folder_name(image.key), image)
+        except ImageError as error:
+            yield from _failed(shown(address), wanted, error)
 
     def _walk(self, top: str, folder: str, wanted: Wanted) -> Iterator[Item]:
         if self._exclude is not None and os.path.realpath(top) == self._exclude:
@@ -193,11 +215,11 @@ def _failed(name: str, wanted: Wanted, error: ImageError) -> Iterator[Item]:
 
 
 def _is_pattern(name: str) -> bool:
-    return glob.has_magic(name) and not os.path.lexists(name)
+    return glob.has_magic(name) and not is_address(name) and not os.path.lexists(name)
 
 
 def _is_several(name: str) -> bool:
-    return _is_pattern(name) or Path(name).is_dir() or name.lower().endswith(SHARD_ENDINGS)
+    return _is_pattern(name) or is_address(name) or Path(name).is_dir() or name.lower().endswith(SHARD_ENDINGS)
 
 
 def _lines(name: str) -> Iterator[str]:

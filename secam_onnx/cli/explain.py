@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from secam_onnx.cli.many import Target, explain_all
+from secam_onnx.cli.many import Cluster, Target, explain_all
 from secam_onnx.cli.options import (
     attribution_option,
     features_option,
@@ -33,6 +33,14 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
     return int(value)
 
 
+def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    from secam_onnx.batch.remote import is_address
+
+    if is_address(value):
+        raise click.BadParameter(f"{value!r} is an address; results go to a folder here, which can be copied there.")
+    return Path(value)
+
+
 @click.command("explain")
 @click.argument("images", nargs=-1, type=click.Path(), metavar="IMAGE...")
 @click.option("--from-list", "lists", metavar="FILE|-", help="Images, folders or shards, one a line; - is stdin.")
@@ -54,17 +62,16 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    default=Path("secam-out"),
+    type=click.Path(),
+    default="secam-out",
     show_default=True,
+    callback=_folder,
     help="Folder for the results.",
 )
 @click.option(
     "--to",
     type=click.Choice(["folder", "parquet"]),
-    default="folder",
-    show_default=True,
-    help="A folder an image, with pictures, or one Parquet dataset of numbers.",
+    help="A folder an image, with pictures, or one Parquet dataset of numbers.  [default: folder; on Ray parquet]",
 )
 @click.option("--label-maps", is_flag=True, help="For parquet: with the label maps of the superpixels.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was stopped.")
@@ -78,6 +85,17 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
     help="Images a forward pass, at most.",
 )
 @click.option("--json-progress", is_flag=True, help="A line of JSON on stderr every second, for machines.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="This machine, or a Ray cluster, which also reads addresses such as s3://bucket/folder.",
+)
+@click.option("--ray-address", metavar="HOST:PORT", help="Of the cluster.  [default: RAY_ADDRESS, or one of its own]")
+@click.option(
+    "--ray-actors", type=click.IntRange(1), metavar="N", help="Explainers, at most.  [default: one a GPU, or a core]"
+)
 @click.option("--top-segments", type=int, metavar="K", help="Keep the K highest superpixels.")
 @click.option("--threshold", type=float, metavar="FRACTION", help="Keep those of at least this part of the highest.")
 @click.option("--coverage", type=float, metavar="SHARE", help="Keep the fewest that carry this share.  [default: 0.5]")
@@ -117,12 +135,15 @@ def command(
     model: Path | None,
     classes: tuple[str, ...],
     output: Path,
-    to: str,
+    to: str | None,
     label_maps: bool,
     resume: bool,
     retry_errors: bool,
     batch_size: int | None,
     json_progress: bool,
+    engine: str,
+    ray_address: str | None,
+    ray_actors: int | None,
     top_segments: int | None,
     threshold: float | None,
     coverage: float | None,
@@ -157,32 +178,42 @@ def command(
         raise click.UsageError("Missing argument 'IMAGE...': files, folders, patterns or .tar shards, or --from-list.")
     if pictures < 0:
         raise click.BadParameter(f"{pictures} is negative; 0 or more was expected.", param_hint="--pictures")
+    on_ray = engine == "ray"
+    if not on_ray and (ray_address or ray_actors):
+        raise click.UsageError("--ray-address and --ray-actors go with --engine ray.")
+    if on_ray and (to == "folder" or label_map is not None):
+        raise click.UsageError(
+            "--engine ray writes Parquet, with superpixels of its own: no --to folder, no --label-map."
+        )
+    to = to or ("parquet" if on_ray else "folder")
     if label_maps and to != "parquet":
         raise click.UsageError("--label-maps goes with --to parquet; folders hold the label map in arrays.npz anyway.")
     if retry_errors and not resume:
         raise click.UsageError("--retry-errors goes with --resume; without it every image is tried.")
-    sources = Sources(images, lists, exclude=output)
+    sources = Sources(images, lists, exclude=output, stores=on_ray)
     if label_map is not None and sources.files != 1:
         raise click.UsageError(f"--label-map goes with one image; {sources.files or 'several'} were given.")
-    explainer = Explainer(
-        model,
-        providers=provider,
-        segmenter=Segmenter(segmenter, segments, compactness),  # type: ignore[arg-type]  # None: the method's own
-        selection=Selection(top_segments, threshold, coverage),
-        preprocessing=preprocessing,
-        labels=read_labels(labels) if labels else None,
-        output=logits,
-        features=features,
-        tokens=tokens,
-        attribution=attribution,
-        threads=threads,
-    )
+    options: dict[str, Any] = {
+        "providers": provider,
+        "segmenter": Segmenter(segmenter, segments, compactness),  # type: ignore[arg-type]  # None: the method's own
+        "selection": Selection(top_segments, threshold, coverage),
+        "preprocessing": preprocessing,
+        "labels": read_labels(labels) if labels else None,
+        "output": logits,
+        "features": features,
+        "tokens": tokens,
+        "attribution": attribution,
+        "threads": threads,
+    }
+    # On Ray it is here for the settings only; this machine may have no GPU, and its actors check the provider.
+    explainer = Explainer(model, **options | ({"providers": "cpu"} if on_ray else {}))
     explainer.check_classes(classes)
     if (explainer.preprocessing_note or "").startswith("assumed"):
         click.echo(f"Preprocessing {explainer.preprocessing_note}. Another: --preprocess PRESET.", err=True)
     own_segments = None if label_map is None else _read_label_map(label_map)
     target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
-    explain_all(explainer, sources, classes, target, own_segments, batch_size)
+    cluster = Cluster(model, options, ray_address, ray_actors) if on_ray else None
+    explain_all(explainer, sources, classes, target, own_segments, batch_size, cluster)
 
 
 def _read_label_map(path: Path) -> np.ndarray:

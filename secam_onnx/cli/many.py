@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from secam_onnx.explainer import Explainer
     from secam_onnx.explanation import Explanation
 
-__all__ = ["Target", "explain_all"]
+__all__ = ["Cluster", "Target", "explain_all"]
 
 _SOME_FAILED, _ALL_FAILED = 1, 2
 _FEW = 20  # images named one by one, of which each gets a line, and there is no table of errors
@@ -44,6 +45,16 @@ class Target:
     json_progress: bool
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster and the explainers on it; `model` and `options` are arguments of `Explainer`."""
+
+    model: Path | None
+    options: Mapping[str, Any]
+    address: str | None
+    actors: int | None
+
+
 def explain_all(
     explainer: Explainer,
     sources: Sources,
@@ -51,16 +62,22 @@ def explain_all(
     target: Target,
     segments: np.ndarray | None,
     batch_size: int | None,
+    cluster: Cluster | None = None,
 ) -> None:
     """Explain all images and end the program with the right code."""
     from secam_onnx.batch.run import Totals, run
-    from secam_onnx.batch.sizes import choose_batch_size
     from secam_onnx.errors import OptionError
 
     few = sources.files is not None and sources.files <= _FEW and not (target.parquet or target.resume)
     few = few and not target.json_progress
-    sink, table = _sink(explainer, classes, target, few)
-    size, reason = (batch_size, "as asked for") if batch_size else choose_batch_size(explainer.classifier)
+    sink, table = _sink(explainer, classes, target, few, cluster)
+    size, how = _batch_size(explainer, batch_size, cluster)
+    work: Callable[..., Totals]
+    if cluster is not None:
+        work = _on_ray(explainer, classes, target, sources, sink, size, cluster)
+    else:
+        assert size is not None
+        work = functools.partial(run, explainer, sources, sink, classes, segments=segments, batch_size=size)
     totals = Totals()
     show: AbstractContextManager[None] = contextlib.nullcontext()
     if target.json_progress:
@@ -71,7 +88,7 @@ def explain_all(
     start = time.perf_counter()
     try:
         with show:
-            run(explainer, sources, sink, classes, segments=segments, batch_size=size, totals=totals, seen=talk.seen)
+            work(totals=totals, seen=talk.seen)
     except KeyboardInterrupt:
         if not few:
             click.echo(f"{totals.explained} images are finished in {target.folder}; go on with --resume.", err=True)
@@ -84,23 +101,59 @@ def explain_all(
     if not few and not target.json_progress:
         seconds = time.perf_counter() - start
         click.echo(
-            f"{totals.explained} images -> {target.folder} ({totals.done / seconds:.1f} images/s; batches of {size}, "
-            f"{reason}{_passed_over(totals)})"
+            f"{totals.explained} images -> {target.folder} ({totals.done / seconds:.1f} images/s; {how}"
+            f"{_passed_over(totals)})"
         )
     _end(totals, None if few else table)
 
 
-def _sink(explainer: Explainer, classes: Sequence[str], target: Target, few: bool) -> tuple[Sink, Path]:
+def _sink(
+    explainer: Explainer, classes: Sequence[str], target: Target, few: bool, cluster: Cluster | None
+) -> tuple[Sink, Path]:
     from secam_onnx.batch import folders, parquet
     from secam_onnx.batch.settings import run_settings
 
     settings = run_settings(explainer, classes)
+    if cluster is not None:
+        settings["providers"] = [f"{cluster.options['providers']}, on Ray"]  # machines may differ
     again = {"resume": target.resume, "retry_errors": target.retry_errors}
     if target.parquet:
         table = target.folder / parquet.ERRORS
         return parquet.ParquetSink(target.folder, settings, label_maps=target.label_maps, **again), table
     table = target.folder / folders.ERRORS
     return folders.FolderSink(target.folder, settings, pictures=target.pictures, error_table=not few, **again), table
+
+
+def _batch_size(explainer: Explainer, asked: int | None, cluster: Cluster | None) -> tuple[int | None, str]:
+    from secam_onnx.batch.sizes import choose_batch_size
+
+    if asked:
+        return asked, f"batches of {asked}, as asked for"
+    if cluster is not None:
+        return None, "on Ray"  # each actor chooses
+    size, reason = choose_batch_size(explainer.classifier)
+    return size, f"batches of {size}, {reason}"
+
+
+def _on_ray(
+    explainer: Explainer,
+    classes: Sequence[str],
+    target: Target,
+    sources: Sources,
+    sink: Sink,
+    batch_size: int | None,
+    cluster: Cluster,
+) -> Callable[..., Totals]:
+    from secam_onnx.batch.parquet import ParquetSink
+    from secam_onnx.batch.ray_actor import Job
+    from secam_onnx.batch.ray_data import explain_on_ray
+    from secam_onnx.batch.settings import run_settings, settings_digest
+
+    assert isinstance(sink, ParquetSink)
+    model = None if cluster.model is None else str(cluster.model.absolute())
+    digest = settings_digest(run_settings(explainer, classes))
+    job = Job(model, cluster.options, tuple(classes), target.label_maps, batch_size, digest)
+    return functools.partial(explain_on_ray, job, sources, sink, address=cluster.address, actors=cluster.actors)
 
 
 class _Talk:

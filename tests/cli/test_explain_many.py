@@ -174,6 +174,10 @@ def test_it_is_stopped_and_goes_on(number: int, code: int, tmp_path: Path, photo
         (("photos", "--label-map", "map.png"), ("one image", "several were")),
         (("--from-list", "gone.txt"), ("gone.txt", "one image a line")),
         (("photos", "--to", "csv"), ("folder", "parquet")),
+        (("photos", "--ray-address", "10.0.0.1:6379"), ("--engine ray",)),
+        (("photos", "--engine", "ray", "--to", "folder"), ("Parquet",)),
+        (("photos/a.png", "--engine", "ray", "--label-map", "map.png"), ("--label-map",)),
+        (("photos", "--output", "s3://bucket/table"), ("--output", "folder here")),
     ],
 )
 def test_wrong_options(

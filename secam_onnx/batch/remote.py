@@ -1,0 +1,113 @@
+"""Images in object stores (s3://, gs://, hdfs://), through the file systems of Arrow, which are those of Ray Data."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from secam_onnx.errors import ImageError
+from secam_onnx.images import ENDINGS, EncodedImage
+
+__all__ = ["RemoteImage", "is_address", "remote_images", "shown"]
+
+
+@dataclass(frozen=True)
+class RemoteImage:
+    """An image file on a file system of Arrow's.
+
+    Attributes
+    ----------
+    key : str
+        Its address without credentials and options.
+    root : str
+        An address on the same file system, with these.
+    path : str
+        Where on that file system.
+    """
+
+    key: str
+    root: str
+    path: str
+
+    def read(self) -> EncodedImage:
+        """Get what is in it.
+
+        Raises
+        ------
+        ImageError
+            It is not there, or the store does not hand it out.
+        """
+        try:
+            with _file_system(self.root)[0].open_input_file(self.path) as file:
+                return EncodedImage(self.key, file.read())
+        except _errors() as error:
+            raise _unreadable(self.key, error) from error
+
+
+def is_address(name: str) -> bool:
+    """Whether this is the address of something in a store, as `s3://bucket/folder`."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
+def remote_images(address: str) -> Iterator[RemoteImage]:
+    """Find the images at an address.
+
+    Parameters
+    ----------
+    address : str
+        Of a file, or of a folder, which is searched to the bottom; options of the file system may follow a `?`.
+
+    Yields
+    ------
+    RemoteImage
+        By path. In a folder those whose names end as images do.
+
+    Raises
+    ------
+    ImageError
+        There is nothing, or the store cannot be reached.
+    """
+    base = shown(address)
+    try:
+        from pyarrow import fs
+
+        system, top = _file_system(address)
+        found = system.get_file_info(top)
+        if found.type == fs.FileType.Directory:
+            inside = system.get_file_info(fs.FileSelector(top, recursive=True))
+            paths = sorted(file.path for file in inside if file.is_file and file.path.lower().endswith(ENDINGS))
+        elif found.is_file:
+            paths = [top]
+        else:
+            raise FileNotFoundError("nothing is there")
+    except _errors() as error:
+        raise _unreadable(base, error) from error
+    for path in paths:
+        yield RemoteImage(base.rstrip("/") + path.removeprefix(top.rstrip("/")), address, path)
+
+
+def shown(address: str) -> str:
+    """An address without credentials and options."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _unreadable(key: str, error: Exception) -> ImageError:
+    return ImageError(f"{key} cannot be read ({error}); check the address and the rights to read it.")
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import pyarrow as pa
+
+    return OSError, ValueError, pa.ArrowException
+
+
+@functools.cache
+def _file_system(address: str) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    return fs.FileSystem.from_uri(address)
