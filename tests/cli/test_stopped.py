@@ -20,8 +20,10 @@ resource = pytest.importorskip("resource")
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 Snapshot = Callable[[Path], dict[str, bytes | None]]
 
-# Compiled modules are files as well, renamed into place; they are none of these tests' business.
-ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+# Compiled modules are files as well, renamed into place; they are none of these tests' business. Coverage is not
+# measured: its tracer takes a lock now and then, and a signal that comes while it holds that waits for it for ever.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+ENVIRONMENT["PYTHONDONTWRITEBYTECODE"] = "1"
 
 EXPORT = ("export", "tiny.onnx", "-o", "out.onnx", "--force")
 EXPLAIN = ("explain", "photo.png", "-m", "tiny.onnx", "-c", "2")
@@ -79,9 +81,7 @@ def no_more_than(size: int) -> Callable[[], None]:
 )
 def test_a_full_disk(command: tuple[str, ...], limit: int, room: Path, run_cli: RunCli, snapshot: Snapshot) -> None:
     before = snapshot(room)
-    # Measuring coverage would write too much as well.
-    environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("COVERAGE")}
-    result = run_cli(*command, preexec_fn=no_more_than(limit), env=environment)
+    result = run_cli(*command, preexec_fn=no_more_than(limit), env=ENVIRONMENT)
     assert "Traceback" not in result.stderr, result.stderr
     assert result.returncode == 2, result.stderr
     assert "Cannot write" in result.stderr
@@ -166,7 +166,8 @@ def test_a_signal_from_outside_while_the_network_runs(
     (tmp_path / "out.onnx").write_bytes(b"the old model")
     before = snapshot(tmp_path)
     command = [sys.executable, "-m", "secam_onnx", "export", "slow.onnx", "-o", "out.onnx", "--force"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, text=True, **pipes) as process:
         try:
             assert process.stderr is not None
             assert "open slow.onnx" in process.stderr.readline()  # seconds of proof are still to come
