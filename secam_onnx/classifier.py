@@ -275,23 +275,24 @@ def make_classifier(
     """
     way = choose_attribution(head.algebra, attribution)
     light, known = without_weights(model, folder)
-    # The network's session packs its weights while the contribution model is derived from them.
+
+    def derive() -> onnxruntime.InferenceSession:
+        contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
+        # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some
+        # of them goes wrong for int8.
+        return runtime.open_session(
+            contribution.model.SerializeToString(),
+            providers,
+            weights=contribution.weights,
+            integer_kernels=way == "masking",
+        )
+
+    # The network's session packs its weights while the contribution model is derived from them. What is wrong with
+    # the network is said of it, not of what was derived from it.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        opening = pool.submit(runtime.open_session, light.SerializeToString(), providers, weights=known, prepack=True)
-        try:
-            contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
-            # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some
-            # of them goes wrong for int8.
-            derived = runtime.open_session(
-                contribution.model.SerializeToString(),
-                providers,
-                weights=contribution.weights,
-                integer_kernels=way == "masking",
-            )
-        except Exception:
-            opening.result()  # what is wrong with the network is said of it, not of what was derived from it
-            raise
-        session = opening.result()
+        deriving = pool.submit(derive)
+        session = runtime.open_session(light.SerializeToString(), providers, weights=known, prepack=True)
+        derived = deriving.result()
     return Classifier(
         name,
         contract,

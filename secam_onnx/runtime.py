@@ -38,8 +38,8 @@ class Weights:
     Attributes
     ----------
     shared : dict of str to ndarray
-        Those that lie in files as well; sessions compute with these very arrays, and look into the files while they
-        optimise the graph.
+        Those that lie in files as well, writeable; sessions compute with these very arrays, keep alive what they need,
+        and look into the files only while they optimise the graph.
     root : str
         The folder that the files' locations are relative to.
     copied : dict of str to ndarray
@@ -49,6 +49,9 @@ class Weights:
     shared: dict[str, np.ndarray] = field(default_factory=dict)
     root: str = ""
     copied: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.shared or self.copied)
 
     def get(self, name: str) -> np.ndarray | None:
         """The value of one of them, if it is among them."""
@@ -199,13 +202,14 @@ def open_session(
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     shared: dict[str, onnxruntime.OrtValue] = {}
-    if weights is not None:
+    if weights:
         # Packing would make a second copy of every matrix that was just shared.
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", weights.root)
         # Read by us and not by ONNX Runtime, which maps the files into memory: a file that is written anew would end
-        # the process.
-        shared = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in weights.shared.items()}
+        # the process. Handed over by DLPack, each array lives until no session needs it any more, which for most is
+        # as soon as they are packed.
+        shared = {name: ort.OrtValue.from_dlpack(value) for name, value in weights.shared.items()}
         for name, value in shared.items():
             options.add_initializer(name, value)
         copied = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.copied.values()]
@@ -229,7 +233,7 @@ def open_session(
     finally:
         if wants_cuda:
             ort.set_default_logger_severity(2)
-    session.secam_weights = (weights, shared)  # which it does not keep alive itself
+    session.disable_fallback()  # to another provider; the shared values would be gone by then
     if required is not None and required not in session.get_providers():
         raise ProviderError(
             f"{required} was asked for but could not start on this machine (no GPU, or its driver, CUDA or cuDNN "

@@ -41,7 +41,7 @@ class SharedWeights:
 
     def __init__(self, folder: str | os.PathLike[str] = "", known: Weights | None = None) -> None:
         self._folder = Path(folder)
-        self._known = known or Weights()
+        self._known = known if known is not None else Weights()
         self.tensors: list[TensorProto] = []
         # ONNX Runtime takes no data from outside of one folder, and follows links before it looks; where data may lie
         # was looked at when the model was read.
@@ -56,13 +56,14 @@ class SharedWeights:
             Its value cannot be read.
         """
         external = tensor.data_location == TensorProto.EXTERNAL
-        if not external and (math.prod(tensor.dims) <= _LARGE or tensor.data_type not in _SHARED_TYPES):
+        large = math.prod(tensor.dims) > _LARGE
+        if not external and not (large and tensor.data_type in _SHARED_TYPES):
             self.tensors.append(tensor)
             return
         value = self._known.get(tensor.name)
         if value is None:
             value = read_tensor(tensor, self._folder)
-        if value.dtype.isbuiltin != 1:  # bfloat16 and its like, which ONNX Runtime does not take from numpy
+        if not large or value.dtype.isbuiltin != 1:  # bfloat16 and its like ONNX Runtime does not take from numpy
             self.tensors.append(numpy_helper.from_array(value, tensor.name))
             return
         bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
