@@ -27,7 +27,7 @@ from secam_onnx.explainable import (
     locate_head,
     make_explainable,
 )
-from secam_onnx.files import printable
+from secam_onnx.files import printable, unchanged
 from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, contribution_model
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
@@ -189,24 +189,22 @@ def open_classifier(
     """
     runtime.load()  # complain about a missing wheel before the slow part
     file = model_file(path)
-    model = read_model(file)
-    contract = Contract.of(model)
-    network: ModelProto | Path = file
-    with damage_explained(model):
-        if contract is None:
-            graph, head, contract = make_explainable(
-                model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
-            )
-            network = model
-        else:
-            graph = Graph(model)
-            check_contract(contract, graph)
-            fixed = {"output": output, "features": features, "grid": tokens}
-            contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
-            head = _found_again(model, graph, contract, file.parent)
-        return make_classifier(
-            printable(file.name), network, graph, head, contract, file.parent, providers, attribution, threads
-        )
+    with unchanged(file):
+        model = read_model(file)
+        contract = Contract.of(model)
+        with damage_explained(model):
+            if contract is None:
+                graph, head, contract = make_explainable(
+                    model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
+                )
+            else:
+                graph = Graph(model, file.parent)
+                check_contract(contract, graph)
+                fixed = {"output": output, "features": features, "grid": tokens}
+                contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
+                head = _found_again(model, graph, contract, file.parent)
+            name = printable(file.name)
+            return make_classifier(name, model, graph, head, contract, file.parent, providers, attribution, threads)
 
 
 def _found_again(model: ModelProto, graph: Graph, contract: Contract, folder: Path) -> Head:
@@ -253,7 +251,7 @@ def _filled_in(
 
 def make_classifier(
     name: str,
-    network: ModelProto | Path,
+    model: ModelProto,
     graph: Graph,
     head: Head,
     contract: Contract,
@@ -268,8 +266,8 @@ def make_classifier(
     ----------
     name : str
         For people.
-    network : ModelProto or Path
-        The model, or its file.
+    model : ModelProto
+        The model.
     graph, head, contract
         What was found in it.
     folder : Path
@@ -282,29 +280,28 @@ def make_classifier(
         See `open_classifier`.
     """
     way = choose_attribution(head.algebra, attribution)
-    if isinstance(network, ModelProto):
-        light, known = without_weights(network, folder)
-        source: bytes | Path = light.SerializeToString()
-    else:
-        source, known = network, {}
-    # The network's session reads and packs its weights while the contribution model is derived from them.
+    light, known = without_weights(model, folder)
+
+    def derive() -> onnxruntime.InferenceSession:
+        contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
+        # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some
+        # of them goes wrong for int8.
+        return runtime.open_session(
+            contribution.model.SerializeToString(),
+            providers,
+            weights=contribution.weights,
+            integer_kernels=way == "masking",
+            threads=threads,
+        )
+
+    # The network's session packs its weights while the contribution model is derived from them. What is wrong with
+    # the network is said of it, not of what was derived from it.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        opening = pool.submit(runtime.open_session, source, providers, weights=known, prepack=True, threads=threads)
-        try:
-            contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
-            # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some
-            # of them goes wrong for int8.
-            derived = runtime.open_session(
-                contribution.model.SerializeToString(),
-                providers,
-                weights=contribution.weights,
-                integer_kernels=way == "masking",
-                threads=threads,
-            )
-        except Exception:
-            opening.result()  # what is wrong with the network is said of it, not of what was derived from it
-            raise
-        session = opening.result()
+        deriving = pool.submit(derive)
+        session = runtime.open_session(
+            light.SerializeToString(), providers, weights=known, prepack=True, threads=threads
+        )
+        derived = deriving.result()
     return Classifier(
         name,
         contract,

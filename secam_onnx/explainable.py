@@ -88,13 +88,13 @@ def make_explainable(
         The number of labels is not the number of classes.
     """
     unexpose(model)
-    graph = Graph(model)
+    folder = file.parent if file is not None else Path()
+    graph = Graph(model, folder)
     input_ = image_input(graph, getattr(preprocessing, "layout", None))
     origin = dict(origin or {})
     preprocessing, note = choose_preprocessing(input_, preprocessing, file)
     if note:
         origin["preprocessing"] = note
-    folder = file.parent if file is not None else Path()
     head = locate_head(model, graph, preprocessing, folder, output=output, features=features, tokens=tokens)
     if tokens is not None and "L" not in head.grid.layout:
         raise OptionError(

@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from secam_onnx.errors import OutputError
+from secam_onnx.errors import ModelError, OutputError
 
-__all__ = ["new_file", "new_folder", "output_errors", "printable", "remove_leftovers"]
+__all__ = ["new_file", "new_folder", "output_errors", "printable", "remove_leftovers", "unchanged"]
 
 
 @contextlib.contextmanager
@@ -93,6 +93,31 @@ def remove_leftovers(folder: Path, *, deep: bool = False) -> None:
 def printable(text: str) -> str:
     """A file name as text that can be encoded; bytes that are not UTF-8 show as escapes."""
     return text.encode(errors="backslashreplace").decode()
+
+
+@contextlib.contextmanager
+def unchanged(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Make sure that a model, which is read bit by bit in the block, stays the same until its end.
+
+    Raises
+    ------
+    ModelError
+        It was written, replaced or removed; in place of whatever came of that.
+    """
+    before = _state(path)
+    try:
+        yield
+    finally:
+        if _state(path) != before:
+            raise ModelError(f"{path} was changed while it was read; wait until it is complete, then open it again.")
+
+
+def _state(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _beside(target: Path) -> Path:

@@ -20,6 +20,7 @@ from secam_onnx.checks.order import put_in_order
 from secam_onnx.checks.structure import check_structure
 from secam_onnx.errors import ModelError, OutputError
 from secam_onnx.files import new_file, output_errors
+from secam_onnx.skeleton import read_skeleton
 
 __all__ = [
     "EXTERNAL_DATA_LIMIT",
@@ -55,7 +56,7 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     try:
         if file.stat().st_size == 0:
             raise ModelError(f"{file} is empty; an ONNX model was expected.")
-        model = onnx.load(file, format="protobuf", load_external_data=False)
+        model = onnx.load(file, format="protobuf", load_external_data=False) if weights else read_skeleton(file)
     except FileNotFoundError:
         raise ModelError(f"{file} does not exist; give the path of an .onnx file.") from None
     except OSError as error:
@@ -66,7 +67,7 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
         ) from error
     if not model.HasField("graph") or not model.graph.node:
         raise ModelError(f"{file} holds no ONNX graph; an image classifier in ONNX format was expected.")
-    check_external_data(model, file.parent)
+    check_external_data(model, file)
     read_attributes(model, file.parent)
     model = inline_functions(model)
     put_in_order(model.graph)

@@ -11,7 +11,8 @@ import functools
 import importlib.metadata
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,41 @@ if TYPE_CHECKING:
     import numpy as np
     import onnxruntime
 
-__all__ = ["CPU", "CUDA", "Providers", "load", "open_session", "resolve_providers"]
+__all__ = ["CPU", "CUDA", "Providers", "Weights", "load", "open_session", "resolve_providers"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
 Providers = str | Sequence[str]
 """`"auto"`, `"cpu"`, `"cuda"`, or ONNX Runtime's own provider names in order of preference."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Values of initializers that a model declares as external data.
+
+    Attributes
+    ----------
+    shared : dict of str to ndarray
+        Those that lie in files as well, writeable; sessions compute with these very arrays, keep alive what they need,
+        and look into the files only while they optimise the graph.
+    root : str
+        The folder that the files' locations are relative to.
+    copied : dict of str to ndarray
+        Those that lie in no file, whose location means nothing; each session makes a copy.
+    """
+
+    shared: dict[str, np.ndarray] = field(default_factory=dict)
+    root: str = ""
+    copied: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.shared or self.copied)
+
+    def get(self, name: str) -> np.ndarray | None:
+        """The value of one of them, if it is among them."""
+        return self.shared.get(name, self.copied.get(name))
+
 
 _INPUT_DTYPES = {
     "tensor(float)": "float32",
@@ -132,7 +161,7 @@ def open_session(
     model: bytes | str | os.PathLike[str],
     providers: Providers = "auto",
     *,
-    weights: Mapping[str, np.ndarray] | None = None,
+    weights: Weights | None = None,
     prepack: bool = False,
     integer_kernels: bool = True,
     threads: int | None = None,
@@ -145,10 +174,10 @@ def open_session(
         A serialised model or the file that holds one.
     providers : str or sequence of str
         See `resolve_providers`.
-    weights : mapping of str to ndarray, optional
-        Values of initializers that the model declares as external data; they are shared with the session, not copied.
+    weights : Weights, optional
+        Values of initializers that the model declares as external data.
     prepack : bool
-        Copy such matrices all the same, into the order that the kernels run fastest with.
+        Copy such matrices into the order that the kernels run fastest with.
     integer_kernels : bool
         Run what lies between a DequantizeLinear and a QuantizeLinear in integers.
     threads : int, optional
@@ -174,11 +203,19 @@ def open_session(
         options.intra_op_num_threads = threads
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+    shared: dict[str, onnxruntime.OrtValue] = {}
     if weights:
         # Packing would make a second copy of every matrix that was just shared.
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
-        values = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
-        options.add_external_initializers(list(weights), values)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", weights.root)
+        # Read by us and not by ONNX Runtime, which maps the files into memory: a file that is written anew would end
+        # the process. Handed over by DLPack, each array lives until no session needs it any more, which for most is
+        # as soon as they are packed.
+        shared = {name: ort.OrtValue.from_dlpack(value) for name, value in weights.shared.items()}
+        for name, value in shared.items():
+            options.add_initializer(name, value)
+        copied = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.copied.values()]
+        options.add_external_initializers(list(weights.copied), copied)
     wants_cuda = CUDA in names
     options.log_severity_level = _FATAL  # what goes wrong is raised, in our words, not logged in colours
     if wants_cuda:
@@ -198,6 +235,7 @@ def open_session(
     finally:
         if wants_cuda:
             ort.set_default_logger_severity(2)
+    session.disable_fallback()  # to another provider; the shared values would be gone by then
     if required is not None and required not in session.get_providers():
         raise ProviderError(
             f"{required} was asked for but could not start on this machine (no GPU, or its driver, CUDA or cuDNN "

@@ -1,17 +1,20 @@
-"""Weights outside of the models that use them: read once, shared with every session, copied into none."""
+"""Weights outside of the models that use them: read once, and shared with every session."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+import sys
+from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from secam_onnx.checks.external_data import location_of, read_external_data
 from secam_onnx.errors import ModelError
+from secam_onnx.runtime import Weights
 
-__all__ = ["SharedWeights", "without_weights"]
+__all__ = ["SharedWeights", "read_tensor", "without_weights"]
 
 _LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
 _SHARED_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8}
@@ -25,22 +28,24 @@ class SharedWeights:
     ----------
     folder : path
         Where external data lies.
-    known : mapping of str to ndarray, optional
+    known : Weights, optional
         Values that were read before.
 
     Attributes
     ----------
     tensors : list of TensorProto
         What the model declares.
-    values : dict of str to ndarray
+    values : Weights
         The values of the large ones (see `runtime.open_session`).
     """
 
-    def __init__(self, folder: str | os.PathLike[str] = "", known: Mapping[str, np.ndarray] | None = None) -> None:
-        self._folder = os.fspath(folder)
-        self._known = known or {}
+    def __init__(self, folder: str | os.PathLike[str] = "", known: Weights | None = None) -> None:
+        self._folder = Path(folder)
+        self._known = known if known is not None else Weights()
         self.tensors: list[TensorProto] = []
-        self.values: dict[str, np.ndarray] = {}
+        # ONNX Runtime takes no data from outside of one folder, and follows links before it looks; where data may lie
+        # was looked at when the model was read.
+        self.values = Weights(root=self._folder.resolve().anchor)
 
     def declare(self, tensor: TensorProto) -> None:
         """Add one more.
@@ -51,35 +56,62 @@ class SharedWeights:
             Its value cannot be read.
         """
         external = tensor.data_location == TensorProto.EXTERNAL
-        if not external and (math.prod(tensor.dims) <= _LARGE or tensor.data_type not in _SHARED_TYPES):
+        large = math.prod(tensor.dims) > _LARGE
+        if not external and not (large and tensor.data_type in _SHARED_TYPES):
             self.tensors.append(tensor)
             return
         value = self._known.get(tensor.name)
         if value is None:
-            value = self._read(tensor)
-        if value.dtype.isbuiltin != 1:  # bfloat16 and its like, which ONNX Runtime does not take from numpy
+            value = read_tensor(tensor, self._folder)
+        if not large or value.dtype.isbuiltin != 1:  # bfloat16 and its like ONNX Runtime does not take from numpy
             self.tensors.append(numpy_helper.from_array(value, tensor.name))
             return
-        self.values[tensor.name] = value
         bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
         bare.data_location = TensorProto.EXTERNAL
-        bare.external_data.add(key="location", value="shared")
+        location = self._location(tensor) if external else None
+        if location is None:
+            self.values.copied[tensor.name] = value
+            bare.external_data.add(key="location", value="in memory")
+        else:
+            self.values.shared[tensor.name] = value
+            bare.external_data.extend(entry for entry in tensor.external_data if entry.key != "location")
+            bare.external_data.add(key="location", value=location)
         self.tensors.append(bare)
 
-    def _read(self, tensor: TensorProto) -> np.ndarray:
-        source = tensor
-        if tensor.data_location == TensorProto.EXTERNAL:
-            source = TensorProto()
-            source.CopyFrom(tensor)  # reading would leave the data in the model
+    def _location(self, tensor: TensorProto) -> str | None:
+        """The file of external data, from the root on; None where ONNX Runtime could not find it."""
         try:
-            return numpy_helper.to_array(source, self._folder)
-        except Exception as error:
-            raise ModelError(
-                f"The weight {tensor.name!r} cannot be read ({error}); is its data file beside it?"
-            ) from error
+            file = (self._folder / location_of(tensor)).resolve()
+            location = file.relative_to(self.values.root).as_posix()
+            location.encode()
+        except ValueError:  # another drive, or a name that is no Unicode
+            return None
+        return location
 
 
-def without_weights(model: ModelProto, folder: str | os.PathLike[str] = "") -> tuple[ModelProto, dict[str, np.ndarray]]:
+def read_tensor(tensor: TensorProto, folder: str | os.PathLike[str] = "") -> np.ndarray:
+    """The numbers of a tensor, wherever they lie.
+
+    Raises
+    ------
+    ModelError
+        They cannot be read.
+    """
+    try:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            return numpy_helper.to_array(tensor)
+        data = read_external_data(tensor, Path(folder))
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        if dtype.isbuiltin == 1:
+            values = data.view(dtype).reshape(tensor.dims)
+            return values if sys.byteorder == "little" else values.byteswap()
+        whole = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data.tobytes())
+        return numpy_helper.to_array(whole)
+    except Exception as error:
+        raise ModelError(f"The weight {tensor.name!r} cannot be read ({error}); is its data file beside it?") from error
+
+
+def without_weights(model: ModelProto, folder: str | os.PathLike[str] = "") -> tuple[ModelProto, Weights]:
     """A copy of a model whose large weights are declared as external data, and their values.
 
     Serialising and parsing half a gigabyte again would take longer than finding the head.

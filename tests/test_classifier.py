@@ -256,3 +256,66 @@ def test_what_an_exported_model_leaves_open_can_be_given(tmp_path: Path) -> None
 def test_a_grid_of_tokens_where_there_are_none(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"3 x 5 tokens .* 'feature_map', has a grid of its own"):
         open_classifier(saved(classifier(), tmp_path), tokens=(3, 5))
+
+
+def large(folder: Path, **options: object) -> Path:
+    """A model with weights of more than 64 KiB, which are not read with it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return saved(classifier("mlp", channels=64, classes=300, **options), folder)
+
+
+def forwarded(path: Path) -> list[np.ndarray]:
+    opened = open_classifier(path, providers="cpu")
+    features, logits, _ = opened.forward(INPUTS)
+    return [features, logits, *opened.contribute(features, np.array([[1, 2]] * len(INPUTS)))]
+
+
+INPUTS = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+
+
+def test_large_weights_are_found_wherever_the_file_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = large(tmp_path / "with spaces, \u4e2d")
+    whole, paths = onnx.load(path), [path]
+    onnx.save(whole, path.with_name("b.onnx"), save_as_external_data=True, location="b.data", size_threshold=1000)
+    paths.append(path.with_name("b.onnx"))
+    (tmp_path / "elsewhere").mkdir()
+    for name, target in (("elsewhere/link.onnx", path), ("linked folder", path.parent)):
+        try:
+            (tmp_path / name).symlink_to(target)
+        except OSError:
+            continue  # not everybody may make links on Windows
+        paths.append(tmp_path / name if target is path else tmp_path / name / path.name)
+    monkeypatch.chdir(path.parent)
+    paths.append(Path(path.name))
+    own = runtime.open_session(path, "cpu").run(["logits"], {"image": INPUTS})[0]
+    expected = forwarded(path)
+    np.testing.assert_allclose(expected[1], own, rtol=1e-4, atol=1e-5)
+    for other in paths:
+        for one, wanted in zip(forwarded(other), expected, strict=True):
+            np.testing.assert_array_equal(one, wanted)
+
+
+def test_a_file_may_be_written_anew_once_it_is_open(tmp_path: Path) -> None:
+    path = large(tmp_path)
+    opened = open_classifier(path, providers="cpu")
+    before = opened.forward(INPUTS)
+    path.write_bytes(b"")  # in the same place; whoever had mapped the old one would crash
+    for one, other in zip(opened.forward(INPUTS), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    opened.contribute(before[0], np.array([[1, 2]] * len(INPUTS)))
+
+
+@pytest.mark.parametrize("step", ["make_explainable", "without_weights"])
+def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    from secam_onnx import classifier as module
+
+    path, original = large(tmp_path), getattr(module, step)
+
+    def interrupted(*args: object, **kwargs: object) -> object:
+        with path.open("r+b") as file:
+            file.truncate(5000)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, step, interrupted)
+    with pytest.raises(ModelError, match="was changed while it was read"):
+        open_classifier(path, providers="cpu")

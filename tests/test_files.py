@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from secam_onnx.errors import OutputError
-from secam_onnx.files import new_file, new_folder
+from secam_onnx.errors import ModelError, OutputError
+from secam_onnx.files import new_file, new_folder, unchanged
 
 STOPS = [ValueError("stop"), KeyboardInterrupt(), SystemExit(3)]
 
@@ -176,3 +176,23 @@ def test_the_old_folder_survives_a_failed_swap(tmp_path, monkeypatch, stop, late
     with pytest.raises((KeyboardInterrupt, OutputError)):
         written(new_folder, target)
     assert "old" in tree(tmp_path).values()
+
+
+def test_what_changes_under_a_reader_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_text("first")
+    other = tmp_path / "other"
+    other.write_text("other")
+    with unchanged(file):
+        assert file.read_text() == "first"
+
+    def changed(change: Callable[[], object]) -> None:
+        with unchanged(file):
+            change()
+            raise ValueError("what came of that")
+
+    for change in (lambda: file.write_text("longer"), lambda: other.replace(file), file.unlink):
+        with pytest.raises(ModelError, match="was changed while it was read"):
+            changed(change)
+    with pytest.raises(ValueError, match="as before"), unchanged(file):
+        raise ValueError("as before")

@@ -31,7 +31,7 @@ LAYERS = [
         "completeness",
     },
     {"preprocess", "sidecars", "checks"},
-    {"weights"},
+    {"weights", "skeleton"},
     {"onnx_file", "head", "render", "panel"},
     {"contract", "probe"},
     {"explanation", "saving", "explainable", "attribution", "prepared"},

@@ -103,8 +103,8 @@ def test_shared_weights_are_used() -> None:
     del weight.float_data[:]
     weight.ClearField("raw_data")
     weight.data_location = onnx.TensorProto.EXTERNAL
-    weight.external_data.add(key="location", value="shared")
+    weight.external_data.add(key="location", value="in memory")
     value = np.array([[0, 1], [1, 0]], dtype=np.float32)
-    session = runtime.open_session(model.SerializeToString(), "cpu", weights={"w": value})
+    session = runtime.open_session(model.SerializeToString(), "cpu", weights=runtime.Weights(copied={"w": value}))
     (out,) = session.run(None, {"x": np.array([[5, 7]], dtype=np.float32)})
     np.testing.assert_array_equal(out, [[7, 5]])

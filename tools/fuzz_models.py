@@ -31,12 +31,13 @@ _MEMORY = 8 << 30
 
 
 def seeds() -> dict[str, ModelProto]:
-    """Small real models: one of each kind of head, and two as Caffe2 wrote them."""
+    """Small real models: one of each kind of head, a larger one, and two as Caffe2 wrote them."""
     sys.path.insert(0, str(ROOT / "tests"))
     import tiny_models
 
     models = {head: tiny_models.classifier(head) for head in tiny_models.HEADS}
     models["softmax"] = tiny_models.classifier(softmax=True)
+    models["large"] = tiny_models.classifier("mlp", channels=64, classes=300)  # its weights are not read with it
     for name in ("squeezenet", "shufflenet"):
         models[name] = onnx.load(LIGHT / f"light_{name}.onnx")
     return models

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor
 
@@ -16,7 +17,9 @@ from secam_onnx.checks.tensors import tensor_bytes
 from secam_onnx.errors import ModelError
 from secam_onnx.files import printable
 
-__all__ = ["check_external_data", "read_attributes", "tensors_of"]
+__all__ = ["check_external_data", "location_of", "read_attributes", "read_external_data", "tensors_of"]
+
+_ALIGNMENT = 64  # bytes; a cache line, and the widest vector
 
 
 def tensors_of(model: ModelProto) -> Iterator[tuple[TensorProto, bool]]:
@@ -36,15 +39,15 @@ def _own(attribute: AttributeProto) -> list[TensorProto]:
     return [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
 
 
-def check_external_data(model: ModelProto, folder: Path) -> None:
+def check_external_data(model: ModelProto, file: Path) -> None:
     """Look at the files that a model names, without reading them.
 
     Parameters
     ----------
     model : ModelProto
         The model, without its external data.
-    folder : Path
-        Where it lies.
+    file : Path
+        Where it lies; that file itself may be a link, and hold data.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def check_external_data(model: ModelProto, folder: Path) -> None:
     """
     for tensor, _ in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL:
-            _check(tensor, folder)
+            _check(tensor, file)
 
 
 def read_attributes(model: ModelProto, folder: Path) -> None:
@@ -74,9 +77,45 @@ def read_attributes(model: ModelProto, folder: Path) -> None:
             del tensor.external_data[:]
 
 
-def _check(tensor: TensorProto, folder: Path) -> None:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
+def read_external_data(tensor: TensorProto, folder: Path) -> np.ndarray:
+    """The numbers of a tensor that was looked at, as bytes that lie where ONNX Runtime computes fastest.
+
+    Raises
+    ------
+    ModelError
+        They are not there any more, or more are declared than the tensor's lengths say.
+    OSError
+        They cannot be read.
+    """
+    entries = _entries(tensor)
+    wanted = tensor_bytes(tensor)
+    offset, length = _number(tensor, entries, "offset", 0), _number(tensor, entries, "length", wanted)
+    location = location_of(tensor)
+    room = np.empty(wanted + _ALIGNMENT, dtype=np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    data = room[start : start + wanted]
+    with (folder / location).open("rb") as file:
+        file.seek(offset)
+        found = file.readinto(data.data)
+    if not found == wanted == length:
+        raise ModelError(
+            f"The tensor {tensor.name!r} of lengths {list(tensor.dims)} takes {wanted} bytes, but {length} bytes are "
+            f"declared in {printable(location)!r}, and {found} were read. Get or export both again."
+        )
+    return data
+
+
+def location_of(tensor: TensorProto) -> str:
+    """The file that a tensor's data lie in, as the model names it; empty where it does not."""
+    return _entries(tensor).get("location", "")
+
+
+def _entries(tensor: TensorProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _check(tensor: TensorProto, model_file: Path) -> None:
+    folder, entries, location = model_file.parent, _entries(tensor), location_of(tensor)
     if not location or "\0" in location:
         raise ModelError(
             f"The model is damaged: the data of {tensor.name!r} lie in another file, and no location says in which. "
@@ -90,8 +129,9 @@ def _check(tensor: TensorProto, folder: Path) -> None:
             f"{what}, which is outside of its own folder; that is refused. A path below the model's folder was "
             "expected: put the file there and export the model again."
         )
+    itself = location == model_file.name
     steps = [folder.joinpath(*PurePosixPath(location).parts[: end + 1]) for end in range(len(Path(location).parts))]
-    if any(step.is_symlink() for step in steps):
+    if not itself and any(step.is_symlink() for step in steps):
         raise ModelError(
             f"{what}, which is a link, or in a folder that is one; that is refused. Put the file itself beside the "
             "model."

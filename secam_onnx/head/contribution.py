@@ -17,10 +17,8 @@ A head that is not understood is run again for every cell instead (`masking`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from secam_onnx.head.builder import Builder
@@ -29,6 +27,7 @@ from secam_onnx.head.find import RESERVED, Head
 from secam_onnx.head.graph import Graph
 from secam_onnx.head.masking import masked_maps
 from secam_onnx.head.rules import Gradient
+from secam_onnx.runtime import Weights
 from secam_onnx.weights import SharedWeights
 
 __all__ = ["BIAS", "CLASS_IDS", "FEATURES", "GAP", "MAPS", "ROUNDING", "ContributionModel", "contribution_model"]
@@ -56,12 +55,12 @@ class ContributionModel:
         `secam_class_ids` int64 `(N, K)`; outputs `secam_maps` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap`
         float32 `(N, K)`: their sum is the logit; and `secam_rounding` `(N, K)`, by how much a logit changes at most if
         every rounding of the head goes one step further.
-    weights : dict of str to ndarray
+    weights : Weights
         The large initializers, which the model declares as external data (see `runtime.open_session`).
     """
 
     model: ModelProto
-    weights: dict[str, np.ndarray]
+    weights: Weights
 
 
 def contribution_model(
@@ -70,7 +69,7 @@ def contribution_model(
     folder: str | os.PathLike[str] = "",
     *,
     masking: bool = False,
-    known: Mapping[str, np.ndarray] | None = None,
+    known: Weights | None = None,
 ) -> ContributionModel:
     """Derive the contribution model of a head.
 
@@ -84,7 +83,7 @@ def contribution_model(
         Where the model's external data lies.
     masking : bool
         Mask the feature map cell by cell although the head is understood.
-    known : mapping of str to ndarray, optional
+    known : Weights, optional
         Weights that were read before.
 
     Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from secam_onnx.checks.order import reads
 from secam_onnx.errors import ModelError
 from secam_onnx.head.contrib import as_standard
+from secam_onnx.weights import read_tensor
 
 __all__ = ["Graph", "Shape", "attribute", "describe", "reads", "shape_text"]
 
@@ -58,7 +60,9 @@ class Graph:
     Parameters
     ----------
     model : ModelProto
-        Left as it is. Values of large initializers are not looked at, so they may live in external data.
+        Left as it is. Values of large initializers are hardly looked at, and may live in external data.
+    folder : path
+        Where these lie.
 
     Attributes
     ----------
@@ -66,8 +70,9 @@ class Graph:
         Tensors that were asked for and whose shapes are not known but for the batch.
     """
 
-    def __init__(self, model: ModelProto) -> None:
+    def __init__(self, model: ModelProto, folder: str | os.PathLike[str] = "") -> None:
         self.model = model
+        self._folder = folder
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.inputs = [value for value in model.graph.input if value.name not in self.initializers]
         self.outputs = [value.name for value in model.graph.output]
@@ -116,9 +121,10 @@ class Graph:
     def constant(self, tensor: str) -> np.ndarray:
         """The value of a constant tensor, computed by ONNX's reference implementation where nodes make it."""
         if tensor in self.initializers:
-            return numpy_helper.to_array(self.initializers[tensor])
+            return read_tensor(self.initializers[tensor], self._folder)
         nodes, initializers = self.ancestry(tensor)
-        return self._evaluate(nodes, [self.initializers[name] for name in initializers], tensor)
+        values = [numpy_helper.from_array(self.constant(name), name) for name in initializers]
+        return self._evaluate(nodes, values, tensor)
 
     def ancestry(self, tensor: str) -> tuple[list[NodeProto], list[str]]:
         """The nodes that make a tensor, in running order, and the initializers that they read."""
