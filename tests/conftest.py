@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,9 @@ PHOTO = ROOT / "docs" / "chelsea.png"
 # No test is timed: other processes may keep this one waiting.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# Shells start what runs in the background with Ctrl-C ignored, and the commands under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
