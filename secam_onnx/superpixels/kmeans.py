@@ -18,7 +18,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from secam_onnx.nodes import Nodes
 from secam_onnx.superpixels.cells import NOWHERE, Cells
-from secam_onnx.superpixels.lab import LAB_OF_ROOTS, cube_roots
+from secam_onnx.superpixels.lab import BLACK, LAB_OF_ROOTS, cube_roots
 from secam_onnx.superpixels.pieces import FAR, held_together
 
 __all__ = ["kmeans_model"]
@@ -89,7 +89,7 @@ def _in_cells(n: Nodes, image: str, cells: Cells) -> str:
     down, across = cells.down, cells.across
     pads = [0, down.before, across.before, 0, 0, down.after, across.after, 0]
     if any(pads):
-        image = n.op("Pad", [image, n.integers(pads)], mode="edge")
+        image = n.op("Pad", [image, n.integers(pads)])
     # Whole runs of pixels move, with their colours beside each other: faster than planes of colours by far.
     runs = n.op("Reshape", [image, n.integers([-1, down.cells, down.edge, across.cells, across.edge * 3])])
     runs = n.op("Transpose", [runs], perm=[0, 1, 3, 2, 4])
@@ -99,7 +99,9 @@ def _in_cells(n: Nodes, image: str, cells: Cells) -> str:
 def _features(n: Nodes, colours: str, cells: Cells, compactness: float) -> str:
     """L, a, b over the compactness, y, x over the cell's edge, and 1: `(N, K, pixels, 6)`; zeros beyond the picture.
 
-    With the 1 a distance is one product, and sums over pixels carry their number along.
+    With the 1 a distance is one product, and sums over pixels carry their number along. What is beyond is black, whose
+    lightness is taken off there: a product with a mask would broadcast over the last axis, which ONNX Runtime does
+    slowly.
     """
     lab = np.zeros((3, _CHANNELS))
     lab[:, :3] = LAB_OF_ROOTS.T / compactness
@@ -108,10 +110,8 @@ def _features(n: Nodes, colours: str, cells: Cells, compactness: float) -> str:
     rest[..., :3] = [-_GREY / compactness, 0, 0]
     rest[..., 3:5] = cells.positions / np.sqrt(cells.down.edge * cells.across.edge)
     rest[..., 5] = 1
-    inside = cells.inside[..., None]
-    if not inside.all():
-        values = n.op("Mul", [values, n.floats(inside)])
-    return n.op("Add", [values, n.floats(rest * inside)])
+    rest[~cells.inside] = [*(-BLACK / compactness), 0, 0, 0]
+    return n.op("Add", [values, n.floats(rest)])
 
 
 def _block_means(n: Nodes, pixels: str, cells: Cells) -> str:

@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from secam_onnx.nodes import Nodes
 
-__all__ = ["LAB_OF_ROOTS", "cube_roots"]
+__all__ = ["BLACK", "LAB_OF_ROOTS", "cube_roots"]
 
 # sRGB (IEC 61966-2-1) to XYZ over the D65 white point.
 _XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
@@ -26,6 +26,10 @@ _ROOT = (-0.0292348242, 0.6209276104, 0.5167489944, -0.1084716028)
 
 LAB_OF_ROOTS = np.array([[0.0, 116.0, 0.0], [500.0, -500.0, 0.0], [0.0, 200.0, -200.0]])
 """From `cube_roots` to L, a and b but for a constant: `(3, 3)`, lightness in 0..100."""
+
+_DARK = sum(factor * _LINEAR_BELOW ** (power / 4) for power, factor in enumerate(_ROOT) if power)
+BLACK = LAB_OF_ROOTS @ (_DARK + _SLOPE * _CURVE[0] * _XYZ.sum(axis=1) / _WHITE)
+"""L, a and b of black but for that constant: `(3,)`."""
 
 
 def cube_roots(nodes: Nodes, colours: str) -> str:
