@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
+from processes import UNMEASURED
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -141,7 +142,7 @@ def test_it_is_stopped_and_goes_on(number: int, code: int, tmp_path: Path, photo
         "--batch-size",
         "1",
     ]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=tmp_path, env=UNMEASURED, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
             while json.loads(line := process.stderr.readline())["explained"] == 0:

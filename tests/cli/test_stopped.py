@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -14,16 +13,12 @@ from pathlib import Path
 import onnx
 import pytest
 import tiny_models
+from processes import UNMEASURED
 
 resource = pytest.importorskip("resource")
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 Snapshot = Callable[[Path], dict[str, bytes | None]]
-
-# Compiled modules are files as well, renamed into place; they are none of these tests' business. Coverage is not
-# measured: its tracer takes a lock now and then, and a signal that comes while it holds that waits for it for ever.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-ENVIRONMENT["PYTHONDONTWRITEBYTECODE"] = "1"
 
 EXPORT = ("export", "tiny.onnx", "-o", "out.onnx", "--force")
 EXPLAIN = ("explain", "photo.png", "-m", "tiny.onnx", "-c", "2")
@@ -81,7 +76,7 @@ def no_more_than(size: int) -> Callable[[], None]:
 )
 def test_a_full_disk(command: tuple[str, ...], limit: int, room: Path, run_cli: RunCli, snapshot: Snapshot) -> None:
     before = snapshot(room)
-    result = run_cli(*command, preexec_fn=no_more_than(limit), env=ENVIRONMENT)
+    result = run_cli(*command, preexec_fn=no_more_than(limit), env=UNMEASURED)
     assert "Traceback" not in result.stderr, result.stderr
     assert result.returncode == 2, result.stderr
     assert "Cannot write" in result.stderr
@@ -153,7 +148,7 @@ def _signalled(
 ) -> subprocess.CompletedProcess[str]:
     arguments = [sys.executable, "-c", SIGNAL_AFTER, call, str(count), str(int(number)), *command]
     return subprocess.run(
-        arguments, cwd=room, capture_output=True, text=True, timeout=100, check=False, env={**ENVIRONMENT, **variables}
+        arguments, cwd=room, capture_output=True, text=True, timeout=100, check=False, env={**UNMEASURED, **variables}
     )
 
 
@@ -167,7 +162,7 @@ def test_a_signal_from_outside_while_the_network_runs(
     before = snapshot(tmp_path)
     command = [sys.executable, "-m", "secam_onnx", "export", "slow.onnx", "-o", "out.onnx", "--force"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, text=True, **pipes) as process:
+    with subprocess.Popen(command, cwd=tmp_path, env=UNMEASURED, text=True, **pipes) as process:
         try:
             assert process.stderr is not None
             assert "open slow.onnx" in process.stderr.readline()  # seconds of proof are still to come
