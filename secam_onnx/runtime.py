@@ -193,14 +193,12 @@ def open_session(
     ort = load()
     names, required = resolve_providers(providers)
     options = ort.SessionOptions()
-    options.intra_op_num_threads = thread_limit() or 0  # 0: all cores
+    options.intra_op_num_threads = threads if threads is not None else thread_limit() or 0  # 0: all cores
     # Worker threads that spin after a run, for up to 0.1 s, would take the cores from the superpixels, which are made
     # at the same time, and from the other session; smaller blocks of work let a shared core be made up for. On two
     # cores that took explain / forward for ResNet50 from 2.1 to 1.6, with the forward pass alone as fast as before.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.dynamic_block_base", "4")
-    if threads is not None:
-        options.intra_op_num_threads = threads
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     shared: dict[str, onnxruntime.OrtValue] = {}

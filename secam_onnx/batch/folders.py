@@ -115,7 +115,7 @@ class FolderSink:
             self._errors.parent.mkdir(parents=True, exist_ok=True)
             new = not self._errors.exists()
             with self._errors.open("a", newline="", encoding="utf-8") as handle:
-                writer = csv.DictWriter(handle, ["image", "kind", "message"])
+                writer = csv.DictWriter(handle, rows.ERROR_COLUMNS)
                 if new:
                     writer.writeheader()
                 writer.writerow(rows.error_row(item.key, error))

@@ -16,10 +16,13 @@ from secam_onnx.explanation import Explanation
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ERROR_KIND", "METADATA", "decode_label_map", "error_row", "error_schema", "row", "schema"]
+__all__ = ["ERROR_COLUMNS", "ERROR_KIND", "METADATA", "decode_label_map", "error_row", "error_schema", "row", "schema"]
 
 METADATA = b"secam_onnx"
 """Key of the settings, JSON, among the metadata of a file's schema."""
+
+ERROR_COLUMNS = ("image", "kind", "message")
+"""All text."""
 
 ERROR_KIND = {"ImageError": "image", "ModelError": "model"}
 """What the column `kind` of the error table says."""
@@ -61,7 +64,7 @@ def schema(settings: Mapping[str, Any], *, label_maps: bool = False) -> pa.Schem
 def error_schema(settings: Mapping[str, Any]) -> pa.Schema:
     """The columns of the error table; see `schema`."""
     pa = arrow()
-    fields = [(name, pa.string()) for name in ("image", "kind", "message")]
+    fields = [(name, pa.string()) for name in ERROR_COLUMNS]
     return pa.schema(fields, metadata={METADATA: json.dumps(settings, ensure_ascii=False).encode()})
 
 

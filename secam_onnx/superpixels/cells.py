@@ -67,9 +67,8 @@ class Axis:
 
     @property
     def positions(self) -> np.ndarray:
-        """Pixels from the middle of the picture, `(cells * edge,)`, zero where there is no picture."""
-        place = np.arange(self.cells * self.edge) - self.before
-        return np.where(self.inside, place - (self.length - 1) / 2, 0)
+        """Pixels from the middle of the picture, `(cells * edge,)`."""
+        return np.arange(self.cells * self.edge) - self.before - (self.length - 1) / 2
 
     @property
     def inside(self) -> np.ndarray:
