@@ -56,15 +56,26 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
     """
     (height, width), (rows, columns) = segments.shape, map_size
     n_segments = int(segments.max()) + 1
-    left, right, across = bilinear_axis(columns, (np.arange(width) + 0.5) / width)
-    # Along the columns by counting, for every row of pixels alone; then along the rows by a product.
-    index = np.arange(height)[:, None] * (columns * n_segments) + segments
-    flat = np.zeros(height * columns * n_segments)
-    for x, wx in ((left, 1 - across), (right, across)):
-        each = np.broadcast_to(wx, segments.shape)
-        flat += np.bincount((index + x * n_segments).ravel(), each.ravel(), minlength=flat.size)
-    weights = _axis_weights(rows, height) @ flat.reshape(height, columns * n_segments)
-    weights = weights.reshape(rows * columns, n_segments)
+    top, _, down = bilinear_axis(rows, (np.arange(height) + 0.5) / height)
+    left, _, across = bilinear_axis(columns, (np.arange(width) + 0.5) / width)
+    # A row of pixels comes in runs, within one superpixel and between the same two cells; there are far fewer of them.
+    begins = np.ones(segments.shape, dtype=bool)
+    np.not_equal(segments[:, 1:], segments[:, :-1], out=begins[:, 1:])
+    begins[:, np.flatnonzero(np.diff(left)) + 1] = True
+    run = np.flatnonzero(begins)
+    y, x = np.divmod(run, width)
+    length = np.diff(run, append=segments.size)
+    towards_right = np.append(0, np.cumsum(across))
+    towards_right = towards_right[x + length] - towards_right[x]
+    label = segments.ravel()[run]
+    place = (top[y] * columns + left[x]) * n_segments + label
+    # One more cell than there is on each axis, beyond the edge, where the weight is 0.
+    weights = np.zeros((rows + 1, columns + 1, n_segments))
+    for below, vertical in enumerate((1 - down[y], down[y])):
+        for beside, horizontal in enumerate((length - towards_right, towards_right)):
+            each = np.bincount(place, vertical * horizontal, minlength=rows * columns * n_segments)
+            weights[below : below + rows, beside : beside + columns] += each.reshape(rows, columns, n_segments)
+    weights = weights[:rows, :columns].reshape(rows * columns, n_segments)
     reach = weights.sum(axis=1)
     contribution = weights / np.where(reach > 0, reach, 1)[:, None]
     unseen = np.flatnonzero(reach == 0)
@@ -72,13 +83,5 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
         y = (unseen // columns * 2 + 1) * height // (2 * rows)
         x = (unseen % columns * 2 + 1) * width // (2 * columns)
         contribution[unseen, segments[y, x]] = 1
-    return contribution, weights / np.bincount(segments.ravel(), minlength=n_segments)
+    return contribution, weights / np.bincount(label, length, minlength=n_segments)
 
-
-def _axis_weights(cells: int, pixels: int) -> np.ndarray:
-    """Bilinear weight of every cell at every pixel of an axis, `(cells, pixels)`."""
-    lower, upper, weight = bilinear_axis(cells, (np.arange(pixels) + 0.5) / pixels)
-    weights = np.zeros((cells, pixels))
-    weights[lower, np.arange(pixels)] = 1 - weight
-    weights[upper, np.arange(pixels)] += weight
-    return weights
