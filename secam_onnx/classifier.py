@@ -16,7 +16,7 @@ from secam_onnx import runtime
 from secam_onnx.attribution import Attribution, choose_attribution
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.completeness import TOLERANCE, tolerance_of
-from secam_onnx.contract import Contract
+from secam_onnx.contract import LOGITS, Contract
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainable import (
     ImageInput,
@@ -28,7 +28,17 @@ from secam_onnx.explainable import (
     make_explainable,
 )
 from secam_onnx.files import printable, unchanged
-from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, contribution_model
+from secam_onnx.head import (
+    FEATURES,
+    OWN_LAYOUT,
+    TERMS,
+    Graph,
+    Head,
+    contribution_model,
+    expose,
+    layer_to_split,
+    split_layer,
+)
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.settings import PreprocessingSettings
@@ -97,7 +107,8 @@ class Classifier:
         Returns
         -------
         features : ndarray
-            `(N, C, h, w)` float32; `(N, tokens, C)` where some tokens have no position.
+            What `contribute` takes: `(N, C, h, w)` float32, the feature map, or the terms of a layer that was split
+            (see `head.split`); `(N, tokens, C)` where some tokens have no position.
         logits : ndarray
             `(N, classes)` float32.
         probabilities : ndarray
@@ -280,7 +291,8 @@ def make_classifier(
         See `open_classifier`.
     """
     way = choose_attribution(head.algebra, attribution)
-    light, known = without_weights(model, folder)
+    model, graph, head, known = _with_split_layer(model, graph, head, contract, folder)
+    light, known = without_weights(model, folder, known)
 
     def derive() -> onnxruntime.InferenceSession:
         contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
@@ -311,6 +323,20 @@ def make_classifier(
         Attribution(derived, way, (graph.shape(head.features) or (None,))[0]),
         tolerance_of(head.epsilon(graph)),
     )
+
+
+def _with_split_layer(
+    model: ModelProto, graph: Graph, head: Head, contract: Contract, folder: Path
+) -> tuple[ModelProto, Graph, Head, runtime.Weights | None]:
+    """The same, with a feature map that takes the contribution model less to work with, where the head allows it."""
+    layer = layer_to_split(graph, head)
+    if layer is None:
+        return model, graph, head, None
+    model, known = split_layer(model, graph, head, layer, folder)
+    graph = Graph(model, folder)
+    head = locate_head(model, graph, contract.preprocessing, folder, output=contract.output, features=TERMS)
+    expose(model, graph, head, features=FEATURES, logits=LOGITS)
+    return model, graph, head, known
 
 
 def _probabilities(logits: np.ndarray, activation: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from secam_onnx.checks.external_data import location_of, read_external_data
 from secam_onnx.errors import ModelError
 from secam_onnx.runtime import Weights
 
-__all__ = ["SharedWeights", "read_tensor", "without_weights"]
+__all__ = ["SharedWeights", "read_tensor", "without_initializers", "without_weights"]
 
 _LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
 _SHARED_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8}
@@ -68,7 +68,8 @@ class SharedWeights:
             return
         bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
         bare.data_location = TensorProto.EXTERNAL
-        location = self._location(tensor) if external else None
+        in_file = external and tensor.name not in self._known.copied
+        location = self._location(tensor) if in_file else None
         if location is None:
             self.values.copied[tensor.name] = value
             bare.external_data.add(key="location", value="in memory")
@@ -111,25 +112,40 @@ def read_tensor(tensor: TensorProto, folder: str | os.PathLike[str] = "") -> np.
         raise ModelError(f"The weight {tensor.name!r} cannot be read ({error}); is its data file beside it?") from error
 
 
-def without_weights(model: ModelProto, folder: str | os.PathLike[str] = "") -> tuple[ModelProto, Weights]:
+def without_weights(
+    model: ModelProto, folder: str | os.PathLike[str] = "", known: Weights | None = None
+) -> tuple[ModelProto, Weights]:
     """A copy of a model whose large weights are declared as external data, and their values.
 
     Serialising and parsing half a gigabyte again would take longer than finding the head.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The model.
+    folder, known
+        As in `SharedWeights`.
 
     Raises
     ------
     ModelError
         A weight cannot be read.
     """
-    weights = SharedWeights(folder)
+    weights = SharedWeights(folder, known)
     for tensor in model.graph.initializer:
         weights.declare(tensor)
-    light = ModelProto(opset_import=model.opset_import, functions=model.functions, domain=model.domain)
-    light.ir_version = max(model.ir_version, _IR_VERSION)
-    light.graph.name = model.graph.name
-    for field in ("node", "output", "value_info", "sparse_initializer", "quantization_annotation"):
-        getattr(light.graph, field).extend(getattr(model.graph, field))
-    names = {tensor.name for tensor in model.graph.initializer}
-    light.graph.input.extend(value for value in model.graph.input if value.name not in names)
+    light = without_initializers(model)
     light.graph.initializer.extend(weights.tensors)
     return light, weights.values
+
+
+def without_initializers(model: ModelProto) -> ModelProto:
+    """A copy of a model that lacks its initializers, and what says nothing about how to run it."""
+    copy = ModelProto(opset_import=model.opset_import, functions=model.functions, domain=model.domain)
+    copy.ir_version = max(model.ir_version, _IR_VERSION)
+    copy.graph.name = model.graph.name
+    for field in ("node", "output", "value_info", "sparse_initializer", "quantization_annotation"):
+        getattr(copy.graph, field).extend(getattr(model.graph, field))
+    names = {tensor.name for tensor in model.graph.initializer}
+    copy.graph.input.extend(value for value in model.graph.input if value.name not in names)
+    return copy

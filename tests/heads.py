@@ -195,11 +195,17 @@ def differences(model: ModelProto, logits: str, features: np.ndarray, layout: st
 
 
 def run(
-    model: ModelProto, features: np.ndarray, class_ids: np.ndarray = CLASS_IDS_ASKED, *, masking: bool = False
+    model: ModelProto,
+    features: np.ndarray,
+    class_ids: np.ndarray = CLASS_IDS_ASKED,
+    *,
+    masking: bool = False,
+    tokens: tuple[int, int] | None = None,
 ) -> list[np.ndarray]:
     """Maps, bias and gap of a model that `build` made."""
     graph = Graph(model)
-    return _run(contribution_model(graph, find_head(graph, features="f"), masking=masking), features, class_ids)
+    head = find_head(graph, features="f", tokens=tokens)
+    return _run(contribution_model(graph, head, masking=masking), features, class_ids)
 
 
 def _run(derived: ContributionModel, features: np.ndarray, class_ids: np.ndarray) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
 from secam_onnx.head.find import RESERVED, Head, find_head
 from secam_onnx.head.graph import Graph, Shape, describe
 from secam_onnx.head.grid import Grid
+from secam_onnx.head.split import TERMS, layer_to_split, split_layer
 from secam_onnx.head.walk import Rejection
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "OWN_LAYOUT",
     "RESERVED",
     "ROUNDING",
+    "TERMS",
     "ContributionModel",
     "Graph",
     "Grid",
@@ -35,5 +37,7 @@ __all__ = [
     "describe",
     "expose",
     "find_head",
+    "layer_to_split",
+    "split_layer",
     "unexpose",
 ]

@@ -70,12 +70,12 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
     label = segments.ravel()[run]
     place = (top[y] * columns + left[x]) * n_segments + label
     # One more cell than there is on each axis, beyond the edge, where the weight is 0.
-    weights = np.zeros((rows + 1, columns + 1, n_segments))
+    spread = np.zeros((rows + 1, columns + 1, n_segments))
     for below, vertical in enumerate((1 - down[y], down[y])):
         for beside, horizontal in enumerate((length - towards_right, towards_right)):
             each = np.bincount(place, vertical * horizontal, minlength=rows * columns * n_segments)
-            weights[below : below + rows, beside : beside + columns] += each.reshape(rows, columns, n_segments)
-    weights = weights[:rows, :columns].reshape(rows * columns, n_segments)
+            spread[below : below + rows, beside : beside + columns] += each.reshape(rows, columns, n_segments)
+    weights = spread[:rows, :columns].reshape(rows * columns, n_segments)
     reach = weights.sum(axis=1)
     contribution = weights / np.where(reach > 0, reach, 1)[:, None]
     unseen = np.flatnonzero(reach == 0)
@@ -84,4 +84,3 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
         x = (unseen % columns * 2 + 1) * width // (2 * columns)
         contribution[unseen, segments[y, x]] = 1
     return contribution, weights / np.bincount(label, length, minlength=n_segments)
-

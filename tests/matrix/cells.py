@@ -32,6 +32,8 @@ class Cell:
         See `Head.algebra`.
     output : str or None
         The output to name where there are several.
+    split : str
+        The module of a large layer that reads the flattened map; the classifier runs it cell by cell.
     """
 
     head: str
@@ -40,6 +42,7 @@ class Cell:
     size: int = 224
     algebra: str = "piecewise linear"
     output: str | None = None
+    split: str = ""
 
 
 # torchvision's networks, through the dynamo and the TorchScript exporter of PyTorch.
@@ -48,10 +51,12 @@ PYTORCH = {
     "resnet50": Cell(GAP_FC, (2048, 7, 7), "layer4"),
     "inception_v3": Cell(GAP_FC, (2048, 8, 8), "Mixed_7c", size=299),
     "googlenet": Cell(GAP_FC, (1024, 8, 8), "inception5b", size=256, output="logits"),
-    "googlenet aux": Cell("flatten + fc + relu + fc", (128, 4, 4), "aux1.conv", size=256, output="aux1"),
-    "vgg16": Cell(f"flatten + {MLP}", (512, 7, 7), "features"),
-    "vgg16_bn": Cell(f"flatten + {MLP}", (512, 7, 7), "features"),
-    "alexnet": Cell(f"flatten + {MLP}", (256, 6, 6), "features"),
+    "googlenet aux": Cell(
+        "flatten + fc + relu + fc", (128, 4, 4), "aux1.conv", size=256, output="aux1", split="aux1.fc1"
+    ),
+    "vgg16": Cell(f"flatten + {MLP}", (512, 7, 7), "features", split="classifier.0"),
+    "vgg16_bn": Cell(f"flatten + {MLP}", (512, 7, 7), "features", split="classifier.0"),
+    "alexnet": Cell(f"flatten + {MLP}", (256, 6, 6), "features", split="classifier.1"),
     "squeezenet1_1": Cell("conv 1 x 1 + relu + gap", (512, 13, 13), "features"),
     "densenet121": Cell(GAP_FC, (1024, 7, 7), "features"),
     "mobilenet_v2": Cell(GAP_FC, (1280, 7, 7), "features"),

@@ -13,20 +13,30 @@ from secam_onnx.head.rules.conv import ConvRule
 from secam_onnx.head.rules.expand import ExpandRule
 from secam_onnx.head.rules.groupnorm import GroupNormRule
 from secam_onnx.head.rules.layernorm import LayerNormRule
-from secam_onnx.head.rules.linear import LinearRule
+from secam_onnx.head.rules.linear import LinearRule, LinearStep
 from secam_onnx.head.rules.maxpool import GlobalMaxPoolRule, MaxPoolRule
 from secam_onnx.head.rules.norm import NormRule
 from secam_onnx.head.rules.passthrough import PassThroughRule, PassThroughStep
 from secam_onnx.head.rules.pick import GatherRule, SliceRule, SplitRule
 from secam_onnx.head.rules.pool import PoolRule, ReduceRule
 from secam_onnx.head.rules.quantize import QuantizeRule
-from secam_onnx.head.rules.reshape import ReshapeRule
+from secam_onnx.head.rules.reshape import ReshapeRule, ReshapeStep
 from secam_onnx.head.rules.softmax import SoftmaxRule
 from secam_onnx.head.rules.strided import StridedRule
 from secam_onnx.head.rules.transpose import TransposeRule
 from secam_onnx.head.rules.window import Window
 
-__all__ = ["RULES", "Gradient", "NoMatchError", "PassThroughStep", "Rule", "Step", "Window"]
+__all__ = [
+    "RULES",
+    "Gradient",
+    "LinearStep",
+    "NoMatchError",
+    "PassThroughStep",
+    "ReshapeStep",
+    "Rule",
+    "Step",
+    "Window",
+]
 
 RULES: tuple[Rule, ...] = (
     LinearRule(),

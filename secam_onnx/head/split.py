@@ -1,0 +1,157 @@
+"""A fully connected layer on the flattened feature map, as the sum of its products with the single cells.
+
+`y = W x + b` over a flattened map reads all of W, 400 MB in VGG16, and so does its gradient. Position by position,
+
+    y = sum_p t_p + b        t_p = W_p x_p        dz/dx_p . x_p = dz/dy . t_p
+
+so the terms `t_p` are a feature map themselves, `(N, outputs, h, w)`, from which only a sum over all positions leads
+on: with the same maps, whatever is asked of the head (a gradient, a path from zero, cells masked one by one). The
+network makes them on its way to `y`, in the time that the layer took, and nobody reads W again.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+from secam_onnx.head.expose import unexpose
+from secam_onnx.head.find import RESERVED, Head
+from secam_onnx.head.graph import Graph, reads
+from secam_onnx.head.rules import LinearStep, PassThroughStep, ReshapeStep, Step
+from secam_onnx.nodes import Nodes
+from secam_onnx.runtime import Weights
+from secam_onnx.weights import read_tensor, without_initializers
+
+__all__ = ["TERMS", "layer_to_split", "split_layer"]
+
+TERMS = f"{RESERVED}terms"
+"""The feature map that a model gains."""
+
+_WEIGHT = f"{TERMS}_weight"
+_OPSET = 9  # before, Add and Reshape are others
+_AXES_ARE_INPUTS = 13
+_LARGE = 1 << 20  # numbers; a smaller matrix is read in no time
+_AT_ONCE = 16  # rows that are transposed together: what they touch stays in the cache
+
+
+def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:
+    """The layer of a head that reads the whole feature map through a large matrix; None if there is no such.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    head : Head
+        Its head.
+    """
+    if head.grid.prefix or None in head.grid.shape or graph.opset < _OPSET:
+        return None
+    layer = _first_reader(head)
+    if not isinstance(layer, LinearStep) or layer.rank != 2 or (layer.alpha, layer.beta) != (1, 1):
+        return None
+    weight = graph.initializers.get(layer.weight)
+    if weight is None or weight.data_type != TensorProto.FLOAT:
+        return None
+    size = math.prod(weight.dims)
+    cells = math.prod(length for length in head.grid.shape if length is not None)
+    fits = size == cells * layer.outputs  # a damaged file is ONNX Runtime's to complain about
+    return layer if fits and size >= _LARGE else None
+
+
+def _first_reader(head: Head) -> Step | None:
+    """The only step that reads the features' numbers, in whatever shape; None where there are several."""
+    tensor = head.features
+    while True:
+        readers = [step for step in head.steps if tensor in step.inputs]
+        if len(readers) != 1:
+            return None
+        if not isinstance(readers[0], PassThroughStep | ReshapeStep):
+            return readers[0]
+        tensor = readers[0].output
+
+
+def split_layer(
+    model: ModelProto, graph: Graph, head: Head, layer: LinearStep, folder: str | os.PathLike[str] = ""
+) -> tuple[ModelProto, Weights]:
+    """Split a layer.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The model; it stays as it is.
+    graph, head
+        Its index and its head.
+    layer : LinearStep
+        See `layer_to_split`.
+    folder : path
+        Where the model's external data lies.
+
+    Returns
+    -------
+    model : ModelProto
+        A copy with the feature map `TERMS` in front of what the layer made, and without the outputs that `expose`
+        adds.
+    weights : Weights
+        The value of its new initializer.
+
+    Raises
+    ------
+    ModelError
+        The matrix cannot be read.
+    """
+    matrix = _by_position(read_tensor(graph.initializers[layer.weight], folder), head, layer)
+    n = _written_out(graph, head, layer, matrix.shape)
+    split = without_initializers(model)
+    unexpose(split)
+    place = next(index for index, node in enumerate(split.graph.node) if layer.output in node.output)
+    nodes = [*split.graph.node[:place], *n.nodes, *split.graph.node[place + 1 :]]
+    del split.graph.node[:]
+    split.graph.node.extend(nodes)
+    read = {name for node in nodes for name in reads(node)}
+    kept = (tensor for tensor in model.graph.initializer if tensor.name in read or tensor.name != layer.weight)
+    bare = TensorProto(name=_WEIGHT, dims=matrix.shape, data_type=TensorProto.FLOAT)
+    bare.data_location = TensorProto.EXTERNAL
+    bare.external_data.add(key="location", value="in memory")
+    split.graph.initializer.extend([*kept, *n.values, bare])
+    return split, Weights(copied={_WEIGHT: matrix})
+
+
+def _written_out(graph: Graph, head: Head, layer: LinearStep, shape: tuple[int, ...]) -> Nodes:
+    """What stands in the layer's place, for a matrix of a shape `(positions, channels, outputs)`."""
+    positions, channels, outputs = shape
+    n = Nodes(f"{TERMS}_")
+    if head.grid.channel_axis == 1:
+        cells = n.op("Reshape", [layer.input, n.integers([0, channels, positions])])
+        cells = n.op("Transpose", [cells], perm=[2, 0, 1])
+    else:
+        cells = n.op("Reshape", [layer.input, n.integers([0, positions, channels])])
+        cells = n.op("Transpose", [cells], perm=[1, 0, 2])
+    terms = n.op("Transpose", [n.op("MatMul", [cells, _WEIGHT])], perm=[1, 2, 0])
+    whole = n.integers([0, outputs, *head.grid.shape[1:]])
+    n.nodes.append(helper.make_node("Reshape", [terms, whole], [TERMS]))
+    total = [TERMS, n.integers([2, 3])] if graph.opset >= _AXES_ARE_INPUTS else [TERMS]
+    axes = {} if graph.opset >= _AXES_ARE_INPUTS else {"axes": [2, 3]}
+    result = n.op("ReduceSum", total, keepdims=0, **axes)
+    if layer.bias:
+        result = n.op("Add", [result, layer.bias])
+    n.nodes.append(helper.make_node("Identity", [result], [layer.output]))
+    return n
+
+
+def _by_position(matrix: np.ndarray, head: Head, layer: LinearStep) -> np.ndarray:
+    """The matrix as `(positions, channels, outputs)`."""
+    channels = head.grid.shape[0] or -1
+    view = matrix if layer.transposed else matrix.T
+    if head.grid.channel_axis == 1:
+        view = view.reshape(channels, -1, layer.outputs).swapaxes(0, 1)
+    else:
+        view = view.reshape(-1, channels, layer.outputs)
+    if view.flags.c_contiguous:
+        return view
+    result = np.empty(view.shape, np.float32)
+    for start in range(0, layer.outputs, _AT_ONCE):
+        result[..., start : start + _AT_ONCE] = view[..., start : start + _AT_ONCE]
+    return result
