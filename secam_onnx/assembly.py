@@ -72,7 +72,8 @@ def answers(classifier: Classifier, jobs: Sequence[Prepared], queries: Sequence[
     """
     start = time.perf_counter()
     preprocessing = classifier.contract.preprocessing
-    inputs = np.concatenate([preprocessing.normalise(job.seen) for job in jobs])
+    each = [preprocessing.normalise(job.seen) for job in jobs]
+    inputs = np.concatenate(each) if len(each) > 1 else each[0]
     normalise_ms = ms_since(start) / len(jobs)
 
     start = time.perf_counter()

@@ -199,6 +199,8 @@ def open_session(
     # cores that took explain / forward for ResNet50 from 2.1 to 1.6, with the forward pass alone as fast as before.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.dynamic_block_base", "4")
+    # Planning ahead where tensors lie takes a second copy of them all from the second run on, and is no faster.
+    options.enable_mem_pattern = False
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     shared: dict[str, onnxruntime.OrtValue] = {}

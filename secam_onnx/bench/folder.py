@@ -18,6 +18,8 @@ from secam_onnx.bench.rounds import Candidate, take_turns
 
 __all__ = ["time_folder"]
 
+_PASSES = 3  # of the network in a process whose memory is measured; more take no more
+
 
 def time_folder(
     path: Path,
@@ -56,7 +58,7 @@ def time_folder(
     dict
         `batch_size`, `images`; `ms`, milliseconds an image: `forward`, `folder` (all of it, start included), `start`
         (milliseconds of one batch, start included); `others_cores`; `peak_bytes` of the commands, by number
-        of images, and of a `forward` pass of the batch.
+        of images, and of `forward` passes of the batch.
         Or `skipped`: why the command cannot run.
     """
     batch = len(inputs)
@@ -91,7 +93,7 @@ def time_folder(
         )
     if found.skipped:
         return {"skipped": next(iter(found.skipped.values()))}
-    peaks["forward"] = forward_peak(path, inputs, providers)
+    peaks["forward"] = forward_peak(path, inputs, providers, _PASSES)
     return {
         "batch_size": batch,
         "images": images,

@@ -28,14 +28,15 @@ def peak():
 _FORWARD = f"""{_PEAK}
 import numpy as np
 import onnxruntime
-model, inputs, *providers = sys.argv[1:]
+model, inputs, passes, *providers = sys.argv[1:]
 if providers[0].startswith("CUDA"):
     onnxruntime.preload_dlls()
 session = onnxruntime.InferenceSession(model, providers=providers)
 entry, batch = session.get_inputs()[0], np.load(inputs)
 size = entry.shape[0] if isinstance(entry.shape[0], int) else len(batch)
-for start in range(0, len(batch), size):
-    session.run([session.get_outputs()[0].name], {{entry.name: batch[start : start + size]}})
+for _ in range(int(passes)):
+    for start in range(0, len(batch), size):
+        session.run([session.get_outputs()[0].name], {{entry.name: batch[start : start + size]}})
 print(peak())
 """
 _EXPLAIN = f"""{_PEAK}
@@ -53,8 +54,8 @@ finally:
 """
 
 
-def forward_peak(model: Path, inputs: np.ndarray, providers: Sequence[str]) -> int:
-    """Peak resident bytes of a process that does one plain forward pass and nothing else.
+def forward_peak(model: Path, inputs: np.ndarray, providers: Sequence[str], passes: int = 1) -> int:
+    """Peak resident bytes of a process that does plain forward passes and nothing else.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ def forward_peak(model: Path, inputs: np.ndarray, providers: Sequence[str]) -> i
         What it is fed.
     providers : sequence of str
         ONNX Runtime's names.
+    passes : int
+        How many. From the second on ONNX Runtime plans its memory ahead, which takes more of it.
 
     Raises
     ------
@@ -73,7 +76,7 @@ def forward_peak(model: Path, inputs: np.ndarray, providers: Sequence[str]) -> i
     with tempfile.TemporaryDirectory() as room:
         file = Path(room) / "inputs.npy"
         np.save(file, inputs)
-        return _run(_FORWARD, [str(model), str(file), *providers])
+        return _run(_FORWARD, [str(model), str(file), str(passes), *providers])
 
 
 def explain_peak(model: Path, photograph: Path, providers: Sequence[str]) -> int:

@@ -57,13 +57,13 @@ def held_together(n: Nodes, members: str, distances: str, cells: Cells) -> list[
 def _filled(n: Nodes, reached: str, label: str, order: str, cells: Cells) -> str:
     """The highest or the lowest label of those that come to a free block first."""
     # Numbers from 1 where a superpixel holds the block, 0 where it is free.
-    last = n.floats(cells.count)
-    number = n.op("Add", [label, n.floats(1)]) if order == "up" else n.op("Sub", [last, label])
+    up = order == "up"
+    number = n.op("Add", [label, n.floats(1)]) if up else n.op("Sub", [n.floats(cells.count), label])
     held = n.op("Mul", [reached, number])
     for _ in range(_FILL):
         best = n.op("MaxPool", [held], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         held = n.op("Where", [n.op("Cast", [held], to=TensorProto.BOOL), held, best])
-    found = n.op("Sub", [held, n.floats(1)]) if order == "up" else n.op("Sub", [last, held])
+    found = n.op("Sub", [held, n.floats(1)]) if up else n.op("Sub", [n.floats(cells.count), held])
     taken = n.op("And", [n.op("Cast", [held], to=TensorProto.BOOL), _within_reach(n, found, cells)])
     label = n.op("Where", [taken, found, label])
     return n.op("Squeeze", [n.op("Cast", [label], to=TensorProto.INT64), n.integers([1])])
