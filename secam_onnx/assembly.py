@@ -71,12 +71,7 @@ def answers(classifier: Classifier, jobs: Sequence[Prepared], queries: Sequence[
         A class that the model does not have.
     """
     start = time.perf_counter()
-    preprocessing = classifier.contract.preprocessing
-    each = [preprocessing.normalise(job.seen) for job in jobs]
-    inputs = np.concatenate(each) if len(each) > 1 else each[0]
-    normalise_ms = ms_since(start) / len(jobs)
-
-    start = time.perf_counter()
+    inputs = np.concatenate([job.inputs for job in jobs]) if len(jobs) > 1 else jobs[0].inputs
     features, logits, probabilities = classifier.forward(inputs)
     forward_ms = ms_since(start) / len(jobs)
 
@@ -87,7 +82,7 @@ def answers(classifier: Classifier, jobs: Sequence[Prepared], queries: Sequence[
     class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
     maps, bias = classifier.contribute(features, class_ids)
     contribution_ms = ms_since(start) / len(jobs)
-    timings = {"normalise": normalise_ms, "forward": forward_ms, "contribution": contribution_ms}
+    timings = {"forward": forward_ms, "contribution": contribution_ms}
     return [
         Answer(
             logits[row], probabilities[row], ids, maps[row, : len(ids)].copy(), bias[row, : len(ids)].copy(), timings
@@ -129,9 +124,8 @@ def put_together(classifier: Classifier, job: Prepared, answer: Answer, selectio
         selection=selection,
         method=describe(classifier) | {"map_size": list(answer.maps.shape[1:]), "superpixels": job.segmenter},
         timings={
-            "preprocess": job.preprocess_ms + answer.timings["normalise"],
-            "forward": answer.timings["forward"],
-            "contribution": answer.timings["contribution"],
+            "preprocess": job.preprocess_ms,
+            **answer.timings,
             "superpixels": superpixels_ms,
             "scores": ms_since(start),
         },

@@ -26,8 +26,8 @@ class Prepared:
     ----------
     image : ndarray
         `(H, W, 3)` uint8, upright.
-    seen : ndarray
-        `(h, w, 3)` uint8, what the model sees.
+    inputs : ndarray
+        `(1, 3, h, w)` or `(1, h, w, 3)` float32, what the network is fed.
     geometry : Geometry
         Where that lies on the photograph.
     segments : Future
@@ -37,11 +37,11 @@ class Prepared:
     segmenter : dict
         How superpixels are made, for the result.
     preprocess_ms : float
-        Milliseconds that reading and cropping took.
+        Milliseconds that reading, cropping and normalising took.
     """
 
     image: np.ndarray
-    seen: np.ndarray
+    inputs: np.ndarray
     geometry: Geometry
     segments: Future[tuple[np.ndarray, float]]
     given_labels: np.ndarray | None
@@ -56,7 +56,7 @@ def prepare(
     own_segments: np.ndarray | None,
     pool: Executor,
 ) -> Prepared:
-    """Read and crop a photograph, and begin with its superpixels in the background.
+    """Read, crop and normalise a photograph, and begin with its superpixels in the background.
 
     Parameters
     ----------
@@ -81,6 +81,8 @@ def prepare(
     start = time.perf_counter()
     rgb = read_image(image) if isinstance(image, str | os.PathLike | EncodedImage) else as_rgb(image)
     seen, geometry = preprocessing.crop(rgb)
+    # Before the superpixels, which would hold it up for longer than it takes.
+    inputs = preprocessing.normalise(seen)
     if own_segments is None:
         segments, given = pool.submit(_timed_segments, seen, segmenter), None
         how = dict(vars(segmenter))
@@ -88,7 +90,7 @@ def prepare(
         fitted = _fit_segments(own_segments, geometry)
         segments, given, how = Future(), np.unique(fitted), {"method": "given label map"}
         segments.set_result((dense_labels(fitted), 0.0))
-    return Prepared(rgb, seen, geometry, segments, given, how, ms_since(start))
+    return Prepared(rgb, inputs, geometry, segments, given, how, ms_since(start))
 
 
 def ms_since(start: float) -> float:

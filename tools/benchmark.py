@@ -1,6 +1,6 @@
 """Time SeCAM beside the plain forward pass and beside what users would pick instead, in one run on one machine.
 
-    pip install "secam-onnx[cpu,export]" lime
+    pip install "secam-onnx[cpu,export,parquet]" lime
     python tools/benchmark.py --peers PEERS    # measures, writes benchmarks/, docs/benchmark.svg and README.md's table
     python tools/benchmark.py --report         # writes the pages again from benchmarks/speed.json
 

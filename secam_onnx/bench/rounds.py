@@ -129,12 +129,13 @@ def take_turns(candidates: Mapping[str, Candidate], rounds: int, *, warm_up: int
 def _other_processes(cores: list[float]) -> Iterator[list[float]]:
     """Append how many cores were busy with others' processes meanwhile.
 
-    Ours are this one, its children that have ended, and what is appended to the list that is yielded.
+    Ours are this one, its children that have ended, and what is appended to the list that is yielded. What other virtual
+    machines took (steal) is others' too.
     """
 
     def spent() -> float:
-        user, nice, system, _, _, irq, soft, *_ = map(int, _STAT.read_text(encoding="ascii").split()[1:9])
-        return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+        user, nice, system, _, _, *others = map(int, _STAT.read_text(encoding="ascii").split()[1:9])
+        return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
     elsewhere: list[float] = []
     if not _STAT.exists():
