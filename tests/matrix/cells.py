@@ -93,7 +93,7 @@ CAFFE2 = {
 KERAS = {
     "ResNet50": Cell(GAP_FC, (2048, 7, 7), "conv5_block3_out"),
     "InceptionV3": Cell(GAP_FC, (2048, 8, 8), "mixed10", size=299),
-    "VGG16": Cell(f"flatten + {MLP}", (512, 7, 7), "block5_pool"),
+    "VGG16": Cell(f"flatten + {MLP}", (512, 7, 7), "block5_pool", split="fc1"),
 }
 
 # keras.applications through TensorFlow and tf2onnx.
