@@ -129,8 +129,8 @@ def take_turns(candidates: Mapping[str, Candidate], rounds: int, *, warm_up: int
 def _other_processes(cores: list[float]) -> Iterator[list[float]]:
     """Append how many cores were busy with others' processes meanwhile.
 
-    Ours are this one, its children that have ended, and what is appended to the list that is yielded. What other virtual
-    machines took (steal) is others' too.
+    Ours are this one, its children that have ended, and what is appended to the list that is yielded. What other
+    virtual machines took (steal) is others' too.
     """
 
     def spent() -> float:
