@@ -43,7 +43,7 @@ from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.sidecars import model_file
-from secam_onnx.weights import without_weights
+from secam_onnx.weights import as_inputs, without_weights
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -70,6 +70,8 @@ class Classifier:
         From features and class ids to maps and bias.
     tolerance : float
         Completeness error that the network's own precision explains.
+    fed : dict of str to ndarray
+        Weights that the network takes as inputs, besides the image.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Classifier:
         network: onnxruntime.InferenceSession,
         contribute: Attribution,
         tolerance: float = TOLERANCE,
+        fed: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.name = name
         self.contract = contract
@@ -90,6 +93,7 @@ class Classifier:
         self._dtype = runtime.input_dtype(network)
         self.contribute = contribute
         self.tolerance = tolerance
+        self.fed = dict(fed or {})
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -127,7 +131,7 @@ class Classifier:
         names = [features_name, self.contract.logits]
         try:
             parts = [
-                self._network.run(names, {self.input.name: padded[start : start + size]})
+                self._network.run(names, {self.input.name: padded[start : start + size], **self.fed})
                 for start in range(0, len(padded), size)
             ]
         except Exception as error:
@@ -291,8 +295,10 @@ def make_classifier(
         See `open_classifier`.
     """
     way = choose_attribution(head.algebra, attribution)
-    model, graph, head, known = _with_split_layer(model, graph, head, contract, folder)
-    light, known = without_weights(model, folder, known)
+    model, graph, head, split = _with_split_layer(model, graph, head, contract, folder)
+    light, known = without_weights(model, folder, split)
+    on_cpu = runtime.resolve_providers(providers)[0] == [runtime.CPU]
+    fed = as_inputs(light, known, split.copied) if on_cpu else {}
 
     def derive() -> onnxruntime.InferenceSession:
         contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
@@ -322,16 +328,17 @@ def make_classifier(
         session,
         Attribution(derived, way, (graph.shape(head.features) or (None,))[0]),
         tolerance_of(head.epsilon(graph)),
+        fed,
     )
 
 
 def _with_split_layer(
     model: ModelProto, graph: Graph, head: Head, contract: Contract, folder: Path
-) -> tuple[ModelProto, Graph, Head, runtime.Weights | None]:
+) -> tuple[ModelProto, Graph, Head, runtime.Weights]:
     """The same, with a feature map that takes the contribution model less to work with, where the head allows it."""
     layer = layer_to_split(graph, head)
     if layer is None:
-        return model, graph, head, None
+        return model, graph, head, runtime.Weights()
     model, known = split_layer(model, graph, head, layer, folder)
     graph = Graph(model, folder)
     head = locate_head(model, graph, contract.preprocessing, folder, output=contract.output, features=TERMS)

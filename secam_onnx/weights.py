@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from secam_onnx.checks.external_data import location_of, read_external_data
 from secam_onnx.errors import ModelError
 from secam_onnx.runtime import Weights
 
-__all__ = ["SharedWeights", "read_tensor", "without_initializers", "without_weights"]
+__all__ = ["SharedWeights", "as_inputs", "read_tensor", "without_initializers", "without_weights"]
 
 _LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
 _SHARED_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8}
@@ -137,6 +138,33 @@ def without_weights(
     light = without_initializers(model)
     light.graph.initializer.extend(weights.tensors)
     return light, weights.values
+
+
+def as_inputs(model: ModelProto, weights: Weights, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Make initializers inputs, in place, to be given with every run.
+
+    On the CPU a session computes with the very arrays that it is fed, but makes copies of initializers that lie in no
+    file. Nothing is lost where the kernels do not pack them.
+
+    Parameters
+    ----------
+    model, weights
+        As `without_weights` gives them; both lose the initializers.
+    names : iterable of str
+        Which of them; they lie in no file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        What to feed.
+    """
+    fed = {name: weights.copied.pop(name) for name in names}
+    for index in reversed(range(len(model.graph.initializer))):
+        tensor = model.graph.initializer[index]
+        if tensor.name in fed:
+            model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+            del model.graph.initializer[index]
+    return fed
 
 
 def without_initializers(model: ModelProto) -> ModelProto:

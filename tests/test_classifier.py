@@ -295,6 +295,28 @@ def test_large_weights_are_found_wherever_the_file_lies(tmp_path: Path, monkeypa
             np.testing.assert_array_equal(one, wanted)
 
 
+@pytest.mark.parametrize("kind", ["flatten+fc", "mlp"])
+@pytest.mark.parametrize("shape", [None, (1, 3, 32, 32), (4, 3, 32, 32)], ids=["any", "one", "four"])
+def test_a_layer_that_is_split_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chelsea: np.ndarray, kind: str, shape: tuple[int, ...] | None
+) -> None:
+    path = saved(classifier(kind, softmax=kind == "mlp", input_shape=shape), tmp_path)
+    whole = Explainer(path, providers="cpu")
+    assert not whole.classifier.fed
+    monkeypatch.setattr("secam_onnx.head.split._LARGE", 1)
+    for threads in (None, 1):
+        explainer = Explainer(path, providers="cpu", threads=threads)
+        assert len(explainer.classifier.fed) == 1
+        for image in (chelsea, chelsea[::-1]):
+            found, wanted = explainer.explain(image, "all"), whole.explain(image, "all")
+            assert found.method == wanted.method
+            np.testing.assert_allclose(found.contributions, wanted.contributions, rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(found.bias, wanted.bias, rtol=1e-3, atol=1e-5)
+            np.testing.assert_array_equal(found.segments, wanted.segments)
+            logits = [entry.logit for entry in wanted.classes]
+            np.testing.assert_allclose([entry.logit for entry in found.classes], logits, rtol=1e-4, atol=1e-5)
+
+
 def test_a_file_may_be_written_anew_once_it_is_open(tmp_path: Path) -> None:
     path = large(tmp_path)
     opened = open_classifier(path, providers="cpu")

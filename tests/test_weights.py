@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from secam_onnx import runtime
 from secam_onnx.errors import ModelError
-from secam_onnx.weights import read_tensor, without_weights
+from secam_onnx.weights import as_inputs, read_tensor, without_weights
 
 
 def external(tensor: TensorProto, folder: Path, padding: int = 64) -> TensorProto:
@@ -83,4 +83,16 @@ def test_sessions_outlive_the_file_and_the_arrays(
     noise = [np.random.default_rng(seed).standard_normal(2400).astype(np.float32) for seed in range(50)]
     (found,) = session.run(None, inputs)
     assert len(noise) == 50
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_as_inputs_give_the_same(matmul: ModelProto) -> None:
+    inputs = {"x": np.random.default_rng(1).standard_normal((3, 60)).astype(np.float32)}
+    (expected,) = runtime.open_session(matmul.SerializeToString(), "cpu").run(None, inputs)
+    light, weights = without_weights(matmul)
+    fed = as_inputs(light, weights, ["w"])
+    assert not weights
+    session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights)
+    assert [entry.name for entry in session.get_inputs()] == ["x", "w"]
+    (found,) = session.run(None, {**inputs, **fed})
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
