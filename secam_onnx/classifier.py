@@ -17,7 +17,7 @@ from secam_onnx.attribution import Attribution, choose_attribution
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.completeness import TOLERANCE, tolerance_of
 from secam_onnx.contract import LOGITS, Contract
-from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.errors import ModelError, OptionError, SecamError
 from secam_onnx.explainable import (
     ImageInput,
     check_contract,
@@ -36,6 +36,7 @@ from secam_onnx.head import (
     Head,
     contribution_model,
     expose,
+    find_head,
     layer_to_split,
     split_layer,
 )
@@ -274,6 +275,8 @@ def make_classifier(
     providers: runtime.Providers = "auto",
     attribution: str | None = None,
     threads: int | None = None,
+    *,
+    split: bool = True,
 ) -> Classifier:
     """Open the sessions of a model that has the outputs of the contract.
 
@@ -293,12 +296,16 @@ def make_classifier(
         See `choose_attribution`.
     threads : int, optional
         See `open_classifier`.
+    split : bool
+        Run a large layer on the flattened feature map cell by cell (see `head.split`).
     """
     way = choose_attribution(head.algebra, attribution)
-    model, graph, head, split = _with_split_layer(model, graph, head, contract, folder)
-    light, known = without_weights(model, folder, split)
+    made = runtime.Weights()
+    if split:
+        model, graph, head, made = _with_split_layer(model, graph, head, contract, folder)
+    light, known = without_weights(model, folder, made)
     on_cpu = runtime.resolve_providers(providers)[0] == [runtime.CPU]
-    fed = as_inputs(light, known, split.copied) if on_cpu else {}
+    fed = as_inputs(light, known, made.copied) if on_cpu else {}
 
     def derive() -> onnxruntime.InferenceSession:
         contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
@@ -336,14 +343,21 @@ def _with_split_layer(
     model: ModelProto, graph: Graph, head: Head, contract: Contract, folder: Path
 ) -> tuple[ModelProto, Graph, Head, runtime.Weights]:
     """The same, with a feature map that takes the contribution model less to work with, where the head allows it."""
+    whole = model, graph, head, runtime.Weights()
     layer = layer_to_split(graph, head)
     if layer is None:
-        return model, graph, head, runtime.Weights()
-    model, known = split_layer(model, graph, head, layer, folder)
-    graph = Graph(model, folder)
-    head = locate_head(model, graph, contract.preprocessing, folder, output=contract.output, features=TERMS)
-    expose(model, graph, head, features=FEATURES, logits=LOGITS)
-    return model, graph, head, known
+        return whole
+    split, weights = split_layer(model, graph, head, layer, folder)
+    index = Graph(split, folder)
+    index.learn(graph.known_shapes(head.tensors))
+    try:
+        found = find_head(index, output=contract.output, features=TERMS)
+    except SecamError:  # whatever it is, it is said of the model as it came
+        return whole
+    if found.algebra != head.algebra:
+        return whole
+    expose(split, index, found, features=FEATURES, logits=LOGITS)
+    return split, index, found, weights
 
 
 def _probabilities(logits: np.ndarray, activation: str) -> np.ndarray:

@@ -193,9 +193,8 @@ class Preprocessing:
             new_height, new_width = self.resize_to
         middle = round if self.crop_rounding == "even" else int
         top, left = middle((new_height - rows) / 2), middle((new_width - columns) / 2)
-        # Along the rows first, as Pillow does it, too: then only the columns that are seen are left to resize.
-        columns_seen = picture.resize((new_width, height), resample).crop((left, 0, left + columns, height))
-        seen = columns_seen.resize((columns, new_height), resample).crop((0, top, columns, top + rows))
+        # As a whole: a box would be rounded, and which way is resized along first differs between versions of Pillow.
+        seen = picture.resize((new_width, new_height), resample).crop((left, top, left + columns, top + rows))
         across, down = width / new_width, height / new_height
         box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
         return np.asarray(seen), Geometry((height, width), self.size, box)

@@ -151,14 +151,14 @@ def as_inputs(model: ModelProto, weights: Weights, names: Iterable[str]) -> dict
     model, weights
         As `without_weights` gives them; both lose the initializers.
     names : iterable of str
-        Which of them; they lie in no file.
+        Which of them, as far as they are large and lie in no file.
 
     Returns
     -------
     dict of str to ndarray
         What to feed.
     """
-    fed = {name: weights.copied.pop(name) for name in names}
+    fed = {name: weights.copied.pop(name) for name in names if name in weights.copied}
     for index in reversed(range(len(model.graph.initializer))):
         tensor = model.graph.initializer[index]
         if tensor.name in fed:

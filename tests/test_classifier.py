@@ -303,7 +303,8 @@ def test_a_layer_that_is_split_changes_nothing(
     path = saved(classifier(kind, softmax=kind == "mlp", input_shape=shape), tmp_path)
     whole = Explainer(path, providers="cpu")
     assert not whole.classifier.fed
-    monkeypatch.setattr("secam_onnx.head.split._LARGE", 1)
+    for limit in ("_LARGE", "_FEWEST"):
+        monkeypatch.setattr(f"secam_onnx.head.split.{limit}", 1)
     for threads in (None, 1):
         explainer = Explainer(path, providers="cpu", threads=threads)
         assert len(explainer.classifier.fed) == 1
@@ -315,6 +316,30 @@ def test_a_layer_that_is_split_changes_nothing(
             np.testing.assert_array_equal(found.segments, wanted.segments)
             logits = [entry.logit for entry in wanted.classes]
             np.testing.assert_allclose([entry.logit for entry in found.classes], logits, rtol=1e-4, atol=1e-5)
+
+
+def test_a_shape_that_only_a_run_tells_does_not_keep_a_layer_from_being_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chelsea: np.ndarray
+) -> None:
+    model = classifier("mlp")
+    place = next(index for index, node in enumerate(model.graph.node) if "active" in node.output)
+    model.graph.node[place].input[0] = "viewed"
+    for index, node in enumerate(
+        [
+            helper.make_node("Shape", ["hidden"], ["shape"]),
+            helper.make_node("Cast", ["shape"], ["lengths"], to=TensorProto.FLOAT),
+            helper.make_node("Abs", ["lengths"], ["same"]),
+            helper.make_node("Cast", ["same"], ["target"], to=TensorProto.INT64),
+            helper.make_node("Reshape", ["hidden", "target"], ["viewed"]),
+        ]
+    ):
+        model.graph.node.insert(place + index, node)
+    path = saved(model, tmp_path)
+    wanted = Explainer(path, providers="cpu").explain(chelsea, "all")
+    for limit in ("_LARGE", "_FEWEST"):
+        monkeypatch.setattr(f"secam_onnx.head.split.{limit}", 1)
+    found = Explainer(path, providers="cpu").explain(chelsea, "all")
+    np.testing.assert_allclose(found.contributions, wanted.contributions, rtol=1e-3, atol=1e-5)
 
 
 def test_a_file_may_be_written_anew_once_it_is_open(tmp_path: Path) -> None:

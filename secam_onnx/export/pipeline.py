@@ -79,7 +79,9 @@ def export_model(
                 tokens=tokens,
             )
         with progress("prove that the map adds up to the logits"):
-            classifier = make_classifier("trial", model, graph, head, contract, target.parent, providers="cpu")
+            classifier = make_classifier(
+                "trial", model, graph, head, contract, target.parent, providers="cpu", split=False
+            )
             contract = dataclasses.replace(contract, completeness=prove(classifier))
         with progress(f"write {target}"):
             contract.write_to(model)

@@ -80,8 +80,12 @@ class Head:
 
     def epsilon(self, graph: Graph) -> float:
         """How coarse the numbers of the head are: the largest `Graph.epsilon` of its tensors."""
-        tensors = {self.features, self.logits, *(name for step in self.steps for name in (*step.inputs, step.output))}
-        return max(map(graph.epsilon, tensors))
+        return max(map(graph.epsilon, self.tensors))
+
+    @property
+    def tensors(self) -> set[str]:
+        """Names of all tensors from the features to the logits."""
+        return {self.features, self.logits, *(name for step in self.steps for name in (*step.inputs, step.output))}
 
     @property
     def kind(self) -> str:

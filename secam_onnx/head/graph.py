@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -154,6 +154,11 @@ class Graph:
         if shape is None or None in shape[1:]:
             self.vague.add(tensor)
         return shape
+
+    def known_shapes(self, tensors: Iterable[str]) -> dict[str, Shape]:
+        """The shapes of some tensors, of those that have one."""
+        shapes = {tensor: self.shape(tensor) for tensor in tensors}
+        return {tensor: shape for tensor, shape in shapes.items() if shape is not None}
 
     def learn(self, shapes: Mapping[str, Shape]) -> None:
         """Take shapes that were seen in a run for those that inference leaves open."""

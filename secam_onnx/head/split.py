@@ -6,7 +6,8 @@
 
 so the terms `t_p` are a feature map themselves, `(N, outputs, h, w)`, from which only a sum over all positions leads
 on: with the same maps, whatever is asked of the head (a gradient, a path from zero, cells masked one by one). The
-network makes them on its way to `y`, in the time that the layer took, and nobody reads W again.
+network makes them on its way to `y`, in the time that the layer took where there are many channels, and nobody reads W
+again.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _WEIGHT = f"{TERMS}_weight"
 _OPSET = 9  # before, Add and Reshape are others
 _AXES_ARE_INPUTS = 13
 _LARGE = 1 << 20  # numbers; a smaller matrix is read in no time
+_FEWEST = 32  # channels; with fewer the terms, which are as many numbers as W over the channels, take longer than W
 _AT_ONCE = 16  # rows that are transposed together: what they touch stays in the cache
 
 
@@ -47,7 +49,7 @@ def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:
     head : Head
         Its head.
     """
-    if head.grid.prefix or None in head.grid.shape or graph.opset < _OPSET:
+    if head.grid.prefix or None in head.grid.shape or graph.opset < _OPSET or _names_are_taken(graph):
         return None
     layer = _first_reader(head)
     if not isinstance(layer, LinearStep) or layer.rank != 2 or (layer.alpha, layer.beta) != (1, 1):
@@ -56,9 +58,15 @@ def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:
     if weight is None or weight.data_type != TensorProto.FLOAT:
         return None
     size = math.prod(weight.dims)
-    cells = math.prod(length for length in head.grid.shape if length is not None)
-    fits = size == cells * layer.outputs  # a damaged file is ONNX Runtime's to complain about
-    return layer if fits and size >= _LARGE else None
+    channels, rows, columns = (length or 0 for length in head.grid.shape)
+    fits = size == channels * rows * columns * layer.outputs  # a damaged file is ONNX Runtime's to complain about
+    return layer if fits and size >= _LARGE and channels >= _FEWEST else None
+
+
+def _names_are_taken(graph: Graph) -> bool:
+    made = (name for node in graph.model.graph.node for name in node.output)
+    given = (value.name for value in graph.inputs)
+    return any(name.startswith(TERMS) for name in (*made, *given, *graph.initializers))
 
 
 def _first_reader(head: Head) -> Step | None:
@@ -110,7 +118,7 @@ def split_layer(
     nodes = [*split.graph.node[:place], *n.nodes, *split.graph.node[place + 1 :]]
     del split.graph.node[:]
     split.graph.node.extend(nodes)
-    read = {name for node in nodes for name in reads(node)}
+    read = {name for node in nodes for name in reads(node)} | {value.name for value in split.graph.output}
     kept = (tensor for tensor in model.graph.initializer if tensor.name in read or tensor.name != layer.weight)
     bare = TensorProto(name=_WEIGHT, dims=matrix.shape, data_type=TensorProto.FLOAT)
     bare.data_location = TensorProto.EXTERNAL
@@ -131,13 +139,15 @@ def _written_out(graph: Graph, head: Head, layer: LinearStep, shape: tuple[int, 
         cells = n.op("Transpose", [cells], perm=[1, 0, 2])
     terms = n.op("Transpose", [n.op("MatMul", [cells, _WEIGHT])], perm=[1, 2, 0])
     whole = n.integers([0, outputs, *head.grid.shape[1:]])
-    n.nodes.append(helper.make_node("Reshape", [terms, whole], [TERMS]))
+    terms = n.op("Reshape", [terms, whole])
+    # By a node that says nothing of tokens, as a Reshape does.
+    n.nodes.append(helper.make_node("Identity", [terms], [TERMS]))
     total = [TERMS, n.integers([2, 3])] if graph.opset >= _AXES_ARE_INPUTS else [TERMS]
     axes = {} if graph.opset >= _AXES_ARE_INPUTS else {"axes": [2, 3]}
     result = n.op("ReduceSum", total, keepdims=0, **axes)
     if layer.bias:
-        result = n.op("Add", [result, layer.bias])
-    n.nodes.append(helper.make_node("Identity", [result], [layer.output]))
+        n.op("Add", [result, layer.bias])
+    n.nodes[-1].output[0] = layer.output
     return n
 
 

@@ -42,6 +42,7 @@ UNFIT = {
     "scaled bias": ("v = Flatten (f) logits = Gemm <beta = 0.5> (v, w_24x5, b_5)", {}),
     "computed weight": ("v = Flatten (f) w = Neg (w_24x5) logits = MatMul (v, w)", {}),
     "float16": ("v = Flatten (f) logits = Gemm (v, w_24x5, b_5)", {"half": True}),
+    "a name of ours": ("secam_terms_a = Flatten (f) logits = Gemm (secam_terms_a, w_24x5, b_5)", {}),
     "two layers": ("v = Flatten (f) a = Gemm (v, w_24x5, b_5) b = MatMul (v, w_24x5) logits = Add (a, b)", {}),
     "a skip": ("v = Flatten (f) a = Gemm (v, w_24x5, b_5) p = GlobalMaxPool (f) q = Flatten (p) "
                "b = MatMul (q, w_4x5) logits = Add (a, b)", {}),
@@ -52,6 +53,7 @@ UNFIT = {
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split, "_LARGE", 1)
+    monkeypatch.setattr(split, "_FEWEST", 1)
 
 
 def found_in(model: ModelProto, features: str) -> tuple[Graph, Head]:
@@ -98,9 +100,14 @@ def test_logits_and_maps_stay_as_they_were(body: str, layout: str, opset: int) -
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_a_matrix_that_is_read_elsewhere_stays() -> None:
+@pytest.mark.parametrize("reader", ["a node", "an output"])
+def test_a_matrix_that_is_read_elsewhere_stays(reader: str) -> None:
     body = "v = Flatten (f) a = Gemm (v, w_24x5, b_5) b = Neg (w_24x5) n = ReduceSum <keepdims = 0> (b, i_0) "
-    model = build(f"{body} logits = Add (a, n)")
+    if reader == "a node":
+        model = build(f"{body} logits = Add (a, n)")
+    else:
+        model = build("v = Flatten (f) logits = Gemm (v, w_24x5, b_5)")
+        model.graph.output.append(helper.make_tensor_value_info("w_24x5", onnx.TensorProto.FLOAT, [24, 5]))
     graph, head = found_in(model, "f")
     layer = layer_to_split(graph, head)
     assert layer is not None
@@ -116,7 +123,20 @@ def test_other_layers_stay_whole(body: str, settings: dict[str, object]) -> None
     assert layer_to_split(graph, find_head(graph, features="f")) is None
 
 
-def test_a_small_matrix_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+@pytest.mark.parametrize(("name", "most"), [("_LARGE", 144), ("_FEWEST", 4)])
+def test_a_small_matrix_or_one_of_few_channels_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
     graph, head = found_in(build(LAYERS["gemm"]), "f")
-    assert layer_to_split(graph, head) is None
+    for value, there in ((most, True), (most + 1, False)):
+        monkeypatch.setattr(split, name, value)
+        assert (layer_to_split(graph, head) is not None) == there
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 6), (4, 6, 1)])
+def test_maps_of_a_single_row(shape: tuple[int, ...]) -> None:
+    graph, head = found_in(build(LAYERS["gemm"], shape=shape), "f")
+    layer = layer_to_split(graph, head)
+    assert layer is not None
+    _, found = found_in(split_layer(graph.model, graph, head, layer)[0], TERMS)
+    assert (found.understood, found.grid.shape) == (True, (6, *shape[1:]))
