@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from secam_onnx.errors import ImageError
+from secam_onnx.files import printable
 
 __all__ = ["ENDINGS", "MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "EncodedImage", "Photograph", "as_rgb", "read_image"]
 
@@ -84,7 +85,7 @@ def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int
     if isinstance(source, EncodedImage):
         name, file, size = source.name, io.BytesIO(source.data), len(source.data)
     else:
-        name, file, size = str(Path(source)), Path(source), None
+        name, file, size = printable(str(Path(source))), Path(source), None
     try:
         if isinstance(file, Path):
             if file.is_dir():

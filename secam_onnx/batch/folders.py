@@ -43,7 +43,7 @@ class FolderSink:
     Raises
     ------
     OutputError
-        The folder cannot be written.
+        The folder cannot be read, or holds a Parquet dataset.
     """
 
     needs_images = True
@@ -60,6 +60,7 @@ class FolderSink:
     ) -> None:
         self.needs_images = pictures > 0
         self._folder, self._pictures, self._resume = folder, pictures, resume
+        _check_folder(folder)
         self._run = settings_digest({**settings, "pictures": pictures})
         self._failed = KeySet()
         self._errors = folder / ERRORS if error_table else None
@@ -75,7 +76,7 @@ class FolderSink:
         return self._folder / item.folder
 
     def finished(self, key: str, folder: str) -> bool:
-        """Whether an earlier run has dealt with this image.
+        """Whether an earlier run has explained this image.
 
         Raises
         ------
@@ -84,8 +85,6 @@ class FolderSink:
         """
         if not self._resume:
             return False
-        if key in self._failed:
-            return True
         try:
             report = json.loads((self._folder / folder / MANIFEST).read_text(encoding="utf-8"))
             image, run = report["image"], report["run"]
@@ -97,6 +96,10 @@ class FolderSink:
                 "and options, or choose another folder with -o."
             )
         return image == key
+
+    def failed(self, key: str) -> bool:
+        """Whether an earlier run could not, and it is not to be tried again."""
+        return key in self._failed
 
     def encode(self, item: Item, explanation: Explanation) -> Path:
         """Write a folder, in whatever thread."""
@@ -137,3 +140,13 @@ class FolderSink:
                     self._failed.add(row["image"])
         except (OSError, ValueError, KeyError, csv.Error) as error:
             raise OutputError(f"{self._errors} is no table of errors ({error}); move it away.") from error
+
+
+def _check_folder(folder: Path) -> None:
+    with output_errors(folder):
+        parts = any(folder.glob("part-*.parquet"))
+    if parts:
+        raise OutputError(
+            f"{folder} holds a Parquet dataset, which could not be read any more with other files in it; choose "
+            "another folder with -o, or add to it with --to parquet --resume."
+        )

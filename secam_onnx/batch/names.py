@@ -22,7 +22,8 @@ def unique_stems(names: Iterable[str]) -> list[str]:
     folders = []
     for name in names:
         path = Path(name)
-        stem = path.stem if path.stem not in ("", "..") else path.resolve().name or "root"
+        stem = path.stem.removesuffix(".tar")  # of .tar.gz
+        stem = stem if stem not in ("", "..") else path.resolve().name or "root"
         folder, count = stem, 1
         while folder.casefold() in taken:  # file systems may ignore case
             count += 1

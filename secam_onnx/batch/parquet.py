@@ -68,11 +68,11 @@ class ParquetSink:
     ) -> None:
         settings = {**settings, "label_maps": label_maps}
         self._label_maps = label_maps
-        self._finished = KeySet()
+        self._finished, self._failed = KeySet(), KeySet()
         rows.arrow()  # complain before a folder is made
         _check_folder(folder, resume)
         self._rows = _Parts(folder, rows.schema(settings, label_maps=label_maps), self._finished)
-        self._errors = _Parts(folder / ERRORS, rows.error_schema(settings), self._finished, forget=retry_errors)
+        self._errors = _Parts(folder / ERRORS, rows.error_schema(settings), self._failed, forget=retry_errors)
 
     @property
     def schema(self) -> pa.Schema:
@@ -80,8 +80,12 @@ class ParquetSink:
         return self._rows.schema
 
     def finished(self, key: str, folder: str) -> bool:
-        """Whether an earlier run has dealt with this image."""
+        """Whether an earlier run has explained this image."""
         return key in self._finished
+
+    def failed(self, key: str) -> bool:
+        """Whether an earlier run could not, and it is not to be tried again."""
+        return key in self._failed
 
     def encode(self, item: Item, explanation: Explanation) -> pa.RecordBatch:
         """Make a row, in whatever thread."""

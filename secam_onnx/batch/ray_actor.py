@@ -143,6 +143,9 @@ class _Rows:
     def finished(self, key: str, folder: str) -> bool:
         return False
 
+    def failed(self, key: str) -> bool:
+        return False
+
     def encode(self, item: Item, explanation: Explanation) -> pa.RecordBatch:
         return self._batch(rows.row(item.key, explanation, label_maps=self._label_maps))
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from secam_onnx.errors import MissingDependencyError, SecamError
 from secam_onnx.explanation import Explanation
+from secam_onnx.files import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,7 +113,7 @@ def row(key: str, explanation: Explanation, *, label_maps: bool = False) -> dict
 
 def error_row(key: str, error: SecamError) -> dict[str, str]:
     """A failure as a row of `error_schema`."""
-    return {"image": key, "kind": ERROR_KIND.get(type(error).__name__, "other"), "message": str(error)}
+    return {"image": key, "kind": ERROR_KIND.get(type(error).__name__, "other"), "message": printable(str(error))}
 
 
 def decode_label_map(data: bytes) -> np.ndarray:

@@ -33,7 +33,10 @@ class Sink(Protocol):
     needs_images: bool
 
     def finished(self, key: str, folder: str) -> bool:
-        """Whether an earlier run has dealt with this image."""
+        """Whether an earlier run has explained this image."""
+
+    def failed(self, key: str) -> bool:
+        """Whether an earlier run could not, and it is not to be tried again."""
 
     def encode(self, item: Item, explanation: Explanation) -> Any:
         """The costly part of keeping a result."""
@@ -50,17 +53,18 @@ class Sink(Protocol):
 
 @dataclass
 class Totals:
-    """How many images were explained, failed, were passed over as finished earlier, and were named twice."""
+    """How many images were explained, failed, were passed over as done by an earlier run, and were named twice."""
 
     explained: int = 0
     failed: int = 0
     finished_earlier: int = 0
+    failed_earlier: int = 0
     repeated: int = 0
 
     @property
     def passed_over(self) -> int:
         """Those for which nothing was to be done."""
-        return self.finished_earlier + self.repeated
+        return self.finished_earlier + self.failed_earlier + self.repeated
 
     @property
     def done(self) -> int:
@@ -82,6 +86,8 @@ def unfinished(sink: Sink, totals: Totals) -> Wanted:
     def wanted(key: str, folder: str) -> bool:
         if not met.add(key):
             totals.repeated += 1
+        elif sink.failed(key):
+            totals.failed_earlier += 1
         elif sink.finished(key, folder):
             totals.finished_earlier += 1
         else:

@@ -224,16 +224,20 @@ def _is_several(name: str) -> bool:
 
 def _lines(name: str) -> Iterator[str]:
     if name == "-":
-        yield from _names(sys.stdin.buffer)
+        yield from _names(sys.stdin.buffer, "on stdin")
         return
     try:
         with Path(name).open("rb") as handle:
-            yield from _names(handle)
+            yield from _names(handle, name)
     except OSError as error:
         raise OptionError(
             f"Cannot read the list {name}: {error.strerror}. Give a text file with one image a line, or - for stdin."
         ) from error
 
 
-def _names(handle: Iterable[bytes]) -> Iterator[str]:
-    return filter(None, (os.fsdecode(line.rstrip(b"\r\n")) for line in handle))
+def _names(handle: Iterable[bytes], where: str) -> Iterator[str]:
+    for line in handle:
+        if b"\0" in line:
+            raise OptionError(f"The list {where} is no text; one image, folder or shard a line was expected.")
+        if name := os.fsdecode(line.rstrip(b"\r\n")):
+            yield name

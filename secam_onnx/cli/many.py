@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +91,7 @@ def explain_all(
         with show:
             work(totals=totals, seen=talk.seen)
     except KeyboardInterrupt:
-        if not few:
+        if not few and not target.json_progress:
             click.echo(f"{totals.explained} images are finished in {target.folder}; go on with --resume.", err=True)
         raise
     if not totals.done + totals.passed_over:
@@ -104,7 +105,7 @@ def explain_all(
             f"{totals.explained} images -> {target.folder} ({totals.done / seconds:.1f} images/s; {how}"
             f"{_passed_over(totals)})"
         )
-    _end(totals, None if few else table)
+    _end(totals, None if few else table, quiet=target.json_progress)
 
 
 def _sink(
@@ -171,7 +172,10 @@ class _Talk:
                 click.echo(_summary(item.key, self._target.folder / item.folder, result, self._target.pictures))
             return
         self._errors += 1
-        if self._target.json_progress or (self._errors > _ERRORS_SHOWN and not self._few):
+        if self._target.json_progress:
+            click.echo(json.dumps({"event": "failed", "image": item.key, "message": str(result)}), err=True)
+            return
+        if self._errors > _ERRORS_SHOWN and not self._few:
             return
         text = f"Error: {result}"
         if self._live:
@@ -182,17 +186,20 @@ class _Talk:
             click.echo(text, err=True)
 
 
-def _end(totals: Totals, table: Path | None) -> None:
+def _end(totals: Totals, table: Path | None, *, quiet: bool) -> None:
     seen = totals.done + totals.passed_over
-    if totals.failed:
+    failed = totals.failed + totals.failed_earlier
+    if failed:
         where = f"; {table} says why" if table is not None else ""
-        click.echo(f"{totals.failed} of {seen} images could not be explained{where}.", err=True)
+        earlier = f", {totals.failed_earlier} of them earlier (--retry-errors)" if totals.failed_earlier else ""
+        if not quiet:
+            click.echo(f"{failed} of {seen} images could not be explained{earlier}{where}.", err=True)
         raise click.exceptions.Exit(_SOME_FAILED if totals.explained + totals.finished_earlier else _ALL_FAILED)
 
 
 def _passed_over(totals: Totals) -> str:
-    earlier = f"; {totals.finished_earlier} were finished earlier" if totals.finished_earlier else ""
-    return earlier + (f"; {totals.repeated} were named twice" if totals.repeated else "")
+    earlier = f"; {totals.finished_earlier} finished earlier" if totals.finished_earlier else ""
+    return earlier + (f"; {totals.repeated} named twice" if totals.repeated else "")
 
 
 def _summary(name: str, folder: Path, explanation: Explanation, pictures: int) -> str:

@@ -12,6 +12,7 @@ from secam_onnx.batch.names import folder_name, unique_stems
 def test_stems_are_numbered_where_several_share_one() -> None:
     names = ["a/cat.png", "b/cat.png", "b/Cat.png", "cat-2.png", "shard.tar"]
     assert unique_stems(names) == ["cat", "cat-2", "Cat-3", "cat-2-2", "shard"]
+    assert unique_stems(["a/shard.tar.gz", "shard.tgz", "photo.tar.jpg"]) == ["shard", "shard-2", "photo"]
     assert unique_stems(["."]) == [Path.cwd().name]
     assert all(part not in ("", ".", "..") for part in unique_stems(["..", "/", "../.."]))
 

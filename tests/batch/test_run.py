@@ -33,6 +33,9 @@ class Memory:
     def finished(self, key: str, folder: str) -> bool:
         return Path(key).name in self.known
 
+    def failed(self, key: str) -> bool:
+        return False
+
     def encode(self, item: Item, explanation: Explanation) -> Explanation:
         return explanation
 

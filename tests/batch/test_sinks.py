@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,12 +126,14 @@ def test_resume_does_what_is_new_only(dataset: Path, tiny: Explainer, photos: Ma
     photos(2, first=7)
     (dataset / ".secam-killed.tmp").write_bytes(b"half")
     options = {"resume": True, "label_maps": True, "classes": ["top-2", "0"]}
-    assert into(tiny, dataset, tmp_path / "photos", **options) == Totals(explained=2, finished_earlier=9)
+    assert into(tiny, dataset, tmp_path / "photos", **options) == Totals(
+        explained=2, finished_earlier=7, failed_earlier=2
+    )
     assert sorted(images(dataset)) == [f"{number:04d}.jpg" for number in range(9)]
     assert all(path.read_bytes() == data for path, data in before.items())
     assert not list(dataset.glob(".secam-*"))
     again = into(tiny, dataset, tmp_path / "photos", **options)
-    assert again == Totals(finished_earlier=11)
+    assert again == Totals(finished_earlier=9, failed_earlier=2)
 
 
 def test_errors_are_tried_again_when_asked(dataset: Path, tiny: Explainer, photos: MakePhotos, tmp_path: Path) -> None:
@@ -225,7 +229,9 @@ def test_folders_are_taken_up_again(tiny: Explainer, photos: MakePhotos, tmp_pat
     for file in (out / "photos" / "0001.jpg").iterdir():
         file.unlink()
     (out / "photos" / ".secam-killed.tmp").mkdir()
-    assert folders(tiny, out, tmp_path / "photos", resume=True) == Totals(explained=1, finished_earlier=3)
+    assert folders(tiny, out, tmp_path / "photos", resume=True) == Totals(
+        explained=1, finished_earlier=2, failed_earlier=1
+    )
     changed = [path.parent.name for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
     assert changed == ["0001.jpg"]
     assert not list(out.rglob(".secam-*"))
@@ -243,3 +249,26 @@ def test_another_images_folder_is_not_taken_for_finished(tiny: Explainer, photos
     first, second = photos(1, "a")[0], photos(1, "b")[0]
     assert folders(tiny, tmp_path / "out", first).explained == 1
     assert folders(tiny, tmp_path / "out", second, resume=True) == Totals(explained=1)
+
+
+def test_folders_keep_out_of_a_dataset(dataset: Path, tiny: Explainer, tmp_path: Path) -> None:
+    before = sorted(dataset.rglob("*"))
+    with pytest.raises(OutputError, match="holds a Parquet dataset"):
+        folders(tiny, dataset, tmp_path / "photos")
+    assert sorted(dataset.rglob("*")) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode elsewhere")
+@pytest.mark.parametrize("kind", ["folders", "parquet"])
+def test_errors_of_files_whose_names_are_no_unicode(tiny: Explainer, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / os.fsdecode(b"l\xf6we.jpg")).write_bytes(b"no picture")
+    out = tmp_path / "out"
+    if kind == "folders":
+        totals = folders(tiny, out, tmp_path / "photos")
+        text = (out / "errors.csv").read_text(encoding="utf-8")
+    else:
+        totals = into(tiny, out, tmp_path / "photos")
+        text = str(pq.read_table(out / "_errors").to_pylist())
+    assert totals == Totals(failed=1)
+    assert "udcf6we.jpg" in text

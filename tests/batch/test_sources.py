@@ -125,6 +125,12 @@ def test_a_list_is_read_as_it_comes() -> None:
             sys.stdin = sys_stdin
 
 
+def test_a_list_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF\0")
+    with pytest.raises(OptionError, match=r"photo\.jpg is no text; one image, folder or shard a line"):
+        list(Sources([], str(tmp_path / "photo.jpg")).items())
+
+
 def test_a_pattern_finds_images_only_and_each_folder_by_itself(photos: MakePhotos) -> None:
     photos(2, "photos/one")
     photos(1, "photos/two")
