@@ -166,7 +166,7 @@ def command(
     Each image gets a folder: a panel and single pictures of every explained class, explanation.json and arrays.npz;
     or, with --to parquet, a row in a table.
 
-    Exit code 0: all images were explained; 1: some could not be read; 2: none was, or the options are wrong.
+    Exit code 0: all images were explained; 1: some could not be; 2: none was, or the options are wrong; 130: Ctrl-C.
     """
     from secam_onnx.batch.sources import Sources
     from secam_onnx.explainer import Explainer
