@@ -212,7 +212,7 @@ def test_a_killed_driver(cluster: Any, tmp_path: Path, tiny_model: Path, photos:
         [*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
     )
     assert again.returncode == 1, again.stderr
-    last = json.loads(again.stderr.splitlines()[-2])
+    last = json.loads(again.stderr.splitlines()[-1])
     assert (last["event"], last["finished_earlier"]) == ("done", len(finished))
     assert last["explained"] == 299 - len(finished)
     assert Counter(keys(tmp_path / "out")) == Counter(f"{number:04d}.jpg" for number in range(299))
