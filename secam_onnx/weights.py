@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from secam_onnx.checks.external_data import location_of, read_external_data
 from secam_onnx.errors import ModelError
 from secam_onnx.runtime import Weights
 
-__all__ = ["SharedWeights", "as_inputs", "read_tensor", "without_initializers", "without_weights"]
+__all__ = ["SharedWeights", "as_inputs", "declared", "read_tensor", "without_initializers", "without_weights"]
 
 _LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
 _SHARED_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8}
@@ -67,17 +67,15 @@ class SharedWeights:
         if not large or value.dtype.isbuiltin != 1:  # bfloat16 and its like ONNX Runtime does not take from numpy
             self.tensors.append(numpy_helper.from_array(value, tensor.name))
             return
-        bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
-        bare.data_location = TensorProto.EXTERNAL
         in_file = external and tensor.name not in self._known.copied
         location = self._location(tensor) if in_file else None
         if location is None:
             self.values.copied[tensor.name] = value
-            bare.external_data.add(key="location", value="in memory")
+            bare = declared(tensor.name, tensor.dims, tensor.data_type)
         else:
             self.values.shared[tensor.name] = value
+            bare = declared(tensor.name, tensor.dims, tensor.data_type, location)
             bare.external_data.extend(entry for entry in tensor.external_data if entry.key != "location")
-            bare.external_data.add(key="location", value=location)
         self.tensors.append(bare)
 
     def _location(self, tensor: TensorProto) -> str | None:
@@ -89,6 +87,13 @@ class SharedWeights:
         except ValueError:  # another drive, or a name that is no Unicode
             return None
         return location
+
+
+def declared(name: str, dims: Sequence[int], data_type: int, location: str = "in memory") -> TensorProto:
+    """An initializer whose numbers lie elsewhere; by default in no file."""
+    bare = TensorProto(name=name, dims=dims, data_type=data_type, data_location=TensorProto.EXTERNAL)
+    bare.external_data.add(key="location", value=location)
+    return bare
 
 
 def read_tensor(tensor: TensorProto, folder: str | os.PathLike[str] = "") -> np.ndarray:

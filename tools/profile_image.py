@@ -34,7 +34,7 @@ from secam_onnx.images import read_image
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.superpixels import segmenters
 
-# In running order; what the second thread does begins with an asterisk.
+# What the second thread does begins with an asterisk.
 STEPS = {
     "copy the photograph": (prepared, "as_rgb"),
     "resize and crop": (Preprocessing, "crop"),

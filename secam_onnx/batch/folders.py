@@ -10,6 +10,7 @@ from typing import Any
 
 from secam_onnx.batch import rows
 from secam_onnx.batch.keys import KeySet
+from secam_onnx.batch.parquet import PARTS
 from secam_onnx.batch.settings import settings_digest
 from secam_onnx.batch.sources import Item
 from secam_onnx.errors import OptionError, OutputError, SecamError
@@ -144,7 +145,7 @@ class FolderSink:
 
 def _check_folder(folder: Path) -> None:
     with output_errors(folder):
-        parts = any(folder.glob("part-*.parquet"))
+        parts = any(folder.glob(PARTS))
     if parts:
         raise OutputError(
             f"{folder} holds a Parquet dataset, which could not be read any more with other files in it; choose "

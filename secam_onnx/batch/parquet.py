@@ -19,7 +19,10 @@ from secam_onnx.files import new_file, output_errors, remove_leftovers
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ERRORS", "ParquetSink"]
+__all__ = ["ERRORS", "PARTS", "ParquetSink"]
+
+PARTS = "part-*.parquet"
+"""Which files of a folder are parts of a dataset."""
 
 ERRORS = "_errors"
 """Folder of the error table. What begins with an underscore is not read as part of the dataset."""
@@ -116,7 +119,7 @@ class _Parts:
         self._since = time.monotonic()
         self._next = 0
         remove_leftovers(folder)
-        for part in sorted(folder.glob("part-*.parquet")):
+        for part in sorted(folder.glob(PARTS)):
             self._take_up(part, finished, forget)
 
     def encode(self, row: Mapping[str, Any]) -> pa.RecordBatch:
@@ -167,7 +170,7 @@ class _Parts:
 def _check_folder(folder: Path, resume: bool) -> None:
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        parts = [*folder.glob("part-*.parquet"), *folder.glob(f"{ERRORS}/part-*.parquet")]
+        parts = [*folder.glob(PARTS), *folder.glob(f"{ERRORS}/{PARTS}")]
         others = [
             entry.name for entry in folder.iterdir() if entry.name != ERRORS and not entry.name.startswith(".secam-")
         ]

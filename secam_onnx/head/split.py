@@ -24,7 +24,7 @@ from secam_onnx.head.graph import Graph, reads
 from secam_onnx.head.rules import LinearStep, PassThroughStep, ReshapeStep, Step
 from secam_onnx.nodes import Nodes
 from secam_onnx.runtime import Weights
-from secam_onnx.weights import read_tensor, without_initializers
+from secam_onnx.weights import declared, read_tensor, without_initializers
 
 __all__ = ["TERMS", "layer_to_split", "split_layer"]
 
@@ -120,10 +120,7 @@ def split_layer(
     split.graph.node.extend(nodes)
     read = {name for node in nodes for name in reads(node)} | {value.name for value in split.graph.output}
     kept = (tensor for tensor in model.graph.initializer if tensor.name in read or tensor.name != layer.weight)
-    bare = TensorProto(name=_WEIGHT, dims=matrix.shape, data_type=TensorProto.FLOAT)
-    bare.data_location = TensorProto.EXTERNAL
-    bare.external_data.add(key="location", value="in memory")
-    split.graph.initializer.extend([*kept, *n.values, bare])
+    split.graph.initializer.extend([*kept, *n.values, declared(_WEIGHT, matrix.shape, TensorProto.FLOAT)])
     return split, Weights(copied={_WEIGHT: matrix})
 
 
