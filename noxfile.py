@@ -1,9 +1,13 @@
-"""Everything that is checked: `nox` runs the tests in four environments, `nox -s lint` the style and type checks.
+"""Everything that is checked: `nox` runs the tests in many environments, `nox -s lint` the style and type checks.
 
-Each session makes its own virtual environment and installs what it needs.
+Each session makes its own virtual environment and installs what it needs. Together they take 10 GB; with
+SECAM_NOX_TIDY=1 each goes once its session has passed.
 """
 
+import functools
 import os
+import shutil
+from collections.abc import Callable
 
 import nox
 
@@ -32,7 +36,19 @@ def groups(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(nox.project.load_toml(), *names)
 
 
-@nox.session
+def checked(function: Callable[[nox.Session], None]) -> Callable[[nox.Session], None]:
+    """A session that tidies up behind itself where that is wanted."""
+
+    @functools.wraps(function)
+    def run(session: nox.Session) -> None:
+        function(session)
+        if os.environ.get("SECAM_NOX_TIDY") == "1":
+            shutil.rmtree(session.virtualenv.location)
+
+    return nox.session(run)
+
+
+@checked
 def tests(session: nox.Session) -> None:
     """All tests, PyTorch's parity tests included, on the newest versions, with coverage."""
     # torchvision without its dependencies: some places have a CPU build of PyTorch only.
@@ -42,7 +58,7 @@ def tests(session: nox.Session) -> None:
     session.run(*PYTEST, "--cov", *session.posargs)
 
 
-@nox.session
+@checked
 def runtime(session: nox.Session) -> None:
     """Tests that need no PyTorch, on the newest versions, from the wheel, where there is none.
 
@@ -53,14 +69,14 @@ def runtime(session: nox.Session) -> None:
     session.run(*PYTEST, *left_out, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
 
 
-@nox.session
+@checked
 def floor(session: nox.Session) -> None:
     """All tests that need no PyTorch, on the oldest versions that are promised to work."""
     session.install(".[cpu,parquet]", *FLOORS, *groups("test", "readers"))
     session.run(*PYTEST, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
 
 
-@nox.session
+@checked
 def keras(session: nox.Session) -> None:
     """The tests of Keras as a source, with PyTorch as its backend and without torchvision, with coverage."""
     session.install("torch==2.13.0")
@@ -80,7 +96,7 @@ def keras(session: nox.Session) -> None:
     )
 
 
-@nox.session
+@checked
 def tensorflow(session: nox.Session) -> None:
     """A network through TensorFlow and tf2onnx."""
     session.install("tensorflow-cpu==2.21.0", "tf2onnx==1.17.0")
@@ -88,7 +104,7 @@ def tensorflow(session: nox.Session) -> None:
     session.run("pytest", "tests/matrix/test_tensorflow.py", *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
 
 
-@nox.session
+@checked
 def paddle(session: nox.Session) -> None:
     """Networks through PaddlePaddle and paddle2onnx, which wants an older onnx than this package."""
     # The last two are what paddle2onnx would install by itself while it runs.
@@ -102,7 +118,7 @@ def paddle(session: nox.Session) -> None:
     session.run("pytest", "tests/matrix/test_paddle.py", *session.posargs, env={"SECAM_TEST_PADDLE_FILES": folder})
 
 
-@nox.session
+@checked
 def ray(session: nox.Session) -> None:
     """The Ray engine on a local cluster of two workers, some of which are killed, with coverage."""
     session.install("-e", ".[cpu,ray]", *groups("test"))
@@ -119,14 +135,14 @@ def ray(session: nox.Session) -> None:
     session.run("coverage", "report", f"--rcfile={os.devnull}", "--include=*/batch/ray_*.py", "--fail-under=70")
 
 
-@nox.session
+@checked
 def fuzz(session: nox.Session) -> None:
     """A minute of mutated models; longer by hand: `nox -s fuzz -- --seconds 3600 --seed 7`."""
     session.install(".[cpu]")
     session.run("python", "tools/fuzz_models.py", *(session.posargs or ("--seconds", "60")))
 
 
-@nox.session
+@checked
 def lint(session: nox.Session) -> None:
     """Style, format and types."""
     session.install("-e", ".[cpu]", *groups("lint"))
