@@ -31,6 +31,7 @@ class Nodes:
         self.prefix = prefix
         self.nodes: list[NodeProto] = []
         self.values: list[TensorProto] = []
+        self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
 
     def op(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a node with one output."""
@@ -47,7 +48,9 @@ class Nodes:
         return self.array(np.asarray(values, dtype=np.float32))
 
     def array(self, array: np.ndarray) -> str:
-        """A constant of any dtype."""
-        name = f"{self.prefix}value_{len(self.values)}"
-        self.values.append(numpy_helper.from_array(array, name))
-        return name
+        """A constant of any dtype; the same one again is not written again."""
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = f"{self.prefix}value_{len(self.values)}"
+            self.values.append(numpy_helper.from_array(array, self._known[key]))
+        return self._known[key]

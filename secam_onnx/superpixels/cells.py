@@ -157,23 +157,17 @@ class Cells:
         return rows[:, None] * self.across.cells + columns
 
     @property
-    def patches(self) -> np.ndarray:
-        """Each cell's blocks and those around them: `(K, (rows + 2) * (columns + 2))`.
+    def patches(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each cell's blocks and those around them, as two parts of a sum.
 
-        Indices into the blocks of the picture in the order of reading, with one more block on each side.
+        Indices into the blocks of the picture in the order of reading, with one more block on each side: those of rows,
+        `(rows of cells, 1, blocks + 2, 1)`, and those of columns, `(1, columns of cells, 1, blocks + 2)`.
         """
         down, across = self.down, self.across
         width = across.cells * across.blocks + 2
         y = np.arange(down.cells)[:, None] * down.blocks + np.arange(down.blocks + 2)
         x = np.arange(across.cells)[:, None] * across.blocks + np.arange(across.blocks + 2)
-        index = y[:, None, :, None] * width + x[None, :, None, :]
-        return index.reshape(self.count, -1)
-
-    @property
-    def positions(self) -> np.ndarray:
-        """Rows and columns of pixels from the middle of the picture: `(K, pixels, 2)`."""
-        y, x = np.meshgrid(self.down.positions, self.across.positions, indexing="ij")
-        return np.stack([self._in_cells(y), self._in_cells(x)], axis=-1)
+        return y[:, None, :, None] * width, x[None, :, None, :]
 
     @property
     def inside(self) -> np.ndarray:

@@ -21,7 +21,7 @@ from secam_onnx.superpixels.cells import NOWHERE, Cells
 from secam_onnx.superpixels.lab import BLACK, LAB_OF_ROOTS, cube_roots
 from secam_onnx.superpixels.pieces import FAR, held_together
 
-__all__ = ["kmeans_model"]
+__all__ = ["kmeans", "kmeans_model"]
 
 _OPSET = 18
 _IR_VERSION = 8  # the lowest that goes with this opset, so that older runtimes read it
@@ -60,9 +60,39 @@ def kmeans_model(
         `image (N, height, width, 3)` uint8, sRGB -> `segments (N, height, width)` int32, dense labels in the
         order of the cells.
     """
-    cells = Cells.fitted(size, segments, blocks)
     n = Nodes()
-    pixels = _features(n, _in_cells(n, "image", cells), cells, compactness)
+    cells = Cells.fitted(size, segments, blocks)
+    result = kmeans(n, "image", cells, compactness=compactness, iterations=iterations)
+    body = helper.make_graph(
+        [*n.nodes, helper.make_node("Identity", [result], ["segments"])],
+        "kmeans",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *size, 3])],
+        [helper.make_tensor_value_info("segments", TensorProto.INT32, ["N", *size])],
+        n.values,
+    )
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+
+
+def kmeans(n: Nodes, image: str, cells: Cells, *, compactness: float = 15.0, iterations: int = 5) -> str:
+    """Write the K-means into a model in the making, of opset 18 or newer.
+
+    Parameters
+    ----------
+    n : Nodes
+        Where to write.
+    image : str
+        `(N, height, width, 3)` uint8, sRGB.
+    cells : Cells
+        The layout; there are at most as many superpixels as cells.
+    compactness, iterations
+        See `kmeans_model`.
+
+    Returns
+    -------
+    str
+        Labels, `(N, height, width)` int32.
+    """
+    pixels = _features(n, _in_cells(n, image, cells), cells, compactness)
     means = _block_means(n, pixels, cells)
     centres = _centres(n, n.op("ReduceSum", [means, n.integers([2])], keepdims=0))
     for _ in range(iterations):
@@ -73,15 +103,7 @@ def kmeans_model(
     square = n.op("Unsqueeze", [n.op("ReduceSumSquare", [means, n.integers([3])], keepdims=0), n.integers([2])])
     distances = n.op("Add", [n.op("Add", [least, square]), n.floats(np.where(cells.empty_blocks, FAR, 0)[:, None])])
     labels = held_together(n, members, distances, cells)
-    result = _on_picture(n, _nearest(n, centres, pixels, labels, cells), cells)
-    body = helper.make_graph(
-        [*n.nodes, helper.make_node("Identity", [result], ["segments"])],
-        "kmeans",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *size, 3])],
-        [helper.make_tensor_value_info("segments", TensorProto.INT32, ["N", *size])],
-        n.values,
-    )
-    return helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    return _on_picture(n, _nearest(n, centres, pixels, labels, cells), cells)
 
 
 def _in_cells(n: Nodes, image: str, cells: Cells) -> str:
@@ -106,12 +128,21 @@ def _features(n: Nodes, colours: str, cells: Cells, compactness: float) -> str:
     lab = np.zeros((3, _CHANNELS))
     lab[:, :3] = LAB_OF_ROOTS.T / compactness
     values = n.op("MatMul", [cube_roots(n, colours), n.floats(lab)])
-    rest = np.empty((cells.count, cells.pixels, _CHANNELS))
-    rest[..., :3] = [-_GREY / compactness, 0, 0]
-    rest[..., 3:5] = cells.positions / np.sqrt(cells.down.edge * cells.across.edge)
-    rest[..., 5] = 1
-    rest[~cells.inside] = [*(-BLACK / compactness), 0, 0, 0]
-    return n.op("Add", [values, n.floats(rest)])
+    # As a sum of what belongs to rows and to columns, which a runtime adds up once, while it opens the model: a file
+    # that is a megabyte smaller.
+    down, across = cells.down, cells.across
+    rows = np.zeros((down.cells, 1, down.edge, 1, _CHANNELS))
+    rows[..., 0], rows[..., 5] = -_GREY / compactness, 1
+    edge = np.sqrt(down.edge * across.edge)
+    rows[..., 3] = down.positions.reshape(down.cells, 1, down.edge, 1) / edge
+    columns = np.zeros((1, across.cells, 1, across.edge, _CHANNELS))
+    columns[..., 4] = across.positions.reshape(1, across.cells, 1, across.edge) / edge
+    both = ((down, rows), (across, columns))
+    inside = n.op("And", [n.array(axis.inside.reshape(part.shape[:-1])) for axis, part in both])
+    inside = n.op("Unsqueeze", [inside, n.integers([-1])])
+    outside = n.floats([*(-BLACK / compactness), 0, 0, 0])
+    rest = n.op("Where", [inside, n.op("Add", [n.floats(rows), n.floats(columns)]), outside])
+    return n.op("Add", [values, n.op("Reshape", [rest, n.integers([cells.count, cells.pixels, _CHANNELS])])])
 
 
 def _block_means(n: Nodes, pixels: str, cells: Cells) -> str:
@@ -121,7 +152,9 @@ def _block_means(n: Nodes, pixels: str, cells: Cells) -> str:
     rows = n.op("ReduceMean", [rows, n.integers([1])], keepdims=0)
     # A product, since a reduction over an inner axis takes five times as long.
     mean = np.kron(np.eye(across.blocks), np.full((across.stride, 1), 1 / across.stride))
-    columns = n.op("MatMul", [rows, n.floats(np.kron(mean, np.eye(_CHANNELS)))])
+    each = n.op("Mul", [n.floats(mean[:, None, :, None]), n.floats(np.eye(_CHANNELS)[:, None])])
+    each = n.op("Reshape", [each, n.integers([across.edge * _CHANNELS, across.blocks * _CHANNELS])])
+    columns = n.op("MatMul", [rows, each])
     return n.op("Reshape", [columns, n.integers([-1, cells.count, cells.blocks, _CHANNELS])])
 
 
@@ -164,12 +197,14 @@ def _nearest(n: Nodes, centres: str, pixels: str, labels: Sequence[str], cells: 
     `labels` are those of the blocks, one or more times `(N, rows, columns)`.
     """
     down, across = cells.down, cells.across
+    row, column = (n.integers(part) for part in cells.patches)
+    patches = n.op("Reshape", [n.op("Add", [row, column]), n.integers([cells.count, -1])])
     each = []
     for holder in labels:
         padded = n.op("Pad", [holder, n.integers([0, 1, 1, 0, 1, 1])], mode="edge")
         flat = n.op("Reshape", [padded, n.integers([0, -1])])
-        patches = n.op("Unsqueeze", [n.op("Gather", [flat, n.integers(cells.patches)], axis=1), n.integers([2])])
-        each.append(n.op("Equal", [patches, n.integers(cells.neighbours[..., None])]))
+        around = n.op("Unsqueeze", [n.op("Gather", [flat, patches], axis=1), n.integers([2])])
+        each.append(n.op("Equal", [around, n.integers(cells.neighbours[..., None])]))
     here = n.op("Cast", [n.op("Or", each)], to=TensorProto.FLOAT)
     # Bilinear interpolation of what belongs to whom, moved below 0 where none of the four blocks around does: there the
     # slope is steep.

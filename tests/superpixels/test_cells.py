@@ -70,10 +70,15 @@ def test_known_layouts(size, asked, rows, columns, edges):
 @given(CELLS)
 def test_every_pixel_is_in_one_cell_and_in_its_place(cells):
     height, width = cells.down.length, cells.across.length
-    middle = np.array([(height - 1) / 2, (width - 1) / 2])
-    assert cells.positions.shape == (cells.count, cells.pixels, 2)
-    cell, _ = np.nonzero(cells.inside)
-    y, x = np.rint(cells.positions[cells.inside] + middle).astype(int).T
+    cell, pixel = np.nonzero(cells.inside)
+    # The axes' positions count from the middle of the picture.
+    y, x = (
+        np.rint(axis.positions + (axis.length - 1) / 2).astype(int)[number // among * axis.edge + within]
+        for axis, number, among, within in (
+            (cells.down, cell, cells.across.cells, pixel // cells.across.edge),
+            (cells.across, cell % cells.across.cells, 1, pixel % cells.across.edge),
+        )
+    )
     assert np.array_equal(np.sort(y * width + x), np.arange(height * width))
     np.testing.assert_array_equal(
         cell,
@@ -126,7 +131,8 @@ def test_patches_are_windows_with_one_block_more_on_each_side(cells):
         down.cells * down.blocks + 2, -1
     )
     windows = sliding_window_view(framed, (down.blocks + 2, across.blocks + 2))[:: down.blocks, :: across.blocks]
-    np.testing.assert_array_equal(cells.patches, windows.reshape(cells.count, -1))
+    rows, columns = cells.patches
+    np.testing.assert_array_equal((rows + columns).reshape(windows.shape), windows)
 
 
 @given(st.integers(1, 16), st.integers(1, 40))
