@@ -12,7 +12,7 @@ from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ROUNDING
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["ATTRIBUTIONS", "Attribution", "choose_attribution"]
+__all__ = ["ATTRIBUTIONS", "Attribution", "choose_attribution", "quadrature"]
 
 ATTRIBUTIONS = {
     "gradient": "gradient x activation of the head",
@@ -142,7 +142,7 @@ class Attribution:
 
     def _integrate(self, features: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`f . integral of J(a f) da` over the path from the zero feature map, where the bias is the logit."""
-        fractions, weights = _quadrature()
+        fractions, weights = quadrature()
         steps = np.append(fractions, 0).astype(np.float32)
         all_maps, all_bias = [], []
         for own, ids in zip(features, class_ids, strict=True):
@@ -159,8 +159,8 @@ def _joined(parts: list[np.ndarray], axis: int) -> np.ndarray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
 
 
-def _quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Points in (0, 1) and weights: Gauss-Legendre, more densely near 0.
+def quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Points in (0, 1) and weights for integrated gradients: Gauss-Legendre, more densely near 0.
 
     A layer normalisation leaves its epsilon behind within the first 1e-6 of the path. Of the spacings that were tried
     (powers, exponentials) this one missed ConvNeXts' logits by under 1e-5 and those of hard swish, whose kinks limit

@@ -17,7 +17,7 @@ from secam_onnx.attribution import Attribution, choose_attribution
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.completeness import TOLERANCE, tolerance_of
 from secam_onnx.contract import LOGITS, Contract
-from secam_onnx.errors import ModelError, OptionError, SecamError
+from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainable import (
     ImageInput,
     check_contract,
@@ -31,14 +31,10 @@ from secam_onnx.files import printable, unchanged
 from secam_onnx.head import (
     FEATURES,
     OWN_LAYOUT,
-    TERMS,
     Graph,
     Head,
     contribution_model,
-    expose,
-    find_head,
-    layer_to_split,
-    split_layer,
+    with_split_layer,
 )
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
@@ -302,7 +298,7 @@ def make_classifier(
     way = choose_attribution(head.algebra, attribution)
     made = runtime.Weights()
     if split:
-        model, graph, head, made = _with_split_layer(model, graph, head, contract, folder)
+        model, graph, head, made = with_split_layer(model, graph, head, folder, logits=LOGITS)
     light, known = without_weights(model, folder, made)
     on_cpu = runtime.resolve_providers(providers)[0] == [runtime.CPU]
     fed = as_inputs(light, known, made.copied) if on_cpu else {}
@@ -337,27 +333,6 @@ def make_classifier(
         tolerance_of(head.epsilon(graph)),
         fed,
     )
-
-
-def _with_split_layer(
-    model: ModelProto, graph: Graph, head: Head, contract: Contract, folder: Path
-) -> tuple[ModelProto, Graph, Head, runtime.Weights]:
-    """The same, with a feature map that takes the contribution model less to work with, where the head allows it."""
-    whole = model, graph, head, runtime.Weights()
-    layer = layer_to_split(graph, head)
-    if layer is None:
-        return whole
-    split, weights = split_layer(model, graph, head, layer, folder)
-    index = Graph(split, folder)
-    index.learn(graph.known_shapes(head.tensors))
-    try:
-        found = find_head(index, output=contract.output, features=TERMS)
-    except SecamError:  # whatever it is, it is said of the model as it came
-        return whole
-    if found.algebra != head.algebra:
-        return whole
-    expose(split, index, found, features=FEATURES, logits=LOGITS)
-    return split, index, found, weights
 
 
 def _probabilities(logits: np.ndarray, activation: str) -> np.ndarray:

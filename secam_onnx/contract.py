@@ -11,18 +11,22 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from onnx import ModelProto
+from typing import TYPE_CHECKING, Any
 
 from secam_onnx.errors import ModelError, SecamError
-from secam_onnx.head import RESERVED
+from secam_onnx.names import RESERVED
 from secam_onnx.preprocess import Preprocessing
+from secam_onnx.selection import Selection
+from secam_onnx.superpixels import Segmenter
 
-__all__ = ["KEY", "LOGITS", "SCHEMA", "Contract", "HeadRecord"]
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+__all__ = ["KEY", "LOGITS", "SCHEMA", "Contract", "FusedRecord", "HeadRecord"]
 
 KEY = "secam_onnx"
 SCHEMA = 1
+FUSED_SCHEMA = 1
 LOGITS = f"{RESERVED}logits"
 
 _LONGEST = 50_000_000  # characters; 21,000 class names take 2 million
@@ -80,6 +84,109 @@ class HeadRecord:
         return tuple(lengths[axis] for axis in self.layout)
 
 
+Declared = dict[str, tuple[str, list[int | str]]]
+"""Type and shape of tensors, by name."""
+
+
+@dataclass(frozen=True)
+class FusedRecord:
+    """What a fused model has in its graph besides the network, for reading it without looking at the graph.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the pictures that it takes.
+    batch : int or None
+        How many at once; None for any number.
+    n_classes : int
+        Number of classes.
+    map_size : (int, int)
+        Rows and columns of the feature map.
+    n_segments : int
+        S; a picture may have fewer superpixels.
+    segmenter : Segmenter
+        How superpixels are made.
+    selection : Selection
+        Which superpixels the overlay keeps.
+    attribution : {'gradient', 'integrated', 'masking'}
+        How maps are made.
+    tolerance : float
+        See `Classifier`.
+    top : int
+        Classes that are explained by default.
+    default_classes : bool
+        Whether there is a default.
+    overlay : bool
+        Whether the finished picture is an output.
+    float16 : bool
+        Whether weights are stored with 16 bits.
+    own_outputs : dict
+        What the model's own outputs are called, where their names were taken.
+    proof : dict
+        How it was compared with the explainer when it was made.
+    """
+
+    size: tuple[int, int]
+    batch: int | None
+    n_classes: int
+    map_size: tuple[int, int]
+    n_segments: int
+    segmenter: Segmenter
+    selection: Selection
+    attribution: str
+    tolerance: float
+    top: int
+    default_classes: bool
+    overlay: bool
+    float16: bool
+    own_outputs: Mapping[str, str]
+    proof: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> Declared:
+        """`image`, sRGB; and `classes`: indices, or -1 for the class of the highest logit, -2 for the next, ..."""
+        return {"image": ("uint8", [self._n, *self.size, 3]), "classes": ("int64", ["N or 1", "K"])}
+
+    @property
+    def outputs(self) -> Declared:
+        """Those besides the model's own; K classes, S superpixels."""
+        of_classes: list[int | str] = [self._n, "K"]
+        results: Declared = {
+            "class_ids": ("int64", of_classes),
+            "class_logits": ("float32", of_classes),
+            "probabilities": ("float32", of_classes),
+            "cam": ("float32", [*of_classes, *self.map_size]),
+            "bias": ("float32", of_classes),
+            "segments": ("int32", [self._n, *self.size]),
+            "n_segments": ("int32", [self._n]),
+            "segment_scores": ("float32", [*of_classes, self.n_segments]),
+            "segment_contributions": ("float32", [*of_classes, self.n_segments]),
+        }
+        return results | ({"overlay": ("uint8", [*of_classes, *self.size, 3])} if self.overlay else {})
+
+    @property
+    def _n(self) -> int | str:
+        return self.batch or "N"
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> FusedRecord:
+        """Read what `dataclasses.asdict` wrote.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            It is something else.
+        """
+        segmenter, selection = Segmenter(**data.pop("segmenter")), Selection(**data.pop("selection"))
+        lengths = {name: tuple(data.pop(name)) for name in ("size", "map_size")}
+        numbers = [*lengths["size"], *lengths["map_size"], data["n_classes"], data["n_segments"], data["top"]]
+        if any(type(number) is not int or number < 1 for number in numbers) or {len(v) for v in lengths.values()} != {
+            2
+        }:
+            raise ValueError(f"{numbers} are no lengths")
+        return cls(segmenter=segmenter, selection=selection, **lengths, **data)
+
+
 @dataclass(frozen=True)
 class Contract:
     """What an explainable model says of itself.
@@ -102,6 +209,8 @@ class Contract:
         Where the model came from and how its preprocessing was chosen.
     completeness : dict
         The proof made at export: largest `|sum(M_c) + b_c - z_c|`, relative, and on what.
+    fused : FusedRecord or None
+        What a fused model has besides.
     """
 
     output: str
@@ -112,10 +221,14 @@ class Contract:
     labels: tuple[str, ...] | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
     completeness: Mapping[str, Any] = field(default_factory=dict)
+    fused: FusedRecord | None = None
 
     def to_json(self) -> str:
         """The text of the metadata entry."""
         body = {**dataclasses.asdict(self), "preprocessing": self.preprocessing.to_dict()}
+        fused = body.pop("fused")
+        if fused is not None:
+            body["fused"] = {"schema": FUSED_SCHEMA, **fused}
         return json.dumps({"schema": SCHEMA, **body}, ensure_ascii=False)
 
     @classmethod
@@ -137,6 +250,12 @@ class Contract:
                 raise ModelError(
                     f"The model's secam_onnx metadata has schema {schema!r}; this version reads {SCHEMA}. {again}"
                 )
+            fused = data.pop("fused", None)
+            if fused is not None and (schema := fused.pop("schema")) != FUSED_SCHEMA:
+                raise ModelError(
+                    f"The fused model has schema {schema!r}; this version reads {FUSED_SCHEMA}. Fuse the original "
+                    "model again with `secam-onnx export --fused`."
+                )
             head = data.pop("head")
             steps, rejected = (
                 tuple((str(name), str(reason)) for name, reason in head.pop(key)) for key in ("steps", "rejected")
@@ -153,6 +272,7 @@ class Contract:
                 head=HeadRecord(shape=shape, weights=weights, steps=steps, rejected=rejected, **head),
                 preprocessing=Preprocessing.from_dict(data.pop("preprocessing")),
                 labels=None if labels is None else tuple(labels),
+                fused=None if fused is None else FusedRecord.from_dict(fused),
                 **data,
             )
         except ModelError:

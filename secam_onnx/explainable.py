@@ -11,7 +11,8 @@ from onnx import ModelProto, TensorProto
 
 from secam_onnx.contract import LOGITS, Contract, HeadRecord
 from secam_onnx.errors import HeadError, ModelError, OptionError
-from secam_onnx.head import FEATURES, OWN_LAYOUT, RESERVED, Graph, Head, Shape, describe, expose, find_head, unexpose
+from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, Shape, describe, expose, find_head, unexpose
+from secam_onnx.names import RESERVED
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.probe import probe_shapes
 from secam_onnx.settings import ASSUMED, PreprocessingSettings, preset

@@ -35,9 +35,14 @@ class Nodes:
 
     def op(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a node with one output."""
+        return self.ops(op_type, inputs, 1, **attributes)[0]
+
+    def ops(self, op_type: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> list[str]:
+        """Add a node with several outputs."""
         name = f"{self.prefix}{op_type}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, list(inputs), [name], name=name, **attributes))
-        return name
+        names = [name, *(f"{name}_{index}" for index in range(1, outputs))]
+        self.nodes.append(helper.make_node(op_type, list(inputs), names, name=name, **attributes))
+        return names
 
     def integers(self, values: Any) -> str:
         """A constant int64 array; a number becomes one without axes."""

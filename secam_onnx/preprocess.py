@@ -199,6 +199,12 @@ class Preprocessing:
         box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
         return np.asarray(seen), Geometry((height, width), self.size, box)
 
+    @property
+    def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """What pixels are multiplied with, and what is added then: `(3,)` float32, in `channel_order`."""
+        scale = 1 / np.asarray(self.std, dtype=np.float64)
+        return scale.astype(np.float32), (-np.asarray(self.mean, dtype=np.float64) * scale).astype(np.float32)
+
     def normalise(self, seen: np.ndarray) -> np.ndarray:
         """The model's input tensor for one picture.
 
@@ -212,16 +218,15 @@ class Preprocessing:
         ndarray
             `(1, 3, h, w)` or `(1, h, w, 3)` float32.
         """
-        scale = 1 / np.asarray(self.std, dtype=np.float64)
-        shift = (-np.asarray(self.mean, dtype=np.float64) * scale).astype(np.float32)
+        scale, shift = self.scale_and_shift
         channels = seen[..., ::-1] if self.channel_order == "BGR" else seen
         # In long runs: numpy is ten times as slow where three factors take turns on short ones.
         if self.layout == "NCHW":
-            values = np.ascontiguousarray(channels.transpose(2, 0, 1)) * scale.astype(np.float32)[:, None, None]
+            values = np.ascontiguousarray(channels.transpose(2, 0, 1)) * scale[:, None, None]
             values += shift[:, None, None]
             return values[None]
         width = seen.shape[1]
-        rows = np.ascontiguousarray(channels).reshape(len(seen), -1) * np.tile(scale.astype(np.float32), width)
+        rows = np.ascontiguousarray(channels).reshape(len(seen), -1) * np.tile(scale, width)
         rows += np.tile(shift, width)
         return rows.reshape(1, *seen.shape)
 

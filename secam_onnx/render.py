@@ -9,7 +9,7 @@ import numpy as np
 from secam_onnx.preprocess import Geometry
 from secam_onnx.superpixels import bilinear_axis
 
-__all__ = ["KINDS", "colour", "heat_overlay", "kept_overlay", "map_on_image", "segments_on_image"]
+__all__ = ["DARK", "KINDS", "colour", "heat_overlay", "kept_overlay", "map_on_image", "segments_on_image"]
 
 KINDS = ("superpixels", "heatmap", "cam")
 """The pictures of one class."""
@@ -38,7 +38,8 @@ _COLOURS = np.stack(
     [np.interp(np.linspace(-1, 1, 2049), np.linspace(-1, 1, len(_RD_BU)), channel) for channel in _RD_BU.T], axis=-1
 ).astype(np.float32)
 _STRIP = 128  # rows that are drawn at once, which bounds the memory of large photographs
-_DARK = 0.16  # brightness left of a superpixel that is not kept
+DARK = 0.16
+"""Brightness left of a superpixel that is not kept."""
 _UNSEEN_GREY = 0.8
 _FRAME_GREY = 0.35
 _HATCH_PERIOD = 14  # pixels of the smaller pictures; larger ones scale it
@@ -113,7 +114,7 @@ def kept_overlay(image: np.ndarray, segments: np.ndarray, keep: np.ndarray) -> n
         `(H, W, 3)` uint8.
     """
     # One more entry, which label -1 picks: what was not seen.
-    brightness = np.append(np.where(keep, 1.0, _DARK), 1.0).astype(np.float32)
+    brightness = np.append(np.where(keep, 1.0, DARK), 1.0).astype(np.float32)
 
     def draw(rows: slice) -> np.ndarray:
         return image[rows] / np.float32(255) * brightness[segments[rows]][..., None]

@@ -11,10 +11,10 @@ from secam_onnx.head.contribution import (
     contribution_model,
 )
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
-from secam_onnx.head.find import RESERVED, Head, find_head
+from secam_onnx.head.find import Head, find_head
 from secam_onnx.head.graph import Graph, Shape, describe
 from secam_onnx.head.grid import Grid
-from secam_onnx.head.split import TERMS, layer_to_split, split_layer
+from secam_onnx.head.split import TERMS, layer_to_split, split_layer, with_split_layer
 from secam_onnx.head.walk import Rejection
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "GAP",
     "MAPS",
     "OWN_LAYOUT",
-    "RESERVED",
     "ROUNDING",
     "TERMS",
     "ContributionModel",
@@ -40,4 +39,5 @@ __all__ = [
     "layer_to_split",
     "split_layer",
     "unexpose",
+    "with_split_layer",
 ]

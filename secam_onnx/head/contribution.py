@@ -23,10 +23,11 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.cut import cut_out
-from secam_onnx.head.find import RESERVED, Head
+from secam_onnx.head.find import Head
 from secam_onnx.head.graph import Graph
 from secam_onnx.head.masking import masked_maps
 from secam_onnx.head.rules import Gradient
+from secam_onnx.names import RESERVED
 from secam_onnx.runtime import Weights
 from secam_onnx.weights import SharedWeights
 

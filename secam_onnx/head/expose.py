@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from secam_onnx.head.find import RESERVED, Head
+from secam_onnx.head.find import Head
 from secam_onnx.head.graph import Graph
+from secam_onnx.names import RESERVED
 
 __all__ = ["OWN_LAYOUT", "expose", "unexpose"]
 

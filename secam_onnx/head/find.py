@@ -15,11 +15,9 @@ from secam_onnx.head.graph import Graph, attribute, describe, shape_text
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.rules import Step
 from secam_onnx.head.walk import Rejection, Walk, walk_by_rules, walk_to_any_grid
+from secam_onnx.names import RESERVED
 
-__all__ = ["RESERVED", "Head", "find_head"]
-
-RESERVED = "secam_"
-"""Prefix of the outputs that an explainable model adds."""
+__all__ = ["Head", "find_head"]
 
 _ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 _SILENT = {"Identity", "Cast"}

@@ -18,15 +18,18 @@ import os
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from secam_onnx.head.expose import unexpose
-from secam_onnx.head.find import RESERVED, Head
+from secam_onnx.errors import SecamError
+from secam_onnx.head.contribution import FEATURES
+from secam_onnx.head.expose import expose, unexpose
+from secam_onnx.head.find import Head, find_head
 from secam_onnx.head.graph import Graph, reads
 from secam_onnx.head.rules import LinearStep, PassThroughStep, ReshapeStep, Step
+from secam_onnx.names import RESERVED
 from secam_onnx.nodes import Nodes
 from secam_onnx.runtime import Weights
 from secam_onnx.weights import declared, read_tensor, without_initializers
 
-__all__ = ["TERMS", "layer_to_split", "split_layer"]
+__all__ = ["TERMS", "layer_to_split", "split_layer", "with_split_layer"]
 
 TERMS = f"{RESERVED}terms"
 """The feature map that a model gains."""
@@ -37,6 +40,51 @@ _AXES_ARE_INPUTS = 13
 _LARGE = 1 << 20  # numbers; a smaller matrix is read in no time
 _FEWEST = 32  # channels; with fewer the terms, which are as many numbers as W over the channels, take longer than W
 _AT_ONCE = 16  # rows that are transposed together: what they touch stays in the cache
+
+
+def with_split_layer(
+    model: ModelProto, graph: Graph, head: Head, folder: str | os.PathLike[str] = "", *, logits: str
+) -> tuple[ModelProto, Graph, Head, Weights]:
+    """An explainable model whose feature map takes less to explain, where the head allows it.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The model; it stays as it is.
+    graph, head
+        Its index and its head.
+    folder : path
+        Where the model's external data lies.
+    logits : str
+        See `expose`.
+
+    Returns
+    -------
+    model, graph, head
+        Those of the model with a layer split, or the same as were given.
+    weights : Weights
+        Values of initializers that the model declares anew.
+
+    Raises
+    ------
+    ModelError
+        The matrix cannot be read.
+    """
+    whole = model, graph, head, Weights()
+    layer = layer_to_split(graph, head)
+    if layer is None:
+        return whole
+    split, weights = split_layer(model, graph, head, layer, folder)
+    index = Graph(split, folder)
+    index.learn(graph.known_shapes(head.tensors))
+    try:
+        found = find_head(index, output=head.output, features=TERMS)
+    except SecamError:  # whatever it is, it is said of the model as it came
+        return whole
+    if found.algebra != head.algebra:
+        return whole
+    expose(split, index, found, features=FEATURES, logits=logits)
+    return split, index, found, weights
 
 
 def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:

@@ -150,11 +150,11 @@ class Cells:
         return np.where(self.neighbours == NOWHERE, nobody, self.neighbours * 9 + 8 - np.arange(9))
 
     @property
-    def of_block(self) -> np.ndarray:
-        """The cell of every block of the picture, `(rows, columns)`."""
+    def of_block(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row and column of the cell of every block of the picture, `(rows, 1)` and `(1, columns)`."""
         rows = np.arange(self.down.cells * self.down.blocks) // self.down.blocks
         columns = np.arange(self.across.cells * self.across.blocks) // self.across.blocks
-        return rows[:, None] * self.across.cells + columns
+        return rows[:, None], columns[None]
 
     @property
     def patches(self) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,10 @@ from secam_onnx.superpixels.cells import NOWHERE, Cells
 from secam_onnx.superpixels.lab import BLACK, LAB_OF_ROOTS, cube_roots
 from secam_onnx.superpixels.pieces import FAR, held_together
 
-__all__ = ["kmeans", "kmeans_model"]
+__all__ = ["BLOCKS", "kmeans", "kmeans_model"]
+
+BLOCKS = 8
+"""Blocks along the edge of a cell, about: fewer are faster, more follow finer structures."""
 
 _OPSET = 18
 _IR_VERSION = 8  # the lowest that goes with this opset, so that older runtimes read it
@@ -37,7 +40,7 @@ def kmeans_model(
     *,
     compactness: float = 15.0,
     iterations: int = 5,
-    blocks: int = 8,
+    blocks: int = BLOCKS,
 ) -> ModelProto:
     """Build the model for pictures of one size.
 
@@ -52,7 +55,7 @@ def kmeans_model(
     iterations : int
         Rounds of K-means.
     blocks : int
-        Blocks along the edge of a cell, about: fewer are faster, more follow finer structures.
+        See `BLOCKS`.
 
     Returns
     -------
@@ -101,7 +104,9 @@ def kmeans(n: Nodes, image: str, cells: Cells, *, compactness: float = 15.0, ite
         centres = _centres(n, _summed_up(n, sums, cells))
     members, least = _assign(n, centres, means, cells)
     square = n.op("Unsqueeze", [n.op("ReduceSumSquare", [means, n.integers([3])], keepdims=0), n.integers([2])])
-    distances = n.op("Add", [n.op("Add", [least, square]), n.floats(np.where(cells.empty_blocks, FAR, 0)[:, None])])
+    distances = n.op("Add", [least, square])
+    if cells.empty_blocks.any():
+        distances = n.op("Add", [distances, n.floats(np.where(cells.empty_blocks, FAR, 0)[:, None])])
     labels = held_together(n, members, distances, cells)
     return _on_picture(n, _nearest(n, centres, pixels, labels, cells), cells)
 
@@ -170,10 +175,10 @@ def _centres(n: Nodes, sums: str) -> str:
 def _distances(n: Nodes, centres: str, features: str, cells: Cells) -> str:
     """Squared, from the nine centres around each cell, but for a constant of each column: `(N, K, 9, columns)`."""
     table = cells.neighbours
-    far = np.zeros((*table.shape, _CHANNELS))
-    far[..., -1] = np.where(table == NOWHERE, FAR, 0)
+    far = n.floats(np.where(table == NOWHERE, FAR, 0)[..., None])
+    far = n.op("Mul", [far, n.floats([0.0] * (_CHANNELS - 1) + [1.0])])
     nine = n.op("Gather", [centres, n.integers(np.maximum(table, 0))], axis=1)
-    nine = n.op("Add", [nine, n.floats(far)])
+    nine = n.op("Add", [nine, far])
     return n.op("MatMul", [nine, n.op("Transpose", [features], perm=[0, 1, 3, 2])])
 
 

@@ -74,7 +74,7 @@ def _within_reach(n: Nodes, label: str, cells: Cells) -> str:
     columns = cells.across.cells
     row = n.op("Floor", [n.op("Div", [label, n.floats(columns)])])
     column = n.op("Sub", [label, n.op("Mul", [row, n.floats(columns)])])
-    own_row, own_column = np.divmod(cells.of_block, columns)
+    own_row, own_column = cells.of_block
     apart = [n.op("Abs", [n.op("Sub", [at, n.floats(own)])]) for at, own in ((row, own_row), (column, own_column))]
     return n.op("LessOrEqual", [n.op("Max", apart), n.floats(1)])
 

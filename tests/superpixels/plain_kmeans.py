@@ -14,11 +14,17 @@ from secam_onnx.superpixels import dense_labels
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.lab import LAB_OF_ROOTS, cube_roots
 
-__all__ = ["evaluate", "package_lab", "plain_kmeans", "plainly_held_together"]
+__all__ = ["cell_of", "evaluate", "package_lab", "plain_kmeans", "plainly_held_together"]
 
 PULL = 1.0
 FILLED = 4  # blocks that a stray piece is filled from each side
 NOBODY = -1
+
+
+def cell_of(cells: Cells) -> np.ndarray:
+    """The cell of every block of the picture, `(rows, columns)`."""
+    row, column = cells.of_block
+    return row * cells.across.cells + column
 
 
 def evaluate(n: Nodes, result: str, **inputs: np.ndarray) -> np.ndarray:

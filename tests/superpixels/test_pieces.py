@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_kmeans import evaluate, plainly_held_together
+from plain_kmeans import cell_of, evaluate, plainly_held_together
 
 from secam_onnx.nodes import Nodes
 from secam_onnx.superpixels.cells import NOWHERE, Axis, Cells
@@ -19,7 +19,7 @@ def layout(rows: int, columns: int, blocks: tuple[int, int], beyond: tuple[int, 
 
 def in_cells(picture: np.ndarray, cells: Cells) -> np.ndarray:
     """`(rows, columns)` of blocks to `(K, blocks)`."""
-    return np.stack([picture[cells.of_block == cell] for cell in range(cells.count)])
+    return np.stack([picture[cell_of(cells) == cell] for cell in range(cells.count)])
 
 
 def area(cells: Cells) -> np.ndarray:
@@ -93,13 +93,13 @@ def label_maps(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, Cells]:
     beyond = tuple(draw(st.integers(0, min(n - 1, 5))) for n in blocks)
     cells = layout(draw(st.integers(1, 6)), draw(st.integers(1, 6)), blocks, beyond)
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    labels = cells.of_block.copy()
+    labels = cell_of(cells)
     for _ in range(draw(st.integers(0, 60))):
         label = random.integers(cells.count)
         top, left = (random.integers(length) for length in labels.shape)
         window = np.zeros(labels.shape, bool)
         window[top : top + random.integers(1, 9), left : left + random.integers(1, 9)] = True
-        labels[window & (cells.neighbours[cells.of_block] == label).any(axis=2)] = label
+        labels[window & (cells.neighbours[cell_of(cells)] == label).any(axis=2)] = label
     # Below what counts as far.
     return labels, random.permutation(labels.size).reshape(labels.shape) / 2, cells
 
@@ -120,5 +120,5 @@ def test_every_label_is_one_around_and_nobody_loses_all(case):
     labels, distances, cells = case
     whole = area(cells) > 0
     for found in cleaned(labels, distances, cells):
-        assert (found[..., None] == cells.neighbours[cells.of_block]).any(axis=2)[whole].all()
+        assert (found[..., None] == cells.neighbours[cell_of(cells)]).any(axis=2)[whole].all()
         assert set(found[whole]) == set(labels[whole])

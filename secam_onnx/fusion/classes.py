@@ -1,0 +1,34 @@
+"""Which classes are explained, and how sure the network is of them, as nodes."""
+
+from __future__ import annotations
+
+from secam_onnx.nodes import Nodes
+
+__all__ = ["chosen_classes", "probabilities"]
+
+
+def chosen_classes(n: Nodes, asked: str, logits: str, n_classes: int) -> str:
+    """Class indices, `(N, K)` int64.
+
+    Parameters
+    ----------
+    n : Nodes
+        Where to write.
+    asked : str
+        `(N, K)` or `(1, K)` int64: class indices, or -1 for the class of the highest logit, -2 for the next one, ...
+    logits : str
+        `(N, classes)` float32.
+    n_classes : int
+        Number of classes.
+    """
+    # All are sorted, a constant number: K of the run would keep some engines from knowing shapes.
+    ranked = n.ops("TopK", [logits, n.integers([n_classes])], 2)[1]
+    rows = n.op("Concat", [n.op("Shape", [logits], start=0, end=1), n.integers([1])], axis=0)
+    asked = n.op("Expand", [asked, rows])
+    rank = n.op("Max", [n.op("Sub", [n.integers(-1), asked]), n.integers(0)])
+    return n.op("Where", [n.op("Less", [asked, n.integers(0)]), n.op("GatherElements", [ranked, rank], axis=1), asked])
+
+
+def probabilities(n: Nodes, logits: str, activation: str) -> str:
+    """`(N, classes)` float32, as `Classifier.forward` gives them."""
+    return n.op("Sigmoid", [logits]) if activation == "sigmoid" else n.op("Softmax", [logits], axis=1)

@@ -1,0 +1,111 @@
+"""The contribution model inside the network's own graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from secam_onnx.attribution import quadrature
+from secam_onnx.fusion.splice import made_by, renamed
+from secam_onnx.head import BIAS, FEATURES, GAP, MAPS, OWN_LAYOUT, ContributionModel, Head
+from secam_onnx.names import RESERVED
+from secam_onnx.nodes import Nodes
+
+__all__ = ["Spliced", "spliced_maps"]
+
+_INSIDE = f"{RESERVED}head_"
+_FRACTION = f"{_INSIDE}fraction"
+
+
+@dataclass(frozen=True)
+class Spliced:
+    """What goes into the network's graph.
+
+    Attributes
+    ----------
+    nodes : list of NodeProto
+        In running order.
+    initializers : list of TensorProto
+        Those that the network does not have.
+    maps, bias : str
+        Names of `(N, K, h, w)` and `(N, K)`, float32.
+    """
+
+    nodes: list[NodeProto]
+    initializers: list[TensorProto]
+    maps: str
+    bias: str
+
+
+def spliced_maps(n: Nodes, network: ModelProto, head: Head, contribution: ContributionModel, way: str) -> Spliced:
+    """Bring a contribution model into the network that it was derived from.
+
+    Parameters
+    ----------
+    n : Nodes
+        For what more is needed; it must stand behind the nodes of the result.
+    network : ModelProto
+        The network; it makes `secam_features`.
+    head : Head
+        Its head.
+    contribution : ContributionModel
+        What was derived from that; `secam_class_ids` is to be made by others.
+    way : {'gradient', 'integrated', 'masking'}
+        See `choose_attribution`.
+    """
+    body = contribution.model.graph
+    known = {tensor.name for tensor in network.graph.initializer}
+    initializers = [_with_value(tensor, contribution) for tensor in body.initializer if tensor.name not in known]
+    if way == "gradient":
+        # At the network's own features, whatever the head makes of them is there already.
+        made = set(made_by(network.graph.node))
+        nodes = [node for node in body.node if not made.issuperset(node.output)]
+        own = {} if head.grid.layout == "NCHW" else {f"{RESERVED}own_layout": f"{FEATURES}{OWN_LAYOUT}"}
+        nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own)
+        return Spliced(nodes, initializers, MAPS, BIAS)
+    nodes = renamed(body.node, _names_inside(body.node))
+    if way == "masking":
+        return Spliced(nodes, initializers, MAPS, BIAS)
+    scan = _along_the_path(n, nodes)
+    return Spliced([scan], initializers, *_integral(n))
+
+
+def _names_inside(nodes: Iterable[NodeProto]) -> dict[str, str]:
+    """The head runs once more, on other features: its tensors need names of their own."""
+    return {name: f"{_INSIDE}{name}" for name in made_by(nodes) if name not in (MAPS, BIAS, GAP)}
+
+
+def _along_the_path(n: Nodes, nodes: list[NodeProto]) -> NodeProto:
+    """Maps, bias and gap at fractions of the features, one after the other, and last at none of them."""
+    inside = {name: f"{_INSIDE}{name}" for name in (MAPS, BIAS, GAP, FEATURES)}
+    body = helper.make_graph(
+        [helper.make_node("Mul", [FEATURES, _FRACTION], [inside[FEATURES]]), *renamed(nodes, inside)],
+        "head_at_a_fraction",
+        [helper.make_tensor_value_info(_FRACTION, TensorProto.FLOAT, [])],
+        [helper.make_tensor_value_info(inside[name], TensorProto.FLOAT, None) for name in (MAPS, BIAS, GAP)],
+    )
+    fractions = n.floats(np.append(quadrature()[0], 0))
+    return helper.make_node("Scan", [fractions], [MAPS, BIAS, GAP], body=body, num_scan_inputs=1)
+
+
+def _integral(n: Nodes) -> tuple[str, str]:
+    """Maps and bias of the whole path; see `Attribution`."""
+    fractions, weights = quadrature()
+    # J(a f) . a f comes from the head; J(a f) . f is wanted.
+    share = n.floats(np.append(weights / fractions, 0)[None])
+    steps = n.op("Reshape", [MAPS, n.integers([len(fractions) + 1, -1])])
+    maps = n.op("Reshape", [n.op("MatMul", [share, steps]), n.op("Shape", [MAPS], start=1)])
+    bias, gap = (n.op("Gather", [name, n.integers(len(fractions))], axis=0) for name in (BIAS, GAP))
+    return maps, n.op("Add", [bias, gap])
+
+
+def _with_value(tensor: TensorProto, contribution: ContributionModel) -> TensorProto:
+    """The initializer with its numbers in it."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return tensor
+    value = contribution.weights.get(tensor.name)
+    assert value is not None
+    return numpy_helper.from_array(value, tensor.name)

@@ -1,0 +1,94 @@
+"""Pictures as nodes: from the photograph to the network's input, and from scores to the finished picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto
+
+from secam_onnx.nodes import Nodes
+from secam_onnx.preprocess import Preprocessing
+from secam_onnx.render import DARK
+from secam_onnx.selection import Selection
+from secam_onnx.superpixels.pooled import Pooled
+
+__all__ = ["normalised", "overlay"]
+
+
+def normalised(n: Nodes, image: str, preprocessing: Preprocessing, elem_type: int) -> str:
+    """The network's input, as `Preprocessing.normalise` makes it.
+
+    Parameters
+    ----------
+    n : Nodes
+        Where to write.
+    image : str
+        `(N, H, W, 3)` uint8, RGB.
+    preprocessing : Preprocessing
+        Of the network.
+    elem_type : int
+        ONNX's number for the type of the network's input.
+    """
+    scale, shift = preprocessing.scale_and_shift
+    values = n.op("Cast", [image], to=TensorProto.FLOAT)
+    if preprocessing.channel_order == "BGR":
+        values = n.op("Gather", [values, n.integers([2, 1, 0])], axis=3)
+    if preprocessing.layout == "NCHW":
+        values = n.op("Transpose", [values], perm=[0, 3, 1, 2])
+        scale, shift = scale[:, None, None], shift[:, None, None]
+    values = n.op("Add", [n.op("Mul", [values, n.floats(scale)]), n.floats(shift)])
+    return values if elem_type == TensorProto.FLOAT else n.op("Cast", [values], to=elem_type)
+
+
+def overlay(n: Nodes, image: str, segments: str, pools: Pooled, selection: Selection, size: tuple[int, int]) -> str:
+    """The photograph where superpixels are kept, dark elsewhere, as `render.kept_overlay` draws it.
+
+    Parameters
+    ----------
+    n : Nodes
+        Where to write.
+    image, segments : str
+        `(N, H, W, 3)` uint8 and `(N, H, W)` int32.
+    pools : Pooled
+        The superpixels' values for K classes.
+    selection : Selection
+        What is kept.
+    size : (int, int)
+        `(H, W)`.
+
+    Returns
+    -------
+    str
+        `(N, K, H, W, 3)` uint8.
+    """
+    height, width = size
+    shape = n.op("Concat", [n.op("Shape", [pools.scores], start=0, end=2), n.integers([height * width])], axis=0)
+    where = n.op("Cast", [n.op("Reshape", [segments, n.integers([-1, 1, height * width])])], to=TensorProto.INT64)
+    light = n.op("GatherElements", [_brightness(n, pools, selection), n.op("Expand", [where, shape])], axis=2)
+    light = n.op("Reshape", [light, n.integers([0, 0, height, width, 1])])
+    colours = n.op("Div", [n.op("Cast", [image], to=TensorProto.FLOAT), n.floats(255.0)])
+    drawn = n.op("Mul", [n.op("Unsqueeze", [colours, n.integers([1])]), light])
+    return n.op("Cast", [n.op("Round", [n.op("Mul", [drawn, n.floats(255.0)])])], to=TensorProto.UINT8)
+
+
+def _brightness(n: Nodes, pools: Pooled, selection: Selection) -> str:
+    """Of each superpixel, `(N, K, S)` float32; which are kept is as in `Selection.keep`."""
+    bright, dark, zero = n.floats(1.0), n.floats(DARK), n.floats(0.0)
+    if selection.threshold is not None:
+        least = n.op("Mul", [n.op("ReduceMax", [pools.scores, n.integers([2])]), n.floats(selection.threshold)])
+        high = n.op("GreaterOrEqual", [pools.scores, least])
+        return n.op("Where", [n.op("And", [high, n.op("Greater", [pools.scores, zero])]), bright, dark])
+    there = n.op("Greater", [pools.pixels, zero])
+    ranked = n.op("Where", [there, pools.scores, n.floats(np.finfo(np.float32).min)])
+    count = n.op("Shape", [pools.scores], start=2)
+    order = n.ops("TopK", [ranked, count], 2)[1]
+    if selection.top_segments is not None:
+        rank = n.op("Range", [n.integers(0), n.op("Squeeze", [count]), n.integers(1)])
+        keep = n.op("Less", [rank, n.integers(selection.top_segments)])
+    else:
+        carries = n.op("GatherElements", [pools.contributions, order], axis=2)
+        speaks = n.op("Max", [carries, zero])
+        before = n.op("CumSum", [speaks, n.integers(2)], exclusive=1)
+        enough = n.op("Mul", [n.op("ReduceSum", [speaks, n.integers([2])]), n.floats(selection.effective_coverage)])
+        keep = n.op("And", [n.op("Greater", [carries, zero]), n.op("Less", [before, enough])])
+    light = n.op("Expand", [n.op("Where", [keep, bright, dark]), n.op("Shape", [pools.scores])])
+    return n.op("ScatterElements", [light, order, light], axis=2)

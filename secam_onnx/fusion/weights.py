@@ -1,0 +1,42 @@
+"""Weights as float16 in the file: half the size, read as float32 by the same network."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from secam_onnx.errors import OptionError
+
+__all__ = ["halve_weights"]
+
+_LARGE = 1024  # numbers; smaller ones are not worth a node
+
+
+def halve_weights(model: ModelProto) -> None:
+    """Store large float32 initializers as float16, with a Cast each, in place.
+
+    Runtimes work the Casts out while they open the model, so it runs as before. Weights that float16 cannot hold
+    (above 65504) stay.
+
+    Raises
+    ------
+    OptionError
+        The model's weights lie in a file of their own.
+    """
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < _LARGE:
+            continue
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise OptionError("float16 is for models below 2 GB, whose weights are in the file itself.")
+        value = numpy_helper.to_array(tensor)
+        if not np.abs(value).max() <= np.finfo(np.float16).max:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), f"{name}_float16"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
