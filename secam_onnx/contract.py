@@ -177,14 +177,14 @@ class FusedRecord:
         ValueError, TypeError, KeyError
             It is something else.
         """
-        segmenter, selection = Segmenter(**data.pop("segmenter")), Selection(**data.pop("selection"))
-        lengths = {name: tuple(data.pop(name)) for name in ("size", "map_size")}
-        numbers = [*lengths["size"], *lengths["map_size"], data["n_classes"], data["n_segments"], data["top"]]
-        if any(type(number) is not int or number < 1 for number in numbers) or {len(v) for v in lengths.values()} != {
-            2
-        }:
+        height, width = data.pop("size")
+        rows, columns = data.pop("map_size")
+        numbers = [height, width, rows, columns, data["n_classes"], data["n_segments"], data["top"]]
+        if any(type(number) is not int or number < 1 for number in numbers):
             raise ValueError(f"{numbers} are no lengths")
-        return cls(segmenter=segmenter, selection=selection, **lengths, **data)
+        segmenter, selection = Segmenter(**data.pop("segmenter")), Selection(**data.pop("selection"))
+        data |= {"size": (height, width), "map_size": (rows, columns), "segmenter": segmenter, "selection": selection}
+        return cls(**data)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ LAYERS = [
     {"errors"},
     {
         "files",
+        "names",
         "nodes",
         "threads",
         "runtime",
@@ -38,7 +39,7 @@ LAYERS = [
     {"classifier"},
     {"assembly"},
     {"stream"},
-    {"explainer", "proof"},
+    {"explainer", "proof", "fusion"},
     {"inspection", "export", "batch", "bench"},
     {"cli"},
     {"__main__"},

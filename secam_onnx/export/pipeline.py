@@ -15,6 +15,7 @@ from secam_onnx.classifier import make_classifier
 from secam_onnx.contract import Contract
 from secam_onnx.explainable import make_explainable
 from secam_onnx.export.source import Source
+from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
 from secam_onnx.onnx_file import check_writable, weights_moved_out, write_model
 from secam_onnx.proof import prove
 
@@ -31,6 +32,7 @@ def export_model(
     output: str | None = None,
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
+    fusion: Fusion | None = None,
     overwrite: bool = False,
     progress: Progress = contextlib.nullcontext,
 ) -> Contract:
@@ -46,6 +48,8 @@ def export_model(
         Which output to explain, and a feature map further up, by name.
     tokens : (int, int), optional
         Rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    fusion : Fusion, optional
+        Write a fused model instead, with all of SeCAM in its graph.
     overwrite : bool
         Replace an existing file.
     progress : callable
@@ -65,7 +69,7 @@ def export_model(
     """
     target = Path(path)
     check_writable(target, overwrite=overwrite)
-    model = source.model
+    model = source.model if fusion is None else ready_to_fuse(source.model)
     with damage_explained(model), weights_moved_out(model, target):
         with progress("find the head"):
             graph, head, contract = make_explainable(
@@ -83,6 +87,9 @@ def export_model(
                 "trial", model, graph, head, contract, target.parent, providers="cpu", split=False
             )
             contract = dataclasses.replace(contract, completeness=prove(classifier))
+        if fusion is not None:
+            with progress("fuse"):
+                model, contract = fused_model(model, graph, head, contract, fusion, target.parent)
         with progress(f"write {target}"):
             contract.write_to(model)
             write_model(model, target, overwrite=overwrite)
