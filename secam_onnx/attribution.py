@@ -6,20 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from secam_onnx.answer import ATTRIBUTIONS
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ROUNDING
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["ATTRIBUTIONS", "Attribution", "choose_attribution", "quadrature"]
-
-ATTRIBUTIONS = {
-    "gradient": "gradient x activation of the head",
-    "integrated": "integrated gradients of the head, 32 steps from the zero feature map",
-    "masking": "the head run again for every cell alone (Recipro-CAM)",
-}
-"""How maps are made, and how results call it."""
+__all__ = ["Attribution", "choose_attribution", "quadrature"]
 
 # Measured in benchmarks/attributions.md, insertion minus deletion: on a trained smooth head the gradient is no better
 # than chance, through a layer normalisation it is worse than integrated and adds up to nothing. Masking ranks as well

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from onnx import ModelProto
 
 from secam_onnx import runtime
+from secam_onnx.answer import Answer, ms_since, probabilities
 from secam_onnx.attribution import Attribution, choose_attribution
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.completeness import TOLERANCE, tolerance_of
@@ -36,6 +38,7 @@ from secam_onnx.head import (
     contribution_model,
     with_split_layer,
 )
+from secam_onnx.labels import ClassQuery, resolve_classes
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.settings import PreprocessingSettings
@@ -45,9 +48,7 @@ from secam_onnx.weights import as_inputs, without_weights
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Classifier", "default_model", "make_classifier", "open_classifier"]
-
-_DEFAULT_MODEL = "efficientnet-lite0.onnx"
+__all__ = ["Classifier", "make_classifier", "open_classifier"]
 
 
 class Classifier:
@@ -96,6 +97,43 @@ class Classifier:
     def providers(self) -> tuple[str, ...]:
         """The execution providers that the network really runs on, in order."""
         return tuple(self._network.get_providers())
+
+    @property
+    def batch(self) -> int | None:
+        """How many pictures one forward pass takes; None for any number."""
+        return self.input.shape[0]
+
+    @property
+    def way(self) -> str:
+        """How maps are made."""
+        return self.contribute.way
+
+    @property
+    def segmenter(self) -> None:
+        """Superpixels are made by others, at the same time."""
+        return
+
+    def feed(self, seen: np.ndarray) -> np.ndarray:
+        """The input tensor for one picture `(h, w, 3)` uint8, with a batch axis, float32."""
+        return self.contract.preprocessing.normalise(seen)
+
+    def answers(self, inputs: np.ndarray, queries: Sequence[ClassQuery], *, pool: bool = False) -> list[Answer]:
+        """Explain some classes of each picture; see `OpenModel`."""
+        start = time.perf_counter()
+        features, logits, shares = self.forward(inputs)
+        forward_ms = ms_since(start) / len(inputs)
+
+        start = time.perf_counter()
+        chosen = [resolve_classes(queries, row, self.contract.labels) for row in logits]
+        # top-K and names can overlap in one image and not in another; the shorter rows repeat their last class.
+        longest = max(map(len, chosen))
+        class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
+        maps, bias = self.contribute(features, class_ids)
+        timings = {"forward": forward_ms, "contribution": ms_since(start) / len(inputs)}
+        return [
+            Answer(logits[row], shares[row], ids, maps[row, : len(ids)].copy(), bias[row, : len(ids)].copy(), timings)
+            for row, ids in enumerate(chosen)
+        ]
 
     def forward(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One forward pass, or several if the model's batch axis is fixed.
@@ -147,15 +185,7 @@ class Classifier:
             raise ModelError(
                 "The model's logits are NaN or infinite on this input; check its weights and preprocessing."
             )
-        return features, logits, _probabilities(logits, self.contract.activation)
-
-
-def default_model() -> Path:
-    """The model inside the package: EfficientNet-Lite0, ImageNet-1k."""
-    package = Path(__file__).parent
-    # The wheel carries it inside the package; in a checkout it lies beside it.
-    inside, beside = (folder / "models" / _DEFAULT_MODEL for folder in (package, package.parent))
-    return beside if beside.exists() else inside
+        return features, logits, probabilities(logits, self.contract.activation)
 
 
 def open_classifier(
@@ -333,10 +363,3 @@ def make_classifier(
         tolerance_of(head.epsilon(graph)),
         fed,
     )
-
-
-def _probabilities(logits: np.ndarray, activation: str) -> np.ndarray:
-    if activation == "sigmoid":
-        return 1 / (1 + np.exp(-logits))
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

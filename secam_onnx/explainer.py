@@ -6,26 +6,29 @@ import itertools
 import os
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from secam_onnx import runtime
+from secam_onnx.answer import OpenModel
 from secam_onnx.assembly import answers, describe, put_together
-from secam_onnx.classifier import default_model, open_classifier
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.explanation import Explanation
+from secam_onnx.fused import fused_contract, open_fused
 from secam_onnx.images import Photograph
-from secam_onnx.labels import ClassQuery, resolve_classes
+from secam_onnx.labels import ClassQuery, class_codes
 from secam_onnx.prepared import Prepared, prepare
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.selection import Selection
 from secam_onnx.settings import PreprocessingSettings
-from secam_onnx.sidecars import model_file
+from secam_onnx.sidecars import default_model, model_file
 from secam_onnx.stream import stream
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.threads import cores
 
-__all__ = ["BATCH_SIZE", "Explainer"]
+__all__ = ["BATCH_SIZE", "Explainer", "open_model"]
 
 BATCH_SIZE = 4
 """Images a forward pass, where nobody says; on the CPU more take memory and are no faster."""
@@ -39,13 +42,13 @@ class Explainer:
     Parameters
     ----------
     model : path, optional
-        An explainable model (`secam-onnx export`) or an ordinary ONNX classifier, or its folder; EfficientNet-Lite0
-        for ImageNet-1k, which comes with the package, by default.
+        An explainable or a fused model (`secam-onnx export`), or an ordinary ONNX classifier, or its folder;
+        EfficientNet-Lite0 for ImageNet-1k, which comes with the package, by default. A fused model is run without onnx.
     providers : str or sequence of str, optional
         `"auto"` (the default: CUDA where it is there and works, else the CPU), `"cpu"`, `"cuda"`, or ONNX Runtime's
         own provider names.
     segmenter : Segmenter, optional
-        How superpixels are made.
+        How superpixels are made; by default as a fused model itself makes them, or `Segmenter()`.
     selection : Selection, optional
         Which superpixels the pictures keep.
     preprocessing : Preprocessing, PreprocessingSettings or str, optional
@@ -76,7 +79,7 @@ class Explainer:
     ----------
     model : Path
         The model's file.
-    classifier : Classifier
+    classifier : OpenModel
         Its sessions.
 
     References
@@ -100,10 +103,9 @@ class Explainer:
         attribution: str | None = None,
         threads: int | None = None,
     ) -> None:
-        self._segmenter = segmenter or Segmenter()
         self._selection = selection or Selection()
         self.model = model_file(model if model is not None else default_model())
-        self.classifier = open_classifier(
+        self.classifier = open_model(
             self.model,
             providers="auto" if providers is None else providers,
             preprocessing=preprocessing,
@@ -114,6 +116,7 @@ class Explainer:
             attribution=attribution,
             threads=threads,
         )
+        self._segmenter = segmenter or self.classifier.segmenter or Segmenter()
         # scikit-image lets go of the interpreter lock, so superpixels are made while the network runs.
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
 
@@ -151,7 +154,7 @@ class Explainer:
         ClassError
             Unknown name or index out of range.
         """
-        resolve_classes(_as_list(classes), np.zeros(self.classifier.n_classes), self.labels)
+        class_codes(_as_list(classes), self.classifier.n_classes, self.labels)
 
     def explain(
         self,
@@ -187,7 +190,7 @@ class Explainer:
         OptionError
             The label map does not fit.
         """
-        job = prepare(image, self.preprocessing, self._segmenter, segments, self._pool)
+        job = prepare(image, self.classifier, self._segmenter, segments, self._pool)
         (answer,) = answers(self.classifier, [job], _as_list(classes))
         return put_together(self.classifier, job, answer, self._selection)
 
@@ -275,7 +278,7 @@ class Explainer:
             raise OptionError(f"batch_size is {batch_size} and workers {workers}; 1 or more was expected.")
 
         def begin(item: tuple[Photograph, np.ndarray | None], pool: Executor) -> Prepared:
-            return prepare(item[0], self.preprocessing, self._segmenter, item[1], pool)
+            return prepare(item[0], self.classifier, self._segmenter, item[1], pool)
 
         return stream(
             zip(images, itertools.repeat(None) if segments is None else segments, strict=False),
@@ -286,6 +289,17 @@ class Explainer:
             workers=workers,
             keep_images=keep_images,
         )
+
+
+def open_model(path: Path, **options: Any) -> OpenModel:
+    """Open a model of any kind; see `open_classifier` and `open_fused` for the options."""
+    contract = fused_contract(path)
+    if contract is not None:
+        return open_fused(path, contract, **options)
+    # Imported here: a fused model is run without onnx.
+    from secam_onnx.classifier import open_classifier
+
+    return open_classifier(path, **options)
 
 
 def _as_list(classes: ClassQuery | Iterable[ClassQuery]) -> list[ClassQuery]:

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from secam_onnx.attribution import ATTRIBUTIONS
-from secam_onnx.classifier import default_model, open_classifier
+from secam_onnx.answer import ATTRIBUTIONS
+from secam_onnx.classifier import open_classifier
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.proof import prove
 from secam_onnx.settings import PreprocessingSettings
+from secam_onnx.sidecars import default_model
 
 __all__ = ["inspect_model"]
 
@@ -71,7 +72,7 @@ def inspect_model(
         "head": {
             "kind": head.kind,
             "algebra": head.algebra,
-            "attribution": ATTRIBUTIONS[classifier.contribute.way],
+            "attribution": ATTRIBUTIONS[classifier.way],
             "steps": [{"node": node, "reason": reason} for node, reason in head.steps],
             "weights": list(head.weights),
         },

@@ -16,11 +16,21 @@ import numpy as np
 
 from secam_onnx.errors import ClassError, OptionError
 
-__all__ = ["ClassQuery", "class_name", "find_class", "in_order", "read_labels", "resolve_classes", "same_class"]
+__all__ = [
+    "ClassQuery",
+    "class_codes",
+    "class_name",
+    "find_class",
+    "in_order",
+    "read_labels",
+    "resolve_classes",
+    "same_class",
+]
 
 ClassQuery = int | str
 """A class by index, name, `"top-K"` or `"all"`."""
 
+_DIGITS = 18  # longer numbers are out of range anyway, and Python refuses to convert the longest
 _HEADERS = ("name", "names", "label", "labels", "class", "class_name", "classname")  # of a CSV with a single column
 
 
@@ -122,8 +132,7 @@ def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) 
     """
     text = str(query).strip()
     if re.fullmatch(r"[+-]?\d+", text):
-        # Longer numbers are out of range anyway, and Python refuses to convert the longest.
-        if len(text) <= 18 and 0 <= int(text) < n_classes:
+        if len(text) <= _DIGITS and 0 <= int(text) < n_classes:
             return int(text)
         raise ClassError(
             f"Class {text[:40]} is out of range; this model has {n_classes} classes, 0 to {n_classes - 1}."
@@ -163,22 +172,33 @@ def resolve_classes(
     ClassError
         See `find_class`; also a `top-K` with K outside 1..classes.
     """
-    chosen: list[int] = []
+    ranked = np.argsort(-logits, kind="stable").tolist()
+    codes = class_codes(queries, len(logits), labels)
+    return list(dict.fromkeys(code if code >= 0 else ranked[-1 - code] for code in codes))
+
+
+def class_codes(queries: Sequence[ClassQuery], n_classes: int, labels: Sequence[str] | None = None) -> list[int]:
+    """The same before logits are known: indices, or -1 for the highest logit, -2 for the next one, and so on.
+
+    Raises
+    ------
+    ClassError
+        As `resolve_classes`.
+    """
+    codes: list[int] = []
     for query in queries:
         text = str(query).strip().casefold()
         top = re.fullmatch(r"top-?(\d+)", text)
         if text == "all":
-            chosen += range(len(logits))
+            codes += range(n_classes)
         elif top:
-            count = int(top[1])
-            if not 1 <= count <= len(logits):
-                raise ClassError(
-                    f"{query!r}: this model has {len(logits)} classes; ask for top-1 to top-{len(logits)}."
-                )
-            chosen += np.argsort(-logits, kind="stable")[:count].tolist()
+            count = int(top[1]) if len(top[1]) <= _DIGITS else 0
+            if not 1 <= count <= n_classes:
+                raise ClassError(f"{query!r}: this model has {n_classes} classes; ask for top-1 to top-{n_classes}.")
+            codes += range(-1, -1 - count, -1)
         else:
-            chosen.append(find_class(query, labels, len(logits)))
-    return list(dict.fromkeys(chosen))
+            codes.append(find_class(query, labels, n_classes))
+    return list(dict.fromkeys(codes))
 
 
 def _spelled(name: str) -> str:

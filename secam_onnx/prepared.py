@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from secam_onnx.answer import OpenModel, ms_since
 from secam_onnx.errors import OptionError
 from secam_onnx.geometry import Geometry
 from secam_onnx.images import EncodedImage, Photograph, as_rgb, read_image
-from secam_onnx.preprocess import Preprocessing
 from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
 
-__all__ = ["Prepared", "ms_since", "prepare"]
+__all__ = ["Prepared", "prepare"]
 
 
 @dataclass
@@ -27,11 +27,11 @@ class Prepared:
     image : ndarray
         `(H, W, 3)` uint8, upright.
     inputs : ndarray
-        `(1, 3, h, w)` or `(1, h, w, 3)` float32, what the network is fed.
+        What the model is fed, with a batch axis of 1.
     geometry : Geometry
         Where that lies on the photograph.
-    segments : Future
-        Label map `(h, w)`, and the milliseconds that it took.
+    segments : Future or None
+        Label map `(h, w)`, and the milliseconds that it took; None where the model makes its own.
     given_labels : ndarray or None
         The numbers that a label map of one's own has for the superpixels.
     segmenter : dict
@@ -43,7 +43,7 @@ class Prepared:
     image: np.ndarray
     inputs: np.ndarray
     geometry: Geometry
-    segments: Future[tuple[np.ndarray, float]]
+    segments: Future[tuple[np.ndarray, float]] | None
     given_labels: np.ndarray | None
     segmenter: dict[str, object]
     preprocess_ms: float
@@ -51,7 +51,7 @@ class Prepared:
 
 def prepare(
     image: Photograph,
-    preprocessing: Preprocessing,
+    model: OpenModel,
     segmenter: Segmenter,
     own_segments: np.ndarray | None,
     pool: Executor,
@@ -62,10 +62,10 @@ def prepare(
     ----------
     image : path, EncodedImage, Image or ndarray
         See `Explainer.explain`.
-    preprocessing : Preprocessing
-        What the model sees of it.
+    model : OpenModel
+        Says what it sees of a photograph, and what it takes.
     segmenter : Segmenter
-        How superpixels are made.
+        How superpixels are made; nothing is done for what the model itself does.
     own_segments : ndarray or None
         A label map instead, at the photograph's size or at that of the model's input.
     pool : Executor
@@ -80,22 +80,18 @@ def prepare(
     """
     start = time.perf_counter()
     rgb = read_image(image) if isinstance(image, str | os.PathLike | EncodedImage) else as_rgb(image)
-    seen, geometry = preprocessing.crop(rgb)
+    seen, geometry = model.contract.preprocessing.crop(rgb)
     # Before the superpixels, which would hold it up for longer than it takes.
-    inputs = preprocessing.normalise(seen)
-    if own_segments is None:
-        segments, given = pool.submit(_timed_segments, seen, segmenter), None
-        how = dict(vars(segmenter))
-    else:
+    inputs = model.feed(seen)
+    segments: Future[tuple[np.ndarray, float]] | None = None
+    given, how = None, dict(vars(segmenter))
+    if own_segments is not None:
         fitted = _fit_segments(own_segments, geometry)
         segments, given, how = Future(), np.unique(fitted), {"method": "given label map"}
         segments.set_result((dense_labels(fitted), 0.0))
+    elif segmenter != model.segmenter:
+        segments = pool.submit(_timed_segments, seen, segmenter)
     return Prepared(rgb, inputs, geometry, segments, given, how, ms_since(start))
-
-
-def ms_since(start: float) -> float:
-    """Milliseconds since a reading of `time.perf_counter`."""
-    return (time.perf_counter() - start) * 1e3
 
 
 def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray, float]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from secam_onnx.assembly import Answer
+from secam_onnx.answer import Answer
 from secam_onnx.errors import ImageError, ModelError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.prepared import Prepared

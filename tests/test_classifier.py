@@ -11,8 +11,9 @@ from onnx import TensorProto, helper
 from tiny_models import HEADS, classifier, mlp_on_pixels
 
 from secam_onnx import Explainer, Preprocessing, PreprocessingSettings, runtime
-from secam_onnx.classifier import default_model, open_classifier
+from secam_onnx.classifier import open_classifier
 from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.sidecars import default_model
 
 
 def saved(model: onnx.ModelProto, folder: Path) -> Path:

@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tiny_models import HEADS, classifier
 
-from secam_onnx import skeleton
-from secam_onnx.classifier import default_model
+from secam_onnx import skeleton, wire
 from secam_onnx.errors import ModelError
 from secam_onnx.onnx_file import read_model
+from secam_onnx.sidecars import default_model
 from secam_onnx.skeleton import read_skeleton
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
@@ -128,7 +128,7 @@ def test_graphs_in_several_pieces_are_merged(tmp_path: Path) -> None:
 
 def test_too_many_fields_are_left_to_protobuf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skeleton, "_LARGE", 8)
-    monkeypatch.setattr(skeleton, "_MOST", 10)
+    monkeypatch.setattr(wire, "_MOST", 10)
     file = tmp_path / "m.onnx"
     onnx.save(classifier(), file)
     assert read_skeleton(file) == onnx.load(file)

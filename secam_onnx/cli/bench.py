@@ -52,8 +52,8 @@ def command(
     first (`secam-onnx export`). Leave the machine alone meanwhile.
     """
     from secam_onnx.bench import Settings, measure, record, report
-    from secam_onnx.classifier import default_model
     from secam_onnx.files import new_file
+    from secam_onnx.sidecars import default_model
 
     settings = Settings(
         rounds=rounds,

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secam_onnx.classifier import default_model
 from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.export.keras_onnx import BACKEND, SIDE, keras, to_onnx
@@ -21,6 +20,7 @@ from secam_onnx.export.source import Source
 from secam_onnx.files import printable
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
+from secam_onnx.sidecars import default_model
 
 __all__ = ["from_keras", "from_keras_file"]
 

@@ -146,7 +146,9 @@ def fused_model(
     way = choose_attribution(head.algebra, fusion.attribution)
     network, index, head, made = with_split_layer(model, graph, head, folder, logits=LOGITS)
     contribution = contribution_model(index, head, folder, masking=way == "masking", known=made)
-    own = [value for value in network.graph.output if not value.name.startswith(RESERVED)]
+    own = [
+        value for value in network.graph.output if value.name == contract.logits or not value.name.startswith(RESERVED)
+    ]
 
     size = contract.preprocessing.size
     cells = Cells.fitted(size, fusion.segmenter.segments, BLOCKS)

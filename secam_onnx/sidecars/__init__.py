@@ -13,9 +13,9 @@ from pathlib import Path
 from secam_onnx.errors import ModelError
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.sidecars import huggingface, timm
-from secam_onnx.sidecars.find import beside, model_file, read_object
+from secam_onnx.sidecars.find import beside, default_model, model_file, read_object
 
-__all__ = ["labels_beside", "model_file", "preprocessing_beside"]
+__all__ = ["default_model", "labels_beside", "model_file", "preprocessing_beside"]
 
 CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"

@@ -9,7 +9,9 @@ from typing import Any
 
 from secam_onnx.errors import ModelError
 
-__all__ = ["beside", "model_file", "read_object"]
+__all__ = ["beside", "default_model", "model_file", "read_object"]
+
+_DEFAULT_MODEL = "efficientnet-lite0.onnx"
 
 _LIMIT = 16_000_000  # bytes; the class names of ImageNet-21k take 2 MB
 
@@ -35,6 +37,14 @@ def model_file(path: str | os.PathLike[str]) -> Path:
         names = ", ".join(file.name for file in found[:10]) + (", ..." if len(found) > 10 else "")
         raise ModelError(f"The folder {given} holds {len(found)} models ({names}); give the path of one.")
     return found[0]
+
+
+def default_model() -> Path:
+    """The model inside the package: EfficientNet-Lite0, ImageNet-1k."""
+    package = Path(__file__).parent.parent
+    # The wheel carries it inside the package; in a checkout it lies beside it.
+    inside, beside = (folder / "models" / _DEFAULT_MODEL for folder in (package, package.parent))
+    return beside if beside.exists() else inside
 
 
 def beside(model: str | os.PathLike[str], name: str) -> Path | None:

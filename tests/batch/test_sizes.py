@@ -46,7 +46,7 @@ def test_elsewhere_it_is_measured(rates: dict[int, float | None], chosen: int, m
         return rate
 
     monkeypatch.setattr(sizes, "_images_per_second", measured)
-    gpu = SimpleNamespace(input=SimpleNamespace(shape=(None, 3, 224, 224)), providers=("CUDAExecutionProvider",))
+    gpu = SimpleNamespace(batch=None, providers=("CUDAExecutionProvider",))
     assert choose_batch_size(gpu)[0] == chosen  # type: ignore[arg-type]
 
 

@@ -1,0 +1,134 @@
+"""What an opened model answers for a picture, whether its steps are run by us or lie in its own graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from secam_onnx.contract import Contract
+from secam_onnx.labels import ClassQuery
+from secam_onnx.superpixels import Segmenter
+
+__all__ = ["ATTRIBUTIONS", "Answer", "OpenModel", "Pooling", "ms_since", "probabilities"]
+
+ATTRIBUTIONS = {
+    "gradient": "gradient x activation of the head",
+    "integrated": "integrated gradients of the head, 32 steps from the zero feature map",
+    "masking": "the head run again for every cell alone (Recipro-CAM)",
+}
+"""How maps are made, and how results call it."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """A map carried to superpixels.
+
+    Attributes
+    ----------
+    segments : ndarray
+        `(h, w)` int32, labels 0..S-1.
+    scores, contributions : ndarray
+        `(K, S)` float32.
+    """
+
+    segments: np.ndarray
+    scores: np.ndarray
+    contributions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model gave for one picture.
+
+    Attributes
+    ----------
+    logits, probabilities : ndarray
+        `(classes,)` float32.
+    class_ids : list of int
+        The K classes to explain.
+    maps : ndarray
+        `(K, h, w)` float32.
+    bias : ndarray
+        `(K,)` float32.
+    pooling : Pooling or None
+        Superpixels, where they are the model's own.
+    timings : dict
+        Milliseconds of each step; of a batch, its time divided by its size.
+    """
+
+    logits: np.ndarray
+    probabilities: np.ndarray
+    class_ids: list[int]
+    maps: np.ndarray
+    bias: np.ndarray
+    timings: dict[str, float]
+    pooling: Pooling | None = None
+
+
+class OpenModel(Protocol):
+    """A model that is ready to be explained.
+
+    Attributes
+    ----------
+    name : str
+        File name, for people.
+    contract : Contract
+        What is known about it.
+    n_classes : int
+        Number of classes.
+    batch : int or None
+        How many pictures it takes at once; None for any number.
+    way : str
+        How maps are made (see `ATTRIBUTIONS`).
+    tolerance : float
+        Completeness error that the network's own precision explains.
+    segmenter : Segmenter or None
+        What superpixels are made with, where they are the model's own.
+    providers : tuple of str
+        The execution providers that the network really runs on, in order.
+    """
+
+    name: str
+    contract: Contract
+    n_classes: int
+    tolerance: float
+
+    @property
+    def batch(self) -> int | None: ...
+    @property
+    def way(self) -> str: ...
+    @property
+    def segmenter(self) -> Segmenter | None: ...
+    @property
+    def providers(self) -> tuple[str, ...]: ...
+
+    def feed(self, seen: np.ndarray) -> np.ndarray:
+        """What it takes, with a batch axis, for one picture `(h, w, 3)` uint8 at its size."""
+
+    def answers(self, inputs: np.ndarray, queries: Sequence[ClassQuery], *, pool: bool) -> list[Answer]:
+        """Explain some classes of each picture; `pool`: with superpixels, where they are the model's own.
+
+        Raises
+        ------
+        ModelError
+            The model fails on these pictures or gives NaN.
+        ClassError
+            A class that the model does not have.
+        """
+
+
+def ms_since(start: float) -> float:
+    """Milliseconds since a reading of `time.perf_counter`."""
+    return (time.perf_counter() - start) * 1e3
+
+
+def probabilities(logits: np.ndarray, activation: str) -> np.ndarray:
+    """`(N, classes)` float32 in [0, 1], of logits of that shape; `activation` as in `Contract`."""
+    if activation == "sigmoid":
+        return 1 / (1 + np.exp(-logits))
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

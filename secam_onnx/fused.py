@@ -1,0 +1,222 @@
+"""A fused model: its file holds all steps, so that opening it is opening one session, without onnx."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from secam_onnx import runtime
+from secam_onnx.answer import Answer, Pooling, ms_since, probabilities
+from secam_onnx.contract import KEY, Contract, FusedRecord
+from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.files import printable, unchanged
+from secam_onnx.labels import ClassQuery, class_codes
+from secam_onnx.superpixels import Segmenter
+from secam_onnx.wire import read_metadata
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["FusedModel", "fused_contract", "open_fused"]
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+}
+_AGAIN = "Fuse the original model again with `secam-onnx export --fused`."
+
+
+class FusedModel:
+    """Runs a fused model; an `OpenModel`.
+
+    Parameters
+    ----------
+    name : str
+        File name, for people.
+    contract : Contract
+        What the file says of itself.
+    record : FusedRecord
+        The part of that which is about fusion.
+    session : InferenceSession
+        The file, opened.
+    """
+
+    def __init__(
+        self, name: str, contract: Contract, record: FusedRecord, session: onnxruntime.InferenceSession
+    ) -> None:
+        self.name = name
+        self.contract = contract
+        self.n_classes = record.n_classes
+        self.tolerance = record.tolerance
+        self._record = record
+        self._session = session
+        self._logits = record.own_outputs[contract.logits]
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that it really runs on, in order."""
+        return tuple(self._session.get_providers())
+
+    @property
+    def batch(self) -> int | None:
+        """How many pictures one run takes; None for any number."""
+        return self._record.batch
+
+    @property
+    def way(self) -> str:
+        """How maps are made."""
+        return self._record.attribution
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """What its superpixels are made with."""
+        return self._record.segmenter
+
+    def feed(self, seen: np.ndarray) -> np.ndarray:
+        """The picture itself, `(1, h, w, 3)` uint8."""
+        return seen[None]
+
+    def answers(self, inputs: np.ndarray, queries: Sequence[ClassQuery], *, pool: bool = True) -> list[Answer]:
+        """Explain some classes of each picture; see `OpenModel`."""
+        codes = np.array([class_codes(queries, self.n_classes, self.contract.labels)], dtype=np.int64)
+        names = [self._logits, "class_ids", "cam", "bias"]
+        if pool:
+            names += ["segments", "n_segments", "segment_scores", "segment_contributions"]
+        start = time.perf_counter()
+        found = self._run(names, inputs, codes)
+        timings = {"fused": ms_since(start) / len(inputs)}
+        rows = range(len(inputs))
+        return [self._answer({name: values[row] for name, values in found.items()}, timings) for row in rows]
+
+    def _run(self, names: Sequence[str], inputs: np.ndarray, codes: np.ndarray) -> dict[str, np.ndarray]:
+        size = self.batch or len(inputs)
+        missing = -len(inputs) % size
+        padded = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
+        try:
+            parts = [
+                self._session.run(names, {"image": padded[first : first + size], "classes": codes})
+                for first in range(0, len(padded), size)
+            ]
+        except Exception as error:
+            raise ModelError(f"The fused model fails on pictures of shape {inputs.shape}: {error}. {_AGAIN}") from error
+        values = (part[0] if len(part) == 1 else np.concatenate(part) for part in zip(*parts, strict=True))
+        return {name: value[: len(inputs)] for name, value in zip(names, values, strict=True)}
+
+    def _answer(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> Answer:
+        """Of one picture."""
+        logits = found[self._logits]
+        if not np.isfinite(logits).all():
+            raise ModelError(
+                "The model's logits are NaN or infinite on this input; check its weights and preprocessing."
+            )
+        # top-K and a name can mean the same class.
+        ids, rows = np.unique(found["class_ids"], return_index=True)
+        rows = np.sort(rows)
+        ids = found["class_ids"][rows].tolist()
+        pooling = None
+        if "segments" in found:
+            there = int(found["n_segments"])
+            pooling = Pooling(
+                found["segments"],
+                found["segment_scores"][rows, :there],
+                found["segment_contributions"][rows, :there],
+            )
+        shares = probabilities(logits[None], self.contract.activation)[0]
+        return Answer(logits, shares, ids, found["cam"][rows], found["bias"][rows], timings, pooling)
+
+
+def fused_contract(path: Path) -> Contract | None:
+    """What a fused file says of itself; None for any other file, and for one that cannot be read.
+
+    Raises
+    ------
+    ModelError
+        It was fused by another version, or its metadata are damaged.
+    """
+    try:
+        text = read_metadata(path).get(KEY)
+    except OSError:
+        return None
+    contract = None if text is None else Contract.from_json(text)
+    return contract if contract is not None and contract.fused is not None else None
+
+
+def open_fused(
+    path: Path,
+    contract: Contract,
+    *,
+    providers: runtime.Providers = "auto",
+    labels: tuple[str, ...] | None = None,
+    threads: int | None = None,
+    **fixed: object,
+) -> FusedModel:
+    """Open a fused model.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    contract : Contract
+        See `fused_contract`.
+    providers : str or sequence of str
+        See `runtime.resolve_providers`.
+    labels : tuple of str, optional
+        For a file that has none.
+    threads : int, optional
+        Of the processor, for one run; all cores by default.
+    **fixed
+        Other options of `open_classifier`, which this file has answered.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, or is not what its metadata say.
+    OptionError
+        An option that contradicts the file.
+    """
+    record = contract.fused
+    assert record is not None
+    clashing = [name for name, value in fixed.items() if value is not None]
+    if labels is not None and contract.labels is None:
+        contract = replace(contract, labels=labels)
+    elif labels is not None:
+        clashing.append("labels")
+    if clashing:
+        raise OptionError(f"{path} is a fused model, which fixes its own {' and '.join(clashing)}; fuse it again.")
+    if contract.labels is not None and len(contract.labels) != record.n_classes:
+        raise OptionError(
+            f"There are {len(contract.labels)} labels for {record.n_classes} classes; give one name each."
+        )
+    with unchanged(path):
+        session = runtime.open_session(path, providers, prepack=True, threads=threads)
+    _check(session, contract, record)
+    return FusedModel(printable(path.name), contract, record, session)
+
+
+def _check(session: onnxruntime.InferenceSession, contract: Contract, record: FusedRecord) -> None:
+    """Compare the inputs and outputs of the file with what its metadata say."""
+    given = {entry.name: entry for entry in (*session.get_inputs(), *session.get_overridable_initializers())}
+    made = {entry.name: entry for entry in session.get_outputs()}
+    logits = record.own_outputs.get(contract.logits)
+    if logits not in made:
+        raise ModelError(f"The fused model has no output of its logits, {contract.logits!r}. {_AGAIN}")
+    for there, said in ((given, record.inputs), (made, record.outputs)):
+        for name, (dtype, shape) in said.items():
+            entry = there.get(name)
+            found = None if entry is None else [length for length in entry.shape if isinstance(length, int)]
+            if (
+                entry is None
+                or (dtype, len(shape)) != (_DTYPES.get(entry.type), len(entry.shape))
+                or found != [length for length in shape if isinstance(length, int)]
+            ):
+                now = "nothing of that name" if entry is None else f"{entry.type} {entry.shape}"
+                raise ModelError(
+                    f"The fused model's metadata promise {name!r} as {dtype} {shape}; there is {now}. {_AGAIN}"
+                )

@@ -1,0 +1,102 @@
+"""protobuf's encoding, field by field, in an open file: to look into a model of half a gigabyte without reading it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+__all__ = ["BYTES", "Field", "UnusualError", "Wire", "read_metadata"]
+
+_VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; the others are groups, or none
+_MOST = 1 << 20  # fields; far more than any classifier has
+_NUMBERS = 1 << 29  # field numbers are below
+_KEY, _VALUE = 5, 10  # bytes; how long a varint may be
+_METADATA = 14  # of ModelProto: pairs of key, 1, and value, 2
+_LONGEST = 1 << 26  # bytes of metadata
+
+
+class UnusualError(Exception):
+    """Nothing that an exporter writes; what it is, protobuf shall say."""
+
+
+class Field(NamedTuple):
+    """One field of a message: its number, its wire type, and where its tag, its value and what follows begin."""
+
+    number: int
+    wire: int
+    tag: int
+    value: int
+    end: int
+
+
+class Wire:
+    """Goes through an open file from tag to tag.
+
+    Nothing is believed: a field that does not end within its message is unusual.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._count = 0
+
+    def fields(self, start: int, end: int) -> Iterator[Field]:
+        """The fields of a message that lies there."""
+        while start < end:
+            self._count += 1
+            key, value = self._varint(start, end, _KEY)
+            number, wire = key >> 3, key & 7
+            if wire == BYTES:
+                length, value = self._varint(value, end, _KEY)
+                after = value + length
+            elif wire == _VARINT:
+                _, after = self._varint(value, end, _VALUE)
+            elif wire in (_FIXED32, _FIXED64):
+                after = value + (4 if wire == _FIXED32 else 8)
+            else:
+                raise UnusualError
+            if after > end or not 0 < number < _NUMBERS or self._count > _MOST:
+                raise UnusualError
+            yield Field(number, wire, start, value, after)
+            start = after
+
+    def _varint(self, start: int, end: int, longest: int) -> tuple[int, int]:
+        """A number, and where it ends."""
+        self._file.seek(start)
+        result = 0
+        for index, byte in enumerate(self._file.read(min(longest, end - start))):
+            result |= (byte & 0x7F) << 7 * index
+            if byte < 0x80:
+                return result, start + index + 1
+        raise UnusualError
+
+    def read(self, start: int, end: int) -> bytes:
+        """What lies there."""
+        self._file.seek(start)
+        data = self._file.read(end - start)
+        if len(data) < end - start:
+            raise UnusualError
+        return data
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What an ONNX file says of itself in `metadata_props`, by key; nothing where it is no ONNX file.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    found = {}
+    with Path(path).open("rb") as file:
+        wire = Wire(file)
+        try:
+            for entry in wire.fields(0, os.fstat(file.fileno()).st_size):
+                if (entry.number, entry.wire) == (_METADATA, BYTES) and entry.end - entry.value < _LONGEST:
+                    pair = {part.number: part for part in wire.fields(entry.value, entry.end) if part.wire == BYTES}
+                    key, value = (wire.read(*pair[number][3:]).decode() for number in (1, 2))
+                    found[key] = value
+        except (UnusualError, KeyError, UnicodeDecodeError):
+            pass
+    return found
