@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from secam_onnx.explainer import Explainer as Explainer
     from secam_onnx.explanation import Explanation as Explanation
     from secam_onnx.explanation import Prediction as Prediction
+    from secam_onnx.export.pipeline import fuse as fuse
+    from secam_onnx.fusion import Fusion as Fusion
     from secam_onnx.preprocess import Preprocessing as Preprocessing
     from secam_onnx.selection import Selection as Selection
     from secam_onnx.settings import PreprocessingSettings as PreprocessingSettings
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Explainer": "explainer",
     "Explanation": "explanation",
+    "Fusion": "fusion",
     "Prediction": "explanation",
     "Preprocessing": "preprocess",
     "PreprocessingSettings": "settings",
     "SecamError": "errors",
     "Segmenter": "superpixels",
     "Selection": "selection",
+    "fuse": "export",
 }
 
 __all__ = [  # noqa: PLE0604  (strings, spelled once)

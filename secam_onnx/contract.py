@@ -22,7 +22,7 @@ from secam_onnx.superpixels import Segmenter
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["KEY", "LOGITS", "SCHEMA", "Contract", "FusedRecord", "HeadRecord"]
+__all__ = ["FUSED_SCHEMA", "KEY", "LOGITS", "SCHEMA", "Contract", "Declared", "FusedRecord", "HeadRecord"]
 
 KEY = "secam_onnx"
 SCHEMA = 1
@@ -222,6 +222,10 @@ class Contract:
     origin: Mapping[str, str] = field(default_factory=dict)
     completeness: Mapping[str, Any] = field(default_factory=dict)
     fused: FusedRecord | None = None
+
+    def proven(self, proof: Mapping[str, Any]) -> Contract:
+        """The same of a fused model, with what its comparison with the explainer found."""
+        return dataclasses.replace(self, fused=self.fused and dataclasses.replace(self.fused, proof=proof))
 
     def to_json(self) -> str:
         """The text of the metadata entry."""

@@ -42,15 +42,13 @@ class FusedModel:
         File name, for people.
     contract : Contract
         What the file says of itself.
-    record : FusedRecord
-        The part of that which is about fusion.
     session : InferenceSession
         The file, opened.
     """
 
-    def __init__(
-        self, name: str, contract: Contract, record: FusedRecord, session: onnxruntime.InferenceSession
-    ) -> None:
+    def __init__(self, name: str, contract: Contract, session: onnxruntime.InferenceSession) -> None:
+        record = contract.fused
+        assert record is not None
         self.name = name
         self.contract = contract
         self.n_classes = record.n_classes
@@ -197,7 +195,7 @@ def open_fused(
     with unchanged(path):
         session = runtime.open_session(path, providers, prepack=True, threads=threads)
     _check(session, contract, record)
-    return FusedModel(printable(path.name), contract, record, session)
+    return FusedModel(printable(path.name), contract, session)
 
 
 def _check(session: onnxruntime.InferenceSession, contract: Contract, record: FusedRecord) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
-from secam_onnx.answer import ATTRIBUTIONS
-from secam_onnx.classifier import open_classifier
+from secam_onnx.answer import ATTRIBUTIONS, OpenModel
+from secam_onnx.classifier import Classifier
+from secam_onnx.contract import Declared
+from secam_onnx.explainer import open_model
 from secam_onnx.preprocess import Preprocessing
-from secam_onnx.proof import prove
+from secam_onnx.proof import pooled_error, prove
 from secam_onnx.settings import PreprocessingSettings
-from secam_onnx.sidecars import default_model
+from secam_onnx.sidecars import default_model, model_file
 
 __all__ = ["inspect_model"]
 
@@ -30,7 +31,7 @@ def inspect_model(
     Parameters
     ----------
     path : path, optional
-        An explainable model or an ordinary ONNX classifier, or its folder; the default model if none is given.
+        An explainable, fused or ordinary ONNX classifier, or its folder; the default model if none is given.
     preprocessing, output, features, tokens, attribution : optional
         As in `Explainer`.
 
@@ -44,44 +45,59 @@ def inspect_model(
     ModelError
         The model cannot be explained; the message lists what was looked at, with reasons.
     """
-    file = Path(path) if path is not None else default_model()
-    classifier = open_classifier(
-        file,
-        providers="cpu",
-        preprocessing=preprocessing,
-        output=output,
-        features=features,
-        tokens=tokens,
-        attribution=attribution,
-    )
-    contract = classifier.contract
+    file = model_file(path if path is not None else default_model())
+    fixed = {"output": output, "features": features, "tokens": tokens, "attribution": attribution}
+    model = open_model(file, providers="cpu", preprocessing=preprocessing, **fixed)
+    contract = model.contract
     head = contract.head
-    return {
+    why = "the last spatial tensor before the logits" if features is None else "asked for by name"
+    report = {
         "model": str(file),
         "exported": bool(contract.completeness),
-        "input": {"name": classifier.input.name, "shape": list(classifier.input.shape)},
+        **_inputs(model),
         "preprocessing_note": f"{contract.origin.get('preprocessing', 'as exported')}: {contract.preprocessing}",
         "preprocessing": contract.preprocessing.to_dict(),
         "origin": dict(contract.origin),
-        "feature_map": {
-            "tensor": head.features,
-            "shape": list(head.shape),
-            "layout": head.layout,
-            "why": "the last spatial tensor before the logits" if features is None else "asked for by name",
-        },
+        "feature_map": {"tensor": head.features, "shape": list(head.shape), "layout": head.layout, "why": why},
         "head": {
             "kind": head.kind,
             "algebra": head.algebra,
-            "attribution": ATTRIBUTIONS[classifier.way],
+            "attribution": ATTRIBUTIONS[model.way],
             "steps": [{"node": node, "reason": reason} for node, reason in head.steps],
             "weights": list(head.weights),
         },
         "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
         "logits": {"output": contract.logits, "explained_output": contract.output, "activation": contract.activation},
-        "classes": classifier.n_classes,
+        "classes": model.n_classes,
         "labels": list(contract.labels) if contract.labels else None,
-        "completeness": {
-            "measured_now": dict(prove(classifier)),
-            "at_export": dict(contract.completeness) or "not exported",
-        },
     }
+    measured = dict(prove(model)) if isinstance(model, Classifier) else {"max_relative_error": pooled_error(model)}
+    at_export = dict(contract.completeness) or "not exported"
+    return report | {"completeness": {"measured_now": measured, "at_export": at_export}}
+
+
+def _inputs(model: OpenModel) -> dict[str, Any]:
+    """What goes in, and of a fused model, what it makes of that."""
+    if isinstance(model, Classifier):
+        return {"input": {"name": model.input.name, "shape": list(model.input.shape)}}
+    record = model.contract.fused
+    assert record is not None
+    superpixels = {**vars(record.segmenter), "at_most": record.n_segments}
+    return {
+        "fused": {
+            "inputs": _listed(record.inputs),
+            "outputs": _listed(record.outputs),
+            "own_outputs": list(record.own_outputs.values()),
+            "superpixels": superpixels,
+            "classes_by_default": f"top-{record.top}" if record.default_classes else "none: each run says which",
+            "overlay": str(record.selection) if record.overlay else "left out",
+            "weights": "stored as float16" if record.float16 else "as in the model",
+            "compared_with_the_explainer": dict(record.proof),
+        }
+    }
+
+
+def _listed(tensors: Declared) -> list[dict[str, str]]:
+    return [
+        {"name": name, "type": f"{dtype} ({', '.join(map(str, shape))})"} for name, (dtype, shape) in tensors.items()
+    ]

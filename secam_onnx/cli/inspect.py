@@ -45,7 +45,8 @@ def command(
     """Show what is found in MODEL (the default model if none is given).
 
     Its inputs, preprocessing, feature map, head and why, what was rejected and why, its classes, and the completeness
-    error measured now. An ordinary ONNX classifier is inspected as `explain` would use it.
+    error measured now. An ordinary ONNX classifier is inspected as `explain` would use it; of a
+    fused model, its inputs and outputs are listed, too.
     """
     from secam_onnx.inspection import inspect_model
 
@@ -63,7 +64,8 @@ def command(
         return
     labels = report["labels"] or []
     report["labels"] = [*labels[:3], "..."] if labels else "none"
-    report["exported"] = "yes" if report["exported"] else "no: an ordinary ONNX file, explained as it is"
+    kind = "a fused model" if "fused" in report else "an explainable model"
+    report["exported"] = f"yes: {kind}" if report["exported"] else "no: an ordinary ONNX file, explained as it is"
     for key, value in report.items():
         if isinstance(value, dict):
             click.echo(f"{click.style(_words(key), bold=True)}:")

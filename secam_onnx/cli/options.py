@@ -124,6 +124,71 @@ def preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
             settings = settings.over(preset(preprocess))
         command(preprocessing=settings if settings.given else None, **others)
 
-    for option in reversed(_PREPROCESSING):
-        with_settings = option(with_settings)
-    return with_settings
+    return _added(with_settings, _PREPROCESSING)
+
+
+_SELECTION: tuple[Callable[[Any], Any], ...] = (
+    click.option("--top-segments", type=int, metavar="K", help="Keep the K highest superpixels."),
+    click.option(
+        "--threshold", type=float, metavar="FRACTION", help="Keep those of at least this part of the highest."
+    ),
+    click.option(
+        "--coverage", type=float, metavar="SHARE", help="Keep the fewest that carry this share.  [default: 0.5]"
+    ),
+)
+_FUSION: tuple[Callable[[Any], Any], ...] = (
+    click.option("--fused", is_flag=True, help="Put all of SeCAM into the graph; the options below go with it."),
+    click.option(
+        "--top", type=int, metavar="K", help="Explain the K highest classes, where the run says nothing.  [default: 1]"
+    ),
+    click.option("--require-classes", is_flag=True, help="No default: every run says which classes."),
+    click.option("--no-overlay", is_flag=True, help="Leave the finished picture out."),
+    click.option("--float16", is_flag=True, help="Store weights with 16 bits."),
+    click.option("--segments", type=int, metavar="N", help="How many superpixels to aim at.  [default: 50]"),
+    click.option("--compactness", type=float, metavar="C", help="Higher: rounder superpixels.  [default: 15]"),
+    *_SELECTION,
+    attribution_option,
+)
+
+
+def _added(command: Callable[..., None], options: tuple[Callable[[Any], Any], ...]) -> Callable[..., None]:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def selection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which superpixels a picture keeps."""
+    return _added(command, _SELECTION)
+
+
+def fusion_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add `--fused` and what goes with it; the command gets them as `fusion`, or None."""
+
+    @functools.wraps(command)
+    def with_fusion(*, fused: bool, **others: Any) -> None:
+        from secam_onnx.fusion import Fusion
+        from secam_onnx.selection import Selection
+        from secam_onnx.superpixels import Segmenter
+
+        names = (
+            "top", "require_classes", "no_overlay", "float16", "segments", "compactness", "top_segments", "threshold",
+            "coverage", "attribution",
+        )  # fmt: skip
+        given = {name: value for name in names if (value := others.pop(name)) not in (None, False)}
+        if given and not fused:
+            raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --fused.")
+        fusion = None
+        if fused:
+            fusion = Fusion(
+                Segmenter("kmeans", **{name: given[name] for name in ("segments", "compactness") if name in given}),
+                Selection(*(given.get(name) for name in ("top_segments", "threshold", "coverage"))),
+                top=given.get("top", 1),
+                overlay="no_overlay" not in given,
+                default_classes="require_classes" not in given,
+                float16="float16" in given,
+                attribution=given.get("attribution"),
+            )
+        command(fusion=fusion, **others)
+
+    return _added(with_fusion, _FUSION)

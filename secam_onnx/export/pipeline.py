@@ -5,21 +5,29 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
 
+import onnx
+from onnx import ModelProto
+
+from secam_onnx import runtime
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.classifier import make_classifier
 from secam_onnx.contract import Contract
 from secam_onnx.explainable import make_explainable
-from secam_onnx.export.source import Source
+from secam_onnx.export.source import Source, from_onnx
+from secam_onnx.fused import FusedModel
 from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
-from secam_onnx.onnx_file import check_writable, weights_moved_out, write_model
-from secam_onnx.proof import prove
+from secam_onnx.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
+from secam_onnx.preprocess import Preprocessing
+from secam_onnx.proof import prove, prove_fused
+from secam_onnx.settings import PreprocessingSettings
+from secam_onnx.weights import without_weights
 
-__all__ = ["Progress", "export_model"]
+__all__ = ["Progress", "export_model", "fuse"]
 
 Progress = Callable[[str], AbstractContextManager[object]]
 """Called with the name of a step; the step runs inside the context manager that it returns."""
@@ -88,9 +96,70 @@ def export_model(
             )
             contract = dataclasses.replace(contract, completeness=prove(classifier))
         if fusion is not None:
-            with progress("fuse"):
+            with progress("fuse, and compare with the explainer"):
                 model, contract = fused_model(model, graph, head, contract, fusion, target.parent)
+                proof = prove_fused(_opened(model, contract, target), classifier)
+                contract = contract.proven(proof)
+                if not has_external_data(model):  # which onnx would look for elsewhere
+                    onnx.checker.check_model(model, full_check=True)
         with progress(f"write {target}"):
             contract.write_to(model)
             write_model(model, target, overwrite=overwrite)
     return contract
+
+
+def fuse(
+    model: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    fusion: Fusion | None = None,
+    *,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
+    labels: Sequence[str] | None = None,
+    output: str | None = None,
+    features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+    overwrite: bool = False,
+) -> Contract:
+    """Write a fused model: all of SeCAM in the graph of an ordinary ONNX file.
+
+    Parameters
+    ----------
+    model : path
+        An explainable model or an ordinary ONNX classifier, or its folder.
+    path : path
+        Where to write; the file appears whole or not at all.
+    fusion : Fusion, optional
+        What goes in.
+    preprocessing, labels : optional
+        For a model that does not say.
+    output, features, tokens, overwrite
+        As in `export_model`.
+
+    Returns
+    -------
+    Contract
+        What was written into the file; `contract.fused` describes inputs and outputs.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be explained; the message says why.
+    OutputError
+        The file exists, or cannot be written.
+    """
+    source = from_onnx(model)
+    if preprocessing is not None:
+        source = dataclasses.replace(source, preprocessing=preprocessing)
+    if labels is not None:
+        source = dataclasses.replace(source, labels=tuple(labels))
+    options = {"output": output, "features": features, "tokens": tokens, "overwrite": overwrite}
+    return export_model(source, path, fusion=fusion or Fusion(), **options)  # type: ignore[arg-type]
+
+
+def _opened(model: ModelProto, contract: Contract, target: Path) -> FusedModel:
+    """A fused model that is not written yet."""
+    light, weights = without_weights(model, target.parent)
+    known = {value.name for value in light.graph.input}
+    light.graph.input.extend(value for value in model.graph.input if value.name not in known)  # it has a default
+    session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
+    return FusedModel(target.name, contract, session)

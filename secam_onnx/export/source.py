@@ -9,7 +9,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from secam_onnx.contract import Contract
-from secam_onnx.errors import MissingDependencyError, OptionError
+from secam_onnx.errors import MissingDependencyError, ModelError, OptionError
 from secam_onnx.files import printable
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
@@ -111,11 +111,13 @@ def from_onnx(path: str | os.PathLike[str]) -> Source:
     Raises
     ------
     ModelError
-        The file cannot be read.
+        The file cannot be read, or is fused.
     """
     file = model_file(path)
     model = read_model(file, weights=True)
     contract = Contract.of(model)
+    if contract is not None and contract.fused is not None:
+        raise ModelError(f"{file} is a fused model; export the model that it was made of.")
     origin = {"source": "onnx", "file": printable(file.name)}
     if contract is None:
         return Source(model, origin=origin, file=file)

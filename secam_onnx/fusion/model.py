@@ -90,10 +90,8 @@ def ready_to_fuse(model: ModelProto) -> ModelProto:
     Raises
     ------
     ModelError
-        It cannot be brought to that, or is fused already.
+        It cannot be brought to that.
     """
-    if (contract := Contract.of(model)) is not None and contract.fused is not None:
-        raise ModelError("The model is fused already; fuse the model that it was made of.")
     opset = Graph(model).opset
     if opset >= _OPSET:
         return model
@@ -129,7 +127,7 @@ def fused_model(
     model : ModelProto
         See `FusedRecord` for its inputs and outputs.
     contract : Contract
-        What it says of itself; it is in its metadata, too.
+        What is to be said of it; to write that into it is for the caller.
 
     Raises
     ------
@@ -215,10 +213,9 @@ def fused_model(
     if fusion.default_classes:
         body.initializer.append(numpy_helper.from_array(-1 - np.arange(fusion.top)[None], "classes"))
     if fusion.float16:
-        halve_weights(fused)
-    contract = dataclasses.replace(contract, fused=record)
-    contract.write_to(fused)
-    return fused, contract
+        # Ours are no weights: superpixels depend on their last bit.
+        halve_weights(fused, {value.name for part in (before, classes, behind) for value in part.values})
+    return fused, dataclasses.replace(contract, fused=record)
 
 
 def _results(

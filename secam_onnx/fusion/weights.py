@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -11,11 +12,11 @@ from secam_onnx.errors import OptionError
 
 __all__ = ["halve_weights"]
 
-_LARGE = 1024  # numbers; smaller ones are not worth a node
+_LARGE = 64  # numbers; smaller ones are not worth a node
 
 
-def halve_weights(model: ModelProto) -> None:
-    """Store large float32 initializers as float16, with a Cast each, in place.
+def halve_weights(model: ModelProto, but: Collection[str] = ()) -> None:
+    """Store float32 initializers, but for some and for small ones, as float16, with a Cast each, in place.
 
     Runtimes work the Casts out while they open the model, so it runs as before. Weights that float16 cannot hold
     (above 65504) stay.
@@ -27,7 +28,7 @@ def halve_weights(model: ModelProto) -> None:
     """
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < _LARGE:
+        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < _LARGE or tensor.name in but:
             continue
         if tensor.data_location == TensorProto.EXTERNAL:
             raise OptionError("float16 is for models below 2 GB, whose weights are in the file itself.")
