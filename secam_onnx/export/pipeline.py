@@ -91,8 +91,9 @@ def export_model(
                 tokens=tokens,
             )
         with progress("prove that the map adds up to the logits"):
+            way = None if fusion is None else fusion.attribution
             classifier = make_classifier(
-                "trial", model, graph, head, contract, target.parent, providers="cpu", split=False
+                "trial", model, graph, head, contract, target.parent, "cpu", attribution=way, split=False
             )
             contract = dataclasses.replace(contract, completeness=prove(classifier))
         if fusion is not None:

@@ -4,17 +4,16 @@ Only where the cells lie is the package's.
 """
 
 import numpy as np
-from onnx import helper
+from onnx_nodes import evaluate
 from scipy.ndimage import binary_dilation, maximum_filter, minimum_filter
 from skimage.measure import label as components
 
-from secam_onnx import runtime
 from secam_onnx.nodes import Nodes
 from secam_onnx.superpixels import dense_labels
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.lab import LAB_OF_ROOTS, cube_roots
 
-__all__ = ["cell_of", "evaluate", "package_lab", "plain_kmeans", "plainly_held_together"]
+__all__ = ["cell_of", "package_lab", "plain_kmeans", "plainly_held_together"]
 
 PULL = 1.0
 FILLED = 4  # blocks that a stray piece is filled from each side
@@ -25,18 +24,6 @@ def cell_of(cells: Cells) -> np.ndarray:
     """The cell of every block of the picture, `(rows, columns)`."""
     row, column = cells.of_block
     return row * cells.across.cells + column
-
-
-def evaluate(n: Nodes, result: str, **inputs: np.ndarray) -> np.ndarray:
-    """Run nodes in a session of their own."""
-    given = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-        for name, value in inputs.items()
-    ]
-    wanted = [helper.make_empty_tensor_value_info(result)]
-    graph = helper.make_graph(n.nodes, "nodes", given, wanted, n.values)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return runtime.open_session(model.SerializeToString(), "cpu").run(None, inputs)[0]
 
 
 def package_lab(colours: np.ndarray) -> np.ndarray:

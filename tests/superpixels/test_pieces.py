@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_kmeans import cell_of, evaluate, plainly_held_together
+from onnx_nodes import evaluate
+from plain_kmeans import cell_of, plainly_held_together
 
 from secam_onnx.nodes import Nodes
 from secam_onnx.superpixels.cells import NOWHERE, Axis, Cells

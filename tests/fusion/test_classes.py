@@ -1,0 +1,43 @@
+"""Which classes are explained: indices as they are, ranks by the logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx_nodes import evaluate
+
+from secam_onnx.answer import probabilities as in_numpy
+from secam_onnx.fusion.classes import chosen_classes, probabilities
+from secam_onnx.nodes import Nodes
+
+LOGITS = np.array([[0.5, 3, -1, 3, 2], [5, 4, 3, 2, 1]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ([[-1]], [[1], [0]]),
+        ([[-1, -2, -3]], [[1, 3, 4], [0, 1, 2]]),  # of two equal logits the first one
+        ([[4, -1, 0]], [[4, 1, 0], [4, 0, 0]]),
+        ([[-5], [2]], [[2], [2]]),
+    ],
+)
+def test_ranks_and_indices(asked, chosen):
+    n = Nodes()
+    name = chosen_classes(n, "asked", "logits", 5)
+    assert evaluate(n, name, asked=np.array(asked), logits=LOGITS).tolist() == chosen
+
+
+@pytest.mark.parametrize("rank", [-6, -1000])
+def test_there_are_no_more_ranks_than_classes(rank):
+    n = Nodes()
+    name = chosen_classes(n, "asked", "logits", 5)
+    with pytest.raises(Exception, match=r"(?i)out of|bounds|range"):
+        evaluate(n, name, asked=np.array([[rank]]), logits=LOGITS)
+
+
+@pytest.mark.parametrize("activation", ["none", "softmax", "log_softmax", "sigmoid"])
+def test_probabilities(activation):
+    n = Nodes()
+    name = probabilities(n, "logits", activation)
+    np.testing.assert_allclose(evaluate(n, name, logits=LOGITS), in_numpy(LOGITS, activation), rtol=1e-6)
