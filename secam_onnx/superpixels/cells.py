@@ -175,11 +175,16 @@ class Cells:
         return self._in_cells(self.down.inside[:, None] & self.across.inside)
 
     @property
-    def empty_blocks(self) -> np.ndarray:
-        """Which blocks of the cells have no picture: `(K, blocks)` bool."""
+    def shares(self) -> np.ndarray:
+        """How much of each block of the cells is picture: `(K, blocks)`, 0 to 1."""
         down, across = self.down, self.across
         parts = self.inside.reshape(-1, down.blocks, down.stride, across.blocks, across.stride)
-        return ~parts.any(axis=(2, 4)).reshape(self.count, -1)
+        return parts.mean(axis=(2, 4)).reshape(self.count, -1)
+
+    @property
+    def empty_blocks(self) -> np.ndarray:
+        """Which blocks of the cells have no picture: `(K, blocks)` bool."""
+        return self.shares == 0
 
     def _in_cells(self, values: np.ndarray) -> np.ndarray:
         """`(rows, columns)` of pixels in the order of reading, to `(K, pixels)`."""

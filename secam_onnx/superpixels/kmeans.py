@@ -105,8 +105,8 @@ def kmeans(n: Nodes, image: str, cells: Cells, *, compactness: float = 15.0, ite
     members, least = _assign(n, centres, means, cells)
     square = n.op("Unsqueeze", [n.op("ReduceSumSquare", [means, n.integers([3])], keepdims=0), n.integers([2])])
     distances = n.op("Add", [least, square])
-    if cells.empty_blocks.any():
-        distances = n.op("Add", [distances, n.floats(np.where(cells.empty_blocks, FAR, 0)[:, None])])
+    if (cells.shares < 1).any():  # whole blocks come first, those without picture last
+        distances = n.op("Add", [distances, n.floats(FAR * (1 - cells.shares)[:, None])])
     labels = held_together(n, members, distances, cells)
     return _on_picture(n, _nearest(n, centres, pixels, labels, cells), cells)
 
@@ -168,8 +168,11 @@ def _centres(n: Nodes, sums: str) -> str:
     count = n.op("Slice", [sums, n.integers([_CHANNELS - 1]), n.integers([_CHANNELS]), n.integers([2])])
     centre = n.op("Div", [sums, n.op("Max", [count, n.floats(_EMPTY)])])  # its last number: 0 where there is nobody
     square = n.op("ReduceSumSquare", [centre, n.integers([2])], keepdims=1)
-    linear = n.op("Mul", [centre, n.floats([-2.0] * (_CHANNELS - 1) + [-FAR])])
-    return n.op("Add", [linear, n.op("Mul", [square, n.floats([0.0] * (_CHANNELS - 1) + [1.0])])])
+    # What is added to all alike takes digits away from what tells them apart: the far ones are those without pixels.
+    far = n.op("Mul", [n.op("Cast", [n.op("Less", [count, n.floats(_EMPTY)])], to=TensorProto.FLOAT), n.floats(FAR)])
+    linear = n.op("Mul", [centre, n.floats([-2.0] * (_CHANNELS - 1) + [0.0])])
+    of_all = n.op("Mul", [n.op("Add", [square, far]), n.floats([0.0] * (_CHANNELS - 1) + [1.0])])
+    return n.op("Add", [linear, of_all])
 
 
 def _distances(n: Nodes, centres: str, features: str, cells: Cells) -> str:

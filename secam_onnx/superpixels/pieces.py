@@ -11,7 +11,7 @@ from secam_onnx.superpixels.cells import Cells
 __all__ = ["FAR", "held_together"]
 
 FAR = 4096.0
-"""A squared distance that no pixel has; beside it float32 still tells 0.0005."""
+"""A squared distance that no pixel has; it goes to what is out of the question only, since it takes digits."""
 
 _SPREAD = 12  # rounds; in one, a superpixel is followed a block down and up and a block to each side
 _FILL = 4  # rounds; stray pieces are hardly ever wider than twice as many blocks

@@ -56,11 +56,11 @@ def test_the_checker_accepts_the_model_and_knows_all_shapes(size, segments):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_same_as_plainly_on_photographs(photograph, size):
-    # What float32 rounds off beside 4096 explains most of what differs, and what follows from it: 0 to 61 of 50,176
-    # pixels at 224 x 224.
+    # float32 against float64: a pixel may lie so nearly in the middle that rounding decides. So nearly does hardly any,
+    # which is also why all engines give the same labels.
     picture = photograph(size)
     found, expected = segment(picture, Segmenter()), plain_kmeans(package_lab(picture))
-    assert (found == expected).mean() >= (0.998 if size[0] > 200 else 0.994)
+    assert (found == expected).mean() >= 0.9999 - 4 / found.size
 
 
 def test_nearly_the_same_with_exact_colours_and_exact_components(photograph):
