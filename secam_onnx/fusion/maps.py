@@ -9,8 +9,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.attribution import quadrature
-from secam_onnx.fusion.splice import made_by, renamed
-from secam_onnx.head import BIAS, FEATURES, GAP, MAPS, OWN_LAYOUT, ContributionModel, Head
+from secam_onnx.fusion.splice import made_by, renamed, self_contained
+from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, OWN_LAYOUT, ContributionModel, Head
 from secam_onnx.names import RESERVED
 from secam_onnx.nodes import Nodes
 
@@ -18,6 +18,7 @@ __all__ = ["Spliced", "spliced_maps"]
 
 _INSIDE = f"{RESERVED}head_"
 _FRACTION = f"{_INSIDE}fraction"
+_TYPES = {CLASS_IDS: TensorProto.INT64, FEATURES: TensorProto.FLOAT}
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,11 @@ def spliced_maps(n: Nodes, network: ModelProto, head: Head, contribution: Contri
         nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own)
         return Spliced(nodes, initializers, MAPS, BIAS)
     nodes = renamed(body.node, _names_inside(body.node))
+    constants = known | {tensor.name for tensor in initializers}
     if way == "masking":
+        nodes = [self_contained(node, constants, _TYPES) if node.op_type == "Scan" else node for node in nodes]
         return Spliced(nodes, initializers, MAPS, BIAS)
-    scan = _along_the_path(n, nodes)
+    scan = self_contained(_along_the_path(n, nodes), constants, _TYPES)
     return Spliced([scan], initializers, *_integral(n))
 
 

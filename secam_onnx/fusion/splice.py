@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto, helper
 
 from secam_onnx.checks.order import reads
+from secam_onnx.names import RESERVED
 
-__all__ = ["made_by", "needed", "renamed"]
+__all__ = ["made_by", "needed", "renamed", "self_contained"]
+
+_STATE = f"{RESERVED}state_"
 
 
 def made_by(nodes: Iterable[NodeProto]) -> Iterator[str]:
@@ -41,6 +44,31 @@ def _rename_body(body: GraphProto, names: Mapping[str, str]) -> None:
     nodes = renamed(body.node, names)
     del body.node[:]
     body.node.extend(nodes)
+
+
+def self_contained(scan: NodeProto, constants: Container[str], types: Mapping[str, int]) -> NodeProto:
+    """The same Scan, whose body takes nothing but constants from the graph around it: OpenVINO cannot run others.
+
+    All else comes in as state, which each step hands on as it is; `types` has ONNX's numbers for the types of tensors,
+    as far as they are known.
+    """
+    outside = list(dict.fromkeys(name for name in reads(scan)[len(scan.input) :] if name not in constants))
+    (copy,) = renamed([scan], {})
+    (body,) = _bodies(copy)
+    _rename_body(body, {name: f"{_STATE}{name}" for name in outside})
+    inputs, outputs = list(body.input), list(body.output)
+    del body.input[:], body.output[:]
+    for name in outside:
+        for values, value in ((body.input, f"{_STATE}{name}"), (body.output, f"{_STATE}{name}_next")):
+            values.add(name=value)
+            if name in types:
+                values[-1].type.tensor_type.elem_type = types[name]
+        body.node.append(helper.make_node("Identity", [body.input[-1].name], [body.output[-1].name]))
+    body.input.extend(inputs)
+    body.output.extend(outputs)
+    copy.input[:] = [*outside, *scan.input]
+    copy.output[:] = [*(f"{_STATE}{name}_last" for name in outside), *scan.output]
+    return copy
 
 
 def needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
