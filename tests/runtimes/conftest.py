@@ -1,0 +1,60 @@
+"""Fused models, the pictures that all engines get, and what is expected of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+from cases import TOP, Case
+from engines import ENGINES, Engine, Result
+from networks import NETWORKS
+
+from secam_onnx import Explainer
+from secam_onnx.export import export_model, open_source
+
+
+def engine_or_skip(name: str) -> Engine:
+    """The engine; where it is missing, the test is skipped, but not in nox's session of the runtimes."""
+    missing = ENGINES[name].missing()
+    if missing:
+        (pytest.fail if os.environ.get("SECAM_TEST_RUNTIMES") == "1" else pytest.skip)(f"needs {missing}")
+    return ENGINES[name]
+
+
+@pytest.fixture(scope="session")
+def views(chelsea: np.ndarray) -> list[np.ndarray]:
+    """Three pictures: the photograph, upside down, and a part of it, turned round."""
+    return [chelsea, chelsea[::-1], chelsea[40:240, 100:380][:, ::-1]]
+
+
+@pytest.fixture(scope="session")
+def case_of(views: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
+    """Cases by the name of the network, each made once."""
+
+    @cache
+    def make(name: str) -> Case:
+        network, folder = NETWORKS[name], tmp_path_factory.mktemp("fused")
+        plain, model = network.write(folder), folder / "fused.onnx"
+        contract = export_model(open_source(plain), model, fusion=network.fusion)
+        assert (contract.head.kind, contract.head.algebra) == (network.head, network.algebra)
+        explainer = Explainer(plain, providers="cpu")
+        pictures = np.stack([explainer.preprocessing.crop(view)[0] for view in views])
+        explanations = [explainer.explain(view, f"top-{TOP}") for view in views]
+        return Case(model, network.fusion, pictures, explanations, network.batch)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def results_of(case_of: Callable[[str], Case]) -> Callable[[str, str], list[Result]]:
+    """What an engine, by its name, answers to the feeds of a case."""
+
+    @cache
+    def run(engine: str, name: str) -> list[Result]:
+        case = case_of(name)
+        return engine_or_skip(engine).run(case.model, case.feeds)
+
+    return run
