@@ -183,15 +183,15 @@ def open_fused(
     assert record is not None
     clashing = [name for name, value in fixed.items() if value is not None]
     if labels is not None and contract.labels is None:
+        if len(labels) != record.n_classes:
+            raise OptionError(f"There are {len(labels)} labels for {record.n_classes} classes; give one name a class.")
         contract = replace(contract, labels=labels)
     elif labels is not None:
         clashing.append("labels")
     if clashing:
         raise OptionError(f"{path} is a fused model, which fixes its own {' and '.join(clashing)}; fuse it again.")
     if contract.labels is not None and len(contract.labels) != record.n_classes:
-        raise OptionError(
-            f"There are {len(contract.labels)} labels for {record.n_classes} classes; give one name each."
-        )
+        raise ModelError(f"The fused model has {len(contract.labels)} labels for {record.n_classes} classes. {_AGAIN}")
     with unchanged(path):
         session = runtime.open_session(path, providers, prepack=True, threads=threads)
     _check(session, contract, record)

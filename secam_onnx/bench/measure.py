@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,11 @@ import numpy as np
 
 from secam_onnx.bench.folder import time_folder
 from secam_onnx.bench.fresh import explain_peak, forward_peak
+from secam_onnx.bench.fused import fused_run
 from secam_onnx.bench.lime import lime_explanation
 from secam_onnx.bench.plain import PlainModel
 from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
-from secam_onnx.errors import MissingDependencyError, OptionError
+from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, SecamError
 from secam_onnx.explainer import Explainer
 from secam_onnx.images import read_image
 from secam_onnx.runtime import CPU
@@ -111,10 +112,10 @@ def measure(
     -------
     dict
         `ms`, milliseconds an image by candidate: `forward`, `explain` (one class), `explain again` (the same without a
-        pause before it), `superpixels`, `skimage slic`, `all classes`, `LIME`, peers; `others_cores`, how many cores
-        others' processes kept busy meanwhile; `skipped`, what took no part and why; `steps_ms`, the steps as
-        `Explanation.timings` has them; `superpixels`, how they were made; `peak_bytes` of fresh processes; `folder`,
-        see `time_folder`.
+        pause before it), `superpixels`, `skimage slic`, `all classes`, `fused file` (one class, in a session of its
+        own), `LIME`, peers; `others_cores`, how many cores others' processes kept busy meanwhile; `skipped`, what took
+        no part and why; `steps_ms`, the steps as `Explanation.timings` has them; `superpixels`, how they were
+        made; `peak_bytes` of fresh processes; `folder`, see `time_folder`.
 
     Raises
     ------
@@ -124,13 +125,19 @@ def measure(
     path = model_file(model)
     image = read_image(settings.photograph or photograph())
     explainer = Explainer(path, providers=settings.provider)
+    if explainer.classifier.contract.fused is not None:
+        raise ModelError(
+            f"{path} is a fused model, in which the forward pass cannot be told from the rest; measure the model that "
+            "it was made of, which is measured as a fused one, too."
+        )
     plain = PlainModel(path, explainer.providers)
     picture, _ = explainer.preprocessing.crop(image)
     one = plain.inputs([picture], explainer.preprocessing)
     batch = settings.batch_size or (1 if explainer.providers[0] == CPU else _GPU_BATCH)
     explanations: list[Explanation] = []
     candidates = _ours(explainer, plain, image, picture, batch, explanations)
-    skipped = _add_lime(candidates, explainer, plain, picture, settings)
+    skipped = _add_fused(candidates, explainer, path, [picture] * batch)
+    skipped |= _add_lime(candidates, explainer, plain, picture, settings)
     if peers is not None:
         others, absent = peers(Seen(picture, one, plain.forward(one)))
         candidates |= others
@@ -178,6 +185,17 @@ def _ours(
         "skimage slic": Candidate(functools.partial(superpixels, Segmenter("slic")), images=batch),
         "all classes": Candidate(functools.partial(explain, "all"), images=batch),
     }
+
+
+def _add_fused(
+    candidates: dict[str, Candidate], explainer: Explainer, path: Path, pictures: Sequence[np.ndarray]
+) -> dict[str, str]:
+    try:
+        run = fused_run(path, explainer, pictures)
+    except SecamError as error:
+        return {"fused file": str(error)}
+    candidates["fused file"] = Candidate(run, images=len(pictures))
+    return {}
 
 
 def _add_lime(

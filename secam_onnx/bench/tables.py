@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["OURS", "about", "digits", "medians", "report", "running_ms", "table"]
 
-OURS = ("forward", "explain", "explain again", "superpixels", "skimage slic", "all classes")
+OURS = ("forward", "explain", "explain again", "superpixels", "skimage slic", "all classes", "fused file")
 """Candidates that are no alternative to the package."""
 
 _NONE = "-"
@@ -82,6 +82,7 @@ def report(results: Mapping[str, Any]) -> str:
         f"Milliseconds an image, median of {rounds} rounds in which all took turns. Explain again follows the one "
         "before it at once; all else comes after a pause. Others: cores that other processes kept busy meanwhile.\n",
         _speed(models),
+        *_fused(models),
         "Superpixels alone, milliseconds.\n",
         _superpixels(models),
         "Steps of explain as it reports them, milliseconds an image and share of the sum; some overlap.\n",
@@ -120,6 +121,19 @@ def _speed(models: Mapping[str, Any]) -> str:
         )
     header = ["model", "batch", "forward", "explain", "/ forward", "again", "/ forward", "all classes", "/ one"]
     return table([*header, "images/s", "others"], rows)
+
+
+def _fused(models: Mapping[str, Any]) -> list[str]:
+    """One more table, where fused files took part."""
+    rows = []
+    for name, model in models.items():
+        middle = medians(model["ms"])
+        if "fused file" in middle:
+            plain, fused = middle["forward"], middle["fused file"]
+            rows.append([name, digits(plain), digits(fused), digits(fused / plain)])
+    header = ["model", "forward", "fused file", "fused / forward"]
+    about = "The model as a fused file, in a bare session: one class, its finished picture included.\n"
+    return [about, table(header, rows)] if rows else []
 
 
 def _superpixels(models: Mapping[str, Any]) -> str:

@@ -175,7 +175,7 @@ def fusion_options(command: Callable[..., None]) -> Callable[..., None]:
             "top", "require_classes", "no_overlay", "float16", "segments", "compactness", "top_segments", "threshold",
             "coverage", "attribution",
         )  # fmt: skip
-        given = {name: value for name in names if (value := others.pop(name)) not in (None, False)}
+        given = {name: value for name in names if (value := others.pop(name)) is not None and value is not False}
         if given and not fused:
             raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --fused.")
         fusion = None

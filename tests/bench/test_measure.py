@@ -33,7 +33,7 @@ def test_one_run(tiny: Path, photo: Path, batch: int) -> None:
 
     found = measure(tiny, Settings(photograph=photo, batch_size=batch, **SMALL), peers)
     assert set(found["ms"]) == {
-        *("forward", "explain", "explain again", "superpixels", "skimage slic", "all classes", "peer")
+        *("forward", "explain", "explain again", "superpixels", "skimage slic", "all classes", "fused file", "peer")
     }
     assert all(len(times) == 1 and times[0] > 0 for times in found["ms"].values())
     assert found["ms"]["peer"] == [1500]

@@ -19,6 +19,7 @@ def results() -> dict[str, Any]:
             "superpixels": [3],
             "skimage slic": [30],
             "all classes": [24.2],
+            "fused file": [16.5],
             "LIME": [11000],
         },
         "others_cores": {"forward": [0.25], "LIME": [9.0]},
@@ -51,6 +52,7 @@ def test_medians_and_ratios(results: dict[str, Any]) -> None:
     text = report(results)
     speed = cells(text, "model", "forward", "again")
     assert speed == ["tiny", "1", "11.0", "22.0", "2.00", "20.0", "1.82", "24.2", "1.10", "45.5", "0.25"]
+    assert cells(text, "fused / forward") == ["tiny", "11.0", "16.5", "1.50"]
     assert cells(text, "model", "forward", "scores") == ["tiny", "11.0 (92%)", "1.00 (8%)"]
     assert cells(text, "skimage slic") == ["tiny", "224 x 224", "grid, 49", "3.00", "30.0", "0.10"]
     assert cells(text, "method", "tiny")[1] == "11,000 (500 x)"

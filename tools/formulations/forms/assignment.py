@@ -52,8 +52,9 @@ def nine_equal(n: Nodes, cells: Cells) -> str:
 
 
 def nine_packed(n: Nodes, cells: Cells) -> str:
-    # To 1 / 512 of a squared distance, and the number in the last four bits of what float32 counts exactly, 2^24.
-    steps = n.op("Round", [n.op("Mul", [_to_nine(n, cells, near=FAR, far=FAR + 1000), n.floats(512)])])
+    # To 1 / 512 of a squared distance, and the number in the last four bits of what float32 counts exactly, 2^24. What
+    # distances lack, the square of each pixel's features, is below 256.
+    steps = n.op("Round", [n.op("Mul", [_to_nine(n, cells, near=256, far=256 + 1000), n.floats(512)])])
     packed = n.op("Add", [n.op("Mul", [steps, n.floats(16)]), n.floats(_NUMBERS)])
     least = n.op("ReduceMin", [packed, n.integers([2])], keepdims=0)
     sixteens = n.op("Floor", [n.op("Mul", [least, n.floats(1 / 16)])])
