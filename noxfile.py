@@ -5,14 +5,17 @@ SECAM_NOX_TIDY=1 each goes once its session has passed.
 """
 
 import functools
+import hashlib
 import os
 import shutil
+import tarfile
 from collections.abc import Callable
+from pathlib import Path
 
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle", "ray", "fuzz"]
+nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle", "ray", "runtimes", "fuzz"]
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
 
@@ -133,6 +136,45 @@ def ray(session: nox.Session) -> None:
         *session.posargs,
     )
     session.run("coverage", "report", f"--rcfile={os.devnull}", "--include=*/batch/ray_*.py", "--fail-under=70")
+
+
+@checked
+def runtimes(session: nox.Session) -> None:
+    """Fused models and the examples in Node.js, Chromium, OpenVINO and C++; needs node, npm, g++ and chromium."""
+    session.install(".[cpu]", "openvino==2026.4.1", *groups("test"))
+    folder = Path("tests/runtimes")
+    with session.chdir(folder):
+        session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", external=True)
+    headers = ort_headers(session)
+    session.run(
+        *PYTEST, "--dist=loadfile", folder, *session.posargs,
+        env={"SECAM_TEST_RUNTIMES": "1", "SECAM_TEST_ORT_HEADERS": headers},
+    )  # fmt: skip
+    if os.environ.get("SECAM_NOX_TIDY") == "1":
+        shutil.rmtree(folder / "node_modules")
+
+
+def ort_headers(session: nox.Session) -> str:
+    """ONNX Runtime's C and C++ headers: of all packages, one for the Unity engine has them, in its part for iOS."""
+    package, checksum = (
+        "com.github.asus4.onnxruntime-0.4.9.tgz",
+        "e59788788818fdde1b2e522e766a21ba0f7d8391de55737abf81e32cc801785d",
+    )
+    folder = Path(session.create_tmp())
+    headers = folder / "headers"
+    if not headers.exists():
+        session.run(
+            "npm", "pack", "com.github.asus4.onnxruntime@0.4.9", "--pack-destination", str(folder), external=True
+        )
+        if hashlib.sha256((folder / package).read_bytes()).hexdigest() != checksum:
+            session.error(f"{package} is another file than it was")
+        headers.mkdir()
+        with tarfile.open(folder / package) as archive:
+            for member in archive:
+                if "simulator/onnxruntime.framework/Headers/" in member.name and (data := archive.extractfile(member)):
+                    (headers / Path(member.name).name).write_bytes(data.read())
+        (folder / package).unlink()
+    return str(headers.resolve())
 
 
 @checked
