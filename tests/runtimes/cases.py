@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
+from engines import ENGINES, Engine
 
 from secam_onnx.explanation import Explanation
 from secam_onnx.fusion import Fusion
 
-__all__ = ["TOP", "Case"]
+__all__ = ["TOP", "Case", "engine_or_skip"]
 
 TOP = 3
 """Classes that are explained."""
@@ -48,3 +51,11 @@ class Case:
             pictures.append(self.pictures)
         asked = {} if self.fusion.default_classes else {"classes": -1 - np.arange(TOP)[None]}
         return [{"image": picture, **asked} for picture in pictures]
+
+
+def engine_or_skip(name: str) -> Engine:
+    """The engine; where it is missing, the test is skipped, but not in nox's session of the runtimes."""
+    missing = ENGINES[name].missing()
+    if missing:
+        (pytest.fail if os.environ.get("SECAM_TEST_RUNTIMES") == "1" else pytest.skip)(f"needs {missing}")
+    return ENGINES[name]

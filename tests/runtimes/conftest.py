@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import pytest
-from cases import TOP, Case
-from engines import ENGINES, Engine, Result
+from cases import TOP, Case, engine_or_skip
+from engines import Result
 from networks import NETWORKS
 
 from secam_onnx import Explainer
 from secam_onnx.export import export_model, open_source
-
-
-def engine_or_skip(name: str) -> Engine:
-    """The engine; where it is missing, the test is skipped, but not in nox's session of the runtimes."""
-    missing = ENGINES[name].missing()
-    if missing:
-        (pytest.fail if os.environ.get("SECAM_TEST_RUNTIMES") == "1" else pytest.skip)(f"needs {missing}")
-    return ENGINES[name]
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,14 @@ import shutil
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-__all__ = ["ENGINES", "NODE_MODULES", "Engine", "EngineError", "Result", "chromium"]
+__all__ = ["ENGINES", "NODE_MODULES", "Engine", "EngineError", "Result", "chromium", "timed"]
 
 HERE = Path(__file__).parent
 NODE_MODULES = HERE / "node_modules"
@@ -79,7 +79,7 @@ class OrtPython(Engine):
         options.log_severity_level = 3  # classes with a default are no constant, which is meant so
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        return [_timed(lambda feed=feed: dict(zip(names, session.run(None, feed), strict=True)), repeats)
+        return [timed(lambda feed=feed: dict(zip(names, session.run(None, feed), strict=True)), repeats)
                 for feed in feeds]  # fmt: skip
 
     def version(self) -> str:
@@ -105,7 +105,7 @@ class OpenVino(Engine):
                 results = compiled(feed)
                 return {name: results[name].copy() for name in names}  # the next run writes where these are
 
-            return [_timed(lambda feed=feed: run(feed), repeats) for feed in feeds]
+            return [timed(lambda feed=feed: run(feed), repeats) for feed in feeds]
         except RuntimeError as error:
             raise EngineError(str(error)) from error
 
@@ -164,7 +164,8 @@ def chromium() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
-def _timed(run, repeats: int) -> Result:
+def timed(run: Callable[[], Arrays], repeats: int) -> Result:
+    """What a function answers, and how long it takes so many times again."""
     outputs = run()
     milliseconds = []
     for _ in range(repeats):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import engine_or_skip
+from cases import engine_or_skip
 from engines import HERE, NODE_MODULES, chromium
 from PIL import Image
 

@@ -1,0 +1,35 @@
+"""The pictures and figures of the comparison of engines; the engines themselves are tested in `tests/runtimes`."""
+
+import numpy as np
+from compare_runtimes import HEADER, compared, views
+from engines import Result
+
+
+def answer(label: int, contribution: float, brightness: int) -> Result:
+    return Result(
+        {
+            "segment_contributions": np.array([[[contribution, -4.0]]], np.float32),
+            "segment_scores": np.ones((1, 1, 2), np.float32),
+            "cam": np.ones((1, 1, 2, 2), np.float32),
+            "class_ids": np.array([[3]]),
+            "segments": np.array([[[0, label]]], np.int32),
+            "overlay": np.array([100, brightness], np.uint8),
+        }
+    )
+
+
+def test_views_are_the_same_each_time_and_differ_from_each_other() -> None:
+    pictures = views((40, 60), 6)
+    assert (pictures.shape, pictures.dtype) == ((6, 40, 60, 3), np.uint8)
+    np.testing.assert_array_equal(pictures, views((40, 60), 6))
+    assert len({picture.tobytes() for picture in pictures}) == 6
+
+
+def test_differences_are_counted() -> None:
+    expected = [answer(1, 2.0, 100), answer(1, 2.0, 100)]
+    row = dict(zip(HEADER[1:], compared([answer(1, 2.0, 101), answer(0, 2.04, 98)], expected, 30, 20), strict=True))
+    assert float(row["contributions"]) == 0.01  # of 4, the largest
+    assert float(row["labels"]) == 0.25
+    assert row["pictures with such"] == "1 of 2"
+    assert float(row["overlay"]) == 0.25  # a grey level may differ
+    assert (row["classes"], row["ms"], row["/ forward"]) == ("equal", "30", "1.50")
