@@ -16,6 +16,7 @@ __all__ = ["command", "main"]
 
 _COMMANDS = {
     "bench": "Measure what an explanation costs beside the plain forward pass.",
+    "demo": "Open a page that explains photographs in the browser.",
     "explain": "Explain what a classifier saw in photographs.",
     "export": "Make an explainable model of a network or an ONNX file.",
     "inspect": "Show what is found in a model: head, feature map, reasons.",

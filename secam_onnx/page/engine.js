@@ -1,0 +1,83 @@
+/** Results from the browser itself: the model runs in a worker, and nothing leaves the page.
+ *
+ *  The view takes any source of this form: `ready`, a promise of {name, labels, explains}; `onprogress(done, total)`
+ *  in bytes, until then; and `explain(photograph)`, a promise of an explanation:
+ *
+ *    geometry      {image_size, input_size, box}, as in `geometry.js`
+ *    segments      Int32Array of input_size, dense labels
+ *    map_size      rows and columns of a class's `cam`
+ *    predictions   the highest classes, best first, each as in `classes`
+ *    classes       Map from index to {index, label, probability, logit, bias, cam, scores, contributions}
+ *    add(index)    a promise; after that the class is in `classes`
+ *    method, timings
+ */
+
+export class Engine {
+  #worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+  #waiting = new Map();
+  #current = null;
+  onprogress = () => {};
+
+  constructor(model) {
+    this.#worker.onmessage = ({ data: { id, progress, result, error } }) => {
+      if (progress) return this.onprogress(progress.done, progress.total);
+      const [resolve, reject] = this.#waiting.get(id);
+      this.#waiting.delete(id);
+      error === undefined ? resolve(result) : reject(new Error(error));
+    };
+    this.#worker.onerror = (event) => {
+      for (const [, reject] of this.#waiting.values()) reject(new Error(event.message ?? "The page is incomplete."));
+    };
+    this.ready = this.#ask({ model: new URL(model, document.baseURI).href }).then((contract) => {
+      this.contract = contract;
+      const { fused, labels, origin } = contract;
+      const names = labels ?? Array.from({ length: fused.n_classes }, (_, index) => `class ${index}`);
+      return { name: origin.network ?? origin.source ?? "", labels: names, size: fused.size };
+    });
+  }
+
+  #ask(order, transfer = []) {
+    const id = crypto.getRandomValues(new Uint32Array(2)).join();
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, [resolve, reject]);
+      this.#worker.postMessage({ id, ...order }, transfer);
+    });
+  }
+
+  async explain(photograph) {
+    const { labels } = await this.ready;
+    const named = (entry) => ({ ...entry, label: labels[entry.index] });
+    const bitmap = await createImageBitmap(photograph.bitmap);
+    this.#current = photograph;
+    const { classes, ...rest } = await this.#ask({ bitmap }, [bitmap]);
+    const predictions = classes.map(named);
+    const explanation = {
+      ...rest,
+      predictions,
+      classes: new Map(predictions.map((entry) => [entry.index, entry])),
+      method: this.#method(),
+      add: async (index) => {
+        if (explanation.classes.has(index) || this.#current !== photograph) return;
+        const more = await this.#ask({ classes: [index] });
+        explanation.classes.set(index, named(more.classes[0]));
+      },
+    };
+    return explanation;
+  }
+
+  #method() {
+    const { head, fused, preprocessing, origin } = this.contract;
+    return {
+      name: "SeCAM",
+      model: origin.network ?? origin.source ?? null,
+      head: head.kind,
+      attribution: fused.attribution,
+      features: head.features,
+      map_size: fused.map_size,
+      superpixels: fused.segmenter,
+      preprocessing,
+      runtime: "ONNX Runtime Web, in the browser",
+      version: origin.exporter ?? null,
+    };
+  }
+}

@@ -1,0 +1,83 @@
+/** The numbers of one photograph: which superpixels are kept, and what adds up to the logit. Knows no page. */
+
+export const TOP = 5; // predictions in a result
+const COVERAGE = 0.5; // default share of what speaks for the class
+
+const sum = (values) => values.reduce((a, b) => a + b, 0);
+
+/** Superpixels, highest mean score first. */
+export function ranking({ scores }) {
+  return [...scores.keys()].sort((a, b) => scores[b] - scores[a] || a - b);
+}
+
+/** How many superpixels are kept by default: the fewest that carry half of what speaks for the class. */
+export function usual(entry) {
+  const { contributions } = entry;
+  const speaking = ranking(entry).filter((label) => contributions[label] > 0);
+  const enough = COVERAGE * sum(speaking.map((label) => contributions[label])) * (1 - 1e-9);
+  let carried = 0;
+  return speaking.findIndex((label) => (carried += contributions[label]) >= enough) + 1;
+}
+
+/** Which superpixels are kept, by label: the `count` highest; or the usual ones, of which those against are none. */
+export function kept(entry, count = null) {
+  const order = ranking(entry);
+  const chosen = count === null ? order.filter((label) => entry.contributions[label] > 0) : order;
+  const keep = new Array(order.length).fill(false);
+  for (const label of chosen.slice(0, count ?? usual(entry))) keep[label] = true;
+  return keep;
+}
+
+/** The logit's parts, and the share that is kept of what speaks for the class. */
+export function parts({ logit, bias, contributions }, keep) {
+  const of = (test) => sum(Array.from(contributions).filter((_, label) => test(label)));
+  const positive = (label) => contributions[label] > 0;
+  const [inside, outside] = [of((label) => keep[label]), of((label) => !keep[label])];
+  const share = of((label) => keep[label] && positive(label)) / (of(positive) || 1);
+  return { inside, outside, bias, gap: logit - inside - outside - bias, share };
+}
+
+/** Where superpixels are: the mean [y, x] of each one's pixels, on the model's input. */
+export function centres({ segments, geometry: { input_size } }) {
+  const sums = [];
+  segments.forEach((label, i) => {
+    const entry = (sums[label] ??= [0, 0, 0]);
+    entry[0] += Math.floor(i / input_size[1]);
+    entry[1] += i % input_size[1];
+    entry[2]++;
+  });
+  return sums.map(([y, x, pixels]) => [y / pixels, x / pixels]);
+}
+
+/** The value of the strongest colour. */
+export const limit = ({ cam }) => cam.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+
+/** As `explanation.json` of secam-onnx, for the classes that are shown; `counts` are the sliders' places. */
+export function report(explanation, classes, counts, photograph) {
+  const entries = classes.map((index, place) => {
+    const { cam, scores, contributions, ...entry } = explanation.classes.get(index);
+    const keep = kept(explanation.classes.get(index), counts[place]);
+    const { gap } = parts({ ...entry, contributions }, keep);
+    const superpixels = Array.from(scores, (mean_score, label) => {
+      return { label, mean_score, contribution: contributions[label], kept: keep[label] };
+    });
+    return { ...entry, gap, superpixels };
+  });
+  const error = entries.map(({ logit, gap, superpixels }) => {
+    const size = Math.max(Math.abs(logit), sum(superpixels.map((part) => Math.abs(part.contribution))), 1e-30);
+    return Math.abs(gap) / size;
+  });
+  return {
+    schema: 1,
+    image: photograph,
+    predictions: explanation.predictions.map(({ index, label, probability, logit }) => {
+      return { index, label, probability, logit };
+    }),
+    classes: entries,
+    completeness_error: Math.max(...error),
+    method: explanation.method,
+    selection: counts.every((count) => count === null) ? { coverage: COVERAGE } : { top_segments: counts },
+    geometry: explanation.geometry,
+    timings_ms: explanation.timings,
+  };
+}

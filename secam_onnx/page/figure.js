@@ -1,0 +1,131 @@
+/** One class on the photograph: its picture, slider, sum and what the pointer or the keyboard reads from it. */
+
+import { kept, parts, ranking, usual } from "./explanation.js";
+import { draw, labelsOn, outline } from "./render.js";
+
+const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+/** A number with its sign, as `explanation.py` writes it. */
+export function signed(value) {
+  const text = Math.abs(value) < 1e4 ? value.toFixed(2) : value.toPrecision(3);
+  if (Number(text) === 0) return "0";
+  return (value > 0 ? "+" : "−") + text.replace("-", "");
+}
+
+export class Figure {
+  count = null; // superpixels to keep; null: the usual number
+
+  /** `on` has `point(label)`, `choose(figure, text)` and `save(figure)`. */
+  constructor(template, on) {
+    this.element = template.content.firstElementChild.cloneNode(true);
+    const find = (selector) => this.element.querySelector(selector);
+    [this.picture, this.pointer, this.slider] = [find(".picture"), find(".pointer"), find(".keep input")];
+    [this.name, this.readout] = [find(".class"), find(".readout")];
+    this.find = find;
+    this.on = on;
+    this.name.onfocus = () => this.name.select();
+    this.name.onchange = () => on.choose(this, this.name.value);
+    this.slider.oninput = () => this.#keep(Number(this.slider.value));
+    this.pointer.onpointermove = this.pointer.onpointerdown = (event) => on.point(this.#under(event));
+    this.pointer.onpointerleave = ({ pointerType }) => pointerType === "mouse" && on.point(null);
+    this.pointer.onkeydown = (event) => this.#key(event);
+    find(".save").onclick = () => on.save(this);
+  }
+
+  /** `scene` is {explanation, centres, small, kind, limit}; `index` the class. */
+  show(scene, index) {
+    if (index !== this.index || scene.explanation !== this.scene?.explanation) this.count = null;
+    [this.scene, this.index] = [scene, index];
+    this.entry = scene.explanation.classes.get(index);
+    for (const canvas of [this.picture, this.pointer]) {
+      if (canvas.width !== scene.small.width || canvas.height !== scene.small.height) {
+        [canvas.width, canvas.height] = [scene.small.width, scene.small.height];
+      }
+    }
+    this.name.value = this.entry.label;
+    this.find(".probability").value = percent(this.entry.probability);
+    this.pointer.ariaLabel = `Superpixels for ${this.entry.label}; arrow keys go from one to the next`;
+    this.slider.max = this.entry.scores.length;
+    this.find(".keep").hidden = scene.kind !== "superpixels";
+    this.find(".legend").hidden = scene.kind === "superpixels";
+    this.find(".low").textContent = `${signed(-scene.limit)} against`;
+    this.find(".high").textContent = `for ${signed(scene.limit)}`;
+    this.#keep(this.count);
+    this.point(null);
+  }
+
+  #keep(count) {
+    this.count = count;
+    const { entry, scene, slider } = this;
+    const keep = kept(entry, count);
+    slider.value = count ?? usual(entry);
+    const { inside, outside, bias, gap, share } = parts(entry, keep);
+    const text = `${slider.value} of ${keep.length} superpixels carry ${percent(share)} of what speaks for it`;
+    this.find(".carried").textContent = slider.ariaValueText = text;
+    const left = Math.abs(gap) > 0.005 ? ` ${signed(gap)} gap` : "";
+    this.find("figcaption").textContent =
+      `logit ${signed(entry.logit)} = ${signed(inside)} kept ${signed(outside)} rest ${signed(bias)} bias${left}`;
+    draw(this.picture, scene.small, scene.explanation, entry, { ...scene, keep });
+  }
+
+  /** The picture at the photograph's full size, as a canvas. */
+  full(bitmap) {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+    draw(canvas, bitmap, this.scene.explanation, this.entry, { ...this.scene, keep: kept(this.entry, this.count) });
+    return canvas;
+  }
+
+  /** Read a superpixel; null: none, -1: what was not seen. */
+  point(label) {
+    const { entry, scene } = this;
+    this.label = label;
+    outline(this.pointer, scene.explanation, label);
+    if (label === null) this.readout.value = "";
+    else if (label < 0) this.readout.value = "The model did not see this part.";
+    else {
+      const rank = ranking(entry).indexOf(label) + 1;
+      const part = entry.contributions[label];
+      this.readout.value =
+        `${signed(part)} of the logit ${part < 0 ? "(against)" : "(for)"}, ` +
+        `mean score ${signed(entry.scores[label])} per cell, rank ${rank} of ${entry.scores.length}`;
+    }
+  }
+
+  #under({ clientX, clientY }) {
+    const { left, top, width, height } = this.pointer.getBoundingClientRect();
+    const column = Math.floor(((clientX - left) / width) * this.pointer.width);
+    const row = Math.floor(((clientY - top) / height) * this.pointer.height);
+    return labelsOn(this.scene.explanation, [this.pointer.height, this.pointer.width])(row, column);
+  }
+
+  #key(event) {
+    const order = ranking(this.entry);
+    let next;
+    if (event.key === "Escape") next = null;
+    else if (event.key === "Home") next = order[0];
+    else if (event.key === "End") next = order.at(-1);
+    else if (event.key in STEPS) next = this.label >= 0 && this.label !== null ? this.#beside(STEPS[event.key]) : order[0];
+    else return;
+    event.preventDefault();
+    this.on.point(next);
+  }
+
+  /** The nearest superpixel on that side; the same one at the border. */
+  #beside([down, right]) {
+    const { centres } = this.scene;
+    const [y, x] = centres[this.label];
+    let [best, least] = [this.label, Infinity];
+    centres.forEach((centre, label) => {
+      const ahead = (centre[0] - y) * down + (centre[1] - x) * right;
+      const aside = Math.abs((centre[0] - y) * right) + Math.abs((centre[1] - x) * down);
+      if (ahead > aside && ahead + aside < least) [best, least] = [label, ahead + aside];
+    });
+    return best;
+  }
+}
+
+/** As people read it. */
+export function percent(share) {
+  return `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
+}

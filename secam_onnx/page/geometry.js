@@ -1,0 +1,54 @@
+/** Where the model's input lies on the photograph: `preprocess.py` and `geometry.py` of secam-onnx in JavaScript. */
+
+import { resize } from "./resize.js";
+
+/** What is resized to what, and which part of that the model sees. */
+function plan([height, width], { size: [rows, columns], resize_to: edge, crop_rounding: rounding }) {
+  let to = edge;
+  if (edge === null) to = [rows, columns];
+  else if (typeof edge === "number") {
+    const short = Math.min(height, width);
+    to = [height, width].map((side) => (side === short ? edge : Math.trunc((edge * side) / short)));
+  }
+  const middle = rounding === "even" ? evenly : Math.trunc;
+  return { to, window: { top: middle((to[0] - rows) / 2), left: middle((to[1] - columns) / 2), rows, columns } };
+}
+
+/** To the nearest whole number, halves to the even one, as Python rounds. */
+function evenly(value) {
+  return value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value);
+}
+
+/** The picture that the model sees, (rows, columns, 3) in bytes; `read` as in `resize`. */
+export function seen(read, size, preprocessing) {
+  const { to, window } = plan(size, preprocessing);
+  return resize(read, size, to, window, preprocessing.interpolation);
+}
+
+/** Sizes, and the box that is seen: left, top, right, bottom in pixels of the photograph. */
+export function geometryOf([height, width], preprocessing) {
+  const { to, window } = plan([height, width], preprocessing);
+  const [down, across] = [height / to[0], width / to[1]];
+  const { top, left, rows, columns } = window;
+  return {
+    image_size: [height, width],
+    input_size: [rows, columns],
+    box: [left * across, top * down, (left + columns) * across, (top + rows) * down],
+  };
+}
+
+/** The same on a photograph of another size. */
+export function scaled({ image_size, input_size, box }, [height, width]) {
+  const [down, across] = [height / image_size[0], width / image_size[1]];
+  return { image_size: [height, width], input_size, box: box.map((edge, i) => edge * (i % 2 ? down : across)) };
+}
+
+/** For each row and each column of the photograph its place on what was seen, in [0, 1), else NaN. */
+export function positions({ image_size: [height, width], box: [left, top, right, bottom] }) {
+  const along = (length, start, stop) =>
+    Float64Array.from({ length }, (_, i) => {
+      const place = (i + 0.5 - start) / (stop - start);
+      return place >= 0 && place < 1 ? place : NaN;
+    });
+  return [along(height, top, bottom), along(width, left, right)];
+}

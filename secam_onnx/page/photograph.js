@@ -1,0 +1,54 @@
+/** Photographs from files, the clipboard or the camera: upright, of bounded size, refused in words. */
+
+export const MAX_PIXELS = 100_000_000; // these three as in images.py
+export const MIN_SIDE = 4;
+export const MAX_ASPECT = 50;
+
+/** What a file holds, as {name, blob, bitmap, size: [height, width]}; throws an Error to be shown. */
+export async function openPhotograph(blob, name = blob.name ?? "the picture") {
+  const { naturalHeight: height, naturalWidth: width } = await measured(blob, name);
+  const pixels = (height * width).toLocaleString("en");
+  if (height * width > MAX_PIXELS) {
+    const most = MAX_PIXELS.toLocaleString("en");
+    throw new Error(`${name} has ${pixels} pixels (${width} × ${height}), over the limit of ${most}. Make it smaller.`);
+  }
+  const [short, long] = [Math.min(height, width), Math.max(height, width)];
+  if (short < MIN_SIDE || long > MAX_ASPECT * short) {
+    throw new Error(
+      `${name} is ${width} × ${height} pixels; at least ${MIN_SIDE} on each side and at most ${MAX_ASPECT} : 1 ` +
+        "was expected. Give a photograph.",
+    );
+  }
+  try {
+    // Values as they are in the file, as Pillow takes them: colour profiles are not applied.
+    const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+    return { name, blob, bitmap, size: [bitmap.height, bitmap.width] };
+  } catch {
+    throw new Error(`${name} (${pixels} pixels) cannot be decoded here: it may be cut off, or too large for the browser.`);
+  }
+}
+
+/** The size of a picture, upright, before all of it is decoded. */
+async function measured(blob, name) {
+  const image = new Image();
+  image.src = URL.createObjectURL(blob);
+  try {
+    await new Promise((good, bad) => ([image.onload, image.onerror] = [good, bad]));
+    return image;
+  } catch {
+    throw new Error(`${name} is not a picture that this browser can read; JPEG, PNG, WebP, GIF and AVIF are.`);
+  } finally {
+    URL.revokeObjectURL(image.src);
+  }
+}
+
+/** A reader of rows, RGBA, with transparency laid over white. */
+export function rowsOf(bitmap) {
+  return (top, count) => {
+    const context = new OffscreenCanvas(bitmap.width, count).getContext("2d", { willReadFrequently: true });
+    context.fillStyle = "white";
+    context.fillRect(0, 0, bitmap.width, count);
+    context.drawImage(bitmap, 0, -top);
+    return context.getImageData(0, 0, bitmap.width, count).data;
+  };
+}

@@ -1,0 +1,112 @@
+"""A web server for one page on this machine: its own files and the model, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from secam_onnx.errors import OptionError
+
+__all__ = ["PageServer"]
+
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".gz": "application/gzip",
+    ".onnx": "application/octet-stream",
+}
+_HEADERS = {
+    # Without these two, browsers give WebAssembly one thread.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+class PageServer(ThreadingHTTPServer):
+    """Answers GET and HEAD for the files that it was given, on 127.0.0.1.
+
+    Parameters
+    ----------
+    files : mapping
+        Where files lie, by their address without the leading slash.
+    port : int
+        0 for any that is free.
+
+    Raises
+    ------
+    OptionError
+        The port is taken.
+    """
+
+    daemon_threads = True
+    allow_reuse_address = os.name == "posix"  # elsewhere it would share a port that is taken
+
+    def __init__(self, files: Mapping[str, Path], port: int) -> None:
+        self.files = {f"/{name}": file for name, file in files.items()}
+        self.files["/"] = self.files["/index.html"]
+        try:
+            super().__init__(("127.0.0.1", port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise OptionError(
+                f"Port {port} of 127.0.0.1 cannot be used ({error}); choose another, or 0 for any that is free."
+            ) from error
+
+    @property
+    def address(self) -> str:
+        """What to open in the browser."""
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PageServer
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "secam-onnx", ""
+    timeout = 60
+
+    def do_GET(self) -> None:  # as the base class calls it
+        file = self._found()
+        if file is not None:
+            with file.open("rb") as content:
+                self._head(file, os.fstat(content.fileno()).st_size)
+                shutil.copyfileobj(content, self.wfile)
+
+    def do_HEAD(self) -> None:
+        file = self._found()
+        if file is not None:
+            self._head(file, file.stat().st_size)
+
+    def _found(self) -> Path | None:
+        # Another name that leads here may be a foreign page's, which would then read the model.
+        if self.headers.get("Host") not in {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}:
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return None
+        file = self.server.files.get(self.path.partition("?")[0])
+        if file is None:
+            self.send_error(HTTPStatus.NOT_FOUND)
+        return file
+
+    def _head(self, file: Path, size: int) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", _TYPES.get(file.suffix, "text/plain; charset=utf-8"))
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+
+    def end_headers(self) -> None:
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing; the terminal is for what went wrong."""

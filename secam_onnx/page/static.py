@@ -1,0 +1,103 @@
+"""What the page consists of: its own files and one fused model, for the server here and for any other one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from secam_onnx.contract import Contract
+from secam_onnx.errors import ModelError, OutputError
+from secam_onnx.export import export_model, open_source
+from secam_onnx.export.pipeline import Progress
+from secam_onnx.files import new_file, output_errors
+from secam_onnx.fusion import Fusion
+from secam_onnx.onnx_file import has_external_data, read_model, write_model
+from secam_onnx.sidecars import model_file
+
+__all__ = ["MODEL", "check_folder", "model_for_browsers", "page_files", "write_page"]
+
+MODEL = "model.onnx"
+_HERE = Path(__file__).parent
+_INDEX = "index.html"
+
+
+def page_files() -> dict[str, Path]:
+    """Where the page's own files lie, by their relative address."""
+    files = [_HERE / _INDEX, *_HERE.glob("*.css"), *_HERE.glob("*.js"), *(_HERE / "vendor").iterdir()]
+    return {file.relative_to(_HERE).as_posix(): file for file in files}
+
+
+def model_for_browsers(model: str | os.PathLike[str], folder: Path, progress: Progress) -> Path:
+    """A fused model in one file, whose classes the page chooses.
+
+    Parameters
+    ----------
+    model : path
+        Any classifier that can be explained, fused or not.
+    folder : path
+        For a new file, where `model` is another kind of model.
+    progress : callable
+        See `Progress`.
+
+    Raises
+    ------
+    ModelError
+        It cannot be explained, or not in one file.
+    """
+    file, target = model_file(model), folder / MODEL
+    contract = Contract.of(read_model(file))
+    if contract is None or contract.fused is None:
+        export_model(
+            open_source(str(file)), target, fusion=Fusion(default_classes=False, overlay=False), progress=progress
+        )
+        if has_external_data(read_model(target)):
+            raise ModelError(f"{file} is above 2 GB, more than browsers open.")
+        return target
+    if not contract.fused.default_classes:
+        return file
+    # ONNX Runtime Web takes no input that has a default.
+    whole = read_model(file, weights=True)
+    kept = [tensor for tensor in whole.graph.initializer if tensor.name != "classes"]
+    del whole.graph.initializer[:]
+    whole.graph.initializer.extend(kept)
+    write_model(whole, target)
+    return target
+
+
+def write_page(folder: Path, model: Path, *, force: bool = False) -> None:
+    """Write the page and its model for any web server; all addresses in it are relative.
+
+    Parameters
+    ----------
+    folder : path
+        New, empty, or an earlier page.
+    model : path
+        As `model_for_browsers` gives it.
+    force : bool
+        Write among other files.
+
+    Raises
+    ------
+    OutputError
+        The folder holds other files, or cannot be written.
+    """
+    check_folder(folder, force=force)
+    for name, file in {**page_files(), MODEL: model}.items():
+        with output_errors(folder):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with new_file(folder / name) as temporary:
+            shutil.copyfile(file, temporary)
+
+
+def check_folder(folder: Path, *, force: bool = False) -> None:
+    """Complain early if a page must not be written to a folder; as `write_page`."""
+    with output_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; choose another name for the folder.")
+        if force or not folder.exists() or not any(folder.iterdir()):
+            return
+        index = folder / _INDEX
+        if index.is_file() and b'content="secam-onnx"' in index.read_bytes():
+            return
+    raise OutputError(f"{folder} holds something else than an earlier page; choose another folder, or use --force.")

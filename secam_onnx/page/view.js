@@ -1,0 +1,233 @@
+/** The page: takes a photograph in, shows what a source (see `engine.js`) says of it, and hands results out. */
+
+import { centres, limit, report } from "./explanation.js";
+import { Figure, percent } from "./figure.js";
+import { openPhotograph } from "./photograph.js";
+
+const LONGEST = 1000; // pixels of a picture on the page
+const find = (id) => document.getElementById(id);
+
+export class View {
+  #figures = [];
+  #photograph = null;
+  #explanation = null;
+  #turn = 0; // counts photographs, so that late answers to earlier ones are dropped
+
+  constructor(source) {
+    this.source = source;
+    source.onprogress = (done, total) => {
+      const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+      if (total) find("progress").value = done / total;
+      find("model").textContent = `Loading the model: ${megabytes(done)}${total ? ` of ${megabytes(total)}` : ""} MB`;
+    };
+    source.ready.then((model) => this.#ready(model), (error) => this.#say(`The model cannot be used: ${error.message}`));
+    this.#listen();
+  }
+
+  #ready({ name, labels }) {
+    find("progress").hidden = true;
+    find("model").textContent = `${name || "The model"}, ${labels.length.toLocaleString("en")} classes`;
+    const often = new Map();
+    for (const label of labels) often.set(label, (often.get(label) ?? 0) + 1);
+    this.names = labels.map((label, index) => (often.get(label) > 1 ? `${label} (${index})` : label));
+    find("classes").replaceChildren(...this.names.map((name) => new Option(name, name)));
+  }
+
+  #listen() {
+    const file = find("file");
+    find("pick").onclick = () => file.click();
+    file.onchange = () => {
+      if (file.files.length) this.open(file.files[0]);
+      file.value = ""; // so that the same file can be chosen again
+    };
+    document.ondragover = (event) => event.preventDefault();
+    document.ondragenter = () => document.body.classList.add("dragging");
+    document.ondragleave = ({ relatedTarget }) => relatedTarget ?? document.body.classList.remove("dragging");
+    document.ondrop = (event) => {
+      event.preventDefault();
+      document.body.classList.remove("dragging");
+      this.#take(event.dataTransfer.files, "What was dropped is no file; drop a photograph.");
+    };
+    document.onpaste = ({ clipboardData, target }) => {
+      const typed = target.matches?.("input") && !clipboardData.files.length;
+      if (!typed) this.#take(clipboardData.files, "There is no picture to paste.");
+    };
+    find("shoot").onclick = () => this.#shoot();
+    find("kinds").onchange = () => this.#show();
+    find("compare").onchange = () => this.#compare(find("compare").checked);
+    find("numbers").onclick = () => this.#saveNumbers();
+  }
+
+  #take(files, otherwise) {
+    files.length ? this.open(files[0]) : this.#say(otherwise);
+  }
+
+  /** Explain a photograph, a Blob. */
+  async open(blob, name) {
+    const turn = ++this.#turn;
+    this.#say("");
+    document.body.ariaBusy = "true";
+    const start = performance.now();
+    try {
+      const photograph = await openPhotograph(blob, name);
+      await this.source.ready;
+      const waited = performance.now();
+      const explanation = await this.source.explain(photograph);
+      const small = await shrunk(photograph.bitmap);
+      if (turn !== this.#turn) return;
+      this.#photograph?.bitmap.close();
+      [this.#photograph, this.#explanation] = [photograph, explanation];
+      this.scene = { explanation, small, centres: centres(explanation) };
+      if (!this.#figures.length) this.#figures.push(this.#figure());
+      this.#figures.forEach((figure, place) => (figure.wanted = explanation.predictions[place]?.index));
+      document.body.classList.add("explained");
+      find("result").hidden = false;
+      this.#predictions();
+      this.#show();
+      const seconds = ((performance.now() - Math.max(start, waited)) / 1000).toFixed(2);
+      find("footer").textContent = `${photograph.name}: explained in ${seconds} s.`;
+    } catch (error) {
+      if (turn === this.#turn) this.#say(error.message);
+    } finally {
+      if (turn === this.#turn) document.body.ariaBusy = "false";
+    }
+  }
+
+  #figure() {
+    const figure = new Figure(find("figure"), {
+      point: (label) => this.#figures.forEach((each) => each.label !== label && each.point(label)),
+      choose: (chosen, text) => this.#choose(chosen, text),
+      save: (saved) => this.#savePicture(saved),
+    });
+    find("figures").append(figure.element);
+    return figure;
+  }
+
+  #show() {
+    const kind = document.querySelector("#kinds :checked").value;
+    // Two classes are compared on one scale.
+    const entries = this.#figures.map(({ wanted }) => this.#explanation.classes.get(wanted));
+    this.scene = { ...this.scene, kind, limit: Math.max(...entries.map(limit)) };
+    for (const figure of this.#figures) figure.show(this.scene, figure.wanted);
+    for (const button of find("predictions").querySelectorAll("button")) {
+      button.ariaPressed = this.#figures.some(({ wanted }) => String(wanted) === button.value);
+    }
+  }
+
+  #predictions() {
+    find("predictions").replaceChildren(
+      ...this.#explanation.predictions.map(({ index, label, probability }) => {
+        const [item, button, name, number, bar] = ["li", "button", "span", "span", "meter"].map((tag) =>
+          document.createElement(tag),
+        );
+        [name.textContent, number.textContent, button.value] = [label, percent(probability), index];
+        [bar.value, bar.ariaLabel] = [probability, "probability"];
+        button.append(name, number, bar);
+        button.onclick = () => this.#explain(this.#figures[0], index);
+        item.append(button);
+        return item;
+      }),
+    );
+  }
+
+  #compare(two) {
+    const [first, second] = this.#figures;
+    if (two) {
+      const other = this.#explanation.predictions.find(({ index }) => index !== first.wanted) ?? { index: first.wanted };
+      this.#figures.push(this.#figure());
+      this.#figures[1].wanted = other.index;
+    } else {
+      second.element.remove();
+      this.#figures.pop();
+    }
+    this.#show();
+  }
+
+  /** A class by name, by index, or by a part of its name that no other one has. */
+  #choose(figure, text) {
+    const wanted = text.trim().toLowerCase();
+    const same = this.names.findIndex((name) => name.toLowerCase() === wanted);
+    const parts = this.names.flatMap((name, index) => (name.toLowerCase().includes(wanted) ? [index] : []));
+    if (same >= 0) return this.#explain(figure, same);
+    if (/^\d+$/.test(wanted) && Number(wanted) < this.names.length) return this.#explain(figure, Number(wanted));
+    if (parts.length === 1) return this.#explain(figure, parts[0]);
+    const examples = parts.slice(0, 5).map((index) => this.names[index]).join(", ");
+    this.#say(parts.length ? `“${text}” could be ${examples}${parts.length > 5 ? ", …" : ""}.` : `No class is called “${text}”.`);
+    figure.name.value = figure.entry.label;
+  }
+
+  async #explain(figure, index) {
+    this.#say("");
+    figure.wanted = index;
+    const explanation = this.#explanation;
+    try {
+      await explanation.add(index);
+      if (explanation === this.#explanation && figure.wanted === index) this.#show();
+    } catch (error) {
+      figure.wanted = figure.index;
+      this.#say(error.message);
+    }
+  }
+
+  async #shoot() {
+    const dialog = find("camera");
+    const video = dialog.querySelector("video");
+    try {
+      video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    } catch (error) {
+      return this.#say(`The camera cannot be used (${error.message ?? "this page has no access"}). Choose a file.`);
+    }
+    dialog.onclose = () => video.srcObject.getTracks().forEach((track) => track.stop());
+    find("leave").onclick = () => dialog.close();
+    find("snap").onclick = () => {
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+      canvas.getContext("2d").drawImage(video, 0, 0);
+      dialog.close();
+      canvas.toBlob((blob) => this.open(blob, "camera"));
+    };
+    dialog.showModal();
+  }
+
+  #stem() {
+    return this.#photograph.name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}-]+/gu, "_");
+  }
+
+  async #savePicture(figure) {
+    const canvas = figure.full(this.#photograph.bitmap);
+    const blob = await new Promise((done) => canvas.toBlob(done));
+    if (!blob) return this.#say("The photograph is too large for this browser to write a picture of its size.");
+    save(blob, `${this.#stem()}-${figure.entry.label.replace(/[^\p{L}\p{N}-]+/gu, "_")}-${this.scene.kind}.png`);
+  }
+
+  #saveNumbers() {
+    const { name, size } = this.#photograph;
+    const figures = this.#figures.filter((figure, place) => this.#figures.findIndex((f) => f.index === figure.index) === place);
+    const numbers = report(
+      this.#explanation,
+      figures.map(({ index }) => index),
+      figures.map(({ count }) => count),
+      { name, height: size[0], width: size[1] },
+    );
+    save(new Blob([JSON.stringify(numbers, null, 1), "\n"], { type: "application/json" }), `${this.#stem()}.json`);
+  }
+
+  #say(text) {
+    find("notice").textContent = text;
+    find("notice").hidden = !text;
+  }
+}
+
+/** The photograph for the page. */
+function shrunk(bitmap) {
+  const scale = LONGEST / Math.max(bitmap.width, bitmap.height);
+  const [resizeWidth, resizeHeight] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  return createImageBitmap(bitmap, { resizeWidth, resizeHeight, resizeQuality: scale > 4 ? "pixelated" : "high" });
+}
+
+function save(blob, name) {
+  const link = document.createElement("a");
+  [link.href, link.download] = [URL.createObjectURL(blob), name];
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

@@ -1,0 +1,104 @@
+/** The model at work, off the page's own thread: ONNX Runtime Web, and the way from a photograph to its input. */
+
+import { TOP } from "./explanation.js";
+import { geometryOf, seen } from "./geometry.js";
+import { readMetadata } from "./metadata.js";
+import { rowsOf } from "./photograph.js";
+import * as ort from "./vendor/ort.js";
+
+const RUNTIME = new URL("./vendor/ort.wasm.gz", import.meta.url);
+let session, contract, input;
+
+/** Answers {id, ...} with {id, result} or {id, error}, one after the other. */
+let queue = Promise.resolve();
+onmessage = ({ data: { id, ...order } }) => {
+  queue = queue.then(async () => {
+    try {
+      postMessage({ id, result: await (order.model ? open(order.model) : explain(order)) });
+    } catch (error) {
+      postMessage({ id, error: error.message ?? String(error) });
+    }
+  });
+};
+
+async function open(model) {
+  const progress = { done: 0, total: 0 };
+  const [runtime, bytes] = await Promise.all([fetched(RUNTIME, progress), fetched(model, progress)]);
+  contract = JSON.parse(readMetadata(bytes).secam_onnx ?? "{}");
+  if (!contract.fused) throw new Error("The model is not a fused one. `secam-onnx demo` makes a page of any model.");
+  const packed = runtime[0] === 0x1f; // some web servers unpack it themselves
+  ort.env.wasm.wasmBinary = packed ? await unpacked(runtime) : runtime.buffer;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
+  session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+  return contract;
+}
+
+/** A file's bytes; how many there are so far is posted now and then. */
+async function fetched(url, progress) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${new URL(url).pathname} cannot be read (${response.status}).`);
+  // Of what comes packed, the length is another one.
+  progress.total += response.headers.has("Content-Encoding") ? NaN : Number(response.headers.get("Content-Length"));
+  const chunks = [];
+  for (let reader = response.body.getReader(), last = 0; ; ) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    chunks.push(value);
+    progress.done += value.length;
+    if (performance.now() - last > 50) {
+      postMessage({ progress });
+      last = performance.now();
+    }
+  }
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+const unpacked = (bytes) =>
+  new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+
+/** Explain classes of a new photograph (`bitmap`), or more classes of the last one. */
+async function explain({ bitmap, classes }) {
+  const { size, batch, n_classes, map_size } = contract.fused;
+  const timings = {};
+  if (bitmap) {
+    const start = performance.now();
+    const image_size = [bitmap.height, bitmap.width];
+    input = {
+      geometry: geometryOf(image_size, contract.preprocessing),
+      pixels: seen(rowsOf(bitmap), image_size, contract.preprocessing),
+    };
+    bitmap.close();
+    timings.preprocess = performance.now() - start;
+  }
+  const asked = classes ?? Array.from({ length: Math.min(TOP, n_classes) }, (_, rank) => -1 - rank);
+  const n = batch ?? 1; // a model of a fixed batch size gets the picture that often
+  const pixels = new Uint8Array(n * input.pixels.length);
+  for (let i = 0; i < n; i++) pixels.set(input.pixels, i * input.pixels.length);
+  const start = performance.now();
+  const outputs = await session.run({
+    image: new ort.Tensor("uint8", pixels, [n, ...size, 3]),
+    classes: new ort.Tensor("int64", BigInt64Array.from(asked, BigInt), [1, asked.length]),
+  });
+  timings.forward = performance.now() - start;
+
+  const found = outputs.n_segments.data[0];
+  const of = (name, row) => {
+    const length = outputs[name].data.length / n / asked.length;
+    return outputs[name].data.slice(row * length, (row + 1) * length);
+  };
+  return {
+    geometry: input.geometry,
+    map_size,
+    segments: outputs.segments.data.slice(0, size[0] * size[1]),
+    classes: asked.map((_, row) => ({
+      index: Number(of("class_ids", row)[0]),
+      probability: of("probabilities", row)[0],
+      logit: of("class_logits", row)[0],
+      bias: of("bias", row)[0],
+      cam: of("cam", row),
+      scores: of("segment_scores", row).slice(0, found),
+      contributions: of("segment_contributions", row).slice(0, found),
+    })),
+    timings,
+  };
+}
