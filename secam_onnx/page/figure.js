@@ -32,7 +32,7 @@ export class Figure {
     find(".save").onclick = () => on.save(this);
   }
 
-  /** `scene` is {explanation, centres, small, kind, limit}; `index` the class. */
+  /** `scene` is {explanation, centres, names, small, kind, limit}; `index` the class. */
   show(scene, index) {
     if (index !== this.index || scene.explanation !== this.scene?.explanation) this.count = null;
     [this.scene, this.index] = [scene, index];
@@ -42,9 +42,9 @@ export class Figure {
         [canvas.width, canvas.height] = [scene.small.width, scene.small.height];
       }
     }
-    this.name.value = this.entry.label;
+    this.name.value = scene.names[index];
     this.find(".probability").value = percent(this.entry.probability);
-    this.pointer.ariaLabel = `Superpixels for ${this.entry.label}; arrow keys go from one to the next`;
+    this.pointer.ariaLabel = `Superpixels for ${scene.names[index]}; arrow keys go from one to the next`;
     this.slider.max = this.entry.scores.length;
     this.find(".keep").hidden = scene.kind !== "superpixels";
     this.find(".legend").hidden = scene.kind === "superpixels";

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,6 +63,11 @@ class PageServer(ThreadingHTTPServer):
             raise OptionError(
                 f"Port {port} of 127.0.0.1 cannot be used ({error}); choose another, or 0 for any that is free."
             ) from error
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Visitors may leave before they have got everything."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
     @property
     def address(self) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError, OutputError
@@ -12,8 +14,11 @@ from secam_onnx.export import export_model, open_source
 from secam_onnx.export.pipeline import Progress
 from secam_onnx.files import new_file, output_errors
 from secam_onnx.fusion import Fusion
-from secam_onnx.onnx_file import has_external_data, read_model, write_model
+from secam_onnx.onnx_file import EXTERNAL_DATA_LIMIT, read_model, weight_bytes, write_model
 from secam_onnx.sidecars import model_file
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 __all__ = ["MODEL", "check_folder", "model_for_browsers", "page_files", "write_page"]
 
@@ -28,7 +33,9 @@ def page_files() -> dict[str, Path]:
     return {file.relative_to(_HERE).as_posix(): file for file in files}
 
 
-def model_for_browsers(model: str | os.PathLike[str], folder: Path, progress: Progress) -> Path:
+def model_for_browsers(
+    model: str | os.PathLike[str], folder: Path, progress: Progress = contextlib.nullcontext
+) -> Path:
     """A fused model in one file, whose classes the page chooses.
 
     Parameters
@@ -48,21 +55,23 @@ def model_for_browsers(model: str | os.PathLike[str], folder: Path, progress: Pr
     file, target = model_file(model), folder / MODEL
     contract = Contract.of(read_model(file))
     if contract is None or contract.fused is None:
-        export_model(
-            open_source(str(file)), target, fusion=Fusion(default_classes=False, overlay=False), progress=progress
-        )
-        if has_external_data(read_model(target)):
-            raise ModelError(f"{file} is above 2 GB, more than browsers open.")
+        source = open_source(str(file))
+        _check_size(source.model, file)
+        export_model(source, target, fusion=Fusion(default_classes=False, overlay=False), progress=progress)
         return target
-    if not contract.fused.default_classes:
-        return file
-    # ONNX Runtime Web takes no input that has a default.
     whole = read_model(file, weights=True)
+    _check_size(whole, file)
+    # ONNX Runtime Web takes no input that has a default.
     kept = [tensor for tensor in whole.graph.initializer if tensor.name != "classes"]
     del whole.graph.initializer[:]
     whole.graph.initializer.extend(kept)
     write_model(whole, target)
     return target
+
+
+def _check_size(model: ModelProto, file: Path) -> None:
+    if weight_bytes(model) >= EXTERNAL_DATA_LIMIT:
+        raise ModelError(f"{file} is above 2 GB, more than browsers open; take a smaller model.")
 
 
 def write_page(folder: Path, model: Path, *, force: bool = False) -> None:

@@ -77,7 +77,7 @@ export class View {
       if (turn !== this.#turn) return;
       this.#photograph?.bitmap.close();
       [this.#photograph, this.#explanation] = [photograph, explanation];
-      this.scene = { explanation, small, centres: centres(explanation) };
+      this.scene = { explanation, small, names: this.names, centres: centres(explanation) };
       if (!this.#figures.length) this.#figures.push(this.#figure());
       this.#figures.forEach((figure, place) => (figure.wanted = explanation.predictions[place]?.index));
       document.body.classList.add("explained");
@@ -153,18 +153,19 @@ export class View {
     if (parts.length === 1) return this.#explain(figure, parts[0]);
     const examples = parts.slice(0, 5).map((index) => this.names[index]).join(", ");
     this.#say(parts.length ? `“${text}” could be ${examples}${parts.length > 5 ? ", …" : ""}.` : `No class is called “${text}”.`);
-    figure.name.value = figure.entry.label;
+    figure.name.value = this.names[figure.index];
   }
 
   async #explain(figure, index) {
     this.#say("");
-    figure.wanted = index;
+    figure.asked = index;
     const explanation = this.#explanation;
     try {
       await explanation.add(index);
-      if (explanation === this.#explanation && figure.wanted === index) this.#show();
+      if (explanation !== this.#explanation || figure.asked !== index) return;
+      figure.wanted = index;
+      this.#show();
     } catch (error) {
-      figure.wanted = figure.index;
       this.#say(error.message);
     }
   }

@@ -1,0 +1,112 @@
+"""The page's modules by themselves, in the browser, beside Pillow and onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from secam_onnx.contract import KEY
+from secam_onnx.preprocess import Preprocessing
+from secam_onnx.selection import Selection
+from secam_onnx.settings import INTERPOLATIONS
+
+RESIZE = """async ([pixels, from, to, window, filter]) => {
+  const { resize } = await import("./resize.js");
+  const rgba = Uint8ClampedArray.from(pixels);
+  const rows = (top, count) => rgba.subarray(top * from[1] * 4, (top + count) * from[1] * 4);
+  return Array.from(resize(rows, from, to, window, filter));
+}"""
+SEEN = """async ([pixels, size, preprocessing]) => {
+  const { seen, geometryOf } = await import("./geometry.js");
+  const rgba = Uint8ClampedArray.from(pixels);
+  const rows = (top, count) => rgba.subarray(top * size[1] * 4, (top + count) * size[1] * 4);
+  return [Array.from(seen(rows, size, preprocessing)), geometryOf(size, preprocessing)];
+}"""
+METADATA = """async (bytes) => {
+  const { readMetadata } = await import("./metadata.js");
+  try { return readMetadata(Uint8Array.from(bytes)); } catch (error) { return error.message; }
+}"""
+KEPT = """async (entries) => {
+  const { kept } = await import("./explanation.js");
+  return entries.map(([scores, contributions]) => kept({ scores, contributions }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """A page of this origin, without the application."""
+    opened = browser.new_page()
+    opened.goto(f"{address}vendor/vendored.json")
+    opened.evaluate("document.head.innerHTML = `<base href='/'>`")
+    yield opened
+    opened.close()
+
+
+def random_picture(height: int, width: int) -> np.ndarray:
+    """Noise, with alpha, and extreme values besides."""
+    generator = np.random.default_rng(height * width)
+    pixels = generator.integers(0, 256, (height, width, 4), dtype=np.uint8)
+    pixels[: height // 3] = np.where(pixels[: height // 3] > 127, 255, 0)
+    return pixels
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [((97, 131), (40, 61)), ((33, 20), (77, 50)), ((64, 64), (64, 31)), ((50, 301), (9, 301)), ((7, 9), (7, 9))],
+)
+def test_resize_is_pillows(page: Any, interpolation: str, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    """To the bit, rows first."""
+    pixels, (rows, columns) = random_picture(*size), wanted
+    filter_ = Image.Resampling[interpolation.upper()]
+    narrow = Image.fromarray(pixels[..., :3]).resize((columns, size[0]), filter_)  # newer versions may take turns
+    expected = np.asarray(narrow.resize((columns, rows), filter_))
+    window = {"top": rows // 5, "left": columns // 7, "rows": rows // 2, "columns": columns // 2}
+    found = page.evaluate(RESIZE, [pixels.ravel().tolist(), size, wanted, window, interpolation])
+    found = np.array(found).reshape(rows // 2, columns // 2, 3)
+    inside = expected[rows // 5 :, columns // 7 :][: rows // 2, : columns // 2]
+    np.testing.assert_array_equal(found, inside)
+
+
+@pytest.mark.parametrize("settings", [
+    {"resize_to": 36}, {"resize_to": 37, "crop_rounding": "down"}, {"resize_to": 33, "interpolation": "bicubic"},
+    {"resize_to": (41, 64), "interpolation": "box"}, {"resize_to": None, "interpolation": "nearest"},
+])  # fmt: skip
+@pytest.mark.parametrize("size", [(60, 90), (91, 60), (20, 25)])
+def test_the_models_input_is_that_of_the_package(page: Any, size: tuple[int, int], settings: dict[str, Any]) -> None:
+    pixels, preprocessing = random_picture(*size), Preprocessing((32, 30), **settings)
+    expected, geometry = preprocessing.crop(pixels[..., :3])
+    found, where = page.evaluate(SEEN, [pixels.ravel().tolist(), size, preprocessing.to_dict()])
+    off = np.abs(np.array(found).reshape(expected.shape) - expected.astype(int))
+    assert off.max() <= (
+        1 if isinstance(preprocessing.resize_to, tuple) else 0
+    )  # newer versions may begin with columns
+    for name, values in geometry.to_dict().items():
+        assert where[name] == pytest.approx(values)
+
+
+def test_metadata_is_read_from_the_file(page: Any, fused: Path) -> None:
+    model = onnx.load(fused)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    assert KEY in entries
+    # The last bytes hold it, behind the graph; that is given an empty one here, since the way into the page is slow.
+    model.graph.Clear()
+    model.metadata_props.add(key="named twice", value="käse")
+    small = model.SerializeToString()
+    assert page.evaluate(METADATA, list(small)) == {**entries, "named twice": "käse"}
+    assert "cut off" in page.evaluate(METADATA, list(small[:-3]))
+    assert "no ONNX model" in page.evaluate(METADATA, list(b"\xff" * 40))
+    assert page.evaluate(METADATA, []) == {}
+
+
+def test_superpixels_are_kept_as_by_the_package(page: Any) -> None:
+    generator = np.random.default_rng(3)
+    entries = [(generator.normal(shift, 1, 20).round(2), generator.normal(shift, 1, 20)) for shift in (-9, -1, 0, 2)]
+    found = page.evaluate(KEPT, [[scores.tolist(), parts.tolist()] for scores, parts in entries])
+    assert found == [Selection().keep(scores, parts).tolist() for scores, parts in entries]
