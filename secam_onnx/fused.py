@@ -30,6 +30,7 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(uint8)": "uint8",
 }
+_PICTURES, _MAPS = 64, 512  # images times classes in one run, with overlays and without
 _AGAIN = "Fuse the original model again with `secam-onnx export --fused`."
 
 
@@ -97,15 +98,27 @@ class FusedModel:
         size = self.batch or len(inputs)
         missing = -len(inputs) % size
         padded = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
+        # A session makes every output, asked for or not: pictures of a thousand classes would fill memory.
+        columns = max(1, (_PICTURES if self._record.overlay else _MAPS) // size)
         try:
             parts = [
-                self._session.run(names, {"image": padded[first : first + size], "classes": codes})
-                for first in range(0, len(padded), size)
+                [
+                    self._session.run(names, {"image": padded[row : row + size], "classes": codes[:, k : k + columns]})
+                    for k in range(0, codes.shape[1], columns)
+                ]
+                for row in range(0, len(padded), size)
             ]
         except Exception as error:
             raise ModelError(f"The fused model fails on pictures of shape {inputs.shape}: {error}. {_AGAIN}") from error
-        values = (part[0] if len(part) == 1 else np.concatenate(part) for part in zip(*parts, strict=True))
-        return {name: value[: len(inputs)] for name, value in zip(names, values, strict=True)}
+        of_classes = {name for name, (_, shape) in self._record.outputs.items() if shape[1:2] == ["K"]}
+        found = {}
+        for index, name in enumerate(names):
+            rows = [
+                np.concatenate([part[index] for part in row], axis=1) if name in of_classes else row[0][index]
+                for row in parts
+            ]
+            found[name] = np.concatenate(rows)[: len(inputs)]
+        return found
 
     def _answer(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> Answer:
         """Of one picture."""

@@ -63,20 +63,23 @@ def overlay(n: Nodes, image: str, segments: str, pools: Pooled, selection: Selec
     height, width = size
     shape = n.op("Concat", [n.op("Shape", [pools.scores], start=0, end=2), n.integers([height * width])], axis=0)
     where = n.op("Cast", [n.op("Reshape", [segments, n.integers([-1, 1, height * width])])], to=TensorProto.INT64)
-    light = n.op("GatherElements", [_brightness(n, pools, selection), n.op("Expand", [where, shape])], axis=2)
-    light = n.op("Reshape", [light, n.integers([0, 0, height, width, 1])])
+    kept = n.op("GatherElements", [_kept(n, pools, selection), n.op("Expand", [where, shape])], axis=2)
+    kept = n.op("Reshape", [n.op("Cast", [kept], to=TensorProto.BOOL), n.integers([0, 0, height, width, 1])])
+    # Two pictures to choose from, of 8 bits: a tenth of the memory that a brightness for each class would take.
     colours = n.op("Div", [n.op("Cast", [image], to=TensorProto.FLOAT), n.floats(255.0)])
-    drawn = n.op("Mul", [n.op("Unsqueeze", [colours, n.integers([1])]), light])
-    return n.op("Cast", [n.op("Round", [n.op("Mul", [drawn, n.floats(255.0)])])], to=TensorProto.UINT8)
+    dark = n.op("Mul", [n.op("Mul", [colours, n.floats(DARK)]), n.floats(255.0)])
+    dark = n.op("Cast", [n.op("Round", [dark])], to=TensorProto.UINT8)
+    both = [n.op("Unsqueeze", [picture, n.integers([1])]) for picture in (image, dark)]
+    return n.op("Where", [kept, *both])
 
 
-def _brightness(n: Nodes, pools: Pooled, selection: Selection) -> str:
-    """Of each superpixel, `(N, K, S)` float32; which are kept is as in `Selection.keep`."""
-    bright, dark, zero = n.floats(1.0), n.floats(DARK), n.floats(0.0)
+def _kept(n: Nodes, pools: Pooled, selection: Selection) -> str:
+    """1 for a superpixel that is kept, else 0, `(N, K, S)` float32; see `Selection.keep`."""
+    one, zero = n.floats(1.0), n.floats(0.0)
     if selection.threshold is not None:
         least = n.op("Mul", [n.op("ReduceMax", [pools.scores, n.integers([2])]), n.floats(selection.threshold)])
         high = n.op("GreaterOrEqual", [pools.scores, least])
-        return n.op("Where", [n.op("And", [high, n.op("Greater", [pools.scores, zero])]), bright, dark])
+        return n.op("Where", [n.op("And", [high, n.op("Greater", [pools.scores, zero])]), one, zero])
     there = n.op("Greater", [pools.pixels, zero])
     ranked = n.op("Where", [there, pools.scores, n.floats(np.finfo(np.float32).min)])
     count = n.op("Shape", [pools.scores], start=2)
@@ -90,5 +93,5 @@ def _brightness(n: Nodes, pools: Pooled, selection: Selection) -> str:
         before = n.op("CumSum", [speaks, n.integers(2)], exclusive=1)
         enough = n.op("Mul", [n.op("ReduceSum", [speaks, n.integers([2])]), n.floats(selection.effective_coverage)])
         keep = n.op("And", [n.op("Greater", [carries, zero]), n.op("Less", [before, enough])])
-    light = n.op("Expand", [n.op("Where", [keep, bright, dark]), n.op("Shape", [pools.scores])])
-    return n.op("ScatterElements", [light, order, light], axis=2)
+    ranks = n.op("Expand", [n.op("Where", [keep, one, zero]), n.op("Shape", [pools.scores])])
+    return n.op("ScatterElements", [ranks, order, ranks], axis=2)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from pages import give, running
 
-from secam_onnx.classifier import default_model
 from secam_onnx.page import MODEL, PageServer, model_for_browsers, page_files, write_page
+from secam_onnx.sidecars import default_model
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
