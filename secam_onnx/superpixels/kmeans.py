@@ -31,6 +31,7 @@ _IR_VERSION = 8  # the lowest that goes with this opset, so that older runtimes 
 _EMPTY = 1e-3  # blocks
 _CHANNELS = 6  # L, a, b, y, x, 1
 _GREY = 50.0  # taken off the lightness: float32 is finer where numbers are small
+_IS_LAST = np.arange(_CHANNELS) == _CHANNELS - 1
 _PULL = 1.0  # how much nearer the superpixel of a pixel's own block is, in units of squared distance
 
 
@@ -98,12 +99,18 @@ def kmeans(n: Nodes, image: str, cells: Cells, *, compactness: float = 15.0, ite
     pixels = _features(n, _in_cells(n, image, cells), cells, compactness)
     means = _block_means(n, pixels, cells)
     centres = _centres(n, n.op("ReduceSum", [means, n.integers([2])], keepdims=0))
+    # What follows depends on which is nearest: seen from the middle of the cell numbers are small, and so is what
+    # engines round off in their own ways.
+    middle = n.op("ReduceMean", [means, n.integers([2])], keepdims=1)
+    middle = n.op("Where", [n.array(_IS_LAST), n.floats(0.0), middle])
+    share = n.op("Slice", [means, n.integers([_CHANNELS - 1]), n.integers([_CHANNELS]), n.integers([3])])
+    seen = n.op("Sub", [means, n.op("Mul", [middle, share])])
     for _ in range(iterations):
-        members, _ = _assign(n, centres, means, cells)
+        members, _ = _assign(n, centres, seen, cells, middle)
         sums = n.op("MatMul", [n.op("Cast", [members], to=TensorProto.FLOAT), means])
         centres = _centres(n, _summed_up(n, sums, cells))
-    members, least = _assign(n, centres, means, cells)
-    square = n.op("Unsqueeze", [n.op("ReduceSumSquare", [means, n.integers([3])], keepdims=0), n.integers([2])])
+    members, least = _assign(n, centres, seen, cells, middle)
+    square = n.op("Unsqueeze", [n.op("ReduceSumSquare", [seen, n.integers([3])], keepdims=0), n.integers([2])])
     distances = n.op("Add", [least, square])
     if (cells.shares < 1).any():  # whole blocks come first, those without picture last
         distances = n.op("Add", [distances, n.floats(FAR * (1 - cells.shares)[:, None])])
@@ -164,30 +171,34 @@ def _block_means(n: Nodes, pixels: str, cells: Cells) -> str:
 
 
 def _centres(n: Nodes, sums: str) -> str:
-    """From sums `(N, K, 6)` to what gives squared distances, but for a constant of each pixel: `(N, K, 6)`."""
+    """From sums to means, `(N, K, 6)`; the last number is `FAR` where there is nobody, else 0."""
     count = n.op("Slice", [sums, n.integers([_CHANNELS - 1]), n.integers([_CHANNELS]), n.integers([2])])
-    centre = n.op("Div", [sums, n.op("Max", [count, n.floats(_EMPTY)])])  # its last number: 0 where there is nobody
-    square = n.op("ReduceSumSquare", [centre, n.integers([2])], keepdims=1)
-    # What is added to all alike takes digits away from what tells them apart: the far ones are those without pixels.
+    centre = n.op("Div", [sums, n.op("Max", [count, n.floats(_EMPTY)])])
     far = n.op("Mul", [n.op("Cast", [n.op("Less", [count, n.floats(_EMPTY)])], to=TensorProto.FLOAT), n.floats(FAR)])
-    linear = n.op("Mul", [centre, n.floats([-2.0] * (_CHANNELS - 1) + [0.0])])
-    of_all = n.op("Mul", [n.op("Add", [square, far]), n.floats([0.0] * (_CHANNELS - 1) + [1.0])])
-    return n.op("Add", [linear, of_all])
+    return n.op("Where", [n.array(_IS_LAST), far, centre])
 
 
-def _distances(n: Nodes, centres: str, features: str, cells: Cells) -> str:
-    """Squared, from the nine centres around each cell, but for a constant of each column: `(N, K, 9, columns)`."""
+def _distances(n: Nodes, centres: str, features: str, cells: Cells, middle: str | None = None) -> str:
+    """Squared, from the nine centres around each cell, but for a constant of each column: `(N, K, 9, columns)`.
+
+    Features may be seen from a point in each cell, `middle` `(N, K, 1, 6)`.
+    """
     table = cells.neighbours
-    far = n.floats(np.where(table == NOWHERE, FAR, 0)[..., None])
-    far = n.op("Mul", [far, n.floats([0.0] * (_CHANNELS - 1) + [1.0])])
     nine = n.op("Gather", [centres, n.integers(np.maximum(table, 0))], axis=1)
-    nine = n.op("Add", [nine, far])
+    if middle is not None:
+        nine = n.op("Sub", [nine, middle])
+    place = n.op("Where", [n.array(_IS_LAST), n.floats(0.0), nine])
+    square = n.op("ReduceSumSquare", [place, n.integers([3])], keepdims=1)
+    # What is out of the question is far; added to all alike, that would take digits away from what tells them apart.
+    far = n.floats(np.where(table == NOWHERE, FAR, 0)[..., None])
+    last = n.op("Add", [n.op("Add", [nine, square]), far])
+    nine = n.op("Where", [n.array(_IS_LAST), last, n.op("Mul", [nine, n.floats(-2.0)])])
     return n.op("MatMul", [nine, n.op("Transpose", [features], perm=[0, 1, 3, 2])])
 
 
-def _assign(n: Nodes, centres: str, means: str, cells: Cells) -> tuple[str, str]:
+def _assign(n: Nodes, centres: str, means: str, cells: Cells, middle: str) -> tuple[str, str]:
     """Which of the nine each block belongs to, `(N, K, 9, blocks)` bool, and its distance, `(N, K, 1, blocks)`."""
-    distances = _distances(n, centres, means, cells)
+    distances = _distances(n, centres, means, cells, middle)
     least = n.op("ReduceMin", [distances, n.integers([2])], keepdims=1)
     return n.op("LessOrEqual", [distances, least]), least
 
