@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from engines import ENGINES, Engine
 from secam_onnx.explanation import Explanation
 from secam_onnx.fusion import Fusion
 
-__all__ = ["TOP", "Case", "engine_or_skip"]
+__all__ = ["TOP", "Case", "engine_or_skip", "not_here"]
 
 TOP = 3
 """Classes that are explained."""
@@ -54,8 +55,14 @@ class Case:
 
 
 def engine_or_skip(name: str) -> Engine:
-    """The engine; where it is missing, the test is skipped, but not in nox's session of the runtimes."""
-    missing = ENGINES[name].missing()
-    if missing:
-        (pytest.fail if os.environ.get("SECAM_TEST_RUNTIMES") == "1" else pytest.skip)(f"needs {missing}")
+    """The engine, if it is there."""
+    if missing := ENGINES[name].missing():
+        not_here(missing)
     return ENGINES[name]
+
+
+def not_here(missing: str) -> NoReturn:
+    """Skip the test, but fail it in nox's session of the runtimes."""
+    if os.environ.get("SECAM_TEST_RUNTIMES") == "1":
+        pytest.fail(f"needs {missing}")
+    pytest.skip(f"needs {missing}")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import engine_or_skip
+from cases import engine_or_skip, not_here
 from engines import HERE, NODE_MODULES, chromium
 from PIL import Image
 
@@ -94,7 +94,7 @@ def test_node(model: Path, photograph: Path, expected: tuple[str, np.ndarray], t
 def test_cpp(model: Path, photograph: Path, expected: tuple[str, np.ndarray], tmp_path: Path) -> None:
     headers = os.environ.get(HEADERS)
     if not headers or not shutil.which("g++"):
-        pytest.skip(f"needs g++, and {HEADERS} as nox sets it")
+        not_here(f"g++, and {HEADERS} as nox sets it")
     found = importlib.util.find_spec("onnxruntime")
     assert found is not None
     assert found.origin is not None

@@ -1,6 +1,7 @@
 """The pictures and figures of the comparison of engines; the engines themselves are tested in `tests/runtimes`."""
 
 import numpy as np
+import pytest
 from compare_runtimes import HEADER, compared, views
 from engines import Result
 
@@ -26,10 +27,12 @@ def test_views_are_the_same_each_time_and_differ_from_each_other() -> None:
 
 
 def test_differences_are_counted() -> None:
-    expected = [answer(1, 2.0, 100), answer(1, 2.0, 100)]
-    row = dict(zip(HEADER[1:], compared([answer(1, 2.0, 101), answer(0, 2.04, 98)], expected, 30, 20), strict=True))
+    expected = [answer(1, 2.0, 100)] * 3
+    results = [answer(1, 2.0, 101), answer(1, 2.04, 98), answer(0, 3.0, 0)]
+    row = dict(zip(HEADER[1:], compared(results, expected, 30, 20), strict=True))
+    assert row["labels differ in"] == "1 of 3"
+    assert float(row["labels"]) == pytest.approx(1 / 6, rel=0.05)
     assert float(row["contributions"]) == 0.01  # of 4, the largest
-    assert float(row["labels"]) == 0.25
-    assert row["pictures with such"] == "1 of 2"
+    assert float(row["contributions, other labels"]) == 0.25
     assert float(row["overlay"]) == 0.25  # a grey level may differ
     assert (row["classes"], row["ms"], row["/ forward"]) == ("equal", "30", "1.50")
