@@ -99,12 +99,7 @@ def kmeans(n: Nodes, image: str, cells: Cells, *, compactness: float = 15.0, ite
     pixels = _features(n, _in_cells(n, image, cells), cells, compactness)
     means = _block_means(n, pixels, cells)
     centres = _centres(n, n.op("ReduceSum", [means, n.integers([2])], keepdims=0))
-    # What follows depends on which is nearest: seen from the middle of the cell numbers are small, and so is what
-    # engines round off in their own ways.
-    middle = n.op("ReduceMean", [means, n.integers([2])], keepdims=1)
-    middle = n.op("Where", [n.array(_IS_LAST), n.floats(0.0), middle])
-    share = n.op("Slice", [means, n.integers([_CHANNELS - 1]), n.integers([_CHANNELS]), n.integers([3])])
-    seen = n.op("Sub", [means, n.op("Mul", [middle, share])])
+    seen, middle = _from_the_middle(n, means)
     for _ in range(iterations):
         members, _ = _assign(n, centres, seen, cells, middle)
         sums = n.op("MatMul", [n.op("Cast", [members], to=TensorProto.FLOAT), means])
@@ -187,13 +182,31 @@ def _distances(n: Nodes, centres: str, features: str, cells: Cells, middle: str 
     nine = n.op("Gather", [centres, n.integers(np.maximum(table, 0))], axis=1)
     if middle is not None:
         nine = n.op("Sub", [nine, middle])
-    place = n.op("Where", [n.array(_IS_LAST), n.floats(0.0), nine])
-    square = n.op("ReduceSumSquare", [place, n.integers([3])], keepdims=1)
-    # What is out of the question is far; added to all alike, that would take digits away from what tells them apart.
-    far = n.floats(np.where(table == NOWHERE, FAR, 0)[..., None])
-    last = n.op("Add", [n.op("Add", [nine, square]), far])
-    nine = n.op("Where", [n.array(_IS_LAST), last, n.op("Mul", [nine, n.floats(-2.0)])])
+    far = n.op("Mul", [n.floats(np.where(table == NOWHERE, FAR, 0)[..., None]), n.floats(_IS_LAST)])
+    nine = n.op("Add", [_factors(n, nine), far])
     return n.op("MatMul", [nine, n.op("Transpose", [features], perm=[0, 1, 3, 2])])
+
+
+def _factors(n: Nodes, centres: str) -> str:
+    """From centres to what gives distances as a product with features: both `(..., 6)`.
+
+    What is out of the question is far; added to all alike, that would take digits away from what tells them apart.
+    """
+    place = n.op("Where", [n.array(_IS_LAST), n.floats(0.0), centres])
+    square = n.op("ReduceSumSquare", [place, n.integers([-1])], keepdims=1)
+    linear = n.op("Mul", [centres, n.floats(-2.0)])
+    return n.op("Where", [n.array(_IS_LAST), n.op("Add", [centres, square]), linear])
+
+
+def _from_the_middle(n: Nodes, features: str) -> tuple[str, str]:
+    """Features `(N, K, points, 6)` as seen from the middle of their cell, and where that is, `(N, K, 1, 6)`.
+
+    Numbers are small there, and so is what engines round off, each in its own way: all depends on which is nearest.
+    """
+    middle = n.op("ReduceMean", [features, n.integers([2])], keepdims=1)
+    middle = n.op("Where", [n.array(_IS_LAST), n.floats(0.0), middle])
+    share = n.op("Slice", [features, n.integers([_CHANNELS - 1]), n.integers([_CHANNELS]), n.integers([3])])
+    return n.op("Sub", [features, n.op("Mul", [middle, share])]), middle
 
 
 def _assign(n: Nodes, centres: str, means: str, cells: Cells, middle: str) -> tuple[str, str]:

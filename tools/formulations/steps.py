@@ -119,13 +119,14 @@ def _bound(form: Callable[..., str], *arguments: object) -> Callable[[Nodes], st
 
 
 def _rounds(n: Nodes, points: str, cells: Cells) -> str:
-    """As the package's, on `(N, K, points, 6)`."""
+    """As the package's, on `(N, K, points, 6)`; to what gives distances as a product."""
+    seen, middle = kmeans._from_the_middle(n, points)
     centres = kmeans._centres(n, n.op("ReduceSum", [points, n.integers([2])], keepdims=0))
     for _ in range(ROUNDS):
-        members, _ = kmeans._assign(n, centres, points, cells)
+        members, _ = kmeans._assign(n, centres, seen, cells, middle)
         sums = n.op("MatMul", [n.op("Cast", [members], to=1), points])
         centres = kmeans._centres(n, kmeans._summed_up(n, sums, cells))
-    return centres
+    return kmeans._factors(n, centres)
 
 
 def _sliced(n: Nodes, pixels: str, cells: Cells) -> str:

@@ -15,6 +15,7 @@ from secam_onnx.superpixels.pieces import FAR
 __all__ = ["FORMS", "OURS", "nine_argmin"]
 
 _NUMBERS = np.arange(9).reshape(1, 1, 9, 1)
+_ABOVE = 100.0  # makes squared distances, which lack a constant of each pixel, positive
 
 
 def all_argmin_last(n: Nodes, cells: Cells) -> str:
@@ -52,9 +53,8 @@ def nine_equal(n: Nodes, cells: Cells) -> str:
 
 
 def nine_packed(n: Nodes, cells: Cells) -> str:
-    # To 1 / 512 of a squared distance, and the number in the last four bits of what float32 counts exactly, 2^24. What
-    # distances lack, the square of each pixel's features, is below 256.
-    steps = n.op("Round", [n.op("Mul", [_to_nine(n, cells, near=256, far=256 + 1000), n.floats(512)])])
+    # To 1 / 512 of a squared distance, and the number in the last four bits of what float32 counts exactly, 2^24.
+    steps = n.op("Round", [n.op("Mul", [_to_nine(n, cells, near=_ABOVE, far=1000), n.floats(512)])])
     packed = n.op("Add", [n.op("Mul", [steps, n.floats(16)]), n.floats(_NUMBERS)])
     least = n.op("ReduceMin", [packed, n.integers([2])], keepdims=0)
     sixteens = n.op("Floor", [n.op("Mul", [least, n.floats(1 / 16)])])
