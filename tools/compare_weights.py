@@ -140,12 +140,12 @@ def main(folder: Path, images: int) -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("secam-onnx", "onnxruntime", "onnx", "numpy"))
     PAGE.write_text(
         "# Weights of 16 and 8 bits\n\n"
-        f"`python tools/compare_weights.py PHOTOGRAPHS`: EfficientNet-Lite0, fused, on {len(explained)} photographs (see "
-        f"`tools/collect_photographs.py`; {len(calibration)} others calibrated the 8 bits), against the same with "
+        f"`python tools/compare_weights.py PHOTOGRAPHS`: EfficientNet-Lite0, fused, on {len(explained)} photographs "
+        f"(see `tools/collect_photographs.py`; {len(calibration)} others calibrated the 8 bits), against the same with "
         f"weights of 32 bits. {versions}.\n\n"
-        "Probabilities are those of the five highest classes with 32 bits. Contributions are those of superpixels to the "
-        "first of them: the largest difference, in parts of the largest contribution. Kept alike: superpixels that both "
-        "pictures keep, of those that either keeps. Superpixels themselves are the same to the pixel.\n\n"
+        "Probabilities are those of the five highest classes with 32 bits. Contributions are those of superpixels to "
+        "the first of them: the largest difference, in parts of the largest contribution. Kept alike: superpixels that "
+        "both pictures keep, of those that either keeps. Superpixels themselves are the same to the pixel.\n\n"
         + table(HEADER, rows),
         encoding="utf-8",
     )
