@@ -98,6 +98,8 @@ class FusedRecord:
         Height and width of the pictures that it takes.
     batch : int or None
         How many at once; None for any number.
+    opset : int
+        Version of the standard operators.
     n_classes : int
         Number of classes.
     map_size : (int, int)
@@ -128,6 +130,7 @@ class FusedRecord:
 
     size: tuple[int, int]
     batch: int | None
+    opset: int
     n_classes: int
     map_size: tuple[int, int]
     n_segments: int

@@ -88,6 +88,7 @@ def _inputs(model: OpenModel) -> dict[str, Any]:
             "inputs": _listed(record.inputs),
             "outputs": _listed(record.outputs),
             "own_outputs": list(record.own_outputs.values()),
+            "opset": record.opset,
             "superpixels": superpixels,
             "classes_by_default": f"top-{record.top}" if record.default_classes else "none: each run says which",
             "overlay": str(record.selection) if record.overlay else "left out",

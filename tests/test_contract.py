@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from onnx import ModelProto
 
-from secam_onnx.contract import KEY, Contract, HeadRecord
+from secam_onnx.contract import KEY, Contract, FusedRecord, HeadRecord
 from secam_onnx.errors import ModelError
 from secam_onnx.preprocess import Preprocessing
+from secam_onnx.selection import Selection
+from secam_onnx.superpixels import Segmenter
 
 CONTRACT = Contract(
     output="probabilities",
@@ -40,6 +43,22 @@ def test_round_trip_through_a_model() -> None:
     CONTRACT.write_to(model)
     assert [entry.key for entry in model.metadata_props] == ["author", KEY]
     assert Contract.of(ModelProto.FromString(model.SerializeToString())) == CONTRACT
+
+
+def test_what_is_said_of_a_fused_model() -> None:
+    record = FusedRecord(
+        (96, 160), None, 18, 7, (3, 5), 48, Segmenter("kmeans", 50, 20.0), Selection(top_segments=4), "gradient", 1e-3, 2,
+        default_classes=True, overlay=True, float16=False, own_outputs={"logits": "logits"}, proof={"images": ["a"]},
+    )  # fmt: skip
+    contract = dataclasses.replace(CONTRACT, fused=record)
+    assert Contract.from_json(contract.to_json()) == contract
+    assert json.loads(contract.to_json())["fused"]["schema"] == 1
+    assert record.inputs == {"image": ("uint8", ["N", 96, 160, 3]), "classes": ("int64", ["N or 1", "K"])}
+    assert record.outputs["overlay"] == ("uint8", ["N", "K", 96, 160, 3])
+    alone = dataclasses.replace(record, batch=1, overlay=False)
+    assert alone.inputs["image"] == ("uint8", [1, 96, 160, 3])
+    assert alone.outputs["segment_scores"] == ("float32", [1, "K", 48])
+    assert "overlay" not in alone.outputs
 
 
 @pytest.mark.parametrize(

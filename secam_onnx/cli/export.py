@@ -125,7 +125,7 @@ def _tell_of_fusion(record: FusedRecord) -> None:
         listed = (f"{name} {dtype} ({', '.join(map(str, shape))})" for name, (dtype, shape) in tensors.items())
         click.echo(f"{way}: {'; '.join(listed)}")
     click.echo(
-        f"Compared with the explainer: same superpixels; contributions differ by "
+        f"Opset {record.opset}. Compared with the explainer: same superpixels; contributions differ by "
         f"{record.proof['max_relative_difference']:.1e}, relative, and probabilities by at most "
         f"{record.proof['max_probability_difference']:.1e}"
     )

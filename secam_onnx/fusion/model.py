@@ -153,6 +153,7 @@ def fused_model(
     record = FusedRecord(
         size=size,
         batch=(index.shape(index.inputs[0].name) or (None,))[0],
+        opset=Graph(contribution.model).opset,
         n_classes=head.n_classes,
         map_size=(rows, columns),
         n_segments=cells.count,
