@@ -47,9 +47,23 @@ def test_round_trip_through_a_model() -> None:
 
 def test_what_is_said_of_a_fused_model() -> None:
     record = FusedRecord(
-        (96, 160), None, 18, 7, (3, 5), 48, Segmenter("kmeans", 50, 20.0), Selection(top_segments=4), "gradient", 1e-3, 2,
-        default_classes=True, overlay=True, float16=False, own_outputs={"logits": "logits"}, proof={"images": ["a"]},
-    )  # fmt: skip
+        size=(96, 160),
+        batch=None,
+        opset=18,
+        n_classes=7,
+        map_size=(3, 5),
+        n_segments=48,
+        segmenter=Segmenter("kmeans", 50, 20.0),
+        selection=Selection(top_segments=4),
+        attribution="gradient",
+        tolerance=1e-3,
+        top=2,
+        default_classes=True,
+        overlay=True,
+        float16=False,
+        own_outputs={"logits": "logits"},
+        proof={"images": ["a"]},
+    )
     contract = dataclasses.replace(CONTRACT, fused=record)
     assert Contract.from_json(contract.to_json()) == contract
     assert json.loads(contract.to_json())["fused"]["schema"] == 1
