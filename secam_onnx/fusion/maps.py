@@ -18,7 +18,8 @@ __all__ = ["Spliced", "spliced_maps"]
 
 _INSIDE = f"{RESERVED}head_"
 _FRACTION = f"{_INSIDE}fraction"
-_TYPES = {CLASS_IDS: TensorProto.INT64, FEATURES: TensorProto.FLOAT}
+_IN_OWN_LAYOUT = f"{FEATURES}{OWN_LAYOUT}"
+_TYPES = {CLASS_IDS: TensorProto.INT64, FEATURES: TensorProto.FLOAT, _IN_OWN_LAYOUT: TensorProto.FLOAT}
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,12 @@ def spliced_maps(n: Nodes, network: ModelProto, head: Head, contribution: Contri
         # At the network's own features, whatever the head makes of them is there already.
         made = set(made_by(network.graph.node))
         nodes = [node for node in body.node if not made.issuperset(node.output)]
-        own = {} if head.grid.layout == "NCHW" else {f"{RESERVED}own_layout": f"{FEATURES}{OWN_LAYOUT}"}
+        own = {} if head.grid.layout == "NCHW" else {f"{RESERVED}own_layout": _IN_OWN_LAYOUT}
         nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own)
         return Spliced(nodes, initializers, MAPS, BIAS)
-    nodes = renamed(body.node, _names_inside(body.node))
+    # With tokens that have no position, the contribution model takes all tokens as its features.
+    whole = {FEATURES: _IN_OWN_LAYOUT} if head.grid.prefix else {}
+    nodes = renamed(body.node, _names_inside(body.node) | whole)
     constants = known | {tensor.name for tensor in initializers}
     if way == "masking":
         nodes = [self_contained(node, constants, _TYPES) if node.op_type == "Scan" else node for node in nodes]

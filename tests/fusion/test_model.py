@@ -116,6 +116,36 @@ def smooth() -> ModelProto:
     return model
 
 
+CLASS_TOKEN = """<ir_version: 10, opset_import: ["": 18]>
+agraph (float[N, 3, 32, 32] image) => (float[N, 7] logits) {
+    c = Conv <strides = [8, 8]> (image, w)
+    r = Reshape (c, rows)
+    t = Transpose <perm = [0, 2, 1]> (r)
+    n = Shape <start = 0, end = 1> (t)
+    s = Concat <axis = 0> (n, one)
+    k = Expand (token, s)
+    x = Concat <axis = 1> (k, t)
+    u = Transpose <perm = [0, 2, 1]> (x)
+    a = MatMul (x, u)
+    p = Softmax <axis = -1> (a)
+    m = MatMul (p, x)
+    y = LayerNormalization <axis = -1> (m, scale)
+    f = Gather <axis = 1> (y, zero)
+    logits = Gemm <transB = 1> (f, v)
+}"""
+
+
+def test_tokens_without_position_are_kept(tmp_path: Path, seen: np.ndarray) -> None:
+    random = np.random.default_rng(0)
+    model = onnx.parser.parse_model(CLASS_TOKEN)
+    shapes = {"w": (8, 3, 8, 8), "token": (1, 1, 8), "scale": (8,), "v": (7, 8)}
+    values = {name: random.standard_normal(shape).astype(np.float32) / 8 for name, shape in shapes.items()}
+    for name, value in {**values, "rows": np.array([0, 8, 16]), "one": np.array([1, 8]), "zero": np.array(0)}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    path = fused(model, tmp_path)
+    compare(run(path, seen, ALL), tmp_path / "source.onnx", seen, 1e-5)
+
+
 @pytest.mark.parametrize("attribution", [None, "gradient", "integrated", "masking"])
 def test_every_way_to_a_map(attribution: str | None, tmp_path: Path, seen: np.ndarray) -> None:
     path = fused(smooth(), tmp_path, Fusion(attribution=attribution))
