@@ -23,7 +23,7 @@ from secam_onnx.fused import FusedModel
 from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
 from secam_onnx.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
 from secam_onnx.preprocess import Preprocessing
-from secam_onnx.proof import prove, prove_fused
+from secam_onnx.proof import prove, prove_converted, prove_fused
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.weights import without_weights
 
@@ -96,6 +96,8 @@ def export_model(
                 "trial", model, graph, head, contract, target.parent, "cpu", attribution=way, split=False
             )
             contract = dataclasses.replace(contract, completeness=prove(classifier))
+            if model is not source.model:
+                prove_converted(source.model, classifier)
         if fusion is not None:
             with progress("fuse, and compare with the explainer"):
                 model, contract = fused_model(model, graph, head, contract, fusion, target.parent)

@@ -33,6 +33,7 @@ from secam_onnx.superpixels.pooled import pooled
 __all__ = ["Fusion", "fused_model", "ready_to_fuse"]
 
 _OPSET = 18  # that of K-means and of the contribution models
+_RESIZES_FROM_CENTRES = 11
 _MOST_CLASSES = 100  # explained by default
 _IR_VERSION = 8  # the lowest that goes with it, so that older runtimes read the file
 _TYPES = {
@@ -103,7 +104,20 @@ def ready_to_fuse(model: ModelProto) -> ModelProto:
             "newer."
         ) from error
     newer.metadata_props.extend(model.metadata_props)
+    if opset < _RESIZES_FROM_CENTRES:
+        _resize_from_corners(newer)
     return newer
+
+
+def _resize_from_corners(model: ModelProto) -> None:
+    """What Resize, and Upsample before, did in older opsets; onnx forgets to say so where it brings them to newer ones.
+
+    In place.
+    """
+    for node in model.graph.node:
+        if node.op_type == "Resize" and not node.domain:
+            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
 
 
 def fused_model(

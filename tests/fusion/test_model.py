@@ -278,6 +278,41 @@ def test_more_classes_than_there_are(tmp_path: Path) -> None:
     assert not (tmp_path / "fused.onnx").exists()
 
 
+OLD = """<ir_version: 5, opset_import: ["": 10]>
+agraph (float[N, 3, 32, 32] image) => (float[N, 7] logits) {
+    c = Conv <strides = [4, 4]> (image, w)
+    f = CHANGED
+    p = GlobalAveragePool (f)
+    q = Flatten (p)
+    logits = Gemm <transB = 1> (q, v, b)
+}"""
+
+
+def old(changed: str) -> ModelProto:
+    random = np.random.default_rng(0)
+    model = onnx.parser.parse_model(OLD.replace("CHANGED", changed))
+    for name, shape in {"w": (6, 3, 4, 4), "v": (7, 6), "b": (7,)}.items():
+        value = random.standard_normal(shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    if "scales" in changed:
+        scales = np.array([1, 1, 1.7, 1.3], np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(scales, "scales"))
+    return model
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_old_opsets_resize_as_before(mode: str, tmp_path: Path, seen: np.ndarray) -> None:
+    path = fused(old(f'Resize <mode = "{mode}"> (c, scales)'), tmp_path)
+    compare(run(path, seen, ALL), tmp_path / "source.onnx", seen, 1e-5)
+
+
+def test_a_newer_opset_that_changes_what_the_model_says(tmp_path: Path) -> None:
+    """Hardmax took all axes from one on; onnx forgets about that."""
+    with pytest.raises(ModelError, match=r"says something else once onnx .* Export it with opset 18"):
+        fused(old("Hardmax <axis = 1> (c)"), tmp_path)
+    assert not (tmp_path / "fused.onnx").exists()
+
+
 def test_an_opset_that_cannot_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(model: ModelProto, version: int) -> ModelProto:
         raise RuntimeError("no adapter for Upsample")
