@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,15 +89,17 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     OSError
         It cannot be read.
     """
-    found = {}
+    found: dict[str, str] = {}
     with Path(path).open("rb") as file:
         wire = Wire(file)
         try:
             for entry in wire.fields(0, os.fstat(file.fileno()).st_size):
                 if (entry.number, entry.wire) == (_METADATA, BYTES) and entry.end - entry.value < _LONGEST:
                     pair = {part.number: part for part in wire.fields(entry.value, entry.end) if part.wire == BYTES}
-                    key, value = (wire.read(*pair[number][3:]).decode() for number in (1, 2))
-                    found[key] = value
-        except (UnusualError, KeyError, UnicodeDecodeError):
+                    # Of what others wrote there, a value may be missing, or no text.
+                    with contextlib.suppress(KeyError, UnicodeDecodeError):
+                        key, value = (wire.read(*pair[number][3:]).decode() for number in (1, 2))
+                        found.setdefault(key, value)  # as `Contract.of`
+        except UnusualError:
             pass
     return found

@@ -45,3 +45,15 @@ def test_a_file_that_was_cut_off(file: Path, tmp_path_factory: pytest.TempPathFa
     path.write_bytes(file.read_bytes()[:length])
     whole = read_metadata(file)
     assert read_metadata(path).items() <= whole.items()
+
+
+def test_entries_that_are_none(tmp_path: Path) -> None:
+    """Others' are no reason to miss ours behind them."""
+    model = tiny_models.classifier()
+    model.metadata_props.add(key="without a value")
+    model.metadata_props.add(key="binary", value="??")
+    for value in ("first", "second"):
+        model.metadata_props.add(key="ours", value=value)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString().replace(b"??", b"\xff\xfe"))
+    assert read_metadata(path) == {"ours": "first"}
