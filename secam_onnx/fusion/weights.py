@@ -9,17 +9,19 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import OptionError
+from secam_onnx.names import RESERVED
 
 __all__ = ["halve_weights"]
 
 _LARGE = 64  # numbers; smaller ones are not worth a node
+_EPSILON = 2.0**-10  # of float16, but for its smallest numbers, which are coarser
 
 
 def halve_weights(model: ModelProto, but: Collection[str] = ()) -> None:
     """Store float32 initializers, but for some and for small ones, as float16, with a Cast each, in place.
 
     Runtimes work the Casts out while they open the model, so it runs as before. Weights that float16 cannot hold
-    (above 65504) stay.
+    (above 65504, or all of them tiny) stay.
 
     Raises
     ------
@@ -33,10 +35,12 @@ def halve_weights(model: ModelProto, but: Collection[str] = ()) -> None:
         if tensor.data_location == TensorProto.EXTERNAL:
             raise OptionError("float16 is for models below 2 GB, whose weights are in the file itself.")
         value = numpy_helper.to_array(tensor)
-        if not np.abs(value).max() <= np.finfo(np.float16).max:
+        with np.errstate(over="ignore"):
+            half = value.astype(np.float16)
+        if not np.abs(half - value).max() <= _EPSILON * np.abs(value).max() < np.inf:
             continue
         name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), f"{name}_float16"))
+        tensor.CopyFrom(numpy_helper.from_array(half, f"{RESERVED}float16_{name}"))
         casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from secam_onnx.fusion.splice import made_by, needed, renamed
 from secam_onnx.fusion.weights import halve_weights
@@ -41,17 +42,30 @@ def test_what_leads_nowhere_is_left_out() -> None:
 
 
 def test_weights_of_16_bits() -> None:
-    values = {"w": np.linspace(-2, 2, 100), "small": np.ones(3), "huge": np.full(100, 1e6), "kept": np.ones(100)}
+    values = {
+        "w": np.linspace(-2, 2, 100),
+        "w_float16": np.linspace(1, 2, 100),
+        "small": np.ones(3),
+        "huge": np.full(100, 1e6),
+        "tiny": np.linspace(1e-7, 1e-6, 100),
+        "nan": np.full(100, np.nan),
+        "zero": np.zeros(100),
+        "kept": np.ones(100),
+    }
     tensors = [onnx.numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()]
     nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in values]
     outputs = [helper.make_tensor_value_info(f"{name}_out", TensorProto.FLOAT, None) for name in values]
     model = helper.make_model(helper.make_graph(nodes, "g", [], outputs, tensors))
     halve_weights(model, {"kept"})
     assert {tensor.name: tensor.data_type for tensor in model.graph.initializer} == {
-        "w_float16": TensorProto.FLOAT16,
+        "secam_float16_w": TensorProto.FLOAT16,
+        "secam_float16_w_float16": TensorProto.FLOAT16,
         "small": TensorProto.FLOAT,
         "huge": TensorProto.FLOAT,
+        "tiny": TensorProto.FLOAT,
+        "nan": TensorProto.FLOAT,
+        "secam_float16_zero": TensorProto.FLOAT16,
         "kept": TensorProto.FLOAT,
     }
-    result = onnx.reference.ReferenceEvaluator(model).run(None, {})
+    result = ReferenceEvaluator(model).run(None, {})
     np.testing.assert_array_equal(result[0], values["w"].astype(np.float16).astype(np.float32))
