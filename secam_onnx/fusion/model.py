@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from secam_onnx.attribution import choose_attribution
 from secam_onnx.checks.order import reads
 from secam_onnx.completeness import tolerance_of
-from secam_onnx.contract import LOGITS, Contract, FusedRecord
+from secam_onnx.contract import KEY, LOGITS, Contract, FusedRecord
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.fusion.classes import chosen_classes, probabilities
 from secam_onnx.fusion.maps import Spliced, spliced_maps
@@ -207,6 +207,8 @@ def fused_model(
     fused = ModelProto(ir_version=max(model.ir_version, _IR_VERSION), producer_name="secam-onnx")
     fused.opset_import.extend(contribution.model.opset_import)
     fused.functions.extend(network.functions)
+    # Author, licence, whatever others read there; the caller writes ours.
+    fused.metadata_props.extend(entry for entry in model.metadata_props if entry.key != KEY)
     body = fused.graph
     body.name = "secam_fused"
     body.node.extend(needed(nodes, [*record.own_outputs.values(), *record.outputs]))
@@ -217,7 +219,7 @@ def fused_model(
         body.output.add().CopyFrom(value)
         body.output[-1].name = record.own_outputs[value.name]
     body.output.extend(_declared(name, *record.outputs[name]) for name in record.outputs)
-    read = {name for node in body.node for name in reads(node)}
+    read = {name for node in body.node for name in reads(node)} | {value.name for value in body.output}
     for tensor in (*network.graph.initializer, *maps.initializers, *before.values, *classes.values, *behind.values):
         name = names.get(tensor.name, tensor.name)
         if name in read:

@@ -212,6 +212,21 @@ def test_names_that_are_ours_may_be_the_models(tmp_path: Path, seen: np.ndarray)
     compare(found, source, seen, 1e-5)
 
 
+def test_what_else_the_model_gives_and_says(tmp_path: Path, seen: np.ndarray) -> None:
+    """A weight as an output, and somebody's metadata."""
+    model = tiny_models.classifier()
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(2.5), "cam"))
+    for name, shape in {"cam": [], "logits.bias": [7]}.items():
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+    model.metadata_props.add(key="license", value="MIT")
+    path = fused(model, tmp_path)
+    found = run(path, seen, ALL)
+    assert found["model_cam"] == 2.5
+    np.testing.assert_array_equal(found["logits.bias"], onnx.numpy_helper.to_array(model.graph.initializer[2]))
+    assert {entry.key: entry.value for entry in onnx.load(path).metadata_props}["license"] == "MIT"
+    compare(found, tmp_path / "source.onnx", seen, 1e-5)
+
+
 def test_the_default_model(photo: Path, tmp_path: Path, explainer: Explainer) -> None:
     path = tmp_path / "fused.onnx"
     contract = fuse(explainer.model, path)
