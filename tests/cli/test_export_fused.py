@@ -59,6 +59,12 @@ def test_every_option(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
     assert "    cam: float32 (N, K, 8, 8)" in text
 
 
+def test_another_preprocessing_takes_another_file(run_cli: RunCli, source: Path, photo: Path) -> None:
+    assert run_cli("export", source, "--fused", "-o", "f.onnx").returncode == 0
+    done = run_cli("explain", photo, "--model", "f.onnx")
+    assert "Another: export it --fused again, with --preprocess PRESET." in done.stderr
+
+
 def test_without_the_picture(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
     assert run_cli("export", source, "--fused", "--no-overlay", "--coverage", "0.7", "-o", "f.onnx").returncode == 0
     report = json.loads(run_cli("inspect", "--json", "f.onnx").stdout)
