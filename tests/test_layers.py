@@ -43,6 +43,7 @@ LAYERS = [
     {"stream"},
     {"explainer", "proof", "fusion"},
     {"inspection", "export", "batch", "bench"},
+    {"page"},
     {"cli"},
     {"__main__"},
 ]
