@@ -62,9 +62,9 @@ export class Figure {
     const { inside, outside, bias, gap, share } = parts(entry, keep);
     const text = `${slider.value} of ${keep.length} superpixels carry ${percent(share)} of what speaks for it`;
     this.find(".carried").textContent = slider.ariaValueText = text;
-    const left = Math.abs(gap) > 0.005 ? ` ${signed(gap)} gap` : "";
-    this.find("figcaption").textContent =
-      `logit ${signed(entry.logit)} = ${signed(inside)} kept ${signed(outside)} rest ${signed(bias)} bias${left}`;
+    const terms = { kept: inside, rest: outside, bias, ...(Math.abs(gap) > 0.005 && { gap }) };
+    const sum = Object.entries(terms).map(([name, value]) => `${value < 0 ? "−" : "+"} ${Math.abs(value).toFixed(2)} ${name}`);
+    this.find("figcaption").textContent = `logit ${entry.logit.toFixed(2)} = ${sum.join(" ").replace(/^\+ /, "")}`;
     draw(this.picture, scene.small, scene.explanation, entry, { ...scene, keep });
   }
 
@@ -81,11 +81,13 @@ export class Figure {
     const { entry, scene } = this;
     this.label = label;
     outline(this.pointer, scene.explanation, label);
-    if (label === null) this.readout.value = "";
+    this.readout.className = "readout";
+    if (label === null) this.readout.value = "Point at a superpixel to read it, or go with the arrow keys.";
     else if (label < 0) this.readout.value = "The model did not see this part.";
     else {
       const rank = ranking(entry).indexOf(label) + 1;
       const part = entry.contributions[label];
+      this.readout.classList.add(part < 0 ? "against" : "for");
       this.readout.value =
         `${signed(part)} of the logit ${part < 0 ? "(against)" : "(for)"}, ` +
         `mean score ${signed(entry.scores[label])} per cell, rank ${rank} of ${entry.scores.length}`;

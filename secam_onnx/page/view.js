@@ -85,7 +85,7 @@ export class View {
       this.#predictions();
       this.#show();
       const seconds = ((performance.now() - Math.max(start, waited)) / 1000).toFixed(2);
-      find("footer").textContent = `${photograph.name}: explained in ${seconds} s.`;
+      find("done").textContent = `${photograph.name} was explained in ${seconds} s.`;
     } catch (error) {
       if (turn === this.#turn) this.#say(error.message);
     } finally {
@@ -117,11 +117,10 @@ export class View {
   #predictions() {
     find("predictions").replaceChildren(
       ...this.#explanation.predictions.map(({ index, label, probability }) => {
-        const [item, button, name, number, bar] = ["li", "button", "span", "span", "meter"].map((tag) =>
-          document.createElement(tag),
-        );
+        const make = (tag) => document.createElement(tag);
+        const [item, button, name, number, bar] = ["li", "button", "span", "span", "progress"].map(make);
         [name.textContent, number.textContent, button.value] = [label, percent(probability), index];
-        [bar.value, bar.ariaLabel] = [probability, "probability"];
+        [bar.value, bar.ariaLabel] = [probability, `probability of ${label}`];
         button.append(name, number, bar);
         button.onclick = () => this.#explain(this.#figures[0], index);
         item.append(button);

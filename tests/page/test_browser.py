@@ -84,7 +84,7 @@ def test_numbers_are_those_of_the_explainer(explained: Any, expected: Any, tmp_p
         assert float(re.search(r"([\d.]+) %", button.text_content())[1]) == pytest.approx(
             100 * entry.probability, abs=0.5
         )
-    assert text(explained, "figcaption").startswith(f"logit +{expected.classes[0].logit:.2f} = ")
+    assert text(explained, "figcaption").startswith(f"logit {expected.classes[0].logit:.2f} = ")
 
 
 def test_superpixels_are_those_of_the_explainer(explained: Any, expected: Any) -> None:
