@@ -12,6 +12,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.checks.external_data import location_of, read_external_data
+from secam_onnx.checks.order import reads
 from secam_onnx.errors import ModelError
 from secam_onnx.runtime import Weights
 
@@ -138,8 +139,11 @@ def without_weights(
         A weight cannot be read.
     """
     weights = SharedWeights(folder, known)
+    # ONNX Runtime drops what nobody reads, and then complains that it is given a value for it.
+    read = {name for node in model.graph.node for name in reads(node)} | {value.name for value in model.graph.output}
     for tensor in model.graph.initializer:
-        weights.declare(tensor)
+        if tensor.name in read:
+            weights.declare(tensor)
     light = without_initializers(model)
     light.graph.initializer.extend(weights.tensors)
     return light, weights.values

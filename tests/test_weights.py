@@ -96,3 +96,11 @@ def test_weights_as_inputs_give_the_same(matmul: ModelProto) -> None:
     assert [entry.name for entry in session.get_inputs()] == ["x", "w"]
     (found,) = session.run(None, {**inputs, **fed})
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_nobody_reads_is_left_out(matmul: ModelProto) -> None:
+    """ONNX Runtime refuses a value for an initializer that it has dropped."""
+    matmul.graph.initializer.append(numpy_helper.from_array(np.ones((60, 40), np.float32), "unused"))
+    light, weights = without_weights(matmul)
+    assert "unused" not in {tensor.name for tensor in light.graph.initializer}
+    runtime.open_session(light.SerializeToString(), "cpu", weights=weights)
