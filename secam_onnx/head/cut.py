@@ -104,7 +104,9 @@ def _at_opset(graph: Graph, nodes: list[NodeProto], opset: int) -> list[NodeProt
     ]
     ends = [helper.make_empty_tensor_value_info(name) for name in nodes[-1].output if name]
     body = helper.make_graph(nodes, "head", typed, ends)
-    old = helper.make_model(body, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=_IR_VERSION)
+    opsets = [entry for entry in graph.model.opset_import if entry.domain not in ("", "ai.onnx")]
+    opsets.append(helper.make_opsetid("", graph.opset))
+    old = helper.make_model(body, opset_imports=opsets, ir_version=_IR_VERSION)
     try:
         return list(onnx.version_converter.convert_version(old, opset).graph.node)
     except Exception as error:

@@ -125,3 +125,9 @@ def test_the_head_is_brought_to_the_opset_of_the_contribution_model(opset: int) 
           "v = Squeeze <axes = [2, 3]> (p) d = Dropout <ratio = 0.2> (v) h = Gemm (d, w_4x7, b_7) r = LeakyRelu (h) "
           "l = MatMul (r, w_7x5) a, b = Split <axis = 1, split = [2, 3]> (l) logits = Concat <axis = 1> (b, a)",
           opset=opset)  # fmt: skip
+
+
+def test_operators_of_others_are_brought_along() -> None:
+    model = build("g = com.microsoft.Gelu (f) v = Flatten (g) logits = MatMul (v, w_24x5)", opset=13)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert_complete(model, masking=True)
