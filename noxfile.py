@@ -15,7 +15,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle", "ray", "runtimes", "fuzz"]
+nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle", "ray", "runtimes", "page", "fuzz"]
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
 
@@ -152,6 +152,15 @@ def runtimes(session: nox.Session) -> None:
     )  # fmt: skip
     if os.environ.get("SECAM_NOX_TIDY") == "1":
         shutil.rmtree(folder / "node_modules")
+
+
+@checked
+def page(session: nox.Session) -> None:
+    """The page in Debian's Chromium; needs chromium."""
+    if shutil.which("chromium") is None:
+        session.error("chromium is not installed")
+    session.install(".[cpu]", "playwright>=1.60", *groups("test"))
+    session.run(*PYTEST, "--dist=loadfile", "tests/page", *session.posargs)
 
 
 def ort_headers(session: nox.Session) -> str:

@@ -50,7 +50,7 @@ class Explainer:
     segmenter : Segmenter, optional
         How superpixels are made; by default as a fused model itself makes them, or `Segmenter()`.
     selection : Selection, optional
-        Which superpixels the pictures keep.
+        Which superpixels the pictures keep; by default as the overlay of a fused model, or `Selection()`.
     preprocessing : Preprocessing, PreprocessingSettings or str, optional
         For an ordinary model, whose file does not say: all of it, some settings, or a preset's name. What is not given
         is read from the files beside the model (`preprocessor_config.json`, timm's `config.json`), or else as
@@ -103,7 +103,6 @@ class Explainer:
         attribution: str | None = None,
         threads: int | None = None,
     ) -> None:
-        self._selection = selection or Selection()
         self.model = model_file(model if model is not None else default_model())
         self.classifier = open_model(
             self.model,
@@ -116,7 +115,9 @@ class Explainer:
             attribution=attribution,
             threads=threads,
         )
-        self._segmenter = segmenter or self.classifier.segmenter or Segmenter()
+        fused = self.classifier.contract.fused
+        self._segmenter = segmenter or (fused.segmenter if fused else Segmenter())
+        self._selection = selection or (fused.selection if fused else Selection())
         # scikit-image lets go of the interpreter lock, so superpixels are made while the network runs.
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
 

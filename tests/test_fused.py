@@ -12,7 +12,7 @@ import onnx
 import pytest
 import tiny_models
 
-from secam_onnx import Explainer, Fusion, Segmenter, fuse
+from secam_onnx import Explainer, Fusion, Segmenter, Selection, fuse
 from secam_onnx.contract import KEY
 from secam_onnx.errors import ClassError, ModelError, OptionError
 from secam_onnx.preprocess import Preprocessing
@@ -115,6 +115,20 @@ def test_neither_onnx_nor_scikit_image_is_needed(folder: Path, photo: Path, sour
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose(json.loads(done.stdout), source.explain(photo).contributions, atol=1e-5)
+
+
+def test_pictures_keep_what_the_overlay_keeps_unless_told(tmp_path: Path, chelsea: np.ndarray) -> None:
+    onnx.save(tiny_models.classifier(), tmp_path / "source.onnx")
+    fuse(
+        tmp_path / "source.onnx",
+        tmp_path / "f.onnx",
+        Fusion(selection=Selection(top_segments=2)),
+        preprocessing=SETTINGS,
+    )
+    explanation = Explainer(tmp_path / "f.onnx", providers="cpu").explain(chelsea)
+    assert explanation.selection == Selection(top_segments=2)
+    told = Explainer(tmp_path / "f.onnx", providers="cpu", selection=Selection(threshold=0.9)).explain(chelsea)
+    assert told.selection == Selection(threshold=0.9)
 
 
 def test_unknown_classes(fused: Explainer, chelsea: np.ndarray) -> None:

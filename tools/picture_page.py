@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from secam_onnx.sidecars import default_model
 from secam_onnx.page import MODEL, PageServer, model_for_browsers, page_files
+from secam_onnx.sidecars import default_model
 
 DOCS = Path(__file__).parent.parent / "docs"
 COLOURS = 256  # of the pictures, so that they stay small

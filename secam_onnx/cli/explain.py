@@ -190,10 +190,11 @@ def command(
     sources = Sources(images, lists, exclude=output, stores=on_ray)
     if label_map is not None and sources.files != 1:
         raise click.UsageError(f"--label-map goes with one image; {sources.files or 'several'} were given.")
+    selection = Selection(top_segments, threshold, coverage)
     options: dict[str, Any] = {
         "providers": provider,
         "segmenter": _segmenter(segmenter, segments, compactness),
-        "selection": Selection(top_segments, threshold, coverage),
+        "selection": None if selection == Selection() else selection,  # a fused model has its own
         "preprocessing": preprocessing,
         "labels": read_labels(labels) if labels else None,
         "output": logits,

@@ -6,6 +6,7 @@ import { readMetadata } from "./metadata.js";
 import { rowsOf } from "./photograph.js";
 import * as ort from "./vendor/ort.js";
 
+const SCHEMA = 1;
 const RUNTIME = new URL("./vendor/ort.wasm.gz", import.meta.url);
 let session, contract, input;
 
@@ -26,6 +27,9 @@ async function open(model) {
   const [runtime, bytes] = await Promise.all([fetched(RUNTIME, progress), fetched(model, progress)]);
   contract = JSON.parse(readMetadata(bytes).secam_onnx ?? "{}");
   if (!contract.fused) throw new Error("The model is not a fused one. `secam-onnx demo` makes a page of any model.");
+  if (contract.schema !== SCHEMA || contract.fused.schema !== SCHEMA) {
+    throw new Error(`The model has schema ${contract.fused.schema}; this page reads ${SCHEMA}. Fuse the original model again.`);
+  }
   const packed = runtime[0] === 0x1f; // some web servers unpack it themselves
   ort.env.wasm.wasmBinary = packed ? await unpacked(runtime) : runtime.buffer;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
