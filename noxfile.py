@@ -147,7 +147,7 @@ def runtimes(session: nox.Session) -> None:
         session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", external=True)
     headers = ort_headers(session)
     session.run(
-        *PYTEST, "--dist=loadfile", folder, *session.posargs,
+        *PYTEST, "--dist=loadgroup", folder, *session.posargs,
         env={"SECAM_TEST_RUNTIMES": "1", "SECAM_TEST_ORT_HEADERS": headers},
     )  # fmt: skip
     if os.environ.get("SECAM_NOX_TIDY") == "1":
