@@ -158,8 +158,8 @@ def runtimes(session: nox.Session) -> None:
 def page(session: nox.Session) -> None:
     """The page in Debian's Chromium; needs chromium."""
     if shutil.which("chromium") is None:
-        session.error("chromium is not installed")
-    session.install(".[cpu]", "playwright>=1.60", *groups("test"))
+        session.error("This session needs a browser; on Debian: apt-get install chromium.")
+    session.install(".[cpu]", "playwright==1.65.2", *groups("test"))
     session.run(*PYTEST, "--dist=loadfile", "tests/page", *session.posargs)
 
 

@@ -85,8 +85,11 @@ def test_commands(workplace: Path, run_cli: Callable[..., Any]) -> None:
 
 def test_python(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    (snippet,) = blocks("python")
-    exec(compile(snippet, "README.md", "exec"), {})
+    snippets = blocks("python")
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), {})
+    assert len(snippets) == 2
+    assert (workplace / "why-7.png").exists()
     assert (workplace / "why" / "photo" / "explanation.json").exists()
     assert (workplace / "heat.png").exists()
 

@@ -16,8 +16,8 @@ from secam_onnx.sidecars import default_model
 DOCS = Path(__file__).parent.parent / "docs"
 COLOURS = 256  # of the pictures, so that they stay small
 PAGES = {
-    "demo": {"viewport": {"width": 1240, "height": 800}},
-    "demo-dark": {"viewport": {"width": 1240, "height": 800}, "color_scheme": "dark"},
+    "demo": {"viewport": {"width": 1240, "height": 850}},
+    "demo-dark": {"viewport": {"width": 1240, "height": 850}, "color_scheme": "dark"},
     "demo-phone": {"viewport": {"width": 390, "height": 800}, "device_scale_factor": 1.5, "is_mobile": True},
 }
 

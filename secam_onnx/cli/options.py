@@ -178,6 +178,10 @@ def fusion_options(command: Callable[..., None]) -> Callable[..., None]:
         given = {name: value for name in names if (value := others.pop(name)) is not None and value is not False}
         if given and not fused:
             raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --fused.")
+        if {"top", "require_classes"} <= given.keys():
+            raise click.UsageError(
+                "--top is the default of classes, which --require-classes leaves out; give one of them."
+            )
         fusion = None
         if fused:
             fusion = Fusion(

@@ -212,8 +212,10 @@ def fused_model(
     body = fused.graph
     body.name = "secam_fused"
     body.node.extend(needed(nodes, [*record.own_outputs.values(), *record.outputs]))
-    for node in body.node:
-        node.name = ""  # of two graphs, some are alike; and they are a tenth of what is added
+    which = {name for node in classes.nodes for name in node.output}
+    for place, node in enumerate(body.node):
+        # Of two graphs, some are alike; and they are a tenth of what is added. Only these fail on what a user asks for.
+        node.name = f"which_classes_{place}" if which.intersection(node.output) else ""
     body.input.extend(_declared(name, *record.inputs[name]) for name in record.inputs)
     for value in own:
         body.output.add().CopyFrom(value)

@@ -32,7 +32,7 @@ export class Engine {
       this.contract = contract;
       const { fused, labels, origin } = contract;
       const names = labels ?? Array.from({ length: fused.n_classes }, (_, index) => `class ${index}`);
-      return { name: origin.network ?? origin.source ?? "", labels: names, size: fused.size };
+      return { name: origin.network ?? origin.file ?? origin.source ?? "", labels: names, size: fused.size };
     });
   }
 
@@ -57,7 +57,8 @@ export class Engine {
       classes: new Map(predictions.map((entry) => [entry.index, entry])),
       method: this.#method(),
       add: async (index) => {
-        if (explanation.classes.has(index) || this.#current !== photograph) return;
+        if (explanation.classes.has(index)) return;
+        if (this.#current !== photograph) throw new Error("Another photograph has come since; open this one again.");
         const more = await this.#ask({ classes: [index] });
         explanation.classes.set(index, named(more.classes[0]));
       },
@@ -69,7 +70,7 @@ export class Engine {
     const { head, fused, preprocessing, origin } = this.contract;
     return {
       name: "SeCAM",
-      model: origin.network ?? origin.source ?? null,
+      model: origin.network ?? origin.file ?? origin.source ?? null,
       head: head.kind,
       attribution: fused.attribution,
       features: head.features,

@@ -81,6 +81,7 @@ export class View {
       if (!this.#figures.length) this.#figures.push(this.#figure());
       this.#figures.forEach((figure, place) => (figure.wanted = explanation.predictions[place]?.index));
       document.body.classList.add("explained");
+      this.#say("");
       find("result").hidden = false;
       this.#predictions();
       this.#show();

@@ -40,7 +40,7 @@ def test_from_an_ordinary_file_to_a_picture(run_cli: RunCli, source: Path, tmp_p
 
 def test_every_option(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
     done = run_cli(
-        *("export", source, "--fused", "--top", 3, "--segments", 9, "--compactness", 20, "--top-segments", 4),
+        *("export", source, "--fused", "--segments", 9, "--compactness", 20, "--top-segments", 4),
         *("--float16", "--require-classes", "--attribution", "masking", "-o", "f.onnx"),
     )
     assert done.returncode == 0, done.stderr
@@ -78,6 +78,7 @@ def test_without_the_picture(run_cli: RunCli, source: Path, tmp_path: Path) -> N
         (["--top", "3"], "--top goes with --fused"),
         (["--no-overlay"], "--no-overlay goes with --fused"),
         (["--segments", "9"], "--segments goes with --fused"),
+        (["--fused", "--top", "2", "--require-classes"], "--top is the default of classes"),
         (["--fused", "--top", "8"], "top is 8, but the model has 7 classes"),
         (["--fused", "--top", "0"], "top is 0"),
         (["--fused", "--threshold", "2"], "threshold is 2.0"),
