@@ -52,11 +52,11 @@ export function centres({ segments, geometry: { input_size } }) {
 /** The value of the strongest colour. */
 export const limit = ({ cam }) => cam.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
-/** As `explanation.json` of secam-onnx, for the classes that are shown; `counts` are the sliders' places. */
-export function report(explanation, classes, counts, photograph) {
-  const entries = classes.map((index, place) => {
+/** As `explanation.json` of secam-onnx; `counts` maps the classes that are shown to how many superpixels are kept. */
+export function report(explanation, counts, photograph) {
+  const entries = Array.from(counts, ([index, count]) => {
     const { cam, scores, contributions, ...entry } = explanation.classes.get(index);
-    const keep = kept(explanation.classes.get(index), counts[place]);
+    const keep = kept(explanation.classes.get(index), count);
     const { gap } = parts({ ...entry, contributions }, keep);
     const superpixels = Array.from(scores, (mean_score, label) => {
       return { label, mean_score, contribution: contributions[label], kept: keep[label] };
@@ -67,6 +67,7 @@ export function report(explanation, classes, counts, photograph) {
     const size = Math.max(Math.abs(logit), sum(superpixels.map((part) => Math.abs(part.contribution))), 1e-30);
     return Math.abs(gap) / size;
   });
+  const chosen = [...counts.values()]; // null: by coverage
   return {
     schema: 1,
     image: photograph,
@@ -76,7 +77,7 @@ export function report(explanation, classes, counts, photograph) {
     classes: entries,
     completeness_error: Math.max(...error),
     method: explanation.method,
-    selection: counts.every((count) => count === null) ? { coverage: COVERAGE } : { top_segments: counts },
+    selection: chosen.every((count) => count === null) ? { coverage: COVERAGE } : { top_segments: chosen },
     geometry: explanation.geometry,
     timings_ms: explanation.timings,
   };

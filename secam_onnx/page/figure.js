@@ -63,7 +63,8 @@ export class Figure {
     const text = `${slider.value} of ${keep.length} superpixels carry ${percent(share)} of what speaks for it`;
     this.find(".carried").textContent = slider.ariaValueText = text;
     const terms = { kept: inside, rest: outside, bias, ...(Math.abs(gap) > 0.005 && { gap }) };
-    const sum = Object.entries(terms).map(([name, value]) => `${value < 0 ? "−" : "+"} ${Math.abs(value).toFixed(2)} ${name}`);
+    const term = ([name, value]) => `${value < 0 ? "−" : "+"} ${Math.abs(value).toFixed(2)} ${name}`;
+    const sum = Object.entries(terms).map(term);
     this.find("figcaption").textContent = `logit ${entry.logit.toFixed(2)} = ${sum.join(" ").replace(/^\+ /, "")}`;
     draw(this.picture, scene.small, scene.explanation, entry, { ...scene, keep });
   }
@@ -107,7 +108,7 @@ export class Figure {
     if (event.key === "Escape") next = null;
     else if (event.key === "Home") next = order[0];
     else if (event.key === "End") next = order.at(-1);
-    else if (event.key in STEPS) next = this.label >= 0 && this.label !== null ? this.#beside(STEPS[event.key]) : order[0];
+    else if (event.key in STEPS) next = this.label in this.scene.centres ? this.#beside(STEPS[event.key]) : order[0];
     else return;
     event.preventDefault();
     this.on.point(next);

@@ -10,7 +10,8 @@ export async function openPhotograph(blob, name = blob.name ?? "the picture") {
   const pixels = (height * width).toLocaleString("en");
   if (height * width > MAX_PIXELS) {
     const most = MAX_PIXELS.toLocaleString("en");
-    throw new Error(`${name} has ${pixels} pixels (${width} × ${height}), over the limit of ${most}. Make it smaller.`);
+    const found = `${name} has ${pixels} pixels (${width} × ${height})`;
+    throw new Error(`${found}, over the limit of ${most}; make it smaller.`);
   }
   const [short, long] = [Math.min(height, width), Math.max(height, width)];
   if (short < MIN_SIDE || long > MAX_ASPECT * short) {
@@ -24,7 +25,9 @@ export async function openPhotograph(blob, name = blob.name ?? "the picture") {
     const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
     return { name, blob, bitmap, size: [bitmap.height, bitmap.width] };
   } catch {
-    throw new Error(`${name} (${pixels} pixels) cannot be decoded here: it may be cut off, or too large for the browser.`);
+    throw new Error(
+      `${name} (${pixels} pixels) cannot be decoded here: it may be cut off, or too large for the browser.`,
+    );
   }
 }
 

@@ -3,16 +3,14 @@
 import { positions, scaled } from "./geometry.js";
 import { rowsOf } from "./photograph.js";
 
-export const KINDS = ["superpixels", "heatmap", "cam"];
 const DARK = 0.16; // brightness left of a superpixel that is not kept
 const UNSEEN_GREY = 0.8;
 const FRAME_GREY = 0.35;
 const HATCH_PERIOD = 14; // pixels of the smaller pictures; larger ones scale it
 // ColorBrewer's RdBu, from blue (against the class) over white (nothing) to red (for it).
-const RD_BU = [
-  [5, 48, 97], [33, 102, 172], [67, 147, 195], [146, 197, 222], [209, 229, 240], [247, 247, 247],
-  [253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43], [103, 0, 31],
-];
+const RD_BU = "053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f"
+  .split(" ")
+  .map((hex) => [16, 8, 0].map((shift) => (parseInt(hex, 16) >> shift) & 255));
 const STEPS = 2049; // even and symmetrical, of which one is exactly zero
 const COLOURS = Array.from({ length: STEPS }, (_, i) => {
   const place = (i / (STEPS - 1)) * (RD_BU.length - 1);
@@ -55,7 +53,7 @@ function mapOn(cam, [rows, columns], geometry, size) {
  * @param canvas where to; at the size of `bitmap`
  * @param bitmap the photograph, perhaps made smaller
  * @param explanation, entry  the numbers, and those of one class
- * @param kind one of KINDS
+ * @param kind superpixels, heatmap or cam
  * @param keep which superpixels are kept, by label
  * @param limit the value of the strongest colour
  */
@@ -123,15 +121,14 @@ export function outline(canvas, explanation, wanted) {
   context.clearRect(0, 0, width, height);
   if (wanted === null) return;
   const label = labelsOn(explanation, [height, width]);
-  const inside = (row, column) => row >= 0 && column >= 0 && row < height && column < width && label(row, column) === wanted;
+  const inside = (row, column) => label(row, column) === wanted;
   const edge = (row, column, far) =>
-    [[far, 0], [-far, 0], [0, far], [0, -far]].some(([down, right]) => !inside(row + down, column + right));
+    !(inside(row + far, column) && inside(row - far, column) && inside(row, column + far) && inside(row, column - far));
   const picture = context.createImageData(width, height);
   for (let row = 0; row < height; row++) {
     for (let column = 0; column < width; column++) {
       if (!inside(row, column) || !edge(row, column, 5)) continue;
-      picture.data.fill(edge(row, column, 3) ? 255 : 0, (row * width + column) * 4, (row * width + column) * 4 + 3);
-      picture.data[(row * width + column) * 4 + 3] = edge(row, column, 3) ? 255 : 160;
+      picture.data.set(edge(row, column, 3) ? [255, 255, 255, 255] : [0, 0, 0, 160], (row * width + column) * 4);
     }
   }
   context.putImageData(picture, 0, 0);

@@ -20,7 +20,10 @@ export class View {
       if (total) find("progress").value = done / total;
       find("model").textContent = `Loading the model: ${megabytes(done)}${total ? ` of ${megabytes(total)}` : ""} MB`;
     };
-    source.ready.then((model) => this.#ready(model), (error) => this.#say(`The model cannot be used: ${error.message}`));
+    source.ready.then(
+      (model) => this.#ready(model),
+      (error) => this.#say(`The model cannot be used: ${error.message}`),
+    );
     this.#listen();
   }
 
@@ -133,9 +136,9 @@ export class View {
   #compare(two) {
     const [first, second] = this.#figures;
     if (two) {
-      const other = this.#explanation.predictions.find(({ index }) => index !== first.wanted) ?? { index: first.wanted };
+      const other = this.#explanation.predictions.find(({ index }) => index !== first.wanted);
       this.#figures.push(this.#figure());
-      this.#figures[1].wanted = other.index;
+      this.#figures[1].wanted = other?.index ?? first.wanted;
     } else {
       second.element.remove();
       this.#figures.pop();
@@ -151,8 +154,9 @@ export class View {
     if (same >= 0) return this.#explain(figure, same);
     if (/^\d+$/.test(wanted) && Number(wanted) < this.names.length) return this.#explain(figure, Number(wanted));
     if (parts.length === 1) return this.#explain(figure, parts[0]);
-    const examples = parts.slice(0, 5).map((index) => this.names[index]).join(", ");
-    this.#say(parts.length ? `“${text}” could be ${examples}${parts.length > 5 ? ", …" : ""}.` : `No class is called “${text}”.`);
+    const some = parts.slice(0, 5).map((index) => this.names[index]);
+    if (parts.length > some.length) some.push("…");
+    this.#say(some.length ? `“${text}” could be ${some.join(", ")}.` : `No class is called “${text}”.`);
     figure.name.value = this.names[figure.index];
   }
 
@@ -203,13 +207,8 @@ export class View {
 
   #saveNumbers() {
     const { name, size } = this.#photograph;
-    const figures = this.#figures.filter((figure, place) => this.#figures.findIndex((f) => f.index === figure.index) === place);
-    const numbers = report(
-      this.#explanation,
-      figures.map(({ index }) => index),
-      figures.map(({ count }) => count),
-      { name, height: size[0], width: size[1] },
-    );
+    const counts = new Map(this.#figures.map(({ index, count }) => [index, count]));
+    const numbers = report(this.#explanation, counts, { name, height: size[0], width: size[1] });
     save(new Blob([JSON.stringify(numbers, null, 1), "\n"], { type: "application/json" }), `${this.#stem()}.json`);
   }
 
@@ -222,8 +221,9 @@ export class View {
 /** The photograph for the page. */
 function shrunk(bitmap) {
   const scale = LONGEST / Math.max(bitmap.width, bitmap.height);
-  const [resizeWidth, resizeHeight] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
-  return createImageBitmap(bitmap, { resizeWidth, resizeHeight, resizeQuality: scale > 4 ? "pixelated" : "high" });
+  const fit = (side) => Math.max(1, Math.round(side * scale));
+  const size = { resizeWidth: fit(bitmap.width), resizeHeight: fit(bitmap.height) };
+  return createImageBitmap(bitmap, { ...size, resizeQuality: scale > 4 ? "pixelated" : "high" });
 }
 
 function save(blob, name) {

@@ -44,7 +44,7 @@ async function fetched(url, progress) {
   // Of what comes packed, the length is another one.
   progress.total += response.headers.has("Content-Encoding") ? NaN : Number(response.headers.get("Content-Length"));
   const chunks = [];
-  for (let reader = response.body.getReader(), last = 0; ; ) {
+  for (let reader = response.body.getReader(), last = 0; ;) {
     const { done, value } = await reader.read();
     if (done) break;
     chunks.push(value);
