@@ -80,8 +80,12 @@ class PreprocessingSettings:
         elif base.size and self.size not in (None, base.size) and isinstance(resize_to, int):
             crop, resize_to = max(base.size) / resize_to, None
         own = {name: getattr(self, name) for name in self.given}
-        changed = f"; as given: {', '.join(name.replace('_', ' ') for name in own)}" if own else ""
-        source = self.source or (f"{base.source}{changed}" if base.source else "")
+        given = f"as given: {', '.join(name.replace('_', ' ') for name in own)}"
+        source = self.source or base.source
+        if own and not self.source and base.source:
+            # Who gave all that differs between networks has not left the choice to us.
+            enough = {"mean", "std"} <= own.keys() and not own.keys().isdisjoint({"crop", "resize_to"})
+            source = f"{given}; the rest {base.source}" if enough else f"{base.source}; {given}"
         return dataclasses.replace(base, **{"crop": crop, "resize_to": resize_to, **own, "source": source})
 
 

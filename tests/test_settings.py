@@ -160,3 +160,11 @@ def test_a_preprocessing_as_settings_and_back() -> None:
 )
 def test_in_words(preprocessing: Preprocessing, words: str) -> None:
     assert str(preprocessing).startswith(words)
+
+
+def test_who_gives_mean_std_and_crop_has_assumed_nothing() -> None:
+    essential = PreprocessingSettings(mean=(1.0,) * 3, std=(2.0,) * 3, crop="none").over(ASSUMED)
+    assert essential.source.startswith("as given: crop, mean, std; the rest assumed")
+    partly = PreprocessingSettings(mean=(1.0,) * 3, crop="none").over(ASSUMED)
+    assert partly.source.startswith("assumed")
+    assert partly.source.endswith("as given: crop, mean")
