@@ -45,7 +45,7 @@ def main() -> None:
         with PageServer({**page_files(), MODEL: model}, 0) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             browser = playwright.chromium.launch(
-                executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+                executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
             )
             for name, settings in PAGES.items():
                 page = browser.new_page(**settings)

@@ -18,7 +18,13 @@ from secam_onnx.sidecars import default_model
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *(
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ),
     *("--disable-sync", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 ]
 
