@@ -68,7 +68,7 @@ def runtime(session: nox.Session) -> None:
     Those left out take half of the time; `floor` runs them without PyTorch as well.
     """
     session.install(".[cpu,parquet]", *groups("test", "readers"))
-    left_out = [f"--ignore=tests/{folder}" for folder in ("head", "matrix", "superpixels")]
+    left_out = [f"--ignore=tests/{folder}" for folder in ("fusion", "head", "matrix", "superpixels")]
     session.run(*PYTEST, *left_out, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
 
 
