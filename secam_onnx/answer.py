@@ -10,10 +10,11 @@ from typing import Protocol
 import numpy as np
 
 from secam_onnx.contract import Contract
+from secam_onnx.errors import ModelError
 from secam_onnx.labels import ClassQuery
 from secam_onnx.superpixels import Segmenter
 
-__all__ = ["ATTRIBUTIONS", "Answer", "OpenModel", "Pooling", "ms_since", "probabilities"]
+__all__ = ["ATTRIBUTIONS", "Answer", "OpenModel", "Pooling", "check_logits", "filled_up", "ms_since", "probabilities"]
 
 ATTRIBUTIONS = {
     "gradient": "gradient x activation of the head",
@@ -119,6 +120,24 @@ class OpenModel(Protocol):
         ClassError
             A class that the model does not have.
         """
+
+
+def filled_up(batch: np.ndarray, size: int) -> np.ndarray:
+    """A batch with its last row repeated until its length is a multiple of what a model takes at once."""
+    missing = -len(batch) % size
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+
+
+def check_logits(logits: np.ndarray) -> None:
+    """Refuse logits that are no numbers.
+
+    Raises
+    ------
+    ModelError
+        They are NaN or infinite.
+    """
+    if not np.isfinite(logits).all():
+        raise ModelError("The model's logits are NaN or infinite on this input; check its weights and preprocessing.")
 
 
 def ms_since(start: float) -> float:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from secam_onnx.answer import ATTRIBUTIONS
+from secam_onnx.answer import ATTRIBUTIONS, filled_up
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ROUNDING
 
@@ -106,11 +106,8 @@ class Attribution:
 
     def _run(self, names: list[str], features: np.ndarray, class_ids: np.ndarray) -> list[np.ndarray]:
         rows = self._batch or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
-        missing = -len(features) % self._batch if self._batch else 0
-        if missing:
-            features, class_ids = (
-                np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for a in (features, class_ids)
-            )
+        used = len(features)
+        features, class_ids = (filled_up(array, self._batch or 1) for array in (features, class_ids))
         columns = max(1, _GRADIENTS_AT_ONCE // rows)
         try:
             parts = [
@@ -128,7 +125,6 @@ class Attribution:
                 f"The head fails on a feature map of shape {features.shape}, run alone: {error}. Please report this "
                 "model."
             ) from error
-        used = len(features) - missing
         return [
             _joined([_joined([part[index] for part in row], axis=1) for row in parts], axis=0)[:used]
             for index in range(len(names))

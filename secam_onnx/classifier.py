@@ -14,7 +14,7 @@ import numpy as np
 from onnx import ModelProto
 
 from secam_onnx import runtime
-from secam_onnx.answer import Answer, ms_since, probabilities
+from secam_onnx.answer import Answer, check_logits, filled_up, ms_since, probabilities
 from secam_onnx.attribution import Attribution, choose_attribution
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.completeness import TOLERANCE, tolerance_of
@@ -159,9 +159,8 @@ class Classifier:
             The model fails on this input or gives NaN.
         """
         size = self.input.shape[0] or len(inputs)
-        missing = -len(inputs) % size
         inputs = inputs.astype(self._dtype, copy=False)
-        padded = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
+        padded = filled_up(inputs, size)
         features_name = f"{FEATURES}{OWN_LAYOUT}" if self.contract.head.prefix else FEATURES
         names = [features_name, self.contract.logits]
         try:
@@ -181,10 +180,7 @@ class Classifier:
                 f"The model declares {self.n_classes} classes, but its logits have shape {logits.shape}; its file "
                 "contradicts itself. Export it again."
             )
-        if not np.isfinite(logits).all():
-            raise ModelError(
-                "The model's logits are NaN or infinite on this input; check its weights and preprocessing."
-            )
+        check_logits(logits)
         return features, logits, probabilities(logits, self.contract.activation)
 
 

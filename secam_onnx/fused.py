@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.answer import Answer, Pooling, ms_since, probabilities
+from secam_onnx.answer import Answer, Pooling, check_logits, filled_up, ms_since, probabilities
 from secam_onnx.contract import KEY, Contract, FusedRecord
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.files import printable, unchanged
@@ -96,8 +96,7 @@ class FusedModel:
 
     def _run(self, names: Sequence[str], inputs: np.ndarray, codes: np.ndarray) -> dict[str, np.ndarray]:
         size = self.batch or len(inputs)
-        missing = -len(inputs) % size
-        padded = np.concatenate([inputs, np.repeat(inputs[-1:], missing, axis=0)]) if missing else inputs
+        padded = filled_up(inputs, size)
         # A session makes every output, asked for or not: pictures of a thousand classes would fill memory.
         columns = max(1, (_PICTURES if self._record.overlay else _MAPS) // size)
         try:
@@ -123,10 +122,7 @@ class FusedModel:
     def _answer(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> Answer:
         """Of one picture."""
         logits = found[self._logits]
-        if not np.isfinite(logits).all():
-            raise ModelError(
-                "The model's logits are NaN or infinite on this input; check its weights and preprocessing."
-            )
+        check_logits(logits)
         # top-K and a name can mean the same class.
         ids, rows = np.unique(found["class_ids"], return_index=True)
         rows = np.sort(rows)

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from secam_onnx.nodes import Nodes
-from secam_onnx.superpixels.pooling import bilinear_axis
+from secam_onnx.superpixels.pooling import bilinear_axis, centres
 
 __all__ = ["Pooled", "pooled"]
 
@@ -73,8 +73,7 @@ def pooled(
     contributions = n.op("MatMul", [shares, spread])
     unseen = np.flatnonzero(reach == 0)
     if unseen.size:  # a map finer than the picture
-        y = (unseen // columns * 2 + 1) * height // (2 * rows)
-        x = (unseen % columns * 2 + 1) * width // (2 * columns)
+        y, x = centres(unseen, size, map_size)
         flat = n.op("Reshape", [labels, n.integers([-1, height * width])])
         under = n.op("Gather", [flat, n.integers(y * width + x)], axis=1)
         there = n.op("OneHot", [under, n.integers([n_segments]), n.floats([0.0, 1.0])], axis=-1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["bilinear_axis", "pooling_matrices"]
+__all__ = ["bilinear_axis", "centres", "pooling_matrices"]
 
 
 def bilinear_axis(cells: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,6 +34,13 @@ def bilinear_axis(cells: int, position: np.ndarray) -> tuple[np.ndarray, np.ndar
     cell = np.clip(position * cells - 0.5, 0, cells - 1)
     lower = np.floor(cell).astype(np.int64)
     return lower, np.minimum(lower + 1, cells - 1), cell - lower
+
+
+def centres(cells: np.ndarray, size: tuple[int, ...], map_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels, of `(H, W)`, under the centres of some cells, numbers in `(h, w)`."""
+    (height, width), (rows, columns) = size, map_size
+    y = (cells // columns * 2 + 1) * height // (2 * rows)
+    return y, (cells % columns * 2 + 1) * width // (2 * columns)
 
 
 def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +87,5 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
     contribution = weights / np.where(reach > 0, reach, 1)[:, None]
     unseen = np.flatnonzero(reach == 0)
     if unseen.size:
-        y = (unseen // columns * 2 + 1) * height // (2 * rows)
-        x = (unseen % columns * 2 + 1) * width // (2 * columns)
-        contribution[unseen, segments[y, x]] = 1
+        contribution[unseen, segments[centres(unseen, segments.shape, map_size)]] = 1
     return contribution, weights / np.bincount(label, length, minlength=n_segments)
