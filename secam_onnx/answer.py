@@ -110,8 +110,17 @@ class OpenModel(Protocol):
     def feed(self, seen: np.ndarray) -> np.ndarray:
         """What it takes, with a batch axis, for one picture `(h, w, 3)` uint8 at its size."""
 
-    def answers(self, inputs: np.ndarray, queries: Sequence[ClassQuery], *, pool: bool) -> list[Answer]:
-        """Explain some classes of each picture; `pool`: with superpixels, where they are the model's own.
+    def answers(self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool) -> list[Answer]:
+        """Explain some classes of each picture.
+
+        Parameters
+        ----------
+        inputs : ndarray
+            What `feed` gives, of N pictures.
+        queries : sequence of sequence of int or str
+            For each picture its classes: indices, names, `"top-K"`, `"all"`.
+        pool : bool
+            With superpixels, where they are the model's own.
 
         Raises
         ------

@@ -5,25 +5,29 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from typing import TypeVar
 
 import numpy as np
 
 from secam_onnx.answer import ATTRIBUTIONS, Answer, OpenModel, Pooling, ms_since
+from secam_onnx.errors import ModelError
 from secam_onnx.explanation import Explanation, Prediction
 from secam_onnx.labels import ClassQuery, class_name
 from secam_onnx.prepared import Prepared
 from secam_onnx.selection import Selection
 from secam_onnx.superpixels import pooling_matrices
 
-__all__ = ["answers", "describe", "put_together"]
+__all__ = ["answers", "answers_or_errors", "describe", "put_together"]
+
+Job = TypeVar("Job")
 
 _TOP = 5  # predictions in a result
 _ROWS = 32
 
 
-def answers(model: OpenModel, jobs: Sequence[Prepared], queries: Sequence[ClassQuery]) -> list[Answer]:
+def answers(model: OpenModel, jobs: Sequence[Prepared], queries: Sequence[Sequence[ClassQuery]]) -> list[Answer]:
     """Run a model on some photographs at once.
 
     Parameters
@@ -32,8 +36,8 @@ def answers(model: OpenModel, jobs: Sequence[Prepared], queries: Sequence[ClassQ
         The model.
     jobs : sequence of Prepared
         One or more photographs.
-    queries : sequence of int or str
-        Classes: indices, names, `"top-K"`, `"all"`.
+    queries : sequence of sequence of int or str
+        For each photograph its classes: indices, names, `"top-K"`, `"all"`.
 
     Raises
     ------
@@ -44,6 +48,24 @@ def answers(model: OpenModel, jobs: Sequence[Prepared], queries: Sequence[ClassQ
     """
     inputs = np.concatenate([job.inputs for job in jobs]) if len(jobs) > 1 else jobs[0].inputs
     return model.answers(inputs, queries, pool=any(job.segments is None for job in jobs))
+
+
+def answers_or_errors(
+    jobs: Sequence[Job], answers: Callable[[Sequence[Job]], Sequence[Answer]]
+) -> list[Answer | ModelError]:
+    """Run a model on some photographs at once; where it fails, on each alone, as one may be the reason.
+
+    Parameters
+    ----------
+    jobs : sequence
+        One or more photographs.
+    answers : callable
+        Runs the model.
+    """
+    try:
+        return list(answers(jobs))
+    except ModelError as error:
+        return [error] if len(jobs) == 1 else [found for job in jobs for found in answers_or_errors([job], answers)]
 
 
 def put_together(model: OpenModel, job: Prepared, answer: Answer, selection: Selection) -> Explanation:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from secam_onnx import runtime
 from secam_onnx.answer import ATTRIBUTIONS, filled_up
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ROUNDING
@@ -112,7 +113,8 @@ class Attribution:
         try:
             parts = [
                 [
-                    self._session.run(
+                    runtime.run(
+                        self._session,
                         names,
                         {FEATURES: features[row : row + rows], CLASS_IDS: class_ids[row : row + rows, k : k + columns]},
                     )

@@ -117,15 +117,17 @@ class Classifier:
         """The input tensor for one picture `(h, w, 3)` uint8, with a batch axis, float32."""
         return self.contract.preprocessing.normalise(seen)
 
-    def answers(self, inputs: np.ndarray, queries: Sequence[ClassQuery], *, pool: bool = False) -> list[Answer]:
+    def answers(
+        self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = False
+    ) -> list[Answer]:
         """Explain some classes of each picture; see `OpenModel`."""
         start = time.perf_counter()
         features, logits, shares = self.forward(inputs)
         forward_ms = ms_since(start) / len(inputs)
 
         start = time.perf_counter()
-        chosen = [resolve_classes(queries, row, self.contract.labels) for row in logits]
-        # top-K and names can overlap in one image and not in another; the shorter rows repeat their last class.
+        chosen = [resolve_classes(*asked, self.contract.labels) for asked in zip(queries, logits, strict=True)]
+        # Where fewer are asked for, or top-K and a name mean the same class, the last one is repeated.
         longest = max(map(len, chosen))
         class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
         maps, bias = self.contribute(features, class_ids)
@@ -165,7 +167,7 @@ class Classifier:
         names = [features_name, self.contract.logits]
         try:
             parts = [
-                self._network.run(names, {self.input.name: padded[start : start + size], **self.fed})
+                runtime.run(self._network, names, {self.input.name: padded[start : start + size], **self.fed})
                 for start in range(0, len(padded), size)
             ]
         except Exception as error:

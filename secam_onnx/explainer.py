@@ -192,7 +192,7 @@ class Explainer:
             The label map does not fit.
         """
         job = prepare(image, self.classifier, self._segmenter, segments, self._pool)
-        (answer,) = answers(self.classifier, [job], _as_list(classes))
+        (answer,) = answers(self.classifier, [job], [_as_list(classes)])
         return put_together(self.classifier, job, answer, self._selection)
 
     def explain_batch(
@@ -284,7 +284,7 @@ class Explainer:
         return stream(
             zip(images, itertools.repeat(None) if segments is None else segments, strict=False),
             prepare=begin,
-            answers=lambda jobs: answers(self.classifier, jobs, queries),
+            answers=lambda jobs: answers(self.classifier, jobs, [queries] * len(jobs)),
             put_together=lambda job, answer: put_together(self.classifier, job, answer, self._selection),
             batch_size=batch_size,
             workers=workers,

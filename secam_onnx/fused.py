@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -82,9 +83,13 @@ class FusedModel:
         """The picture itself, `(1, h, w, 3)` uint8."""
         return seen[None]
 
-    def answers(self, inputs: np.ndarray, queries: Sequence[ClassQuery], *, pool: bool = True) -> list[Answer]:
+    def answers(
+        self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = True
+    ) -> list[Answer]:
         """Explain some classes of each picture; see `OpenModel`."""
-        codes = np.array([class_codes(queries, self.n_classes, self.contract.labels)], dtype=np.int64)
+        asked = [class_codes(own, self.n_classes, self.contract.labels) for own in queries]
+        longest = max(map(len, asked))
+        codes = np.array([own + own[-1:] * (longest - len(own)) for own in asked], dtype=np.int64)
         names = [self._logits, "class_ids", "cam", "bias"]
         if pool:
             names += ["segments", "n_segments", "segment_scores", "segment_contributions"]
@@ -96,16 +101,18 @@ class FusedModel:
 
     def _run(self, names: Sequence[str], inputs: np.ndarray, codes: np.ndarray) -> dict[str, np.ndarray]:
         size = self.batch or len(inputs)
-        padded = filled_up(inputs, size)
+        padded, codes = filled_up(inputs, size), filled_up(codes, size)
         # A session makes every output, asked for or not: pictures of a thousand classes would fill memory.
         columns = max(1, (_PICTURES if self._record.overlay else _MAPS) // size)
         try:
             parts = [
                 [
-                    self._session.run(names, {"image": padded[row : row + size], "classes": codes[:, k : k + columns]})
+                    runtime.run(
+                        self._session, names, {"image": padded[row:end], "classes": codes[row:end, k : k + columns]}
+                    )
                     for k in range(0, codes.shape[1], columns)
                 ]
-                for row in range(0, len(padded), size)
+                for row, end in itertools.pairwise(range(0, len(padded) + 1, size))
             ]
         except Exception as error:
             raise ModelError(f"The fused model fails on pictures of shape {inputs.shape}: {error}. {_AGAIN}") from error
@@ -123,7 +130,7 @@ class FusedModel:
         """Of one picture."""
         logits = found[self._logits]
         check_logits(logits)
-        # top-K and a name can mean the same class.
+        # Shorter rows repeat their last class, and top-K and a name can mean the same one.
         ids, rows = np.unique(found["class_ids"], return_index=True)
         rows = np.sort(rows)
         ids = found["class_ids"][rows].tolist()

@@ -12,7 +12,7 @@ import numpy as np
 from secam_onnx.answer import OpenModel, ms_since
 from secam_onnx.errors import OptionError
 from secam_onnx.geometry import Geometry
-from secam_onnx.images import EncodedImage, Photograph, as_rgb, read_image
+from secam_onnx.images import MAX_PIXELS, EncodedImage, Photograph, as_rgb, read_image
 from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
 
 __all__ = ["Prepared", "prepare"]
@@ -31,11 +31,11 @@ class Prepared:
     geometry : Geometry
         Where that lies on the photograph.
     segments : Future or None
-        Label map `(h, w)`, and the milliseconds that it took; None where the model makes its own.
+        Label map `(h, w)`, and the milliseconds that it took; None where the model makes its own, or none is wanted.
     given_labels : ndarray or None
         The numbers that a label map of one's own has for the superpixels.
     segmenter : dict
-        How superpixels are made, for the result.
+        How superpixels are made, for the result; empty where none are.
     preprocess_ms : float
         Milliseconds that reading, cropping and normalising took.
     """
@@ -52,9 +52,11 @@ class Prepared:
 def prepare(
     image: Photograph,
     model: OpenModel,
-    segmenter: Segmenter,
+    segmenter: Segmenter | None,
     own_segments: np.ndarray | None,
     pool: Executor,
+    *,
+    max_pixels: int = MAX_PIXELS,
 ) -> Prepared:
     """Read, crop and normalise a photograph, and begin with its superpixels in the background.
 
@@ -64,12 +66,14 @@ def prepare(
         See `Explainer.explain`.
     model : OpenModel
         Says what it sees of a photograph, and what it takes.
-    segmenter : Segmenter
-        How superpixels are made; nothing is done for what the model itself does.
+    segmenter : Segmenter or None
+        How superpixels are made, if they are wanted; nothing is done for what the model itself does.
     own_segments : ndarray or None
         A label map instead, at the photograph's size or at that of the model's input.
     pool : Executor
         Where superpixels are made.
+    max_pixels : int
+        Larger images are refused before they are decoded.
 
     Raises
     ------
@@ -79,17 +83,20 @@ def prepare(
         The label map does not fit.
     """
     start = time.perf_counter()
-    rgb = read_image(image) if isinstance(image, str | os.PathLike | EncodedImage) else as_rgb(image)
+    if isinstance(image, str | os.PathLike | EncodedImage):
+        rgb = read_image(image, max_pixels=max_pixels)
+    else:
+        rgb = as_rgb(image)
     seen, geometry = model.contract.preprocessing.crop(rgb)
     # Before the superpixels, which would hold it up for longer than it takes.
     inputs = model.feed(seen)
     segments: Future[tuple[np.ndarray, float]] | None = None
-    given, how = None, dict(vars(segmenter))
+    given, how = None, dict(vars(segmenter)) if segmenter else {}
     if own_segments is not None:
         fitted = _fit_segments(own_segments, geometry)
         segments, given, how = Future(), np.unique(fitted), {"method": "given label map"}
         segments.set_result((dense_labels(fitted), 0.0))
-    elif segmenter != model.segmenter:
+    elif segmenter is not None and segmenter != model.segmenter:
         segments = pool.submit(_timed_segments, seen, segmenter)
     return Prepared(rgb, inputs, geometry, segments, given, how, ms_since(start))
 

@@ -116,8 +116,8 @@ def prove_fused(fused: FusedModel, classifier: Classifier) -> Agreement:
     for name, image in images.items():
         seen, _ = classifier.contract.preprocessing.crop(image)
         queries = [f"top-{min(_COMPARED, classifier.n_classes)}"]
-        (wanted,) = classifier.answers(classifier.feed(seen), queries)
-        (found,) = fused.answers(fused.feed(seen), list(wanted.class_ids), pool=True)
+        (wanted,) = classifier.answers(classifier.feed(seen), [queries])
+        (found,) = fused.answers(fused.feed(seen), [wanted.class_ids], pool=True)
         segments = segment(seen, record.segmenter)
         assert found.pooling is not None
         differ = float((found.pooling.segments != segments).mean())
@@ -181,7 +181,7 @@ def pooled_error(model: OpenModel) -> float:
     errors = []
     for image in _images(model.contract.preprocessing.size).values():
         seen, _ = model.contract.preprocessing.crop(image)
-        (found,) = model.answers(model.feed(seen), [f"top-{min(_COMPARED, model.n_classes)}"], pool=True)
+        (found,) = model.answers(model.feed(seen), [[f"top-{min(_COMPARED, model.n_classes)}"]], pool=True)
         assert found.pooling is not None
         errors.append(completeness_error(found.pooling.contributions, found.bias, found.logits[found.class_ids]))
     return max(errors)

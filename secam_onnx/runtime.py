@@ -7,11 +7,12 @@ neither is a base dependency and this module is the only one that imports `onnxr
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import importlib.metadata
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnxruntime
 
-__all__ = ["CPU", "CUDA", "Providers", "Weights", "load", "open_session", "resolve_providers"]
+__all__ = ["CPU", "CUDA", "Interrupt", "Providers", "Weights", "load", "open_session", "resolve_providers", "run"]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -243,6 +244,48 @@ def open_session(
             'pip install "secam-onnx[gpu]".'
         )
     return session
+
+
+class Interrupt:
+    """Ends runs from another thread: those within its `with` block, and those that would follow there.
+
+    They end with an error, between two nodes of the graph. One block an instance, in one thread.
+    """
+
+    def __init__(self) -> None:
+        self._options = load().RunOptions()
+
+    def stop(self) -> None:
+        """End them; from any thread."""
+        self._options.terminate = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return bool(self._options.terminate)
+
+    def __enter__(self) -> Interrupt:
+        self._token = _run_options.set(self._options)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _run_options.reset(self._token)
+
+
+_run_options: contextvars.ContextVar[Any] = contextvars.ContextVar("run_options", default=None)
+
+
+def run(
+    session: onnxruntime.InferenceSession, names: Sequence[str], feeds: Mapping[str, np.ndarray]
+) -> list[np.ndarray]:
+    """Run a session, so that an `Interrupt` can end it; `names` are of its outputs, `feeds` for its inputs.
+
+    Raises
+    ------
+    Exception
+        ONNX Runtime's own, of many kinds.
+    """
+    return session.run(names, feeds, _run_options.get())
 
 
 def input_dtype(session: onnxruntime.InferenceSession) -> str:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from secam_onnx.answer import Answer
+from secam_onnx.assembly import answers_or_errors
 from secam_onnx.errors import ImageError, ModelError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.prepared import Prepared
@@ -67,8 +68,9 @@ def stream(
             return job if keep_images else dataclasses.replace(job, image=_NO_IMAGE)
 
         def run(batch: Sequence[Prepared | SecamError]) -> list[tuple[Prepared, Answer] | SecamError]:
-            found = iter(_answers([job for job in batch if isinstance(job, Prepared)], answers))
-            return [job if isinstance(job, SecamError) else next(found) for job in batch]
+            jobs = [job for job in batch if isinstance(job, Prepared)]
+            found = iter(answers_or_errors(jobs, answers) if jobs else [])
+            return [job if isinstance(job, SecamError) else _paired(job, next(found)) for job in batch]
 
         def finish(found: tuple[Prepared, Answer] | SecamError) -> Explanation | SecamError:
             return found if isinstance(found, SecamError) else put_together(*found)
@@ -92,13 +94,5 @@ def _batches(jobs: Iterable[Prepared | SecamError], batch_size: int) -> Iterator
         yield batch
 
 
-def _answers(
-    jobs: list[Prepared], answers: Callable[[Sequence[Prepared]], Sequence[Answer]]
-) -> list[tuple[Prepared, Answer] | SecamError]:
-    """Where the model fails on a batch, it is asked again for each photograph: one may be the reason."""
-    if not jobs:
-        return []
-    try:
-        return list(zip(jobs, answers(jobs), strict=True))
-    except ModelError as error:
-        return [error] if len(jobs) == 1 else [found for job in jobs for found in _answers([job], answers)]
+def _paired(job: Prepared, found: Answer | ModelError) -> tuple[Prepared, Answer] | SecamError:
+    return found if isinstance(found, ModelError) else (job, found)

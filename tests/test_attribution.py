@@ -140,7 +140,7 @@ def test_no_run_has_too_many_gradients_or_any_for_nothing(
     seen = []
 
     class Session:
-        def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        def run(self, names: list[str], feeds: dict[str, np.ndarray], options: object) -> list[np.ndarray]:
             ids = feeds["secam_class_ids"]
             assert len(feeds["secam_features"]) == len(ids)
             seen.append(ids.shape)

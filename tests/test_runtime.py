@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,12 @@ from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, P
 
 TEXT = """<ir_version: 8, opset_import: ["" : 18]> net (float[N, 2] x) => (float[N, 2] y)
 <float[2, 2] w = {1, 2, 3, 4}> { y = MatMul (x, w) }"""
+ENDLESS = """<ir_version: 8, opset_import: ["" : 18]> net (float[1] x) => (float[1] y)
+<int64 turns = {9223372036854775807}, bool go = {1}> {
+  y = Loop (turns, go, x) <body = turn (int64 i, bool on, float[1] v) => (bool more, float[1] w) {
+    more = Identity (on)  w = Cos (v)
+  }>
+}"""
 
 
 def on_gpu() -> bool:
@@ -108,3 +115,16 @@ def test_shared_weights_are_used() -> None:
     session = runtime.open_session(model.SerializeToString(), "cpu", weights=runtime.Weights(copied={"w": value}))
     (out,) = session.run(None, {"x": np.array([[5, 7]], dtype=np.float32)})
     np.testing.assert_array_equal(out, [[7, 5]])
+
+
+def test_runs_are_ended_from_another_thread() -> None:
+    endless = runtime.open_session(parser.parse_model(ENDLESS).SerializeToString(), "cpu")
+    feeds = {"x": np.zeros(1, dtype=np.float32)}
+    interrupt = runtime.Interrupt()
+    threading.Timer(0.2, interrupt.stop).start()
+    with interrupt, pytest.raises(Exception, match="terminate"):
+        runtime.run(endless, ["y"], feeds)
+    assert interrupt.stopped
+    quick = runtime.open_session(parser.parse_model(TEXT).SerializeToString(), "cpu")
+    (out,) = runtime.run(quick, ["y"], {"x": np.ones((1, 2), dtype=np.float32)})
+    np.testing.assert_array_equal(out, [[4, 6]])

@@ -107,7 +107,7 @@ def check_labels(labels: np.ndarray) -> None:
 
 def _kmeans(image: np.ndarray, settings: Segmenter) -> np.ndarray:
     session = _kmeans_session((image.shape[0], image.shape[1]), settings.segments, settings.compactness)
-    (labels,) = session.run(["segments"], {"image": image[None]})
+    (labels,) = runtime.run(session, ["segments"], {"image": image[None]})
     return np.asarray(labels[0])
 
 
