@@ -142,6 +142,16 @@ class Explainer:
         return self.classifier.contract.origin.get("preprocessing")
 
     @property
+    def segmenter(self) -> Segmenter:
+        """How superpixels are made."""
+        return self._segmenter
+
+    @property
+    def selection(self) -> Selection:
+        """Which superpixels pictures keep."""
+        return self._selection
+
+    @property
     def settings(self) -> dict[str, object]:
         """What results depend on besides the photograph and the classes, as plain JSON types."""
         selection = {name: value for name, value in vars(self._selection).items() if value is not None}

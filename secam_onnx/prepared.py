@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from concurrent.futures import Executor, Future
@@ -16,6 +17,8 @@ from secam_onnx.images import MAX_PIXELS, EncodedImage, Photograph, as_rgb, read
 from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
 
 __all__ = ["Prepared", "prepare"]
+
+_NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
 @dataclass
@@ -47,6 +50,10 @@ class Prepared:
     given_labels: np.ndarray | None
     segmenter: dict[str, object]
     preprocess_ms: float
+
+    def without_image(self) -> Prepared:
+        """The same in less memory; no pictures can be drawn of its result."""
+        return dataclasses.replace(self, image=_NO_IMAGE)
 
 
 def prepare(

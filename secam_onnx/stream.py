@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
-
-import numpy as np
 
 from secam_onnx.answer import Answer
 from secam_onnx.assembly import answers_or_errors
@@ -22,7 +19,6 @@ __all__ = ["stream"]
 Item = TypeVar("Item")
 
 _PIXEL_BYTES = 64 << 20  # of photographs in one batch; larger ones make smaller batches
-_NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
 def stream(
@@ -65,7 +61,7 @@ def stream(
                 job = prepare(item, helpers)
             except ImageError as error:
                 return error
-            return job if keep_images else dataclasses.replace(job, image=_NO_IMAGE)
+            return job if keep_images else job.without_image()
 
         def run(batch: Sequence[Prepared | SecamError]) -> list[tuple[Prepared, Answer] | SecamError]:
             jobs = [job for job in batch if isinstance(job, Prepared)]

@@ -44,6 +44,7 @@ LAYERS = [
     {"explainer", "proof", "fusion"},
     {"inspection", "export", "batch", "bench"},
     {"page"},
+    {"serve"},
     {"cli"},
     {"__main__"},
 ]

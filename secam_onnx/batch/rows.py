@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
 from secam_onnx.errors import MissingDependencyError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.files import printable
+from secam_onnx.superpixels import encode_label_map
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ERROR_COLUMNS", "ERROR_KIND", "METADATA", "decode_label_map", "error_row", "error_schema", "row", "schema"]
+__all__ = ["ERROR_COLUMNS", "ERROR_KIND", "METADATA", "error_row", "error_schema", "row", "schema"]
 
 METADATA = b"secam_onnx"
 """Key of the settings, JSON, among the metadata of a file's schema."""
@@ -108,29 +105,12 @@ def row(key: str, explanation: Explanation, *, label_maps: bool = False) -> dict
         "box": dict(zip(("left", "top", "right", "bottom"), explanation.geometry.box, strict=True)),
         "completeness_error": explanation.completeness_error,
     }
-    return columns | ({"label_map": _png(explanation.segments)} if label_maps else {})
+    return columns | ({"label_map": encode_label_map(explanation.segments)} if label_maps else {})
 
 
 def error_row(key: str, error: SecamError) -> dict[str, str]:
     """A failure as a row of `error_schema`."""
     return {"image": key, "kind": ERROR_KIND.get(type(error).__name__, "other"), "message": printable(str(error))}
-
-
-def decode_label_map(data: bytes) -> np.ndarray:
-    """The label map of a row: which superpixel each pixel of the model's input belongs to.
-
-    Parameters
-    ----------
-    data : bytes
-        The column `label_map`, a PNG of 8 or 16 bits.
-
-    Returns
-    -------
-    ndarray
-        `(rows, columns)` int32.
-    """
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-        return np.asarray(image).astype(np.int32)
 
 
 def arrow() -> Any:
@@ -148,11 +128,3 @@ def arrow() -> Any:
             'Parquet needs pyarrow, which is not installed: pip install "secam-onnx[parquet]".'
         ) from error
     return pyarrow
-
-
-def _png(segments: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    # A label map has no more labels than pixels on the model's input; beyond 65,536 no segmenter goes.
-    image = Image.fromarray(segments.astype(np.uint8 if segments.max() < 1 << 8 else np.uint16))
-    image.save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()

@@ -19,6 +19,7 @@ _COMMANDS = {
     "demo": "Open a page that explains photographs in the browser.",
     "explain": "Explain what a classifier saw in photographs.",
     "export": "Make an explainable model of a network or an ONNX file.",
+    "serve": "Answer over HTTP and gRPC (KServe, Open Inference Protocol).",
     "inspect": "Show what is found in a model: head, feature map, reasons.",
 }
 

@@ -8,6 +8,7 @@ import pytest
 from secam_onnx import Explainer, Explanation
 from secam_onnx.batch import rows
 from secam_onnx.errors import ImageError, ModelError
+from secam_onnx.superpixels import decode_label_map
 
 pa = pytest.importorskip("pyarrow")
 
@@ -40,7 +41,7 @@ def test_label_maps_come_back(n_segments: int, explainer: Explainer, chelsea: np
     segments = np.arange(224 * 224).reshape(224, 224) % n_segments
     explanation = explainer.explain(chelsea, segments=segments)
     data = rows.row("cat.png", explanation, label_maps=True)["label_map"]
-    labels = rows.decode_label_map(data)
+    labels = decode_label_map(data)
     assert labels.dtype == np.int32
     np.testing.assert_array_equal(labels, explanation.segments)
     assert "label_map" not in rows.row("cat.png", explanation)

@@ -22,6 +22,7 @@ from secam_onnx.batch.run import Sink, Totals, run
 from secam_onnx.batch.settings import run_settings
 from secam_onnx.batch.sources import Sources
 from secam_onnx.errors import OptionError, OutputError
+from secam_onnx.superpixels import decode_label_map
 
 MakePhotos = Callable[..., list[Path]]
 
@@ -84,7 +85,7 @@ def test_pandas_reads_it(dataset: Path, tiny: Explainer, tmp_path: Path) -> None
         expected = tiny.explain(key, ["top-2", 0])
         assert [entry["index"] for entry in row["classes"]] == [entry.index for entry in expected.classes]
         np.testing.assert_allclose(np.stack(row["classes"][0]["scores"]), expected.scores[0], rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(rows.decode_label_map(row["label_map"]), expected.segments)
+        np.testing.assert_array_equal(decode_label_map(row["label_map"]), expected.segments)
     errors = pandas.read_parquet(dataset / "_errors")
     assert list(errors["kind"]) == ["image"] * 2
 

@@ -1,0 +1,50 @@
+"""The application over HTTP: the SDK's two protocols, figures, and the page."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
+from kserve.protocol.rest.server import metrics_handler
+from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
+from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
+
+from secam_onnx.serve import metrics
+from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
+from secam_onnx.serve.failures import RequestError
+from secam_onnx.serve.gate import logger
+from secam_onnx.serve.settings import Settings
+
+__all__ = ["application"]
+
+_STATUS = {InvalidInput: 400, RequestValidationError: 400, ModelNotFound: 404, ModelNotReady: 503, ServerNotReady: 503}
+
+
+def application(data_plane: ExplainerDataPlane, settings: Settings, version: str) -> FastAPI:
+    """What answers over HTTP, once the gate has let a request through."""
+    app = FastAPI(title="secam-onnx", version=version, docs_url=None, redoc_url=None)
+    app.add_api_route("/metrics", metrics_handler, methods=["GET"], include_in_schema=False)
+    register_v1_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
+    register_v2_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
+    for kind in (*_STATUS, RequestError, NotImplementedError, Exception):
+        app.add_exception_handler(kind, _said)
+    return app
+
+
+async def _said(_: Request, error: Exception) -> Response:
+    """Why there is no answer, as the SDK words it."""
+    if isinstance(error, RequestError):
+        metrics.REFUSED.labels(type(error).__name__).inc()
+        return JSONResponse({"error": str(error)}, error.status, error.headers)
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        where = ".".join(map(str, first.get("loc", ())))
+        return JSONResponse({"error": f"{where}: {first.get('msg')}"}, 400)
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
+    if status is not None:
+        return JSONResponse({"error": str(error)}, status)
+    if isinstance(error, NotImplementedError):
+        return JSONResponse({"error": str(error)}, 501)
+    logger.error("unexpected failure", exc_info=error)
+    return JSONResponse({"error": "The server failed; its log says how."}, 500)

@@ -1,0 +1,124 @@
+"""The server over gRPC: the SDK's service behind our keys, limits and log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from grpc import StatusCode
+from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as service
+from kserve.protocol.grpc.servicer import InferenceServicer
+
+from secam_onnx.errors import OptionError
+from secam_onnx.serve import metrics
+from secam_onnx.serve.context import Request, enter, request_id
+from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
+from secam_onnx.serve.failures import RequestError
+from secam_onnx.serve.gate import check_key, logger, record
+from secam_onnx.serve.settings import Settings
+
+__all__ = ["grpc_server"]
+
+_CODES = {
+    InvalidInput: StatusCode.INVALID_ARGUMENT,
+    ModelNotFound: StatusCode.NOT_FOUND,
+    ModelNotReady: StatusCode.UNAVAILABLE,
+    ServerNotReady: StatusCode.UNAVAILABLE,
+}
+_OPEN = ("ServerLive", "ServerReady")
+_RESPONSE_BYTES = 1 << 30  # of which a client takes what it has set itself
+
+
+def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grpc.aio.Server, int]:
+    """A gRPC server that listens, and its port; it answers once it is started.
+
+    Raises
+    ------
+    OptionError
+        The port is taken.
+    """
+    limits = settings.limits
+    server = grpc.aio.server(
+        interceptors=(_Guard(settings),),
+        maximum_concurrent_rpcs=limits.max_connections,
+        options=[
+            ("grpc.max_receive_message_length", limits.max_body_bytes),
+            ("grpc.max_send_message_length", _RESPONSE_BYTES),
+            # A client that is gone without a word is noticed.
+            ("grpc.keepalive_time_ms", int(limits.client_timeout_s * 1000)),
+            ("grpc.keepalive_timeout_ms", int(limits.client_timeout_s * 1000)),
+        ],
+    )
+    service.add_GRPCInferenceServiceServicer_to_server(
+        InferenceServicer(data_plane, FixedRepository(data_plane.model_registry)), server
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    except RuntimeError as error:
+        raise OptionError(
+            f"Port {settings.grpc_port} of {settings.host} cannot be used for gRPC ({error}); choose another "
+            "(--grpc-port), 0 for any that is free, or none (--no-grpc)."
+        ) from error
+    return server, port
+
+
+class _Guard(grpc.aio.ServerInterceptor):
+    """Asks for keys, turns what goes wrong into a status, and writes the log."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        method = details.method.rpartition("/")[2]
+        headers = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
+
+        async def guarded(message: Any, context: grpc.aio.ServicerContext) -> Any:
+            request = Request(request_id(headers.get("x-request-id")))
+            enter(request)
+            start = time.perf_counter()
+            code = StatusCode.OK
+            try:
+                if method not in _OPEN:
+                    check_key(headers, self._settings.key_digests)
+                return await handler.unary_unary(message, context)
+            except asyncio.CancelledError:
+                code = StatusCode.CANCELLED
+                raise
+            except Exception as error:
+                code, text = _status(error)
+                await _abort(context, code, text, error)
+            finally:
+                record("grpc", request, code.name, start, method=method, bytes=message.ByteSize())
+
+        return grpc.unary_unary_rpc_method_handler(
+            guarded, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
+        )
+
+
+def _status(error: Exception) -> tuple[StatusCode, str]:
+    if isinstance(error, RequestError):
+        metrics.REFUSED.labels(type(error).__name__).inc()
+        return error.code, str(error)
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return code, str(error)
+    logger.error("unexpected failure", exc_info=error)
+    return StatusCode.INTERNAL, "The server failed; its log says how."
+
+
+async def _abort(context: grpc.aio.ServicerContext, code: StatusCode, text: str, error: Exception) -> NoReturn:
+    headers = error.headers if isinstance(error, RequestError) else {}
+    await context.abort(code, text, tuple((key.lower(), value) for key, value in headers.items()))
+    raise AssertionError  # abort raises

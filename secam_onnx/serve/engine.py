@@ -1,0 +1,221 @@
+"""From photographs to explanations for many clients at once: read in threads, run in batches, refused when too many."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from secam_onnx.answer import Answer
+from secam_onnx.assembly import answers, answers_or_errors, put_together
+from secam_onnx.errors import ModelError
+from secam_onnx.explainer import Explainer
+from secam_onnx.explanation import Explanation
+from secam_onnx.geometry import Geometry
+from secam_onnx.images import EncodedImage
+from secam_onnx.labels import ClassQuery
+from secam_onnx.prepared import Prepared, prepare
+from secam_onnx.serve import metrics
+from secam_onnx.serve.batching import Batcher
+from secam_onnx.serve.context import current
+from secam_onnx.serve.failures import BusyError, TooLateError
+from secam_onnx.serve.settings import Limits
+from secam_onnx.superpixels import Segmenter
+from secam_onnx.threads import cores
+
+__all__ = ["Engine", "Explained", "Work"]
+
+Value = TypeVar("Value")
+
+_FEW = 8  # classes; a batch makes maps of as many classes for each photograph as the greediest one wants
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a request wants of its photographs.
+
+    Attributes
+    ----------
+    images : sequence of EncodedImage or ndarray
+        The photographs.
+    queries : tuple of int or str
+        Which classes.
+    n_maps : int
+        How many classes that are, at most.
+    segmenter : Segmenter or None
+        How superpixels are made, if they are wanted.
+    keep_images : bool
+        Whether results hold the photograph, for pictures.
+    """
+
+    images: Sequence[EncodedImage | np.ndarray]
+    queries: tuple[ClassQuery, ...]
+    n_maps: int
+    segmenter: Segmenter | None
+    keep_images: bool
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One photograph's result.
+
+    Attributes
+    ----------
+    answer : Answer
+        The model's.
+    geometry : Geometry
+        Where the model's input lies on it.
+    explanation : Explanation or None
+        With superpixels, where they were wanted.
+    """
+
+    answer: Answer
+    geometry: Geometry
+    explanation: Explanation | None = None
+
+
+class Engine:
+    """Explains photographs with one model, for many callers in one event loop.
+
+    Parameters
+    ----------
+    name : str
+        The model's, for figures.
+    explainer : Explainer
+        The model.
+    limits : Limits
+        What it takes on.
+    """
+
+    def __init__(self, name: str, explainer: Explainer, limits: Limits) -> None:
+        self.explainer = explainer
+        self._name = name
+        self._limits = limits
+        self._helpers = ThreadPoolExecutor(cores(), "secam-helper")
+        # What is read lies in memory whole, so it is little at a time: two batches, and what is being read.
+        self._ahead = asyncio.Semaphore(2 * limits.max_batch_size + cores())
+        self._batcher: Batcher[tuple[Prepared, tuple[ClassQuery, ...]], Answer] = Batcher(
+            self._run, limits.max_batch_size, limits.max_latency_ms / 1000
+        )
+        self._pending = 0
+        self._seconds = 0.0  # that a photograph took lately
+
+    async def explain(self, work: Work) -> list[Explained]:
+        """Explain some photographs, in order.
+
+        Raises
+        ------
+        ImageError
+            One cannot be read.
+        ModelError
+            The model fails on one.
+        BusyError
+            There are too many that have no answer yet.
+        TooLateError
+            It took longer than `timeout_s`.
+        """
+        self._admit(len(work.images))
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._limits.timeout_s), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._one(image, work)) for image in work.images]
+        except TimeoutError:
+            raise TooLateError(
+                f"No answer within {self._limits.timeout_s:g} s; the server is busy, or this request is too much. "
+                "Try again later, or ask for fewer photographs or classes."
+            ) from None
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            self._leave(len(work.images))
+        took = (time.perf_counter() - started) / len(tasks)
+        self._seconds += 0.1 * (took - self._seconds)
+        return [task.result() for task in tasks]
+
+    async def in_thread(self, function: Callable[[], Value]) -> Value:
+        """What takes longer than an event loop should wait."""
+        return await asyncio.get_running_loop().run_in_executor(self._helpers, function)
+
+    async def close(self) -> None:
+        """Stop its threads."""
+        await self._batcher.close()
+        self._helpers.shutdown(wait=False, cancel_futures=True)
+
+    def _admit(self, images: int) -> None:
+        if self._pending + images > self._limits.queue_length:
+            wait = max(1, math.ceil(self._pending * self._seconds / self._limits.max_batch_size))
+            raise BusyError(
+                f"{self._pending} photographs are waiting already, of {self._limits.queue_length} that may; "
+                f"try again in {wait} s.",
+                {"Retry-After": str(wait)},
+            )
+        self._pending += images
+        metrics.PENDING.labels(self._name).set(self._pending)
+
+    def _leave(self, images: int) -> None:
+        self._pending -= images
+        metrics.PENDING.labels(self._name).set(self._pending)
+
+    async def _one(self, image: EncodedImage | np.ndarray, work: Work) -> Explained:
+        async with self._ahead:
+            job: Prepared | None = None
+
+            async def prepared() -> tuple[Prepared, tuple[ClassQuery, ...]]:
+                nonlocal job
+                job = await self.in_thread(lambda: self._prepare(image, work))
+                return job, work.queries
+
+            try:
+                served = await self._batcher.submit(prepared(), work.n_maps if work.n_maps > _FEW else 0)
+            except BaseException:
+                if job is not None and job.segments is not None:
+                    job.segments.cancel()
+                raise
+            assert job is not None
+            self._note(job, served.result, served.queue_s, served.batch_size)
+            if work.segmenter is None:
+                return Explained(served.result, job.geometry)
+            selection = self.explainer.selection
+            finished = await self.in_thread(
+                lambda: put_together(self.explainer.classifier, job, served.result, selection)
+            )
+            if job.segments is not None:
+                metrics.SUPERPIXELS.labels(self._name).observe(finished.timings["superpixels"] / 1000)
+            return Explained(served.result, job.geometry, finished)
+
+    def _prepare(self, image: EncodedImage | np.ndarray, work: Work) -> Prepared:
+        job = prepare(
+            image,
+            self.explainer.classifier,
+            work.segmenter,
+            None,
+            self._helpers,
+            max_pixels=self._limits.max_pixels,
+        )
+        return job if work.keep_images else job.without_image()
+
+    def _run(self, jobs: Sequence[tuple[Prepared, tuple[ClassQuery, ...]]]) -> list[Answer | ModelError]:
+        start = time.perf_counter()
+        model = self.explainer.classifier
+        results = answers_or_errors(
+            jobs, lambda some: answers(model, [job for job, _ in some], [queries for _, queries in some])
+        )
+        metrics.FORWARD.labels(self._name).observe(time.perf_counter() - start)
+        metrics.BATCH_SIZE.labels(self._name).observe(len(jobs))
+        return results
+
+    def _note(self, job: Prepared, answer: Answer, queue_s: float, batch_size: int) -> None:
+        metrics.PREPARE.labels(self._name).observe(job.preprocess_ms / 1000)
+        metrics.QUEUE.labels(self._name).observe(queue_s)
+        current().notes |= {
+            "batch_size": batch_size,
+            "prepare_ms": round(job.preprocess_ms, 2),
+            "queue_ms": round(queue_s * 1000, 2),
+            "network_ms": round(sum(answer.timings.values()) * batch_size, 2),
+        }

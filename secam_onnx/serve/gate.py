@@ -1,0 +1,202 @@
+"""What stands in front of the application over HTTP: keys, sizes, patience, and a line in the log for each request."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from secam_onnx.serve import metrics
+from secam_onnx.serve.context import Request, enter, request_id
+from secam_onnx.serve.failures import BusyError, NoKeyError, RequestError, SlowError, TooLargeError
+from secam_onnx.serve.settings import Settings
+
+__all__ = ["Gate", "check_key", "logger", "record"]
+
+logger = logging.getLogger("secam_onnx.serve")
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+
+_OPEN = {"/", "/v2/health/live", "/v2/health/ready"}  # what needs no key: the page itself, and what asks for health
+_GONE = 499  # the client left; nginx's number, as HTTP has none
+
+
+class Gate:
+    """An ASGI application around another one.
+
+    Parameters
+    ----------
+    application : callable
+        What answers.
+    settings : Settings
+        Limits and keys.
+    """
+
+    def __init__(self, application: Application, settings: Settings) -> None:
+        self._application = application
+        self._limits = settings.limits
+        self._digests = settings.key_digests
+        self._pending_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or say why not."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request = Request(
+            request_id(headers.get("x-request-id")), scope["query_string"].decode("latin-1"), headers.get("accept", "")
+        )
+        enter(request)
+        answer = _Answer(send, request.id)
+        start = time.perf_counter()
+        held: list[int] = []
+        try:
+            if scope["path"] not in _OPEN and not scope["path"].startswith("/page/"):
+                check_key(headers, self._digests)
+            body = await self._body(headers, receive, held)
+            await self._run(scope, body, receive, answer)
+        except RequestError as failure:
+            await answer.fail(failure)
+        finally:
+            self._pending_bytes -= sum(held)
+            status = answer.status or _GONE
+            record("http", request, status, start, method=scope["method"], path=scope["path"], bytes=sum(held))
+
+    async def _body(self, headers: Mapping[str, str], receive: Receive, held: list[int]) -> bytes:
+        """All of it; what is held is written down as it comes."""
+        most = self._limits.max_body_bytes
+        announced = headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced) > most:
+            raise TooLargeError(f"The body has {int(announced):,} bytes; at most {most:,} are taken.")
+        chunks: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._limits.client_timeout_s):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _DisconnectedError
+                    chunk = message.get("body", b"")
+                    held.append(len(chunk))
+                    self._pending_bytes += len(chunk)
+                    if sum(held) > most:
+                        raise TooLargeError(f"The body has more than the {most:,} bytes that are taken.")
+                    if self._pending_bytes > self._limits.max_pending_bytes:
+                        raise BusyError("Requests without an answer fill the memory for them.", {"Retry-After": "1"})
+                    chunks.append(chunk)
+                    if not message.get("more_body"):
+                        return b"".join(chunks)
+        except TimeoutError:
+            raise SlowError(f"The body did not arrive within {self._limits.client_timeout_s:g} s.") from None
+
+    async def _run(self, scope: Scope, body: bytes, receive: Receive, send: _Answer) -> None:
+        """Answer, unless the client leaves before that."""
+        sent = False
+
+        async def replay() -> Message:
+            nonlocal sent
+            if not sent:
+                sent = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            return await asyncio.Future()  # the end is seen to below
+
+        async def left() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        task, gone = asyncio.create_task(self._application(scope, replay, send)), asyncio.create_task(left())
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not task.done():
+                task.cancel()
+            # What is raised after an answer was begun is not for the client.
+            (result,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(result, Exception) and not isinstance(result, OSError):
+            logger.error("unexpected failure", exc_info=result)
+
+
+class _DisconnectedError(RequestError):
+    """The client is not there any more."""
+
+    def __init__(self) -> None:
+        super().__init__("The client left.")
+
+
+class _Answer:
+    """A `send` that adds what every response has, and can say what went wrong."""
+
+    def __init__(self, send: Send, id_: str) -> None:
+        self.status = 0
+        self._send = send
+        self._id = id_.encode()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            given = [(name, value) for name, value in message.get("headers", []) if name != b"x-request-id"]
+            if not any(name.lower() == b"content-type" for name, _ in given):
+                given.append((b"content-type", _guessed(given)))  # the SDK leaves it out of some
+            message = {**message, "headers": [*given, (b"x-request-id", self._id)]}
+        await self._send(message)
+
+    async def fail(self, failure: RequestError) -> None:
+        """The response to a request that is refused, whose client may still be sending it."""
+        if isinstance(failure, _DisconnectedError):
+            return
+        body = orjson.dumps({"error": str(failure)})
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            "connection": "close",
+            **failure.headers,
+        }
+        pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self({"type": "http.response.start", "status": failure.status, "headers": pairs})
+        await self({"type": "http.response.body", "body": body})
+        metrics.REFUSED.labels(type(failure).__name__).inc()
+
+
+def _guessed(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    binary = any(name.lower() == b"inference-header-content-length" for name, _ in headers)
+    return b"application/octet-stream" if binary else b"application/json"
+
+
+def check_key(headers: Mapping[str, str], digests: Sequence[bytes]) -> None:
+    """Compare a request's key with those that are known, in a time that tells nothing of them.
+
+    Raises
+    ------
+    NoKeyError
+        There is none, or it is another.
+    """
+    if not digests:
+        return
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    if sum(hmac.compare_digest(digest, known) for known in digests) == 0:  # all of them, always
+        raise NoKeyError(
+            "A key is needed: Authorization: Bearer KEY, or X-API-Key: KEY.", {"WWW-Authenticate": "Bearer"}
+        )
+
+
+def record(protocol: str, request: Request, status: int | str, start: float, **more: object) -> None:
+    """A line in the log, and one more in the figures."""
+    metrics.REQUESTS.labels(protocol, str(status)).inc()
+    took = round((time.perf_counter() - start) * 1000, 2)
+    logger.info(
+        "request",
+        extra={"request_id": request.id, "protocol": protocol, "status": status, "ms": took, **more, **request.notes},
+    )

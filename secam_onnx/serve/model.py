@@ -1,0 +1,216 @@
+"""What KServe's SDK calls: one model by its name, from a protocol's request to its response."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kserve import InferRequest, InferResponse, Model
+from kserve.errors import ModelNotReady
+from kserve.metrics import EXPLAIN_HIST_TIME, PREDICT_HIST_TIME, get_labels
+from kserve.model import InferenceVerb
+
+from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
+from secam_onnx.explainer import Explainer
+from secam_onnx.serve import metrics, questions, replies
+from secam_onnx.serve.context import current
+from secam_onnx.serve.engine import Engine, Explained
+from secam_onnx.serve.failures import MalformedError, RequestError
+from secam_onnx.serve.questions import Question
+from secam_onnx.serve.settings import Settings
+
+__all__ = ["ExplainerModel", "open_explainer"]
+
+
+def open_explainer(path: Path, settings: Settings) -> Explainer:
+    """A model that has explained one picture, so that the next one finds everything in place.
+
+    Raises
+    ------
+    SecamError
+        See `Explainer`.
+    """
+    explainer = Explainer(path, providers=settings.provider, threads=settings.threads)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    explainer.explain(noise)
+    return explainer
+
+
+class ExplainerModel(Model):
+    """A model of KServe's that explains what it predicts.
+
+    Parameters
+    ----------
+    name : str
+        As requests call it.
+    path : Path
+        Its file, which is read once, by `open`.
+    settings : Settings
+        The server's.
+    """
+
+    def __init__(self, name: str, path: Path, settings: Settings) -> None:
+        super().__init__(name)
+        self.path = path
+        self._settings = settings
+        self._engine: Engine | None = None
+
+    async def open(self) -> None:
+        """Read the file and explain a first picture, in a thread; from then on it is ready.
+
+        Raises
+        ------
+        SecamError
+            See `Explainer`.
+        """
+        explainer = await asyncio.to_thread(open_explainer, self.path, self._settings)
+        self._engine = Engine(self.name, explainer, self._settings.limits)
+        self.ready = True
+
+    async def close(self) -> None:
+        """Stop its threads."""
+        self.ready = False
+        if self._engine is not None:
+            await self._engine.close()
+
+    @property
+    def explainer(self) -> Explainer:
+        """What it explains with.
+
+        Raises
+        ------
+        ModelNotReady
+            It is not open yet.
+        """
+        return self._opened().explainer
+
+    def load(self) -> bool:
+        """Nothing: the SDK calls it where a model is not ready, and the file is read once."""
+        return self.ready
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """The inputs of `infer`, of which a request gives one."""
+        return [
+            {"name": questions.PIXELS, "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
+            {"name": questions.ENCODED, "datatype": "BYTES", "shape": [-1]},
+        ]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """The outputs of `infer`; -1 stands for photographs, classes and superpixels, and for what else may vary."""
+        rows, columns = self.explainer.preprocessing.size
+        shapes = {
+            "class_id": ("INT64", [-1, -1]),
+            "label": ("BYTES", [-1, -1]),
+            "cam": ("FP32", [-1, -1, -1, -1]),
+            "segments": ("INT32", [-1, rows, columns]),
+            "n_segments": ("INT32", [-1]),
+            "segment_scores": ("FP32", [-1, -1, -1]),
+            "segment_contributions": ("FP32", [-1, -1, -1]),
+            "box": ("FP32", [-1, 4]),
+            "overlay": ("UINT8", [-1, -1, rows, columns, 3]),
+            "overlay_png": ("BYTES", [-1, -1]),
+        }
+        return [
+            dict(zip(("name", "datatype", "shape"), (name, *shapes.get(name, ("FP32", [-1, -1]))), strict=True))
+            for name in questions.OUTPUTS
+        ]
+
+    async def __call__(
+        self,
+        body: Any,
+        headers: dict[str, str] | None = None,
+        verb: InferenceVerb = InferenceVerb.PREDICT,
+    ) -> tuple[bytes | InferResponse | dict[str, Any], dict[str, str]]:
+        """Answer a request.
+
+        Parameters
+        ----------
+        body : dict, bytes or InferRequest
+            JSON of version 1, an image file, or a request of version 2.
+        headers : dict of str to str, optional
+            Its headers.
+        verb : InferenceVerb
+            Whether `:explain` or `:predict` was called; `infer` predicts.
+
+        Returns
+        -------
+        response : bytes, InferResponse or dict
+            What is sent.
+        headers : dict of str to str
+            Of the response.
+
+        Raises
+        ------
+        MalformedError
+            Bad input, with the reason.
+        RequestError
+            See `Engine.explain`.
+        """
+        current().notes |= {"model": self.name}
+        try:
+            if isinstance(body, InferRequest):
+                with PREDICT_HIST_TIME.labels(**get_labels(self.name)).time():
+                    return await self._infer(body)
+            if verb == InferenceVerb.EXPLAIN:
+                with EXPLAIN_HIST_TIME.labels(**get_labels(self.name)).time():
+                    return await self._explain(body)
+            with PREDICT_HIST_TIME.labels(**get_labels(self.name)).time():
+                return await self._predict(body, headers)
+        except (ImageError, ClassError, OptionError) as error:
+            raise MalformedError(str(error)) from error
+        except ModelError as error:
+            raise RequestError(str(error)) from error
+
+    async def _infer(self, request: InferRequest) -> tuple[bytes | InferResponse, dict[str, str]]:
+        engine = self._opened()
+        question = await asyncio.to_thread(questions.infer_question, request, engine.explainer, self._settings.limits)
+        results = await engine.explain(question.work)
+        values = await self._made(lambda: replies.tensors(question.outputs, results, engine.explainer), question)
+        id_ = request.id or current().id
+        if request.from_grpc:
+            return replies.infer_response(request, values, id_), {}
+        body, length = await asyncio.to_thread(replies.infer_reply, request, values, id_)
+        return body, {} if length is None else {"inference-header-content-length": str(length)}
+
+    async def _explain(self, body: Any) -> tuple[bytes, dict[str, str]]:
+        picture = isinstance(body, bytes) and current().accept.startswith(replies.PNG)
+        question, results = await self._answered(body, explain=True, **({"picture": True} if picture else {}))
+        make = replies.picture_reply if picture else replies.explain_reply
+        reply = await self._made(lambda: make(question, results), question)
+        return reply, {"content-type": replies.PNG if picture else replies.JSON}
+
+    async def _predict(
+        self, body: Any, headers: dict[str, str] | None
+    ) -> tuple[bytes | dict[str, Any], dict[str, str]]:
+        if self._settings.predictor_host:
+            if isinstance(body, bytes):
+                body = {"instances": [{"image": {"b64": base64.b64encode(body).decode()}}]}
+            return await super().predict(body, headers), {}
+        question, results = await self._answered(body, explain=False)
+        return replies.predict_reply(question, results, self.explainer), {"content-type": replies.JSON}
+
+    async def _answered(self, body: Any, **wanted: bool) -> tuple[Question, list[Explained]]:
+        engine = self._opened()
+        ask: Callable[..., Question]
+        if isinstance(body, bytes):
+            ask = partial(questions.raw_question, body, current().query)
+        else:
+            ask = partial(questions.instances_question, body)
+        question = await asyncio.to_thread(ask, engine.explainer, self._settings.limits, **wanted)
+        return question, await engine.explain(question.work)
+
+    async def _made(self, make: Callable[[], Any], question: Question) -> Any:
+        if question.work.keep_images:  # there are pictures to draw
+            with metrics.RENDER.labels(self.name).time():
+                return await self._opened().in_thread(make)
+        return await asyncio.to_thread(make)
+
+    def _opened(self) -> Engine:
+        if self._engine is None or not self.ready:
+            raise ModelNotReady(self.name)
+        return self._engine

@@ -1,0 +1,136 @@
+"""One process that serves: both protocols in one event loop, from the first picture to the last request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from kserve import ModelRepository
+from kserve import context as kserve_context
+from kserve.predictor_config import PredictorConfig
+
+from secam_onnx.errors import OptionError, SecamError
+from secam_onnx.serve.application import application
+from secam_onnx.serve.calls import grpc_server
+from secam_onnx.serve.connection import GuardedConnection
+from secam_onnx.serve.dataplane import ExplainerDataPlane
+from secam_onnx.serve.gate import Gate, logger
+from secam_onnx.serve.model import ExplainerModel
+from secam_onnx.serve.settings import Settings
+
+__all__ = ["listen", "serve"]
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for HTTP.
+
+    Raises
+    ------
+    OptionError
+        The address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise OptionError(
+            f"Port {port} of {host} cannot be used ({error}); choose another (--port), or 0 for any that is free."
+        ) from error
+
+
+def serve(settings: Settings, http: socket.socket, started: Callable[[int | None], None] = lambda _: None) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was accepted.
+
+    Parameters
+    ----------
+    settings : Settings
+        What it was told.
+    http : socket
+        See `listen`.
+    started : callable
+        Is called with gRPC's port once connections are accepted.
+
+    Raises
+    ------
+    SecamError
+        A model cannot be opened, or gRPC's port not be used.
+    """
+    models = [ExplainerModel(name, path, settings) for name, path in settings.models.items()]
+    repository = ModelRepository()
+    for model in models:
+        repository.update(model)
+    kserve_context.set_predictor_config(PredictorConfig(settings.predictor_host) if settings.predictor_host else None)
+    data_plane = ExplainerDataPlane(repository)
+    limits = settings.limits
+    config = uvicorn.Config(
+        Gate(application(data_plane, settings, version("secam-onnx")), settings),
+        http=functools.partial(GuardedConnection, limits=limits),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=limits.max_connections,
+        timeout_graceful_shutdown=int(limits.grace_s),
+    )
+    # uvicorn puts these back when it is done and raises the signal once more, to end the process by it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignored)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(uvicorn.Server(config), http, data_plane, models, settings, started))
+
+
+async def _serve(
+    server: uvicorn.Server,
+    http: socket.socket,
+    data_plane: ExplainerDataPlane,
+    models: list[ExplainerModel],
+    settings: Settings,
+    started: Callable[[int | None], None],
+) -> None:
+    async with _calls(data_plane, settings) as port:
+        opening = asyncio.create_task(_open(models, server))
+        serving = asyncio.create_task(server.serve([http]))
+        started(port)
+        await serving
+        opening.cancel()
+        (failure,) = await asyncio.gather(opening, return_exceptions=True)
+    for model in models:
+        await model.close()
+    if isinstance(failure, SecamError):
+        raise failure
+
+
+async def _open(models: list[ExplainerModel], server: uvicorn.Server) -> None:
+    try:
+        for model in models:
+            await model.open()
+            logger.info("ready", extra={"model": model.name, "file": str(model.path)})
+    except SecamError:
+        server.should_exit = True
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _calls(data_plane: ExplainerDataPlane, settings: Settings) -> AsyncIterator[int | None]:
+    """gRPC, where it is wanted; its port."""
+    if settings.grpc_port is None:
+        yield None
+        return
+    server, port = grpc_server(data_plane, settings)
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(settings.limits.grace_s)
+
+
+def _ignored(*_: Any) -> None:
+    """A signal that was seen to already."""

@@ -1,0 +1,36 @@
+"""Label maps as PNG files, of 8 bits where that is enough, else of 16."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["decode_label_map", "encode_label_map"]
+
+
+def encode_label_map(segments: np.ndarray) -> bytes:
+    """A label map, `(rows, columns)` of integers 0..65535, as a PNG."""
+    buffer = io.BytesIO()
+    # A label map has no more labels than pixels on the model's input; beyond 65,536 no segmenter goes.
+    image = Image.fromarray(segments.astype(np.uint8 if segments.max() < 1 << 8 else np.uint16))
+    image.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def decode_label_map(data: bytes) -> np.ndarray:
+    """The label map in a PNG: which superpixel each pixel of the model's input belongs to.
+
+    Parameters
+    ----------
+    data : bytes
+        A PNG of 8 or 16 bits.
+
+    Returns
+    -------
+    ndarray
+        `(rows, columns)` int32.
+    """
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        return np.asarray(image).astype(np.int32)
