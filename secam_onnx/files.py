@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from secam_onnx.errors import ModelError, OutputError
 
-__all__ = ["new_file", "new_folder", "output_errors", "printable", "remove_leftovers", "unchanged"]
+__all__ = ["new_file", "new_folder", "output_errors", "printable", "remove_leftovers", "sha256", "unchanged"]
 
 
 @contextlib.contextmanager
@@ -110,6 +111,18 @@ def unchanged(path: str | os.PathLike[str]) -> Iterator[None]:
     finally:
         if _state(path) != before:
             raise ModelError(f"{path} was changed while it was read; wait until it is complete, then open it again.")
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(path: str | os.PathLike[str]) -> tuple[int, ...] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from secam_onnx.errors import OptionError
 from secam_onnx.explainer import Explainer
+from secam_onnx.files import sha256
 from secam_onnx.labels import ClassQuery
 
 __all__ = ["check_same_settings", "run_settings", "settings_digest"]
@@ -29,14 +30,12 @@ def run_settings(explainer: Explainer, classes: Sequence[ClassQuery], **others: 
     others
         Whatever else changes the results.
     """
-    with explainer.model.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
     labels = None
     if explainer.labels is not None:
         labels = hashlib.sha256("\n".join(explainer.labels).encode()).hexdigest()
     return {
         **explainer.settings,
-        "model_sha256": digest,
+        "model_sha256": sha256(explainer.model),
         "labels_sha256": labels,
         "classes": [str(query) for query in classes],
         **others,

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 __all__ = ["command"]
+
+_MODEL = re.compile(r"([A-Za-z0-9._-]+)=(.+)")
+_PORT = click.IntRange(0, 65535)
+
+# Name of the setting, option, type, default, what is said of it.
+_LIMITS: tuple[tuple[str, str, Any, Any, str], ...] = (
+    ("max_batch_size", "--max-batch-size", int, 4, "Photographs a forward pass."),
+    ("max_latency_ms", "--max-latency-ms", float, 5.0, "How long one that is ready waits for others on their way."),
+    ("max_body_mb", "--max-body-mb", float, 32.0, "Of one request."),
+    ("max_pending_mb", "--max-pending-mb", float, 256.0, "Of all requests without an answer."),
+    ("max_pixels", "--max-pixels", int, 50_000_000, "Of one photograph."),
+    ("max_images", "--max-images", int, 16, "Photographs in one request."),
+    ("queue_length", "--queue-length", int, 64, "Photographs without an answer; beyond that: 429."),
+    ("max_connections", "--max-connections", int, 512, "Open at once; beyond that: 503."),
+    ("timeout_s", "--timeout", float, 30.0, "Seconds for an answer; beyond that: 504, and the run is ended."),
+    ("client_timeout_s", "--client-timeout", float, 10.0, "Seconds for a client to send headers, or a body."),
+    ("grace_s", "--grace", float, 30.0, "Seconds to finish in after SIGTERM."),
+)
+
+
+def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    for name, option, type_, default, text in reversed(_LIMITS):
+        command = click.option(option, name, type=type_, default=default, show_default=True, metavar="N", help=text)(
+            command
+        )
+    return command
 
 
 @click.command("serve")
@@ -18,25 +47,110 @@ __all__ = ["command"]
     metavar="[NAME=]FILE",
     help="ONNX classifier, or its folder; may be repeated.  [default: EfficientNet-Lite0, ImageNet]",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: all of them.")
 @click.option(
-    "--port", "--http-port", "--http_port", "port", type=click.IntRange(0, 65535), default=8080, show_default=True
+    "--model-name", "--model_name", "model_name", metavar="NAME", help="Of the only model, as KServe says it."
 )
-@click.option("--grpc-port", "--grpc_port", type=click.IntRange(0, 65535), default=8081, show_default=True)
-def command(models: tuple[str, ...], host: str, port: int, grpc_port: int) -> None:
-    """Answer over KServe's protocols: what does the model say, and why?"""
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: any of this machine's."
+)
+@click.option(
+    *("--port", "--http-port", "--http_port"),
+    "port",
+    type=_PORT,
+    default=8080,
+    show_default=True,
+    help="0: any that is free.",
+)
+@click.option(*("--grpc-port", "--grpc_port"), "grpc_port", type=_PORT, default=8081, show_default=True)
+@click.option("--no-grpc", is_flag=True, help="HTTP only.")
+@click.option(
+    *("--predictor-host", "--predictor_host"),
+    "predictor_host",
+    metavar="HOST[:PORT]",
+    help="Pass :predict on to that server, as an explainer of KServe's does.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes, each with its models."
+)
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Of one forward pass.  [default: one a core]")
+@click.option("--provider", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda.")
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keys, one a line, of which a request must bring one.  [default: none is needed]",
+)
+@click.option("--no-page", is_flag=True, help="No page at /.")
+@click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING"]), default="INFO", show_default=True)
+@_limit_options
+def command(
+    models: tuple[str, ...],
+    model_name: str | None,
+    host: str,
+    port: int,
+    grpc_port: int,
+    no_grpc: bool,
+    predictor_host: str | None,
+    workers: int,
+    threads: int | None,
+    provider: str,
+    api_key_file: Path | None,
+    no_page: bool,
+    log_level: str,
+    **limits: Any,
+) -> None:
+    """Answer over KServe's protocols: what does the model say, and why?
+
+    POST a photograph to /v1/models/NAME:explain, or use any client of the Open Inference Protocol (version 2, HTTP and
+    gRPC). The page at / is to try it. Models that need options are exported first (`secam-onnx export`).
+    """
     from secam_onnx.serve import logs
+    from secam_onnx.serve.keys import read_keys
     from secam_onnx.serve.server import listen, serve
-    from secam_onnx.serve.settings import Settings
+    from secam_onnx.serve.settings import Limits, Settings
+    from secam_onnx.serve.workers import supervise
+
+    for name in ("max_body", "max_pending"):
+        limits[f"{name}_bytes"] = int(limits.pop(f"{name}_mb") * (1 << 20))
+    settings = Settings(
+        models=_named(models, model_name),
+        host=host,
+        port=port,
+        grpc_port=None if no_grpc else grpc_port,
+        provider=provider,
+        threads=threads,
+        predictor_host=predictor_host,
+        key_digests=read_keys(api_key_file) if api_key_file is not None else (),
+        page=not no_page,
+        log_level=log_level,
+        limits=Limits(**limits),
+    )
+    logs.configure(log_level)
+    http = listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+
+    def started(grpc: int | None) -> None:
+        calls = "" if grpc is None else f" and gRPC on {shown}:{grpc}"
+        click.echo(f"http://{shown}:{http.getsockname()[1]}/{calls} (Ctrl-C to stop)")
+
+    if workers == 1:
+        serve(settings, http, started=started)
+    else:
+        supervise(settings, http, workers, started=started)
+
+
+def _named(models: Sequence[str], only: str | None) -> dict[str, Path]:
+    """Model files by name: as given, or as the file is called."""
     from secam_onnx.sidecars import default_model, model_file
 
-    named = {}
+    if only is not None and len(models) > 1:
+        raise click.UsageError("--model-name is for one model; name several with --model NAME=FILE.")
+    named: dict[str, Path] = {}
     for entry in models or (str(default_model()),):
-        name, separator, file = entry.rpartition("=")
-        path = model_file(Path(file))
-        named[name if separator else Path(file).stem] = path
-    settings = Settings(named, host, port, grpc_port)
-    logs.configure()
-    http = listen(host, port)
-    click.echo(f"http://{host}:{http.getsockname()[1]}/ (Ctrl-C to stop)")
-    serve(settings, http)
+        match = _MODEL.fullmatch(entry)
+        path = Path(match[2] if match else entry)
+        name = only or (match[1] if match else (path.name if path.is_dir() else path.stem))
+        if name in named:
+            raise click.UsageError(f"Two models are called {name!r}; give them names: --model NAME=FILE.")
+        named[name] = model_file(path)
+    return named

@@ -6,7 +6,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
-from kserve.protocol.rest.server import metrics_handler
 from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
 from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
 
@@ -24,12 +23,17 @@ _STATUS = {InvalidInput: 400, RequestValidationError: 400, ModelNotFound: 404, M
 def application(data_plane: ExplainerDataPlane, settings: Settings, version: str) -> FastAPI:
     """What answers over HTTP, once the gate has let a request through."""
     app = FastAPI(title="secam-onnx", version=version, docs_url=None, redoc_url=None)
-    app.add_api_route("/metrics", metrics_handler, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     register_v1_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
     register_v2_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
     for kind in (*_STATUS, RequestError, NotImplementedError, Exception):
         app.add_exception_handler(kind, _said)
     return app
+
+
+async def _metrics(request: Request) -> Response:
+    body, content_type = metrics.written(request.headers.get("accept"))
+    return Response(body, headers={"content-type": content_type})
 
 
 async def _said(_: Request, error: Exception) -> Response:

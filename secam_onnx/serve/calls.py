@@ -18,10 +18,11 @@ from secam_onnx.serve import metrics
 from secam_onnx.serve.context import Request, enter, request_id
 from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.failures import RequestError
-from secam_onnx.serve.gate import check_key, logger, record
+from secam_onnx.serve.gate import logger, record
+from secam_onnx.serve.keys import check_key
 from secam_onnx.serve.settings import Settings
 
-__all__ = ["grpc_server"]
+__all__ = ["grpc_port_error", "grpc_server"]
 
 _CODES = {
     InvalidInput: StatusCode.INVALID_ARGUMENT,
@@ -48,6 +49,7 @@ def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grp
         options=[
             ("grpc.max_receive_message_length", limits.max_body_bytes),
             ("grpc.max_send_message_length", _RESPONSE_BYTES),
+            ("grpc.so_reuseport", int(settings.share_grpc_port)),
             # A client that is gone without a word is noticed.
             ("grpc.keepalive_time_ms", int(limits.client_timeout_s * 1000)),
             ("grpc.keepalive_timeout_ms", int(limits.client_timeout_s * 1000)),
@@ -60,11 +62,16 @@ def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grp
     try:
         port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
     except RuntimeError as error:
-        raise OptionError(
-            f"Port {settings.grpc_port} of {settings.host} cannot be used for gRPC ({error}); choose another "
-            "(--grpc-port), 0 for any that is free, or none (--no-grpc)."
-        ) from error
+        raise grpc_port_error(settings, error) from error
     return server, port
+
+
+def grpc_port_error(settings: Settings, error: Exception) -> OptionError:
+    """What is said where gRPC's port is taken."""
+    return OptionError(
+        f"Port {settings.grpc_port} of {settings.host} cannot be used for gRPC ({error}); choose another "
+        "(--grpc-port), 0 for any that is free, or none (--no-grpc)."
+    )
 
 
 class _Guard(grpc.aio.ServerInterceptor):

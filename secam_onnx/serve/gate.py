@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -14,10 +12,11 @@ import orjson
 
 from secam_onnx.serve import metrics
 from secam_onnx.serve.context import Request, enter, request_id
-from secam_onnx.serve.failures import BusyError, NoKeyError, RequestError, SlowError, TooLargeError
+from secam_onnx.serve.failures import BusyError, RequestError, SlowError, TooLargeError
+from secam_onnx.serve.keys import check_key
 from secam_onnx.serve.settings import Settings
 
-__all__ = ["Gate", "check_key", "logger", "record"]
+__all__ = ["Gate", "logger", "record"]
 
 logger = logging.getLogger("secam_onnx.serve")
 
@@ -171,25 +170,6 @@ class _Answer:
 def _guessed(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     binary = any(name.lower() == b"inference-header-content-length" for name, _ in headers)
     return b"application/octet-stream" if binary else b"application/json"
-
-
-def check_key(headers: Mapping[str, str], digests: Sequence[bytes]) -> None:
-    """Compare a request's key with those that are known, in a time that tells nothing of them.
-
-    Raises
-    ------
-    NoKeyError
-        There is none, or it is another.
-    """
-    if not digests:
-        return
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-    if sum(hmac.compare_digest(digest, known) for known in digests) == 0:  # all of them, always
-        raise NoKeyError(
-            "A key is needed: Authorization: Bearer KEY, or X-API-Key: KEY.", {"WWW-Authenticate": "Bearer"}
-        )
 
 
 def record(protocol: str, request: Request, status: int | str, start: float, **more: object) -> None:

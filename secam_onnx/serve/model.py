@@ -17,6 +17,7 @@ from kserve.model import InferenceVerb
 
 from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
 from secam_onnx.explainer import Explainer
+from secam_onnx.files import sha256, unchanged
 from secam_onnx.serve import metrics, questions, replies
 from secam_onnx.serve.context import current
 from secam_onnx.serve.engine import Engine, Explained
@@ -68,7 +69,7 @@ class ExplainerModel(Model):
         SecamError
             See `Explainer`.
         """
-        explainer = await asyncio.to_thread(open_explainer, self.path, self._settings)
+        explainer = await asyncio.to_thread(self._read)
         self._engine = Engine(self.name, explainer, self._settings.limits)
         self.ready = True
 
@@ -209,6 +210,15 @@ class ExplainerModel(Model):
             with metrics.RENDER.labels(self.name).time():
                 return await self._opened().in_thread(make)
         return await asyncio.to_thread(make)
+
+    def _read(self) -> Explainer:
+        expected = self._settings.model_digests.get(self.name)
+        with unchanged(self.path):
+            if expected is not None and sha256(self.path) != expected:
+                raise ModelError(
+                    f"{self.path} is another file than when the server started; start the server again to serve it."
+                )
+            return open_explainer(self.path, self._settings)
 
     def _opened(self) -> Engine:
         if self._engine is None or not self.ready:

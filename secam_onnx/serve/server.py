@@ -45,7 +45,14 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(settings: Settings, http: socket.socket, started: Callable[[int | None], None] = lambda _: None) -> None:
+def serve(
+    settings: Settings,
+    http: socket.socket,
+    *,
+    started: Callable[[int | None], None] = lambda _: None,
+    ready: Callable[[], None] = lambda: None,
+    open_first: bool = False,
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was accepted.
 
     Parameters
@@ -56,16 +63,19 @@ def serve(settings: Settings, http: socket.socket, started: Callable[[int | None
         See `listen`.
     started : callable
         Is called with gRPC's port once connections are accepted.
+    ready : callable
+        Is called once every model has explained its first picture.
+    open_first : bool
+        Accept no connection before that.
 
     Raises
     ------
     SecamError
         A model cannot be opened, or gRPC's port not be used.
     """
-    models = [ExplainerModel(name, path, settings) for name, path in settings.models.items()]
     repository = ModelRepository()
-    for model in models:
-        repository.update(model)
+    for name, path in settings.models.items():
+        repository.update(ExplainerModel(name, path, settings))
     kserve_context.set_predictor_config(PredictorConfig(settings.predictor_host) if settings.predictor_host else None)
     data_plane = ExplainerDataPlane(repository)
     limits = settings.limits
@@ -80,42 +90,52 @@ def serve(settings: Settings, http: socket.socket, started: Callable[[int | None
         limit_concurrency=limits.max_connections,
         timeout_graceful_shutdown=int(limits.grace_s),
     )
-    # uvicorn puts these back when it is done and raises the signal once more, to end the process by it.
+    server = uvicorn.Server(config)
+
+    def stop(*_: Any) -> None:
+        # For signals that come before uvicorn listens to them. When it is done, it raises its own once more, to end
+        # the process by it; then this does nothing.
+        server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignored)
+        signal.signal(number, stop)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(uvicorn.Server(config), http, data_plane, models, settings, started))
+        runner.run(_serve(server, http, data_plane, settings, started, ready, open_first))
 
 
 async def _serve(
     server: uvicorn.Server,
     http: socket.socket,
     data_plane: ExplainerDataPlane,
-    models: list[ExplainerModel],
     settings: Settings,
     started: Callable[[int | None], None],
+    ready: Callable[[], None],
+    open_first: bool,
 ) -> None:
+    models = list(data_plane.model_registry.get_models().values())
+
+    async def open_models() -> None:
+        try:
+            for model in models:
+                await model.open()
+                logger.info("ready", extra={"model": model.name, "file": str(model.path)})
+            ready()
+        except SecamError:
+            server.should_exit = True
+            raise
+
+    opening = asyncio.create_task(open_models())
+    if open_first:
+        await asyncio.wait([opening])
     async with _calls(data_plane, settings) as port:
-        opening = asyncio.create_task(_open(models, server))
-        serving = asyncio.create_task(server.serve([http]))
         started(port)
-        await serving
+        await server.serve([http])
         opening.cancel()
         (failure,) = await asyncio.gather(opening, return_exceptions=True)
     for model in models:
         await model.close()
     if isinstance(failure, SecamError):
         raise failure
-
-
-async def _open(models: list[ExplainerModel], server: uvicorn.Server) -> None:
-    try:
-        for model in models:
-            await model.open()
-            logger.info("ready", extra={"model": model.name, "file": str(model.path)})
-    except SecamError:
-        server.should_exit = True
-        raise
 
 
 @contextlib.asynccontextmanager
@@ -130,7 +150,3 @@ async def _calls(data_plane: ExplainerDataPlane, settings: Settings) -> AsyncIte
         yield port
     finally:
         await server.stop(settings.limits.grace_s)
-
-
-def _ignored(*_: Any) -> None:
-    """A signal that was seen to already."""

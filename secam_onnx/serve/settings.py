@@ -99,6 +99,12 @@ class Settings:
         SHA-256 of the keys, one of which a request must bring; empty where none is needed.
     page : bool
         Whether `GET /` is the page.
+    log_level : str
+        Least level of what is logged.
+    model_digests : mapping of str to str
+        SHA-256 of the model files, where several processes must have the same.
+    share_grpc_port : bool
+        Whether several processes listen on it.
     limits : Limits
         What it takes on.
     """
@@ -112,6 +118,9 @@ class Settings:
     predictor_host: str | None = None
     key_digests: tuple[bytes, ...] = ()
     page: bool = True
+    log_level: str = "INFO"
+    model_digests: Mapping[str, str] = field(default_factory=dict)
+    share_grpc_port: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,177 @@
+"""Several processes that serve on the same ports: one that ends is replaced, and none outlives the first one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+
+from prometheus_client import multiprocess
+
+from secam_onnx.errors import SecamError
+from secam_onnx.files import sha256
+from secam_onnx.serve import logs
+from secam_onnx.serve.calls import grpc_port_error
+from secam_onnx.serve.gate import logger
+from secam_onnx.serve.metrics import PROCESSES
+from secam_onnx.serve.server import serve
+from secam_onnx.serve.settings import Settings
+
+__all__ = ["supervise"]
+
+_SLACK_S = 5.0
+_LONGEST_WAIT_S = 30.0
+_spawn = multiprocessing.get_context("spawn")
+
+
+def supervise(settings: Settings, http: socket.socket, workers: int, started: Callable[[int | None], None]) -> None:
+    """Serve in several processes until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    settings, http, started
+        See `server.serve`.
+    workers : int
+        How many.
+
+    Raises
+    ------
+    SecamError
+        The first processes cannot start.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    digests = {name: sha256(path) for name, path in settings.models.items()}
+    settings = dataclasses.replace(settings, model_digests=digests)
+    with _reserved(settings) as settings, tempfile.TemporaryDirectory(prefix="secam-serve-") as folder:
+        os.environ[PROCESSES] = folder
+        slots = [_Slot(settings, http) for _ in range(workers)]
+        started(settings.grpc_port)
+        try:
+            while not stop.wait(0.1):
+                for slot in slots:
+                    slot.look()
+        finally:
+            for slot in slots:
+                slot.terminate()
+            deadline = time.monotonic() + settings.limits.grace_s + _SLACK_S
+            for slot in slots:
+                slot.join(deadline - time.monotonic())
+
+
+class _Slot:
+    """A place for one process."""
+
+    def __init__(self, settings: Settings, http: socket.socket) -> None:
+        self._settings = settings
+        self._http = http
+        self._wait = 1.0
+        self._again_at: float | None = None
+        self._was_ready = False
+        self._start()
+
+    def look(self) -> None:
+        """Replace a process that ended.
+
+        Raises
+        ------
+        SecamError
+            It was the first one here, and could not start.
+        """
+        if self._again_at is not None:
+            if time.monotonic() >= self._again_at:
+                self._start()
+            return
+        ended = not self._process.is_alive()
+        reason = self._listen()
+        if not ended:
+            return
+        if not self._was_ready:
+            raise SecamError(reason or f"A process ended with code {self._process.exitcode} while it started.")
+        logger.error(
+            "a process ended and is replaced",
+            extra={"pid": self._process.pid, "exitcode": self._process.exitcode, "reason": reason},
+        )
+        multiprocess.mark_process_dead(self._process.pid)
+        self._again_at = time.monotonic() + self._wait
+        self._wait = min(2 * self._wait, _LONGEST_WAIT_S)
+
+    def terminate(self) -> None:
+        """Have it finish what it accepted."""
+        if self._process.is_alive():
+            self._process.terminate()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it is done, and no longer."""
+        self._process.join(max(0.0, seconds))
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _start(self) -> None:
+        self._again_at = None
+        self._here, there = _spawn.Pipe(duplex=False)
+        self._process = _spawn.Process(
+            target=_work, args=(self._settings, self._http, there, self._was_ready), daemon=True
+        )
+        self._process.start()
+        there.close()
+
+    def _listen(self) -> str | None:
+        """What a process said of why it ends; that it is ready is noted."""
+        reason = None
+        with contextlib.suppress(EOFError):
+            while self._here.poll():
+                reason = self._here.recv()
+                if reason is None:
+                    self._was_ready, self._wait = True, 1.0
+        return reason
+
+
+def _work(settings: Settings, http: socket.socket, supervisor: Connection, replacing: bool) -> None:
+    """What a process does."""
+    logs.configure(settings.log_level)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        # Beside others that are ready, it takes no connection before it is.
+        serve(settings, http, ready=lambda: supervisor.send(None), open_first=replacing)
+    except SecamError as error:
+        supervisor.send(str(error))
+        raise SystemExit(2) from error
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    shutil.rmtree(os.environ[PROCESSES], ignore_errors=True)  # which the parent would have done
+
+
+@contextlib.contextmanager
+def _reserved(settings: Settings) -> Iterator[Settings]:
+    """Settings whose gRPC port is known, and no other program's."""
+    if settings.grpc_port is None:
+        yield settings
+        return
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as held:
+        try:
+            # Processes share a port by an option with which it would be shared with other programs, too.
+            with socket.create_server((settings.host, settings.grpc_port), family=family) as alone:
+                port = alone.getsockname()[1]
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind((settings.host, port))
+        except OSError as error:
+            raise grpc_port_error(settings, error) from error
+        yield dataclasses.replace(settings, grpc_port=port, share_grpc_port=True)
