@@ -1,0 +1,228 @@
+"""What a server refuses, over real sockets: each limit, what is said of it, and that it goes on afterwards."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("kserve")
+
+from servers import PATIENCE_S, WHITE, Running, busy_model, encoded, png, running
+
+KB = 1 << 10
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A white picture takes for ever; or rather, a second."""
+    model = busy_model(tmp_path_factory.mktemp("busy"), 1e15)
+    limits = (
+        *("--queue-length", "4", "--max-images", "3", "--max-pixels", "2000", "--timeout", "1.5"),
+        *("--max-body-mb", "0.25", "--max-pending-mb", "0.5", "--client-timeout", "1.5", "--max-connections", "40"),
+    )
+    with running("--model", str(model), *limits) as server:
+        yield server
+
+
+def reason(body: bytes) -> str:
+    return json.loads(body)["error"]
+
+
+def all_is_well(server: Running) -> None:
+    assert server.explain(png())[0] == 200
+    server.wait(lambda: server.figure("secam_pending_images") == 0)
+    assert not server.broken
+
+
+def send(server: Running, *parts: bytes) -> bytes:
+    """All that comes back until the server closes."""
+    with server.connect() as connection:
+        for part in parts:
+            try:
+                connection.sendall(part)
+            except ConnectionError:  # it has answered and closed already
+                break
+        received = b""
+        try:
+            while data := connection.recv(1 << 16):
+                received += data
+        except ConnectionError:
+            pass
+    return received
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_large_body_is_not_taken(announced: bool, busy: Running) -> None:
+    before = memory_kb(busy)
+    head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    if announced:
+        answer = send(busy, head + b"Content-Length: 400000000\r\n\r\n", *[b"x" * (1 << 20)] * 50)
+    else:
+        chunk = b"%x\r\n" % (64 * KB) + b"x" * (64 * KB) + b"\r\n"
+        answer = send(busy, head + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 800)
+    # Who sends on and on may not read the answer: the connection is reset under it.
+    if answer:
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b"connection: close" in answer
+        assert "bytes" in reason(answer.partition(b"\r\n\r\n")[2])
+    assert memory_kb(busy) < before + 20_000
+    all_is_well(busy)
+
+
+def memory_kb(server: Running) -> int:
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def test_a_polite_client_reads_why_its_body_is_too_large(busy: Running) -> None:
+    status, headers, body = busy.explain(b"x" * (300 * KB))
+    assert status == 413
+    assert headers["connection"] == "close"
+    assert reason(body) == "The body has 307,200 bytes; at most 262,144 are taken."
+
+
+def test_all_bodies_together_are_bounded(busy: Running) -> None:
+    head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 250000\r\n\r\n"
+    opened = [busy.connect() for _ in range(3)]
+    try:
+        for connection in opened:
+            connection.sendall(head + b"x" * 240_000)
+        answers = []
+        for connection in opened:
+            try:
+                answers.append(connection.recv(1 << 16))
+            except ConnectionError:
+                answers.append(b"")
+    finally:
+        for connection in opened:
+            connection.close()
+    assert sum(answer.startswith(b"HTTP/1.1 429 ") and b"retry-after: 1" in answer.lower() for answer in answers) >= 1
+    # The others did not send the rest in time.
+    assert all(answer[9:12] in (b"429", b"408", b"") for answer in answers)
+    all_is_well(busy)
+
+
+def test_pixels_are_counted_before_they_are_decoded(busy: Running) -> None:
+    status, _, body = busy.explain(png(size=(50, 41)))
+    assert status == 400
+    assert reason(body) == "the image has 2,050 pixels (41 x 50), over the limit of 2,000; make it smaller."
+    all_is_well(busy)
+
+
+def test_photographs_in_one_request(busy: Running) -> None:
+    import base64
+
+    instance = {"image": {"b64": base64.b64encode(png()).decode()}}
+    for number, expected in ((3, 200), (4, 400)):
+        status, _, body = busy.call(
+            "POST",
+            "/v1/models/model:explain",
+            json.dumps({"instances": [instance] * number}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        assert status == expected
+    assert reason(body) == "There are 4 photographs; 1 to 3 were expected in one request."
+
+
+def test_a_run_that_takes_too_long_is_ended(busy: Running) -> None:
+    status, _, body = busy.explain(png(WHITE))
+    assert status == 504
+    assert reason(body).startswith("No answer within 1.5 s; ")
+    # The network's one thread is free again: this one would wait behind it for ever.
+    all_is_well(busy)
+
+
+def test_a_queue_that_is_full(busy: Running) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(lambda _: busy.explain(png(WHITE)), range(12)))
+    statuses = [status for status, _, _ in found]
+    assert set(statuses) == {429, 504}
+    assert statuses.count(504) <= 8  # four at a time, twice if some came late
+    for status, headers, body in found:
+        if status == 429:
+            assert int(headers["retry-after"]) >= 1
+            assert "photographs are waiting already, of 4 that may" in reason(body)
+    all_is_well(busy)
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_client_that_does_not_finish_its_headers_is_let_go(sent: bytes, busy: Running) -> None:
+    with busy.connect() as connection:
+        connection.sendall(sent)
+        for _ in range(40):  # a drop at a time keeps nobody waiting for longer
+            try:
+                connection.sendall(b"a" if sent else b"")
+                connection.settimeout(0.25)
+                if connection.recv(1000) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        else:
+            pytest.fail("the connection is still open after ten seconds")
+    all_is_well(busy)
+
+
+def test_a_client_that_does_not_finish_its_body_is_told(busy: Running) -> None:
+    answer = send(busy, b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"The body did not arrive within 1.5 s." in answer
+    all_is_well(busy)
+
+
+def test_headers_without_end(busy: Running) -> None:
+    answer = send(busy, b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X-More: " + b"a" * 1000 + b"\r\n"] * 200)
+    assert answer.startswith(b"HTTP/1.1 400 ") or answer == b""
+    all_is_well(busy)
+
+
+def test_connections_are_counted(busy: Running) -> None:
+    opened: list[socket.socket] = []
+    try:
+        opened += [busy.connect() for _ in range(40)]
+        assert busy.call("GET", "/v2/health/live")[0] == 503
+    finally:
+        for connection in opened:
+            connection.close()
+    busy.wait(lambda: busy.call("GET", "/v2/health/live")[0] == 200)
+
+
+def test_a_client_that_leaves_is_not_worked_for(tmp_path: Path) -> None:
+    with running("--model", str(busy_model(tmp_path, 1e15)), "--timeout", "300") as server:
+        head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+        for _ in range(3):
+            with server.connect() as connection:
+                connection.sendall(head % len(png(WHITE)) + png(WHITE))
+                server.wait(lambda: server.figure("secam_pending_images") == 1)
+            server.wait(lambda: server.figure("secam_pending_images") == 0)
+        assert server.explain(png())[0] == 200
+        assert [line["status"] for line in server.lines if line.get("path", "").endswith(":explain")] == [499] * 3 + [200]
+
+
+def test_requests_of_one_batch_get_their_own_answers(tmp_path: Path, chelsea: np.ndarray) -> None:
+    """While a long one runs, others gather; they share a batch though they ask for different classes."""
+    model = busy_model(tmp_path, 2e5)
+    pictures = [encoded(np.roll(chelsea[:100, :100], 10 * turn, axis=1)) for turn in range(6)]
+    with running("--model", str(model)) as server, ThreadPoolExecutor(8) as pool:
+        alone = [server.explain(picture, query=f"?class={turn % 5}")[2] for turn, picture in enumerate(pictures)]
+        long = pool.submit(server.explain, png(WHITE))
+        server.wait(lambda: server.figure("secam_pending_images") == 1)
+        found = list(pool.map(lambda turn: server.explain(pictures[turn], query=f"?class={turn % 5}")[2], range(6)))
+        assert long.result(PATIENCE_S)[0] == 200
+        for one, other in zip(alone, found, strict=True):
+            (first,), (second,) = json.loads(one)["explanations"], json.loads(other)["explanations"]
+            for part in (first, second):
+                del part["timings_ms"]
+            for before, after in zip(first["classes"], second["classes"], strict=True):
+                assert before["index"] == after["index"]
+                for a, b in zip(before["superpixels"], after["superpixels"], strict=True):
+                    assert a["contribution"] == pytest.approx(b["contribution"], abs=1e-5)
+        sizes = [line["batch_size"] for line in server.lines if "batch_size" in line]
+        assert max(sizes) > 1

@@ -1,0 +1,81 @@
+"""The server as its users start it, and how much memory it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Served", "resident_mb", "server"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that is ready.
+
+    Attributes
+    ----------
+    port : int
+        Of HTTP on 127.0.0.1.
+    pid : int
+        Its process.
+    started_s : float
+        Seconds from the command to readiness.
+    log : Path
+        What it wrote on standard error.
+    """
+
+    port: int
+    pid: int
+    started_s: float
+    log: Path
+
+
+@contextlib.contextmanager
+def server(*options: str) -> Iterator[Served]:
+    """Start a server on a free port, and end it with SIGTERM."""
+    with tempfile.TemporaryDirectory(prefix="secam-load-") as folder:
+        log = Path(folder) / "log"
+        start = time.perf_counter()
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "secam_onnx", "serve", "--port", "0", "--grpc-port", "0", *options],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+            try:
+                assert process.stdout is not None
+                match = re.match(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+                if match is None:
+                    raise SystemExit(f"The server did not start:\n{log.read_text()}")
+                port = int(match[1])
+                while not _is_ready(port):
+                    time.sleep(0.01)
+                yield Served(port, process.pid, time.perf_counter() - start, log)
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(60)
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process that is in RAM, in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, ConnectionError):
+        return False
