@@ -93,14 +93,14 @@ class _Slot:
                 self._start()
             return
         ended = not self._process.is_alive()
-        reason = self._listen()
+        self._listen()
         if not ended:
             return
         if not self._was_ready:
-            raise SecamError(reason or f"A process ended with code {self._process.exitcode} while it started.")
+            raise SecamError(self._reason or f"A process ended with code {self._process.exitcode} while it started.")
         logger.error(
             "a process ended and is replaced",
-            extra={"pid": self._process.pid, "exitcode": self._process.exitcode, "reason": reason},
+            extra={"pid": self._process.pid, "exitcode": self._process.exitcode, "reason": self._reason},
         )
         multiprocess.mark_process_dead(self._process.pid)
         self._again_at = time.monotonic() + self._wait
@@ -120,31 +120,28 @@ class _Slot:
 
     def _start(self) -> None:
         self._again_at = None
+        self._reason: str | None = None
         self._here, there = _spawn.Pipe(duplex=False)
-        self._process = _spawn.Process(
-            target=_work, args=(self._settings, self._http, there, self._was_ready), daemon=True
-        )
+        self._process = _spawn.Process(target=_work, args=(self._settings, self._http, there), daemon=True)
         self._process.start()
         there.close()
 
-    def _listen(self) -> str | None:
-        """What a process said of why it ends; that it is ready is noted."""
-        reason = None
+    def _listen(self) -> None:
+        """Note what the process says: None, it is ready; or why it ends."""
         with contextlib.suppress(EOFError):
             while self._here.poll():
-                reason = self._here.recv()
-                if reason is None:
+                self._reason = self._here.recv()
+                if self._reason is None:
                     self._was_ready, self._wait = True, 1.0
-        return reason
 
 
-def _work(settings: Settings, http: socket.socket, supervisor: Connection, replacing: bool) -> None:
+def _work(settings: Settings, http: socket.socket, supervisor: Connection) -> None:
     """What a process does."""
     logs.configure(settings.log_level)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        # Beside others that are ready, it takes no connection before it is.
-        serve(settings, http, ready=lambda: supervisor.send(None), open_first=replacing)
+        # It takes no connection before it is ready: the next one may be another process's, which is.
+        serve(settings, http, ready=lambda: supervisor.send(None), open_first=True)
     except SecamError as error:
         supervisor.send(str(error))
         raise SystemExit(2) from error

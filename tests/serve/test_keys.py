@@ -34,7 +34,13 @@ def test_known_keys_pass(headers: dict[str, str], digests: tuple[bytes, ...]) ->
 
 @pytest.mark.parametrize(
     "headers",
-    [{}, {"authorization": "first key"}, {"authorization": "Basic first key"}, {"x-api-key": ""}, {"x-api-key": "first"}],
+    [
+        {},
+        {"authorization": "first key"},
+        {"authorization": "Basic first key"},
+        {"x-api-key": ""},
+        {"x-api-key": "first"},
+    ],
 )
 def test_others_do_not(headers: dict[str, str], digests: tuple[bytes, ...]) -> None:
     with pytest.raises(NoKeyError, match="A key is needed"):
