@@ -159,11 +159,13 @@ def test_one_that_leaves_is_not_run_and_a_batch_that_all_left_is_ended() -> None
     from secam_onnx import runtime
 
     class Watching(Machine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.interrupts: list[object] = []
+
         def __call__(self, jobs: Sequence[int]) -> list[int | Exception]:
             self.interrupts.append(runtime._run_options.get())
             return super().__call__(jobs)
-
-        interrupts: list[object] = []
 
     async def scene() -> None:
         machine = Watching()

@@ -16,6 +16,7 @@ pytest.importorskip("kserve")
 from servers import PATIENCE_S, WHITE, Running, busy_model, encoded, png, running
 
 KB = 1 << 10
+HEAD = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_a_polite_client_reads_why_its_body_is_too_large(busy: Running) -> None:
 
 
 def test_all_bodies_together_are_bounded(busy: Running) -> None:
-    head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 250000\r\n\r\n"
+    head = HEAD % 250_000
     opened = [busy.connect() for _ in range(3)]
     try:
         for connection in opened:
@@ -196,10 +197,9 @@ def test_connections_are_counted(busy: Running) -> None:
 
 def test_a_client_that_leaves_is_not_worked_for(tmp_path: Path) -> None:
     with running("--model", str(busy_model(tmp_path, 1e15)), "--timeout", "300") as server:
-        head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
         for _ in range(3):
             with server.connect() as connection:
-                connection.sendall(head % len(png(WHITE)) + png(WHITE))
+                connection.sendall(HEAD % len(png(WHITE)) + png(WHITE))
                 server.wait(lambda: server.figure("secam_pending_images") == 1)
             server.wait(lambda: server.figure("secam_pending_images") == 0)
         assert server.explain(png())[0] == 200
