@@ -140,6 +140,7 @@ class _Answer:
         self.status = 0
         self._send = send
         self._id = id_.encode()
+        self._start: Message | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -147,7 +148,16 @@ class _Answer:
             given = [(name, value) for name, value in message.get("headers", []) if name != b"x-request-id"]
             if not any(name.lower() == b"content-type" for name, _ in given):
                 given.append((b"content-type", _guessed(given)))  # the SDK leaves it out of some
-            message = {**message, "headers": [*given, (b"x-request-id", self._id)]}
+            # It waits for the body, whose length the SDK leaves out of some.
+            self._start = {**message, "headers": [*given, (b"x-request-id", self._id)]}
+            return
+        if self._start is not None:
+            start, self._start = self._start, None
+            if not message.get("more_body") and not any(
+                name.lower() == b"content-length" for name, _ in start["headers"]
+            ):
+                start["headers"].append((b"content-length", str(len(message.get("body", b""))).encode()))
+            await self._send(start)
         await self._send(message)
 
     async def fail(self, failure: RequestError) -> None:

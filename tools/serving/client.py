@@ -42,7 +42,13 @@ class Counts:
 
 
 async def load(
-    port: int, requests: Sequence[bytes], connections: int, *, until: Callable[[int], bool], patience_s: float = 120.0
+    port: int,
+    requests: Sequence[bytes],
+    connections: int,
+    *,
+    until: Callable[[int], bool],
+    patience_s: float = 120.0,
+    pause_s: float = 0.0,
 ) -> Counts:
     """Send requests in turn over some connections, each of which waits for its answer.
 
@@ -58,6 +64,8 @@ async def load(
         Takes the number of requests that were begun; true ends it.
     patience_s : float
         Seconds after which an answer counts as none.
+    pause_s : float
+        Seconds until a connection that was refused asks again.
     """
     counts = Counts()
     begun = 0
@@ -75,6 +83,8 @@ async def load(
                     streams = streams or await asyncio.open_connection("127.0.0.1", port)
                     status, alive = await request(*streams, data)
             counts.seconds[status].append(time.perf_counter() - start)
+            if status == 429:
+                await asyncio.sleep(pause_s)
             if not alive and streams is not None:
                 streams[1].close()
                 streams = None
