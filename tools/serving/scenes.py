@@ -19,7 +19,7 @@ from serving.process import Served, resident_mb
 from secam_onnx import Explainer
 from secam_onnx.images import EncodedImage
 
-__all__ = ["alone", "many", "overload", "photographs", "soak"]
+__all__ = ["PATH", "alone", "many", "overload", "photographs", "soak"]
 
 PATH = "/v1/models/model:explain"
 CONNECTIONS = 32
