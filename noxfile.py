@@ -15,7 +15,19 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["tests", "runtime", "floor", "keras", "tensorflow", "paddle", "ray", "runtimes", "page", "fuzz"]
+nox.options.sessions = [
+    "tests",
+    "runtime",
+    "floor",
+    "keras",
+    "tensorflow",
+    "paddle",
+    "ray",
+    "runtimes",
+    "page",
+    "serve",
+    "fuzz",
+]
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
 
@@ -161,6 +173,15 @@ def page(session: nox.Session) -> None:
         session.error("This session needs a browser; on Debian: apt-get install chromium.")
     session.install(".[cpu]", "playwright==1.65.2", *groups("test"))
     session.run(*PYTEST, "--dist=loadfile", "tests/page", *session.posargs)
+
+
+@checked
+def serve(session: nox.Session) -> None:
+    """The server: its protocols with public clients, limits, faults, page and deployment files; needs chromium, curl."""
+    session.install(".[cpu,serve]", *groups("test", "clients"), "playwright==1.65.2")
+    session.run(
+        *PYTEST, "--dist=loadfile", "tests/serve", "tests/deploy", "tests/tools/test_load_server.py", *session.posargs
+    )
 
 
 def ort_headers(session: nox.Session) -> str:

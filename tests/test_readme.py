@@ -74,8 +74,8 @@ def test_commands(workplace: Path, run_cli: Callable[..., Any]) -> None:
             continue  # run by tests/export, without the shim that this machine may need
         if "ray" in arguments:
             continue  # tests/batch/test_ray_data.py has a cluster
-        if arguments == ["demo"]:
-            continue  # until it is stopped: tests/page
+        if arguments == ["demo"] or arguments[0] == "serve":
+            continue  # until it is stopped: tests/page, tests/serve
         if "parquet" in arguments:
             pytest.importorskip("pyarrow")
         expanded = [name for entry in arguments for name in ([str(p) for p in workplace.glob(entry)] or [entry])]
@@ -85,7 +85,7 @@ def test_commands(workplace: Path, run_cli: Callable[..., Any]) -> None:
 
 def test_python(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
-    snippets = blocks("python")
+    snippets = [snippet for snippet in blocks("python") if "tritonclient" not in snippet]  # needs a server: tests/serve
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), {})
     assert len(snippets) == 2
