@@ -177,7 +177,7 @@ def page(session: nox.Session) -> None:
 
 @checked
 def serve(session: nox.Session) -> None:
-    """The server: its protocols with public clients, limits, faults, page and deployment files; needs chromium, curl."""
+    """The server: its protocols with public clients, limits, faults, page, deployment files; needs chromium, curl."""
     session.install(".[cpu,serve]", *groups("test", "clients"), "playwright==1.65.2")
     session.run(
         *PYTEST, "--dist=loadfile", "tests/serve", "tests/deploy", "tests/tools/test_load_server.py", *session.posargs

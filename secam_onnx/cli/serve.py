@@ -105,6 +105,7 @@ def command(
     gRPC). The page at / is to try it. Models that need options are exported first (`secam-onnx export`).
     """
     from secam_onnx.serve import logs
+    from secam_onnx.serve.gate import logger
     from secam_onnx.serve.keys import read_keys
     from secam_onnx.serve.server import listen, serve
     from secam_onnx.serve.settings import Limits, Settings
@@ -126,6 +127,8 @@ def command(
         limits=Limits(**limits),
     )
     logs.configure(log_level)
+    if not settings.key_digests and host not in ("127.0.0.1", "localhost", "::1"):
+        logger.warning("whoever reaches this address may use it; --api-key-file asks for keys", extra={"host": host})
     http = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
 

@@ -27,6 +27,8 @@ from secam_onnx.serve.settings import Settings
 
 __all__ = ["listen", "serve"]
 
+_KEEP_ALIVE_S = 65  # longer than proxies keep their connections, as the SDK has it
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket for HTTP.
@@ -88,6 +90,7 @@ def serve(
         access_log=False,
         server_header=False,
         limit_concurrency=limits.max_connections,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(limits.grace_s),
     )
     server = uvicorn.Server(config)

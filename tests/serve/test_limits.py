@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("kserve")
 
+import grpc
+from kserve import InferInput, InferRequest
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from servers import PATIENCE_S, WHITE, Running, busy_model, encoded, png, running
 
 KB = 1 << 10
@@ -27,7 +31,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         *("--queue-length", "4", "--max-images", "3", "--max-pixels", "2000", "--timeout", "1.5"),
         *("--max-body-mb", "0.25", "--max-pending-mb", "0.5", "--client-timeout", "1.5", "--max-connections", "40"),
     )
-    with running("--model", str(model), *limits) as server:
+    with running("--model", str(model), *limits, grpc=True) as server:
         yield server
 
 
@@ -176,6 +180,65 @@ def test_a_client_that_does_not_finish_its_body_is_told(busy: Running) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"The body did not arrive within 1.5 s." in answer
     all_is_well(busy)
+
+
+@pytest.fixture
+def calls(busy: Running) -> Iterator[Callable[..., Any]]:
+    """The same server over gRPC: takes pictures and a deadline."""
+    with grpc.insecure_channel(f"127.0.0.1:{busy.grpc_port}") as channel:
+        stub = GRPCInferenceServiceStub(channel)
+
+        def infer(*pictures: bytes, timeout: float = PATIENCE_S) -> Any:
+            given = InferInput("encoded_image", [len(pictures)], "BYTES")
+            given.set_data_from_numpy(np.array(pictures, dtype=object))
+            return stub.ModelInfer(InferRequest("model", [given]).to_grpc(), timeout=timeout)
+
+        yield infer
+
+
+@pytest.mark.parametrize(
+    ("pictures", "code", "message"),
+    [
+        ([png(WHITE)], grpc.StatusCode.DEADLINE_EXCEEDED, "No answer within 1.5 s"),
+        ([png()] * 4, grpc.StatusCode.INVALID_ARGUMENT, "1 to 3 were expected"),
+        ([b"x" * (300 * KB)], grpc.StatusCode.RESOURCE_EXHAUSTED, "message larger than max"),
+        ([b"no image"], grpc.StatusCode.INVALID_ARGUMENT, "is not an image that can be read"),
+    ],
+)
+def test_the_same_over_grpc(pictures: list[bytes], code: grpc.StatusCode, message: str, calls, busy: Running) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        calls(*pictures)
+    assert raised.value.code() == code
+    assert message in raised.value.details()
+    assert calls(png()).outputs
+    all_is_well(busy)
+
+
+def test_a_queue_that_is_full_over_grpc(calls, busy: Running) -> None:
+    def code(_: int) -> tuple[object, str | None]:
+        with pytest.raises(grpc.RpcError) as raised:
+            calls(png(WHITE))
+        return raised.value.code(), dict(raised.value.trailing_metadata() or ()).get("retry-after")
+
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(code, range(12)))
+    assert {entry[0] for entry in found} == {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert all(int(after) >= 1 for status, after in found if status == grpc.StatusCode.RESOURCE_EXHAUSTED)
+    all_is_well(busy)
+
+
+def test_a_deadline_of_the_clients_own(tmp_path: Path) -> None:
+    with (
+        running("--model", str(busy_model(tmp_path, 1e15)), "--timeout", "300", grpc=True) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel,
+    ):
+        given = InferInput("encoded_image", [1], "BYTES")
+        given.set_data_from_numpy(np.array([png(WHITE)], dtype=object))
+        request = InferRequest("model", [given]).to_grpc()
+        with pytest.raises(grpc.RpcError) as raised:
+            GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=1)
+        assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        all_is_well(server)
 
 
 def test_headers_without_end(busy: Running) -> None:
