@@ -98,6 +98,8 @@ def load() -> Any:
             "Both onnxruntime and onnxruntime-gpu are installed; they overwrite each other's files. Remove both, then "
             'install one: pip uninstall -y onnxruntime onnxruntime-gpu && pip install "secam-onnx[cpu]" (or [gpu]).'
         )
+    # From 1.32 on it keeps an identifier of the device and a record of its use in the user's folder otherwise.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 __all__ = ["cores", "map_ahead", "thread_limit", "thread_pool"]
+
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # of version 2 of Linux's control groups
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -17,17 +21,31 @@ Result = TypeVar("Result")
 
 def cores() -> int:
     """How many processor cores this process may use: what OMP_NUM_THREADS says, which schedulers set, or else all."""
-    if (limit := thread_limit()) is not None:
-        return limit
-    if hasattr(os, "sched_getaffinity"):  # containers and job schedulers allow fewer than there are
+    return thread_limit() or _allowed_cores()
+
+
+def thread_limit() -> int | None:
+    """What OMP_NUM_THREADS says, or else a container's limit; None where all cores may be used."""
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    if value.isdecimal() and int(value):
+        return int(value)
+    share = _container_share()
+    return share if share is not None and share < _allowed_cores() else None
+
+
+def _allowed_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # job schedulers allow fewer than there are
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def thread_limit() -> int | None:
-    """What OMP_NUM_THREADS says, if it is a number above 0."""
-    value = os.environ.get("OMP_NUM_THREADS", "")
-    return int(value) if value.isdecimal() and int(value) else None
+def _container_share() -> int | None:
+    """How many cores' time a container gets, rounded up: it sees all of them, but is stopped when that is used up."""
+    try:
+        quota, period = _CPU_MAX.read_text(encoding="ascii").split()
+        return max(1, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -128,3 +129,14 @@ def test_runs_are_ended_from_another_thread() -> None:
     quick = runtime.open_session(parser.parse_model(TEXT).SerializeToString(), "cpu")
     (out,) = runtime.run(quick, ["y"], {"x": np.ones((1, 2), dtype=np.float32)})
     np.testing.assert_array_equal(out, [[4, 6]])
+
+
+def test_nothing_is_kept_of_what_was_run(tmp_path: os.PathLike[str]) -> None:
+    """ONNX Runtime's telemetry writes into these folders unless it is told not to."""
+    program = (
+        f"from secam_onnx import runtime; runtime.open_session({parser.parse_model(TEXT).SerializeToString()!r}, 'cpu')"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "ORT_", "XDG_"))}
+    folders = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment | folders)
+    assert list(Path(tmp_path).iterdir()) == []

@@ -6,9 +6,11 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from secam_onnx import threads
 from secam_onnx.threads import cores, map_ahead, thread_limit, thread_pool
 
 
@@ -71,3 +73,31 @@ def test_omp_num_threads(value: str, expected: int | None, monkeypatch: pytest.M
     assert thread_limit() == expected
     assert cores() >= 1
     assert expected is None or cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("max 100000\n", None),
+        ("100000 100000\n", 1),
+        ("150000 100000\n", 2),
+        ("20000 100000\n", 1),
+        ("9900000 100000", None),
+    ],
+)
+def test_a_containers_share(content: str, expected: int | None, tmp_path: Path, monkeypatch) -> None:
+    """As `docker run --cpus 1.5` writes it."""
+    (tmp_path / "cpu.max").write_text(content)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(threads, "_allowed_cores", lambda: 8)
+    assert thread_limit() == expected
+    assert cores() == (expected or 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert thread_limit() == cores() == 5
+
+
+def test_without_control_groups_all_cores_are_used(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_CPU_MAX", tmp_path / "none")
+    assert thread_limit() is None
