@@ -1,6 +1,32 @@
 """The page that explains photographs in the browser: its files, the model that goes with them, and a server."""
 
-from secam_onnx.page.server import PageServer
-from secam_onnx.page.static import MODEL, check_folder, model_for_browsers, page_files, write_page
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["MODEL", "PageServer", "check_folder", "model_for_browsers", "page_files", "write_page"]
+if TYPE_CHECKING:
+    from secam_onnx.page.content import MODEL as MODEL
+    from secam_onnx.page.content import page_files as page_files
+    from secam_onnx.page.server import PageServer as PageServer
+    from secam_onnx.page.static import check_folder as check_folder
+    from secam_onnx.page.static import model_for_browsers as model_for_browsers
+    from secam_onnx.page.static import write_page as write_page
+
+# `secam-onnx serve` wants the files only, and does not pay for what exports models.
+_HOMES = {
+    "MODEL": "content",
+    "PageServer": "server",
+    "check_folder": "static",
+    "model_for_browsers": "static",
+    "page_files": "content",
+    "write_page": "static",
+}
+
+__all__ = [  # noqa: PLE0604  (strings, spelled once)
+    *_HOMES
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"secam_onnx.page.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,27 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from secam_onnx.errors import OptionError
+from secam_onnx.page.content import HEADERS, media_type
 
 __all__ = ["PageServer"]
-
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json",
-    ".gz": "application/gzip",
-    ".onnx": "application/octet-stream",
-}
-_HEADERS = {
-    # Without these two, browsers give WebAssembly one thread.
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 
 
 class PageServer(ThreadingHTTPServer):
@@ -105,12 +87,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, file: Path, size: int) -> None:
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", _TYPES.get(file.suffix, "text/plain; charset=utf-8"))
+        self.send_header("Content-Type", media_type(file))
         self.send_header("Content-Length", str(size))
         self.end_headers()
 
     def end_headers(self) -> None:
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
 

@@ -1,4 +1,4 @@
-"""What the page consists of: its own files and one fused model, for the server here and for any other one."""
+"""The page with the model in it: one fused file that browsers run, and all of it as files for any web server."""
 
 from __future__ import annotations
 
@@ -15,22 +15,13 @@ from secam_onnx.export.pipeline import Progress
 from secam_onnx.files import new_file, output_errors
 from secam_onnx.fusion import Fusion
 from secam_onnx.onnx_file import EXTERNAL_DATA_LIMIT, read_model, weight_bytes, write_model
+from secam_onnx.page.content import INDEX, MODEL, page_files
 from secam_onnx.sidecars import model_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["MODEL", "check_folder", "model_for_browsers", "page_files", "write_page"]
-
-MODEL = "model.onnx"
-_HERE = Path(__file__).parent
-_INDEX = "index.html"
-
-
-def page_files() -> dict[str, Path]:
-    """Where the page's own files lie, by their relative address."""
-    files = [_HERE / _INDEX, *_HERE.glob("*.css"), *_HERE.glob("*.js"), *(_HERE / "vendor").iterdir()]
-    return {file.relative_to(_HERE).as_posix(): file for file in files}
+__all__ = ["check_folder", "model_for_browsers", "write_page"]
 
 
 def model_for_browsers(
@@ -106,7 +97,7 @@ def check_folder(folder: Path, *, force: bool = False) -> None:
             raise OutputError(f"{folder} is a file; choose another name for the folder.")
         if force or not folder.exists() or not any(folder.iterdir()):
             return
-        index = folder / _INDEX
+        index = folder / INDEX
         if index.is_file() and b'content="secam-onnx"' in index.read_bytes():
             return
     raise OutputError(f"{folder} holds something else than an earlier page; choose another folder, or use --force.")
