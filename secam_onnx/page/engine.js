@@ -1,7 +1,8 @@
 /** Results from the browser itself: the model runs in a worker, and nothing leaves the page.
  *
- *  The view takes any source of this form: `ready`, a promise of {name, labels, explains}; `onprogress(done, total)`
- *  in bytes, until then; and `explain(photograph)`, a promise of an explanation:
+ *  The view takes any source of this form: `privacy`, where photographs go, in words; `ready`, a promise of one or
+ *  more models, each {name, labels}; `onprogress(done, total)` in bytes, until then; and `explain(photograph, model)`,
+ *  a promise of an explanation:
  *
  *    geometry      {image_size, input_size, box}, as in `geometry.js`
  *    segments      Int32Array of input_size, dense labels
@@ -16,6 +17,7 @@ export class Engine {
   #worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   #waiting = new Map();
   #current = null;
+  privacy = "The model runs in your browser; the photograph stays on this machine.";
   onprogress = () => {};
 
   constructor(model) {
@@ -32,7 +34,7 @@ export class Engine {
       this.contract = contract;
       const { fused, labels, origin } = contract;
       const names = labels ?? Array.from({ length: fused.n_classes }, (_, index) => `class ${index}`);
-      return { name: origin.network ?? origin.file ?? origin.source ?? "", labels: names, size: fused.size };
+      return [{ name: origin.network ?? origin.file ?? origin.source ?? "", labels: names }];
     });
   }
 
@@ -44,8 +46,7 @@ export class Engine {
     });
   }
 
-  async explain(photograph) {
-    const { labels } = await this.ready;
+  async explain(photograph, { labels }) {
     const named = (entry) => ({ ...entry, label: labels[entry.index] });
     const bitmap = await createImageBitmap(photograph.bitmap);
     this.#current = photograph;

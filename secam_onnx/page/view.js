@@ -8,28 +8,43 @@ const LONGEST = 1000; // pixels of a picture on the page
 const find = (id) => document.getElementById(id);
 
 export class View {
+  picker = document.querySelector("#picker select");
   #figures = [];
   #photograph = null;
   #explanation = null;
-  #turn = 0; // counts photographs, so that late answers to earlier ones are dropped
+  #opened = null; // {blob, name} of the photograph that was asked about last
+  #turn = 0; // counts what was asked, so that late answers to earlier questions are dropped
 
   constructor(source) {
     this.source = source;
+    find("privacy").textContent = source.privacy;
     source.onprogress = (done, total) => {
       const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
       if (total) find("progress").value = done / total;
       find("model").textContent = `Loading the model: ${megabytes(done)}${total ? ` of ${megabytes(total)}` : ""} MB`;
     };
     source.ready.then(
-      (model) => this.#ready(model),
+      (models) => this.#ready(models),
       (error) => this.#say(`The model cannot be used: ${error.message}`),
     );
     this.#listen();
   }
 
-  #ready({ name, labels }) {
+  #ready(models) {
     find("progress").hidden = true;
-    find("model").textContent = `${name || "The model"}, ${labels.length.toLocaleString("en")} classes`;
+    this.models = models;
+    this.picker.replaceChildren(...models.map(({ name }, place) => new Option(name, place)));
+    find("picker").hidden = models.length < 2;
+    this.#use(models[0]);
+  }
+
+  /** Show a model's name and its classes. */
+  #use(model) {
+    this.model = model;
+    this.picker.value = this.models.indexOf(model);
+    const { name, labels } = model;
+    const classes = `${labels.length.toLocaleString("en")} classes`;
+    find("model").textContent = this.models.length > 1 ? classes : `${name || "The model"}, ${classes}`;
     const often = new Map();
     for (const label of labels) often.set(label, (often.get(label) ?? 0) + 1);
     this.names = labels.map((label, index) => (often.get(label) > 1 ? `${label} (${index})` : label));
@@ -56,6 +71,7 @@ export class View {
       if (!typed) this.#take(clipboardData.files, "There is no picture to paste.");
     };
     find("shoot").onclick = () => this.#shoot();
+    this.picker.onchange = () => this.#pick();
     find("kinds").onchange = () => this.#show();
     find("compare").onchange = () => this.#compare(find("compare").checked);
     find("numbers").onclick = () => this.#saveNumbers();
@@ -65,9 +81,16 @@ export class View {
     files.length ? this.open(files[0]) : this.#say(otherwise);
   }
 
+  /** The photograph, if there is one, explained with the model that was picked. */
+  #pick() {
+    if (this.#opened) this.open(this.#opened.blob, this.#opened.name);
+    else this.#use(this.models[this.picker.value]);
+  }
+
   /** Explain a photograph, a Blob. */
   async open(blob, name) {
     const turn = ++this.#turn;
+    this.#opened = { blob, name };
     this.#say("");
     document.body.ariaBusy = "true";
     const start = performance.now();
@@ -75,14 +98,17 @@ export class View {
       const photograph = await openPhotograph(blob, name);
       await this.source.ready;
       const waited = performance.now();
-      const explanation = await this.source.explain(photograph);
+      const model = this.models[this.picker.value];
+      const explanation = await this.source.explain(photograph, model);
       const small = await shrunk(photograph.bitmap);
       if (turn !== this.#turn) return;
       this.#photograph?.bitmap.close();
       [this.#photograph, this.#explanation] = [photograph, explanation];
+      this.#use(model);
       this.scene = { explanation, small, names: this.names, centres: centres(explanation) };
       if (!this.#figures.length) this.#figures.push(this.#figure());
-      this.#figures.forEach((figure, place) => (figure.wanted = explanation.predictions[place]?.index));
+      const { predictions } = explanation;
+      this.#figures.forEach((figure, place) => (figure.wanted = (predictions[place] ?? predictions[0]).index));
       document.body.classList.add("explained");
       this.#say("");
       find("result").hidden = false;
@@ -91,7 +117,10 @@ export class View {
       const seconds = ((performance.now() - Math.max(start, waited)) / 1000).toFixed(2);
       find("done").textContent = `${photograph.name} was explained in ${seconds} s.`;
     } catch (error) {
-      if (turn === this.#turn) this.#say(error.message);
+      if (turn !== this.#turn) return;
+      this.#say(error.message);
+      this.#opened = this.#photograph; // what was there stays
+      if (this.model) this.#use(this.model);
     } finally {
       if (turn === this.#turn) document.body.ariaBusy = "false";
     }
@@ -170,7 +199,9 @@ export class View {
       figure.wanted = index;
       this.#show();
     } catch (error) {
+      if (explanation !== this.#explanation) return;
       this.#say(error.message);
+      figure.name.value = this.names[figure.index];
     }
   }
 

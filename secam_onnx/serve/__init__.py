@@ -2,8 +2,8 @@
 
 From the ground up: `settings`, `failures`, `context` (one request's notes) and `metrics`; `batching` and `engine` (from
 encoded images to explanations); `questions` and `replies` (from a protocol's request, to its response); `model`
-(what KServe calls) and `dataplane`; `gate`, `connection`, `application` and `calls` (in front of it, over HTTP and
-gRPC); `server`, one process; `workers`, several.
+(what KServe calls) and `dataplane`; `pages`, `application`, `gate` and `connection` (in front of it, over HTTP) and
+`calls` (over gRPC); `server`, one process; `workers`, several.
 """
 
 import sys

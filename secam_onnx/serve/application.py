@@ -13,6 +13,7 @@ from secam_onnx.serve import metrics
 from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.failures import RequestError
 from secam_onnx.serve.gate import logger
+from secam_onnx.serve.pages import add_pages
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["application"]
@@ -26,6 +27,7 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     register_v1_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
     register_v2_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
+    add_pages(app, data_plane, settings)
     for kind in (*_STATUS, RequestError, NotImplementedError, Exception):
         app.add_exception_handler(kind, _said)
     return app

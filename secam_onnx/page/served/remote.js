@@ -1,0 +1,107 @@
+/** Results from a server: the photograph's file goes there as it is. The same form as `engine.js`. */
+
+import { TOP } from "../explanation.js";
+import { request, tensors } from "./tensors.js";
+
+const OF_CLASSES = ["class_id", "probability", "score", "bias", "cam", "segment_scores", "segment_contributions"];
+const OF_PHOTOGRAPH = ["segments", "n_segments", "box"];
+const [WAIT, WAITS] = [500, 600]; // ms between two looks at whether the models are ready, and how many of these
+
+export class Remote {
+  privacy = "The photograph is sent to this server, which keeps no copy.";
+  onprogress = () => {};
+  #last = new AbortController();
+
+  constructor(server) {
+    this.server = server;
+    this.ready = this.#models();
+  }
+
+  async #models() {
+    for (let waits = 0; waits < WAITS; waits++) {
+      const { bytes } = await this.server.ask("models.json");
+      const { models, timeout_s, max_body_bytes } = JSON.parse(new TextDecoder().decode(bytes));
+      [this.server.timeout, this.largest] = [timeout_s * 1000, max_body_bytes];
+      if (models.every(({ ready }) => ready)) return models;
+      await new Promise((done) => setTimeout(done, WAIT));
+    }
+    throw new Error("The server's models do not get ready; its log says why.");
+  }
+
+  async explain(photograph, model) {
+    this.#last.abort(); // its photograph is not wanted any more
+    const { signal } = (this.#last = new AbortController());
+    const image = new Uint8Array(await photograph.blob.arrayBuffer());
+    const ask = async (classes, outputs, signal) => {
+      const options = request(image, outputs, { classes });
+      this.#check(photograph.name, options.body.size);
+      return tensors(await this.server.ask(`v2/models/${model.name}/infer`, { ...options, signal }));
+    };
+
+    const start = performance.now();
+    const found = await ask(`top-${Math.min(TOP, model.labels.length)}`, [...OF_CLASSES, ...OF_PHOTOGRAPH], signal);
+    const predictions = entries(found, model.labels);
+    const geometry = {
+      image_size: photograph.size,
+      input_size: found.segments.shape.slice(1),
+      box: Array.from(found.box.data),
+    };
+    check(geometry);
+    const map_size = found.cam.shape.slice(2);
+    const explanation = {
+      geometry,
+      map_size,
+      segments: found.segments.data,
+      predictions,
+      classes: new Map(predictions.map((entry) => [entry.index, entry])),
+      method: { ...model.method, map_size },
+      timings: { request: performance.now() - start },
+      add: async (index) => {
+        if (explanation.classes.has(index)) return;
+        const [entry] = entries(await ask(index, [...OF_CLASSES, "n_segments"]), model.labels);
+        if (entry.scores.length !== predictions[0].scores.length) {
+          throw new Error("The server has other settings than before; open the photograph again.");
+        }
+        explanation.classes.set(index, entry);
+      },
+    };
+    return explanation;
+  }
+
+  /** Servers that refuse a request hang up before they have read it, and browsers do not show what they said. */
+  #check(name, size) {
+    if (size <= this.largest) return;
+    const [found, most] = [size, this.largest].map((bytes) => bytes.toLocaleString("en"));
+    throw new Error(`${name} makes a request of ${found} bytes; the server takes at most ${most}. Make it smaller.`);
+  }
+}
+
+/** What each class got, as the view takes it. */
+function entries({ n_segments, ...tensors }, labels) {
+  const count = tensors.class_id.data.length;
+  const of = (name, row) => {
+    const { data } = tensors[name];
+    return data.slice((row * data.length) / count, ((row + 1) * data.length) / count);
+  };
+  return Array.from({ length: count }, (_, row) => {
+    const index = Number(tensors.class_id.data[row]);
+    return {
+      index,
+      label: labels[index],
+      probability: tensors.probability.data[row],
+      logit: tensors.score.data[row],
+      bias: tensors.bias.data[row],
+      cam: of("cam", row),
+      scores: of("segment_scores", row).slice(0, n_segments.data[0]),
+      contributions: of("segment_contributions", row).slice(0, n_segments.data[0]),
+    };
+  });
+}
+
+/** Models see the middle of a photograph; if what the server saw lies elsewhere, it turned the photograph otherwise. */
+function check({ image_size: [height, width], input_size: [rows, columns], box: [left, top, right, bottom] }) {
+  const off = (start, stop, length, pixels) => Math.abs(start + stop - length) > 2 + (2 * (stop - start)) / pixels;
+  if (off(left, right, width, columns) || off(top, bottom, height, rows)) {
+    throw new Error("This browser shows the photograph otherwise than the server reads it; save it as a JPEG file.");
+  }
+}

@@ -1,0 +1,43 @@
+/** The Open Inference Protocol's binary tensors: JSON, whose length a header tells, and after it the values as they are
+ *  in memory, little-endian as every browser is. */
+
+const LENGTH = "Inference-Header-Content-Length";
+const ARRAYS = { INT64: BigInt64Array, INT32: Int32Array, FP32: Float32Array };
+
+/** A request about one encoded image (Uint8Array), as options of `fetch`. */
+export function request(image, outputs, parameters) {
+  const size = new Uint8Array(4); // stands before each element of BYTES
+  new DataView(size.buffer).setUint32(0, image.length, true);
+  const head = new TextEncoder().encode(
+    JSON.stringify({
+      inputs: [
+        {
+          name: "encoded_image",
+          datatype: "BYTES",
+          shape: [1],
+          parameters: { binary_data_size: size.length + image.length },
+        },
+      ],
+      outputs: outputs.map((name) => ({ name, parameters: { binary_data: true } })),
+      parameters,
+    }),
+  );
+  return {
+    method: "POST",
+    headers: { "Content-Type": "application/octet-stream", [LENGTH]: String(head.length) },
+    body: new Blob([head, size, image]),
+  };
+}
+
+/** The outputs of a response, {name: {shape, data}}. */
+export function tensors({ headers, bytes }) {
+  let at = Number(headers.get(LENGTH));
+  if (!at) throw new Error("The answer has no binary tensors; what stands between this page and the server drops them.");
+  const { outputs } = JSON.parse(new TextDecoder().decode(bytes.slice(0, at)));
+  const found = outputs.map(({ name, datatype, shape, parameters: { binary_data_size: size } }) => {
+    const data = new ARRAYS[datatype](bytes.slice(at, at + size)); // a copy, as views have to be aligned
+    at += size;
+    return [name, { shape, data }];
+  });
+  return Object.fromEntries(found);
+}

@@ -1,0 +1,69 @@
+"""The page against this server: its files, and what it has to know of the models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from kserve.protocol.dataplane import DataPlane
+
+from secam_onnx.labels import class_name
+from secam_onnx.page.content import HEADERS, INDEX, media_type, served_files, served_html
+from secam_onnx.serve.model import ExplainerModel
+from secam_onnx.serve.settings import Limits, Settings
+
+__all__ = ["add_pages"]
+
+_FOLDER = "page/"
+
+
+def add_pages(app: FastAPI, data_plane: DataPlane, settings: Settings) -> None:
+    """Answer at `/`: browsers get the page, other clients what KServe's own server says there, and what this is.
+
+    `/page/` has the page's files, which need no key; `/models.json` names models and their classes, and does.
+    """
+    html = served_html(_FOLDER).encode()
+    files = {name: file.read_bytes() for name, file in served_files().items()}
+
+    async def root(request: Request) -> Response:
+        if settings.page and "text/html" in request.headers.get("accept", ""):
+            return _response(INDEX, html)
+        about = {**await data_plane.live(), "name": app.title, "version": app.version, "models": "v2/models"}
+        return _response("about.json", orjson.dumps(about))
+
+    async def file(name: str) -> Response:
+        if name in files:
+            return _response(name, files[name])
+        return _response("error.json", orjson.dumps({"error": "The page has no such file."}), 404)
+
+    async def models() -> Response:
+        known = data_plane.model_registry.get_models().values()
+        return _response("models.json", orjson.dumps(_about(list(known), settings.limits)))
+
+    routes = {"/": root, f"/{_FOLDER}{{name:path}}": file, "/models.json": models} if settings.page else {"/": root}
+    for path, answer in routes.items():
+        app.add_api_route(path, answer, methods=["GET", "HEAD"], response_model=None, include_in_schema=False)
+
+
+def _response(name: str, content: bytes, status: int = 200) -> Response:
+    return Response(content, status, {**HEADERS, "Vary": "Accept"}, media_type(Path(name)))
+
+
+def _about(models: list[ExplainerModel], limits: Limits) -> dict[str, Any]:
+    return {
+        "models": [_model(model) for model in models],
+        "max_body_bytes": limits.max_body_bytes,
+        # Until an answer is there, or the server has given it up.
+        "timeout_s": limits.timeout_s + 2 * limits.client_timeout_s,
+    }
+
+
+def _model(model: ExplainerModel) -> dict[str, Any]:
+    if not model.ready:
+        return {"name": model.name, "ready": False}
+    explainer = model.explainer
+    method = {name: value for name, value in explainer.settings.items() if name != "selection"}
+    labels = [class_name(explainer.labels, index) for index in range(explainer.classifier.n_classes)]
+    return {"name": model.name, "ready": True, "labels": labels, "method": method}
