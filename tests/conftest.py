@@ -6,12 +6,14 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from pages import OpenPage, chromium, visits
 from PIL import Image
 
 with contextlib.suppress(ImportError):
@@ -78,3 +80,17 @@ def run_cli(tmp_path: Path) -> RunCli:
         return subprocess.run(command, check=False, **settings)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[OpenPage]:
+    """Open a page in it; see `visits`."""
+    with visits(browser) as open_page:
+        yield open_page

@@ -13,7 +13,21 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from pages import encoded, give, notice, numbers, place, running, saved, text
+from pages import (
+    assert_same_numbers,
+    choose,
+    encoded,
+    give,
+    notice,
+    numbers,
+    picture,
+    place,
+    readout,
+    running,
+    saved,
+    shows,
+    text,
+)
 from PIL import Image
 from tiny_models import classifier
 
@@ -25,8 +39,6 @@ from secam_onnx.page import MODEL, PageServer, model_for_browsers, page_files
 from secam_onnx.render import KINDS
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs the package playwright").expect
-expect.set_options(timeout=20_000)
-
 TRANSFER = """([name, content]) => {
   const transfer = new DataTransfer();
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
@@ -38,40 +50,6 @@ TRANSFER = """([name, content]) => {
 @pytest.fixture(scope="module")
 def expected(explainer: Explainer, photo: Path) -> Any:
     return explainer.explain(photo, classes="top-5")
-
-
-def assert_same_numbers(found: dict[str, Any], explanation: Any) -> None:
-    """The page's JSON and an explanation of the same photograph."""
-    known = explanation.to_dict()
-    assert [entry["index"] for entry in found["predictions"]] == [entry["index"] for entry in known["predictions"]]
-    for name, values in known["geometry"].items():
-        assert found["geometry"][name] == pytest.approx(values)
-    others = {entry["index"]: entry for entry in known["classes"]}
-    for entry in found["classes"]:
-        other = others[entry["index"]]
-        assert entry["label"] == other["label"]
-        for name in ("logit", "probability"):
-            assert entry[name] == pytest.approx(other[name], rel=1e-3)
-        for name in ("contribution", "mean_score"):
-            mine, theirs = (np.array([part[name] for part in each["superpixels"]]) for each in (entry, other))
-            np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
-        assert [part["kept"] for part in entry["superpixels"]] == [part["kept"] for part in other["superpixels"]]
-    assert found["completeness_error"] < 1e-5
-
-
-def picture(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB")).astype(int)
-
-
-def readout(explanation: Any, label: int, row: int = 0) -> str:
-    """What the page says of a superpixel."""
-    part, score = explanation.contributions[row][label], explanation.scores[row][label]
-    rank = np.argsort(-explanation.scores[row], kind="stable").tolist().index(label) + 1
-    signed = [f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") for value in (part, score)]
-    signed = ["0" if float(value[1:]) == 0 else value for value in signed]
-    way = "against" if part < 0 else "for"
-    return f"{signed[0]} of the logit ({way}), mean score {signed[1]} per cell, rank {rank} of 49"
 
 
 def test_numbers_are_those_of_the_explainer(explained: Any, expected: Any, tmp_path: Path) -> None:
@@ -173,18 +151,6 @@ def test_fingers_read_superpixels(open_page: Any, photo: Path) -> None:
     give(page, photo)
     page.touchscreen.tap(*place(page, 0.5, 0.5))
     assert " of the logit (" in text(page, ".readout")
-
-
-def choose(page: Any, typed: str, place: int = 0) -> None:
-    page.locator(".class").nth(place).fill(typed)
-    page.locator(".class").nth(place).press("Enter")
-
-
-def shows(page: Any, label: str, place: int = 0) -> None:
-    """Wait for the picture of a class, and for its name above it."""
-    known = re.compile(re.escape(f"Superpixels for {label};"))
-    expect(page.locator(".pointer").nth(place)).to_have_attribute("aria-label", known)
-    expect(page.locator(".class").nth(place)).to_have_value(label)
 
 
 def test_any_class_is_explained(explained: Any, explainer: Explainer, photo: Path, tmp_path: Path) -> None:

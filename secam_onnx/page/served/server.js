@@ -16,7 +16,7 @@ export class Server {
   async ask(path, { headers = {}, signal, ...options } = {}) {
     for (;;) {
       const key = this.#key;
-      const authorization = key === null ? {} : { Authorization: `Bearer ${key}` };
+      const authorization = key === null ? {} : { Authorization: `Bearer ${inBytes(key)}` };
       const late = AbortSignal.timeout(this.timeout);
       let response, bytes;
       try {
@@ -43,6 +43,9 @@ export class Server {
     this.#asking = null;
   }
 }
+
+/** Headers hold bytes, which scripts spell as letters. */
+const inBytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
 /** What a server says that does not answer; a proxy before it may say it in HTML. */
 function reason({ status, statusText }, bytes) {
