@@ -1,6 +1,7 @@
 /** Results from a server: the photograph's file goes there as it is. The same form as `engine.js`. */
 
 import { TOP } from "../explanation.js";
+import { geometryOf } from "../geometry.js";
 import { request, tensors } from "./tensors.js";
 
 const OF_CLASSES = ["class_id", "probability", "score", "bias", "cam", "segment_scores", "segment_contributions"];
@@ -41,12 +42,8 @@ export class Remote {
     const start = performance.now();
     const found = await ask(`top-${Math.min(TOP, model.labels.length)}`, [...OF_CLASSES, ...OF_PHOTOGRAPH], signal);
     const predictions = entries(found, model.labels);
-    const geometry = {
-      image_size: photograph.size,
-      input_size: found.segments.shape.slice(1),
-      box: Array.from(found.box.data),
-    };
-    check(geometry);
+    const geometry = geometryOf(photograph.size, model.method.preprocessing); // the server's has 32 bits only
+    checkBox(geometry.box, found.box.data);
     const map_size = found.cam.shape.slice(2);
     const explanation = {
       geometry,
@@ -98,10 +95,8 @@ function entries({ n_segments, ...tensors }, labels) {
   });
 }
 
-/** Models see the middle of a photograph; if what the server saw lies elsewhere, it turned the photograph otherwise. */
-function check({ image_size: [height, width], input_size: [rows, columns], box: [left, top, right, bottom] }) {
-  const off = (start, stop, length, pixels) => Math.abs(start + stop - length) > 2 + (2 * (stop - start)) / pixels;
-  if (off(left, right, width, columns) || off(top, bottom, height, rows)) {
-    throw new Error("This browser shows the photograph otherwise than the server reads it; save it as a JPEG file.");
-  }
+/** If the server saw another part, it turned the photograph otherwise than this browser does. */
+function checkBox(expected, found) {
+  if (expected.every((edge, i) => Math.abs(edge - found[i]) < 0.01)) return;
+  throw new Error("This browser shows the photograph otherwise than the server reads it; save it as a JPEG file.");
 }
