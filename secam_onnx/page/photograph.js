@@ -1,5 +1,7 @@
 /** Photographs from files, the clipboard or the camera: upright, of bounded size, refused in words. */
 
+import { upright } from "./orientation.js";
+
 export const MAX_PIXELS = 100_000_000; // these three as in images.py
 export const MIN_SIDE = 4;
 export const MAX_ASPECT = 50;
@@ -22,7 +24,8 @@ export async function openPhotograph(blob, name = blob.name ?? "the picture") {
   }
   try {
     // Values as they are in the file, as Pillow takes them: colour profiles are not applied.
-    const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+    const decoded = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+    const bitmap = await upright(blob, decoded);
     return { name, blob, bitmap, size: [bitmap.height, bitmap.width] };
   } catch {
     throw new Error(

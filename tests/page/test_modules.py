@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from secam_onnx.contract import KEY
 from secam_onnx.preprocess import Preprocessing
@@ -31,6 +32,11 @@ SEEN = """async ([pixels, size, preprocessing]) => {
 METADATA = """async (bytes) => {
   const { readMetadata } = await import("./metadata.js");
   try { return readMetadata(Uint8Array.from(bytes)); } catch (error) { return error.message; }
+}"""
+OPENED = """async (content) => {
+  const { openPhotograph, rowsOf } = await import("./photograph.js");
+  const { bitmap, size } = await openPhotograph(new Blob([Uint8Array.from(content)]), "it");
+  return [size, Array.from(rowsOf(bitmap)(0, bitmap.height))];
 }"""
 KEPT = """async (entries) => {
   const { kept } = await import("./explanation.js");
@@ -89,6 +95,23 @@ def test_the_models_input_is_that_of_the_package(page: Any, size: tuple[int, int
     )  # newer versions may begin with columns
     for name, values in geometry.to_dict().items():
         assert where[name] == pytest.approx(values)
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_pictures_are_turned_as_by_pillow(page: Any, kind: str, orientation: int | None) -> None:
+    """To the bit; WebP's are passed over by Chromium itself."""
+    exif = Image.Exif()
+    exif[0x010E] = "what comes before the orientation"
+    if orientation:
+        exif[0x0112] = orientation
+    stored = io.BytesIO()
+    Image.fromarray(random_picture(20, 31)[..., :3]).save(stored, kind, lossless=True, exif=exif)
+    with Image.open(stored) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    size, pixels = page.evaluate(OPENED, list(stored.getvalue()))
+    assert tuple(size) == expected.shape[:2]
+    np.testing.assert_array_equal(np.array(pixels).reshape(*size, 4)[..., :3], expected)
 
 
 def test_metadata_is_read_from_the_file(page: Any, fused: Path) -> None:

@@ -193,13 +193,21 @@ def test_one_model_needs_no_picker(visit: OpenPage, tiny: Path, photo: Path) -> 
         assert page.is_visible("#result")
 
 
+@pytest.mark.parametrize(("name", "orientation", "quarters"), [("it.jpg", 6, 1), ("it.webp", 6, 1), ("it.webp", 3, 2)])
 def test_photographs_are_turned_upright(
-    visit: OpenPage, server: Running, chelsea: np.ndarray, explainer: Explainer, tmp_path: Path
+    visit: OpenPage,
+    server: Running,
+    chelsea: np.ndarray,
+    explainer: Explainer,
+    tmp_path: Path,
+    name: str,
+    orientation: int,
+    quarters: int,
 ) -> None:
-    lying = Image.fromarray(np.ascontiguousarray(np.rot90(chelsea)))
+    lying = Image.fromarray(np.ascontiguousarray(np.rot90(chelsea, quarters)))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn a quarter clockwise to show it
-    photograph = encoded(lying, "turned.jpg", quality=95, exif=exif)
+    exif[0x0112] = orientation
+    photograph = encoded(lying, name, quality=95, exif=exif)
     page = visit(address(server))
     give(page, photograph)
     known = explainer.explain(Image.open(io.BytesIO(photograph["buffer"])))
