@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
-from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
+from kserve.protocol.rest.v2_endpoints import V2Endpoints, register_v2_endpoints
+from starlette.exceptions import HTTPException
 
 from secam_onnx.serve import metrics
 from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
@@ -25,12 +28,23 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
     """What answers over HTTP, once the gate has let a request through."""
     app = FastAPI(title="secam-onnx", version=version, docs_url=None, redoc_url=None)
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/v2/models/{model_name}/infer", _infer(data_plane), methods=["POST"], response_model=None)
     register_v1_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
     register_v2_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
     add_pages(app, data_plane, settings)
-    for kind in (*_STATUS, RequestError, NotImplementedError, Exception):
+    for kind in (*_STATUS, RequestError, HTTPException, NotImplementedError, Exception):
         app.add_exception_handler(kind, _said)
     return app
+
+
+def _infer(data_plane: ExplainerDataPlane) -> Callable[[Request, Response, str], Awaitable[Response]]:
+    """The SDK's, on the bytes of the body: FastAPI would make objects of JSON first, and again of each number in it."""
+    sdk = V2Endpoints(data_plane)
+
+    async def infer(raw_request: Request, raw_response: Response, model_name: str) -> Response:
+        return await sdk.infer(raw_request, raw_response, model_name, await raw_request.body())
+
+    return infer
 
 
 async def _metrics(request: Request) -> Response:
@@ -50,7 +64,9 @@ async def _said(_: Request, error: Exception) -> Response:
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
     if status is not None:
         return JSONResponse({"error": str(error)}, status)
-    if isinstance(error, NotImplementedError):
-        return JSONResponse({"error": str(error)}, 501)
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    if isinstance(error, NotImplementedError):  # the SDK's word for versions of a model
+        return JSONResponse({"error": "Models have no versions here; leave that out of the address."}, 404)
     logger.error("unexpected failure", exc_info=error)
     return JSONResponse({"error": "The server failed; its log says how."}, 500)

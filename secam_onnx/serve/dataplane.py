@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import orjson
 from kserve import InferInput, InferRequest
+from kserve.constants.constants import PredictorProtocol
 from kserve.errors import InvalidInput
 from kserve.model import InferenceVerb
 from kserve.protocol.dataplane import DataPlane
@@ -15,11 +17,12 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.v2_datamodels import InferenceRequest
 from pydantic import ValidationError
 
-from secam_onnx.serve.failures import ForbiddenError, MalformedError
+from secam_onnx.serve.failures import ForbiddenError, MalformedError, UnknownKindError, shown
 
 __all__ = ["ExplainerDataPlane", "FixedRepository"]
 
-_LENGTH = "inference-header-content-length"
+_LENGTH, _SIZE = "inference-header-content-length", "binary_data_size"
+_BYTES, _EVENT = "application/octet-stream", "application/cloudevents+json"
 
 
 class ExplainerDataPlane(DataPlane):
@@ -37,17 +40,43 @@ class ExplainerDataPlane(DataPlane):
         model = await self.get_model(model_name)
         return await model(request, headers=headers, verb=InferenceVerb.EXPLAIN)
 
-    def decode(self, body: Any, headers: Mapping[str, str], *args: Any, **more: Any) -> Any:
-        """As the SDK's; a content type that is JSON's may say more than that."""
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if isinstance(body, bytes) and kind.endswith("/json"):
-            headers = {**headers, "content-type": "application/json"}
+    def metadata(self) -> dict[str, Any]:
+        """What the server calls itself; the SDK names itself, and an extension that is closed here."""
+        return {"name": "secam-onnx", "version": version("secam-onnx"), "extensions": ["binary_tensor_data"]}
+
+    def decode(
+        self,
+        body: Any,
+        headers: Mapping[str, str],
+        protocol_version: str = PredictorProtocol.REST_V1.value,
+        model_name: str | None = None,
+    ) -> Any:
+        """As the SDK's; a content type that is JSON's may say more, and what is no image is not taken for one.
+
+        Raises
+        ------
+        MalformedError
+            The body cannot be understood.
+        UnknownKindError
+            Its content type is neither JSON's nor an image's.
+        """
+        if isinstance(body, bytes):
+            images = protocol_version == PredictorProtocol.REST_V1.value
+            headers = {**headers, "content-type": _kind(headers, images=images)}
         try:
-            return super().decode(body, headers, *args, **more)
+            return super().decode(body, headers, protocol_version, model_name)
         except (InvalidInput, MalformedError):
             raise
         except Exception as error:  # of many kinds, wherever it looks into what is not there
             raise MalformedError(f"The request cannot be understood ({type(error).__name__}: {error}).") from error
+
+    def encode(
+        self, model_name: str, response: Any, headers: Mapping[str, str], req_attributes: dict[str, Any]
+    ) -> tuple[Any, dict[str, str]]:
+        """As the SDK's, which puts bytes into an event as base64."""
+        if isinstance(response, bytes) and headers.get("content-type") == _EVENT:
+            response = orjson.loads(response)
+        return super().encode(model_name, response, headers, req_attributes)
 
     def decode_inference_request(
         self, body: bytes | InferenceRequest, headers: Mapping[str, str], model_name: str
@@ -59,37 +88,28 @@ class ExplainerDataPlane(DataPlane):
         if not isinstance(body, bytes):
             return super().decode_inference_request(body, headers, model_name)
         length = headers.get(_LENGTH, str(len(body)))
-        if not length.isdecimal() or int(length) > len(body):
+        if not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= len(body)):
             raise MalformedError(
-                f"{_LENGTH} is {length[:40]!r}; the length of the JSON before the tensors was expected."
+                f"{_LENGTH} is {shown(length)}; the length of the JSON before the tensors was expected, of the "
+                f"{len(body)} bytes that came."
             )
-        head, tail = body[: int(length)], body[int(length) :]
-        try:
-            given = orjson.loads(head)
-            for tensor in given["inputs"]:
-                if "binary_data_size" in (tensor.get("parameters") or {}):
-                    tensor.setdefault("data", [])
-            request = InferenceRequest.model_validate(given)
-        except (orjson.JSONDecodeError, ValidationError, KeyError, TypeError, AttributeError) as error:
-            raise MalformedError(
-                f"The request is no inference request of version 2 ({_first_lines(error)})."
-            ) from error
+        head, tail = body[: int(length)], memoryview(body)[int(length) :]
+        request = _validated(head)
         inputs, start = [], 0
         for tensor in request.inputs:
             made = InferInput(tensor.name, tensor.shape, tensor.datatype, tensor.data, tensor.parameters)
-            size = (tensor.parameters or {}).get("binary_data_size")
+            size = (tensor.parameters or {}).get(_SIZE)
             if size is not None:
                 if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(tail) - start:
                     raise MalformedError(
-                        f"Input {tensor.name!r} has a binary_data_size of {size!r}; {len(tail) - start} bytes are left."
+                        f"Input {shown(tensor.name)} has a {_SIZE} of {shown(size)}; {len(tail) - start} bytes are "
+                        "left."
                     )
-                made._raw_data = tail[start : start + size]
+                made._raw_data = bytes(tail[start : start + size])
                 start += size
             inputs.append(made)
         if start != len(tail):
-            raise MalformedError(
-                f"{len(tail) - start} bytes follow the tensors; binary_data_size says how many are theirs."
-            )
+            raise MalformedError(f"{len(tail) - start} bytes follow the tensors; {_SIZE} says how many are theirs.")
         wanted = [RequestedOutput(output.name, output.parameters) for output in request.outputs or []]
         return InferRequest(
             model_name, inputs, request.id, parameters=request.parameters, request_outputs=wanted or None
@@ -106,6 +126,38 @@ class FixedRepository(ModelRepositoryExtension):
         raise ForbiddenError("Models are chosen when the server starts; start it again without this one.")
 
 
-def _first_lines(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {'; '.join(line.strip() for line in lines[:3])}"
+def _kind(headers: Mapping[str, str], *, images: bool) -> str:
+    """The content type as the SDK knows it: JSON's, that of an event, or another one for bytes."""
+    given = headers.get("content-type", "")
+    kind = given.partition(";")[0].strip().lower()
+    if not kind or kind == "application/json" or kind.endswith("+json"):
+        return kind if kind == _EVENT else "application/json"
+    if kind == _BYTES or (images and kind.startswith("image/")) or "ce-specversion" in headers:
+        return kind
+    raise UnknownKindError(
+        f"Content-Type is {shown(given)}; application/json was expected, or "
+        + ("image/jpeg, image/png or image/webp for an image file." if images else f"{_BYTES} where tensors follow it.")
+    )
+
+
+def _validated(head: bytes) -> InferenceRequest:
+    try:
+        given = orjson.loads(head)
+        for tensor in given["inputs"]:
+            if _SIZE in (tensor.get("parameters") or {}):
+                if tensor.get("data"):
+                    raise MalformedError(f"Input {shown(tensor.get('name'))} has both 'data' and {_SIZE!r}.")
+                tensor["data"] = []
+        return InferenceRequest.model_validate(given, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise MalformedError(
+            f"The request is no inference request of version 2 ({where}: {first['msg']}, not {shown(first['input'])})."
+        ) from error
+    except orjson.JSONDecodeError as error:
+        raise MalformedError(f"The request is no JSON ({error}).") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MalformedError(
+            'The request is no inference request of version 2, {"inputs": [{"name", "shape", "datatype", "data"}]}.'
+        ) from error

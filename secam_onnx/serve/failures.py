@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import reprlib
+from typing import Any, ClassVar
 
 from grpc import StatusCode
 
@@ -11,11 +12,24 @@ __all__ = [
     "ForbiddenError",
     "MalformedError",
     "NoKeyError",
+    "PredictorError",
     "RequestError",
     "SlowError",
     "TooLargeError",
     "TooLateError",
+    "UnknownKindError",
+    "shown",
 ]
+
+_SHORT = reprlib.Repr()  # which neither goes to the bottom of what is nested, nor to the end of what is long
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 4, 60, 60, 40
+_SHORT.maxdict = _SHORT.maxlist = 6
+
+
+def shown(value: Any) -> str:
+    """A value that a client sent, for a message: short, whatever it is."""
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else _SHORT.repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class RequestError(Exception):
@@ -31,7 +45,7 @@ class RequestError(Exception):
         Of the response.
     """
 
-    status: ClassVar[int] = 500
+    status: int = 500
     code: ClassVar[StatusCode] = StatusCode.INTERNAL
 
     def __init__(self, message: str, headers: dict[str, str] | None = None) -> None:
@@ -69,6 +83,12 @@ class TooLargeError(RequestError):
     status, code = 413, StatusCode.RESOURCE_EXHAUSTED
 
 
+class UnknownKindError(RequestError):
+    """Its body is of a kind that is not taken."""
+
+    status, code = 415, StatusCode.INVALID_ARGUMENT
+
+
 class BusyError(RequestError):
     """There is too much to do already."""
 
@@ -79,3 +99,13 @@ class TooLateError(RequestError):
     """It took longer than it may."""
 
     status, code = 504, StatusCode.DEADLINE_EXCEEDED
+
+
+class PredictorError(RequestError):
+    """The server that predicts refused it, with a `status` of its own, or does not answer."""
+
+    code = StatusCode.UNAVAILABLE
+
+    def __init__(self, message: str, status: int = 502) -> None:
+        super().__init__(message)
+        self.status = status if 400 <= status < 500 else 502

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from kserve import InferRequest, InferResponse, Model
 from kserve.errors import ModelNotReady
@@ -18,11 +18,11 @@ from kserve.model import InferenceVerb
 from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256, unchanged
-from secam_onnx.serve import metrics, questions, replies
+from secam_onnx.serve import metrics, photographs, questions, replies
 from secam_onnx.serve.context import current
 from secam_onnx.serve.engine import Engine, Explained
-from secam_onnx.serve.failures import MalformedError, RequestError
-from secam_onnx.serve.questions import Question
+from secam_onnx.serve.failures import MalformedError, PredictorError, RequestError, TooLateError
+from secam_onnx.serve.parameters import OUTPUTS, Question
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["ExplainerModel", "open_explainer"]
@@ -97,8 +97,8 @@ class ExplainerModel(Model):
     def get_input_types(self) -> list[dict[str, Any]]:
         """The inputs of `infer`, of which a request gives one."""
         return [
-            {"name": questions.PIXELS, "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
-            {"name": questions.ENCODED, "datatype": "BYTES", "shape": [-1]},
+            {"name": photographs.PIXELS, "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
+            {"name": photographs.ENCODED, "datatype": "BYTES", "shape": [-1]},
         ]
 
     def get_output_types(self) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ class ExplainerModel(Model):
         }
         return [
             dict(zip(("name", "datatype", "shape"), (name, *shapes.get(name, ("FP32", [-1, -1]))), strict=True))
-            for name in questions.OUTPUTS
+            for name in OUTPUTS
         ]
 
     async def __call__(
@@ -189,11 +189,27 @@ class ExplainerModel(Model):
         self, body: Any, headers: dict[str, str] | None
     ) -> tuple[bytes | dict[str, Any], dict[str, str]]:
         if self._settings.predictor_host:
-            if isinstance(body, bytes):
-                body = {"instances": [{"image": {"b64": base64.b64encode(body).decode()}}]}
-            return await super().predict(body, headers), {}
+            return await self._forwarded(body, headers), {}
         question, results = await self._answered(body, explain=False)
         return replies.predict_reply(question, results, self.explainer), {"content-type": replies.JSON}
+
+    async def _forwarded(self, body: Any, headers: dict[str, str] | None) -> dict[str, Any]:
+        """What the server that predicts says; it may take other parameters than this one."""
+        if isinstance(body, bytes):
+            body = questions.as_instances(body, current().query)
+        host, patience = self._settings.predictor_host, self._settings.limits.timeout_s
+        try:
+            async with asyncio.timeout(patience):
+                return await super().predict(body, headers)
+        except TimeoutError:
+            raise TooLateError(f"The predictor at {host} gave no answer within {patience:g} s.") from None
+        except httpx.HTTPStatusError as error:
+            raise PredictorError(
+                f"The predictor at {host} answered {error.response.status_code}: {error.response.text[:1000]}",
+                status=error.response.status_code,
+            ) from error
+        except (httpx.HTTPError, ValueError) as error:
+            raise PredictorError(f"The predictor at {host} cannot be asked ({error}).") from error
 
     async def _answered(self, body: Any, **wanted: bool) -> tuple[Question, list[Explained]]:
         engine = self._opened()

@@ -19,7 +19,7 @@ from secam_onnx.explainer import Explainer
 from secam_onnx.explanation import Explanation
 from secam_onnx.labels import class_name
 from secam_onnx.serve.engine import Explained
-from secam_onnx.serve.questions import Question
+from secam_onnx.serve.parameters import Question
 from secam_onnx.superpixels.label_maps import encode_label_map
 
 __all__ = ["JSON", "PNG", "explain_reply", "infer_reply", "infer_response", "picture_reply", "predict_reply", "tensors"]

@@ -1,0 +1,188 @@
+"""What the parameters of a request mean, the same in either version of the protocol: classes, superpixels, outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from secam_onnx.explainer import Explainer
+from secam_onnx.images import EncodedImage
+from secam_onnx.labels import ClassQuery, class_codes
+from secam_onnx.serve.engine import Work
+from secam_onnx.serve.failures import MalformedError, shown
+from secam_onnx.serve.settings import Limits
+from secam_onnx.superpixels import Segmenter
+
+__all__ = ["DRAWN", "EXTRAS", "OUTPUTS", "PICTURES", "Question", "check_names", "explanations", "predictions"]
+
+_SUPERPIXELS = ("segments", "n_segments", "segment_scores", "segment_contributions")
+PICTURES = ("overlay", "overlay_png")
+OUTPUTS = ("class_id", "label", "probability", "score", "bias", "cam", *_SUPERPIXELS, "box", *PICTURES)
+"""The outputs of `infer`; without a list of them, all but the pictures are sent."""
+
+DRAWN = ("overlay", "heatmap", "panel")
+EXTRAS = ("cam", "segments", *DRAWN)
+"""What `:explain` adds to its numbers where it is asked to."""
+
+_PREDICTED = 5
+_MOST_QUERIES = 1000  # each name is looked for among all
+_LONGEST_NAME = 500  # characters; near matches are looked for
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request that was understood.
+
+    Attributes
+    ----------
+    work : Work
+        What is to be done.
+    outputs : tuple of str
+        What is to be sent: of `OUTPUTS`, or of `EXTRAS`.
+    top_k : int
+        How many classes a prediction has.
+    """
+
+    work: Work
+    outputs: tuple[str, ...] = ()
+    top_k: int = 0
+
+
+def predictions(
+    images: Sequence[EncodedImage | np.ndarray], parameters: Mapping[str, Any], explainer: Explainer
+) -> Question:
+    """What `:predict` is to do; parameters are `top_k`.
+
+    Raises
+    ------
+    MalformedError
+        It says what was found and what was expected.
+    """
+    _check_parameters(parameters, ("top_k",))
+    n_classes = explainer.classifier.n_classes
+    top = _top_k(parameters["top_k"], n_classes) if "top_k" in parameters else min(_PREDICTED, n_classes)
+    return Question(Work(images, ("top-1",), 1, None, keep_images=False), top_k=top)
+
+
+def explanations(
+    images: Sequence[EncodedImage | np.ndarray],
+    parameters: Mapping[str, Any],
+    explainer: Explainer,
+    limits: Limits,
+    *,
+    outputs: tuple[str, ...] | None = None,
+) -> Question:
+    """What `:explain` is to do, or `infer`, whose `outputs` are no parameter.
+
+    Parameters are `classes`, `top_k`, `segments` and, for `:explain`, `outputs`.
+
+    Raises
+    ------
+    MalformedError
+        It says what was found and what was expected.
+    ClassError
+        A class that the model does not have.
+    """
+    _check_parameters(parameters, ("classes", "outputs", "segments", "top_k"))
+    queries, n_maps = _classes(parameters, explainer)
+    names = outputs if outputs is not None else _extras(parameters.get("outputs", []))
+    pictures = any(name in (*PICTURES, *DRAWN) for name in names)
+    _check_maps(len(images), n_maps, limits.max_pictures if pictures else limits.max_maps)
+    segmenter = _segmenter(parameters["segments"], explainer, limits) if "segments" in parameters else None
+    needed = outputs is None or pictures or any(name in _SUPERPIXELS for name in names)
+    work = Work(images, queries, n_maps, (segmenter or explainer.segmenter) if needed else None, keep_images=pictures)
+    return Question(work, names)
+
+
+def check_names(names: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse outputs that do not exist.
+
+    Raises
+    ------
+    MalformedError
+        It names the one, and those that do.
+    """
+    for name in names:
+        if name not in known:
+            raise MalformedError(f"There is no output {shown(name)}; there are {', '.join(known)}.")
+
+
+def _check_parameters(parameters: Mapping[str, Any], known: Sequence[str]) -> None:
+    unknown = set(parameters) - set(known)
+    if unknown:
+        raise MalformedError(f"Unknown parameter {shown(min(unknown))}; there are {', '.join(known)}.")
+
+
+def _classes(parameters: Mapping[str, Any], explainer: Explainer) -> tuple[tuple[ClassQuery, ...], int]:
+    """What was asked for, names as indices, and how many classes that are at most."""
+    n_classes = explainer.classifier.n_classes
+    queries = _listed(parameters["classes"]) if "classes" in parameters else []
+    if "top_k" in parameters:
+        queries.append(f"top-{_top_k(parameters['top_k'], n_classes)}")
+    if len(queries) > _MOST_QUERIES:
+        raise MalformedError(
+            f"'classes' names {len(queries)} classes; at most {_MOST_QUERIES} can be named, or ask for 'all'."
+        )
+    found: list[ClassQuery] = []
+    codes: set[int] = set()
+    for query in queries or ["top-1"]:
+        if isinstance(query, str) and len(query) > _LONGEST_NAME:
+            raise MalformedError(f"No class has a name of {len(query)} characters: {shown(query)}.")
+        some = class_codes([query], n_classes, explainer.labels)
+        codes.update(some)
+        found.append(some[0] if len(some) == 1 and some[0] >= 0 else query)
+    return tuple(found), len(codes)
+
+
+def _listed(given: Any) -> list[Any]:
+    """`classes`: an index; a name, top-K or all; several of these as a list, as JSON in a string, or with commas."""
+    queries = given
+    if isinstance(given, str) and given.lstrip().startswith("["):
+        try:
+            queries = json.loads(given)
+        except (ValueError, RecursionError) as error:
+            raise MalformedError(f"'classes' is no JSON list ({error}): {shown(given)}.") from error
+    elif isinstance(given, str):
+        queries = [part.strip() for part in given.split(",") if part.strip()]
+    elif not isinstance(given, list):
+        queries = [given]
+    if not all(isinstance(query, int | str) and not isinstance(query, bool) for query in queries):
+        raise MalformedError(f"'classes' is {shown(given)}; names, indices, top-K or all were expected.")
+    if not queries:
+        raise MalformedError("'classes' is empty; give a name, an index, top-K or all.")
+    return list(queries)
+
+
+def _top_k(value: Any, n_classes: int) -> int:
+    return _whole(value, "top_k", n_classes)
+
+
+def _segmenter(value: Any, explainer: Explainer, limits: Limits) -> Segmenter:
+    return dataclasses.replace(explainer.segmenter, segments=_whole(value, "segments", limits.max_segments))
+
+
+def _whole(value: Any, name: str, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise MalformedError(f"{name!r} is {shown(value)}; a whole number of 1 to {most} was expected.")
+    return value
+
+
+def _extras(given: Any) -> tuple[str, ...]:
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise MalformedError(f"'outputs' is {shown(given)}; a list of names was expected: {', '.join(EXTRAS)}.")
+    check_names(names, EXTRAS)
+    return tuple(dict.fromkeys(names))
+
+
+def _check_maps(images: int, classes: int, limit: int) -> None:
+    if images * classes > limit:
+        raise MalformedError(
+            f"{images} photographs for {classes} classes are {images * classes} maps, over the limit of {limit} for "
+            "what is asked; ask for fewer classes, or for no pictures."
+        )

@@ -1,0 +1,187 @@
+"""The photographs in a request, as either version of the protocol carries them. Nothing there is a path or an address.
+
+Values are counted before anything is made of them: a request is not to take more memory than its own size again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from kserve import InferInput
+
+from secam_onnx.images import EncodedImage, as_rgb
+from secam_onnx.serve.failures import MalformedError, shown
+from secam_onnx.serve.settings import Limits
+
+__all__ = ["ENCODED", "PIXELS", "of_instances", "of_tensor"]
+
+ENCODED, PIXELS = "encoded_image", "image"
+"""The two inputs of `infer`, of which a request gives one: BYTES `(N,)`, and UINT8 `(N, H, W, 3)`."""
+
+_ELSEWHERE = {"url", "uri", "path", "file"}
+_OF_INPUTS = {"binary_data_size", "content_type"}  # parameters that are no matter of ours
+
+
+def of_instances(instances: Sequence[Any], limits: Limits) -> list[EncodedImage]:
+    """Of `[{"image": {"b64": ...}}, ...]`.
+
+    Raises
+    ------
+    MalformedError
+        It says what was found and what was expected.
+    """
+    _check_number(len(instances), limits)
+    return [_instance(instance, place) for place, instance in enumerate(instances)]
+
+
+def of_tensor(given: InferInput, limits: Limits) -> Sequence[EncodedImage | np.ndarray]:
+    """Of an input of `infer`.
+
+    Raises
+    ------
+    MalformedError
+        It says what was found and what was expected.
+    ImageError
+        Pixels that are no picture.
+    """
+    unknown = set(given.parameters or {}) - _OF_INPUTS
+    if unknown:
+        raise MalformedError(
+            f"Input {shown(given.name)} has a parameter {shown(min(unknown))}, which is not known here; data comes "
+            "with the request, never in shared memory."
+        )
+    if given.name == ENCODED:
+        return _encoded(given, limits)
+    if given.name == PIXELS:
+        return _pixels(given, limits)
+    raise MalformedError(
+        f"There is no input {shown(given.name)}; {PIXELS!r} takes UINT8 (N, H, W, 3), {ENCODED!r} BYTES (N,)."
+    )
+
+
+def _instance(instance: Any, place: int) -> EncodedImage:
+    image = instance.get("image") if isinstance(instance, Mapping) and set(instance) == {"image"} else None
+    if not isinstance(image, Mapping) or set(image) != {"b64"} or not isinstance(image["b64"], str):
+        named = set(image) if isinstance(image, Mapping) else set(instance) if isinstance(instance, Mapping) else set()
+        why = " Addresses are not opened here; send the file itself." if named & _ELSEWHERE else ""
+        raise MalformedError(
+            f'instances[{place}] is {shown(instance)}; {{"image": {{"b64": "..."}}}} was expected.{why}'
+        )
+    return EncodedImage(f"instances[{place}]", _decoded(image["b64"], f"instances[{place}].image.b64"))
+
+
+def _decoded(text: str, where: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedError(f"{where} is no base64 ({error}): {shown(text)}") from error
+
+
+def _encoded(given: InferInput, limits: Limits) -> list[EncodedImage]:
+    _check_dtype(given, "BYTES")
+    length = _length(given, given.shape[:1] if list(given.shape[1:]) == [1] else given.shape, 1, limits)
+    values = _flat(given) if given._raw_data is None else _elements(given._raw_data, given.name, length)
+    _check_count(given, len(values), length)
+    images = []
+    for place, value in enumerate(values):
+        name = f"{given.name}[{place}]"
+        data = _decoded(value, name) if isinstance(value, str) else value  # JSON has no bytes
+        if not isinstance(data, bytes):
+            raise MalformedError(
+                f"{name} is {shown(value)}; the bytes of an image file were expected, in JSON as base64."
+            )
+        images.append(EncodedImage(name, data))
+    return images
+
+
+def _elements(raw: bytes, name: str, most: int) -> list[bytes]:
+    """Byte strings, each behind its length in four bytes, lowest first; one more than `most` is enough."""
+    values: list[bytes] = []
+    start = 0
+    while start < len(raw) and len(values) <= most:
+        end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
+        if end > len(raw):
+            raise MalformedError(
+                f"{name}[{len(values)}] ends {end - len(raw)} bytes behind the data; each value is to follow its "
+                "length in four bytes, lowest first."
+            )
+        values.append(raw[start + 4 : end])
+        start = end
+    return values
+
+
+def _pixels(given: InferInput, limits: Limits) -> list[np.ndarray]:
+    _check_dtype(given, "UINT8")
+    _length(given, given.shape, 4, limits)
+    height, width, channels = given.shape[1:]
+    if channels != 3 or min(height, width) < 1:
+        hint = " Channels come last." if height == 3 else ""
+        raise MalformedError(
+            f"Input {given.name!r} has shape {shown(list(given.shape))}; (N, H, W, 3) was expected.{hint}"
+        )
+    if height * width > limits.max_pixels:
+        raise MalformedError(
+            f"Photographs of {width} x {height} pixels are over the limit of {limits.max_pixels:,}; make them smaller."
+        )
+    values = given._raw_data if given._raw_data is not None else _flat(given)
+    _check_count(given, len(values), math.prod(given.shape))
+    pixels = np.frombuffer(values if isinstance(values, bytes) else _bytes(given.name, values), np.uint8)
+    pictures = pixels.reshape(given.shape)
+    return [as_rgb(picture, name=f"{given.name}[{place}]") for place, picture in enumerate(pictures)]
+
+
+def _bytes(name: str, values: list[Any]) -> bytes:
+    kinds = {type(value) for value in values} - {int}
+    try:
+        if not kinds:
+            return bytes(values)
+    except ValueError:
+        pass
+    raise MalformedError(f"Input {name!r} holds other values than whole numbers of 0 to 255.")
+
+
+def _flat(given: InferInput) -> list[Any]:
+    """The values of a tensor in JSON, which may be nested as its shape is."""
+    values: list[Any] = given.data if isinstance(given.data, list) else []
+    if not any(isinstance(value, list) for value in values):
+        return values
+    level = [values]
+    for length in given.shape:
+        if not all(isinstance(entry, list) and len(entry) == length for entry in level):
+            raise MalformedError(
+                f"The data of input {given.name!r} is not nested as its shape {shown(list(given.shape))} is; give all "
+                "values in one list, or nest them so."
+            )
+        level = [item for entry in level for item in entry]
+    return level
+
+
+def _length(given: InferInput, shape: Sequence[int], axes: int, limits: Limits) -> int:
+    if len(shape) != axes or not all(isinstance(length, int) and length >= 0 for length in shape):
+        expected = "(N, H, W, 3)" if axes == 4 else "(N,)"
+        raise MalformedError(f"Input {given.name!r} has shape {shown(list(given.shape))}; {expected} was expected.")
+    _check_number(shape[0], limits)
+    return shape[0]
+
+
+def _check_count(given: InferInput, found: int, expected: int) -> None:
+    if found != expected:
+        values = "more" if given._raw_data is not None and given.name == ENCODED and found > expected else found
+        raise MalformedError(
+            f"Input {given.name!r} has shape {shown(list(given.shape))}, which is {expected} values, but {values} came."
+        )
+
+
+def _check_dtype(given: InferInput, expected: str) -> None:
+    if given.datatype != expected:
+        raise MalformedError(f"Input {given.name!r} is {shown(given.datatype)}; {expected} was expected.")
+
+
+def _check_number(images: int, limits: Limits) -> None:
+    if not 1 <= images <= limits.max_images:
+        raise MalformedError(f"There are {images} photographs; 1 to {limits.max_images} were expected in one request.")
