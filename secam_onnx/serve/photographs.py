@@ -150,14 +150,15 @@ def _flat(given: InferInput) -> list[Any]:
     values: list[Any] = given.data if isinstance(given.data, list) else []
     if not any(isinstance(value, list) for value in values):
         return values
-    level = [values]
+    level, even = [values], True
     for length in given.shape:
-        if not all(isinstance(entry, list) and len(entry) == length for entry in level):
-            raise MalformedError(
-                f"The data of input {given.name!r} is not nested as its shape {shown(list(given.shape))} is; give all "
-                "values in one list, or nest them so."
-            )
-        level = [item for entry in level for item in entry]
+        even = even and all(isinstance(entry, list) and len(entry) == length for entry in level)
+        level = [item for entry in level for item in entry] if even else []
+    if not even or any(isinstance(entry, list) for entry in level):
+        raise MalformedError(
+            f"The data of input {given.name!r} is not nested as its shape {shown(list(given.shape))} is; give all "
+            "values in one list, or nest them so."
+        )
     return level
 
 
