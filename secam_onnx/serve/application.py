@@ -12,7 +12,7 @@ from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
 from kserve.protocol.rest.v2_endpoints import V2Endpoints, register_v2_endpoints
 from starlette.exceptions import HTTPException
 
-from secam_onnx.serve import metrics
+from secam_onnx.serve import metrics, openapi
 from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.failures import RequestError
 from secam_onnx.serve.gate import logger
@@ -34,6 +34,8 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
     add_pages(app, data_plane, settings)
     for kind in (*_STATUS, RequestError, HTTPException, NotImplementedError, Exception):
         app.add_exception_handler(kind, _said)
+    described = openapi.description(list(settings.models), settings.limits, version, keys=bool(settings.key_digests))
+    app.openapi = lambda: described
     return app
 
 

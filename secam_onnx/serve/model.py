@@ -195,8 +195,7 @@ class ExplainerModel(Model):
 
     async def _forwarded(self, body: Any, headers: dict[str, str] | None) -> dict[str, Any]:
         """What the server that predicts says; it may take other parameters than this one."""
-        if isinstance(body, bytes):
-            body = questions.as_instances(body, current().query)
+        body = questions.forwardable(body, current().query)
         host, patience = self._settings.predictor_host, self._settings.limits.timeout_s
         try:
             async with asyncio.timeout(patience):
@@ -217,7 +216,7 @@ class ExplainerModel(Model):
         if isinstance(body, bytes):
             ask = partial(questions.raw_question, body, current().query)
         else:
-            ask = partial(questions.instances_question, body)
+            ask = partial(questions.instances_question, body, current().query)
         question = await asyncio.to_thread(ask, engine.explainer, self._settings.limits, **wanted)
         return question, await engine.explain(question.work)
 

@@ -25,15 +25,15 @@ from secam_onnx.serve.parameters import (
 )
 from secam_onnx.serve.settings import Limits
 
-__all__ = ["as_instances", "infer_question", "instances_question", "raw_question"]
+__all__ = ["forwardable", "infer_question", "instances_question", "raw_question"]
 
 # Of the protocol itself and its clients, besides ours.
 _IGNORED = {"content_type", "headers", "priority", "sequence_end", "sequence_id", "sequence_start", "timeout"}
 _BINARY_DEFAULT, _BINARY = "binary_data_output", "binary_data"
 
 
-def instances_question(body: Any, explainer: Explainer, limits: Limits, *, explain: bool) -> Question:
-    """Of `{"instances": [{"image": {"b64": ...}}, ...], "parameters": {...}}`.
+def instances_question(body: Any, query: str, explainer: Explainer, limits: Limits, *, explain: bool) -> Question:
+    """Of `{"instances": [{"image": {"b64": ...}}, ...], "parameters": {...}}`; parameters may be in the address, too.
 
     Raises
     ------
@@ -51,12 +51,10 @@ def instances_question(body: Any, explainer: Explainer, limits: Limits, *, expla
     if unknown:
         raise MalformedError(f"Unknown entry {shown(min(unknown))}; there are 'instances' and 'parameters'.")
     images = photographs.of_instances(body["instances"], limits)
-    parameters = body.get("parameters")
-    if parameters is not None and not isinstance(parameters, Mapping):
-        raise MalformedError(f"'parameters' is {shown(parameters)}; an object was expected.")
-    if explain:
-        return explanations(images, parameters or {}, explainer, limits)
-    return predictions(images, parameters or {}, explainer)
+    parameters = _with_fields(body.get("parameters"), query)
+    return (
+        explanations(images, parameters, explainer, limits) if explain else predictions(images, parameters, explainer)
+    )
 
 
 def raw_question(
@@ -74,17 +72,19 @@ def raw_question(
     return explanations(images, parameters, explainer, limits)
 
 
-def as_instances(body: bytes, query: str) -> dict[str, Any]:
-    """An image file as it is, with parameters in the address, as JSON of version 1.
+def forwardable(body: Any, query: str) -> Any:
+    """A request of version 1 in JSON with all parameters in it, of a body in JSON or of an image file as it is.
 
     Raises
     ------
     MalformedError
-        The address has other things than parameters.
+        The address has other things than parameters, or such as are in the body already.
     """
-    instances = [{"image": {"b64": base64.b64encode(body).decode()}}]
-    parameters = _fields(query)
-    return {"instances": instances, "parameters": parameters} if parameters else {"instances": instances}
+    if isinstance(body, bytes):
+        body = {"instances": [{"image": {"b64": base64.b64encode(body).decode()}}]}
+    if not query or not isinstance(body, Mapping):
+        return body
+    return {**body, "parameters": _with_fields(body.get("parameters"), query)}
 
 
 def infer_question(request: InferRequest, explainer: Explainer, limits: Limits) -> Question:
@@ -138,6 +138,16 @@ def _parameters(request: InferRequest) -> dict[str, Any]:
 def _check_bool(given: Mapping[str, Any], name: str) -> None:
     if not isinstance(given.get(name, True), bool):
         raise MalformedError(f"{name!r} is {shown(given[name])}; true or false was expected.")
+
+
+def _with_fields(parameters: Any, query: str) -> dict[str, Any]:
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise MalformedError(f"'parameters' is {shown(parameters)}; an object was expected.")
+    fields = _fields(query)
+    both = set(fields) & set(parameters or {})
+    if both:
+        raise MalformedError(f"{shown(min(both))} is both in the address and in the body; one of them was expected.")
+    return {**(parameters or {}), **fields}
 
 
 def _fields(query: str) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,10 +13,10 @@ import numpy as np
 import pytest
 import tiny_models
 from PIL import Image
-from processes import UNMEASURED
 
 pytest.importorskip("kserve", reason="the serve extra is not installed")
 
+from servers import running
 from serving import Server
 
 from secam_onnx import Explainer
@@ -33,31 +31,10 @@ Start = Callable[..., Server]
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Start a server on free ports; it is stopped at the end."""
-    servers: list[Server] = []
-    folder = tmp_path_factory.mktemp("servers")
-
-    def begin(*arguments: object) -> Server:
-        log = folder / f"{len(servers)}.log"
-        command = [sys.executable, "-m", "secam_onnx", "serve", "--port", "0", "--grpc-port", "0", "--no-page"]
-        with log.open("wb") as stderr:
-            process = subprocess.Popen(
-                [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=stderr, text=True, env=UNMEASURED
-            )
-        server = Server(process, log)
-        servers.append(server)
-        server.wait()
-        return server
-
-    yield begin
-    for server in servers:
-        server.process.send_signal(signal.SIGTERM)
-    for server in servers:
-        try:
-            server.process.wait(60)
-        finally:
-            server.process.kill()
+def start() -> Iterator[Start]:
+    """Start a server on free ports, with gRPC; it is stopped at the end."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *arguments: Server(stack.enter_context(running(*map(str, arguments), "--no-page", grpc=True)))
 
 
 @pytest.fixture(scope="session")
@@ -80,12 +57,10 @@ def _log_on_failure(request: pytest.FixtureRequest) -> Iterator[None]:
     if "server" not in request.fixturenames:
         yield
         return
-    log = request.getfixturevalue("server").log
-    size = log.stat().st_size
+    process = request.getfixturevalue("server").process
+    before = len(process.lines), len(process.broken)
     yield
-    with log.open("rb") as file:
-        file.seek(size)
-        print(file.read().decode(errors="replace")[-20_000:])
+    print(*process.lines[before[0] :][-50:], *process.broken[before[1] :][-50:], sep="\n")
 
 
 @pytest.fixture(scope="session")

@@ -5,17 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
-import subprocess
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from servers import Running
 
 from secam_onnx import Explainer
 from secam_onnx.explanation import Explanation
@@ -24,35 +21,24 @@ __all__ = ["Server", "b64", "check_json", "check_picture", "check_tensors", "ins
 
 
 class Server:
-    """One that was started.
+    """One that was started, and is asked by a public client.
 
     Attributes
     ----------
-    process : Popen
+    process : Running
         Its process.
-    log : Path
-        What it writes to standard error.
     url, grpc : str
         Its addresses: `http://127.0.0.1:PORT`, `127.0.0.1:PORT`.
     """
 
-    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+    def __init__(self, process: Running) -> None:
         self.process = process
-        self.log = log
-        self.url = self.grpc = ""
+        self.url, self.grpc = f"http://127.0.0.1:{process.port}", f"127.0.0.1:{process.grpc_port}"
 
-    def wait(self) -> None:
-        """Until it says where it listens, and is ready."""
-        line = self.process.stdout.readline()
-        found = re.match(r"(http://127\.0\.0\.1:\d+)/ and gRPC on (127\.0\.0\.1:\d+)", line)
-        assert found, f"{line!r}\n{self.log.read_text()}"
-        self.url, self.grpc = found[1], found[2]
-        for _ in range(1200):
-            if self.get("/v2/health/ready").status_code == 200:
-                return
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
-        raise AssertionError(f"not ready within two minutes\n{self.log.read_text()}")
+    def failures(self) -> list[object]:
+        """What its log says of failures that are no client's."""
+        levels = ("ERROR", "CRITICAL")
+        return [line for line in self.process.lines if line.get("level") in levels] + list(self.process.broken)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return httpx.get(self.url + path, **more)

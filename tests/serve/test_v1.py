@@ -63,6 +63,13 @@ def test_segments(server, photographs, explained):
     check_json(numbers(entry), numbers(expected))
 
 
+def test_parameters_in_the_address_of_json(server, photographs):
+    reply = server.post("/v1/models/tiny:explain?class=2&class=3&top_k=1", instances(photographs[0], segments=9))
+    assert [of_class["index"] for of_class in reply.json()["explanations"][0]["classes"]] == [2, 3, 5]
+    twice = server.post("/v1/models/tiny:explain?segments=9", instances(photographs[0], segments=9))
+    assert (twice.status_code, "'segments' is both" in twice.json()["error"]) == (400, True)
+
+
 def test_extras(server, photographs, explained):
     outputs = ["cam", "segments", "overlay", "heatmap", "panel"]
     body = instances(*photographs[:2], top_k=2, outputs=outputs)
@@ -203,6 +210,8 @@ def test_an_explainer_in_front_of_a_predictor(server, start, tiny_file, photogra
     front = start("--model_name", "tiny", "--predictor_host", server.url.removeprefix("http://"), "--timeout", "60")
     direct = server.post("/v1/models/tiny:predict", instances(*photographs, top_k=2))
     assert front.post("/v1/models/tiny:predict", instances(*photographs, top_k=2)).json() == direct.json()
+    there = front.post("/v1/models/tiny:predict?top_k=2", instances(*photographs))
+    assert there.json() == direct.json()
     raw = front.post("/v1/models/tiny:predict?top_k=2", photographs[1], headers={"content-type": "image/png"})
     check_json(raw.json()["predictions"], direct.json()["predictions"][1:2])
     (entry,) = front.post("/v1/models/tiny:explain", instances(photographs[0])).json()["explanations"]
