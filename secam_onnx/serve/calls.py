@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as service
@@ -17,7 +19,7 @@ from secam_onnx.errors import OptionError
 from secam_onnx.serve import metrics
 from secam_onnx.serve.context import Request, enter, request_id
 from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
-from secam_onnx.serve.failures import RequestError
+from secam_onnx.serve.failures import MalformedError, RequestError
 from secam_onnx.serve.gate import logger, record
 from secam_onnx.serve.keys import check_key
 from secam_onnx.serve.settings import Settings
@@ -99,6 +101,8 @@ class _Guard(grpc.aio.ServerInterceptor):
             try:
                 if method not in _OPEN:
                     check_key(headers, self._settings.key_digests)
+                if message is None:
+                    raise MalformedError("The bytes that came are no message of this method.")
                 return await handler.unary_unary(message, context)
             except asyncio.CancelledError:
                 code = StatusCode.CANCELLED
@@ -107,11 +111,23 @@ class _Guard(grpc.aio.ServerInterceptor):
                 code, text = _status(error)
                 await _abort(context, code, text, error)
             finally:
-                record("grpc", request, code.name, start, method=method, bytes=message.ByteSize())
+                record(
+                    "grpc", request, code.name, start, method=method, bytes=0 if message is None else message.ByteSize()
+                )
 
         return grpc.unary_unary_rpc_method_handler(
-            guarded, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
+            guarded,
+            request_deserializer=functools.partial(_read, handler.request_deserializer),
+            response_serializer=handler.response_serializer,
         )
+
+
+def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
+    """A message, or None where it is none: gRPC would log what goes wrong here as the server's fault."""
+    try:
+        return deserialize(data)
+    except DecodeError:
+        return None
 
 
 def _status(error: Exception) -> tuple[StatusCode, str]:
