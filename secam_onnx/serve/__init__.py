@@ -1,9 +1,9 @@
 """A server that explains, on KServe's SDK: its protocols, our model class and our limits.
 
 From the ground up: `settings`, `failures`, `context` (one request's notes) and `metrics`; `batching` and `engine` (from
-encoded images to explanations); `questions` and `replies` (from a protocol's request, to its response); `model`
-(what KServe calls) and `dataplane`; `pages`, `application`, `gate` and `connection` (in front of it, over HTTP) and
-`calls` (over gRPC); `server`, one process; `workers`, several.
+encoded images to explanations); `parameters`, `photographs`, `questions` and `replies` (from a protocol's request, to
+its response); `model` (what KServe calls) and `dataplane`; `openapi`, `pages`, `application`, `gate` and `connection`
+(in front of it, over HTTP) and `calls` (over gRPC); `server`, one process; `workers`, several.
 """
 
 import sys

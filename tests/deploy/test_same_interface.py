@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("kserve")
-from secam_onnx.serve.questions import ENCODED, OUTPUTS, PIXELS
+from secam_onnx.serve.parameters import OUTPUTS
+from secam_onnx.serve.photographs import ENCODED, PIXELS
 
 
 def test_inputs_and_outputs_have_the_same_names(deploy: Path) -> None:
