@@ -6,9 +6,8 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +15,9 @@ from servers import Running
 
 from secam_onnx import Explainer
 from secam_onnx.explanation import Explanation
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ["Server", "b64", "check_json", "check_picture", "check_tensors", "instances"]
 
@@ -41,10 +43,14 @@ class Server:
         return [line for line in self.process.lines if line.get("level") in levels] + list(self.process.broken)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
+        import httpx  # which comes with the serve extra
+
         return httpx.get(self.url + path, **more)
 
     def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
         """With JSON made of the body, unless it is bytes."""
+        import httpx
+
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {} if isinstance(body, bytes) else {"content-type": "application/json"}
         return httpx.post(

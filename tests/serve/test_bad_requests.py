@@ -7,7 +7,6 @@ import json
 import threading
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from serving import b64, instances
@@ -15,6 +14,7 @@ from serving import b64, instances
 from secam_onnx.sidecars import default_model
 
 pytest.importorskip("kserve")
+import httpx
 
 JSON = {"content-type": "application/json"}
 EXPLAIN, PREDICT, INFER = "/v1/models/tiny:explain", "/v1/models/tiny:predict", "/v2/models/tiny/infer"

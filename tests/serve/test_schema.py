@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import io
 
-import httpx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +15,8 @@ from hypothesis.errors import Unsatisfiable
 from PIL import Image
 
 pytest.importorskip("kserve")
+import httpx
+
 schemathesis = pytest.importorskip("schemathesis")
 generation = importlib.import_module("schemathesis.generation")
 checks = importlib.import_module("schemathesis.specs.openapi.checks")
