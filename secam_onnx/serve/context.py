@@ -24,6 +24,8 @@ class Request:
         The part of its address after the question mark.
     accept : str
         The kinds of response that its client takes.
+    bytes : int
+        How large its body is, as far as it has come.
     notes : dict
         What its line in the log says of it besides.
     """
@@ -31,6 +33,7 @@ class Request:
     id: str
     query: str = ""
     accept: str = ""
+    bytes: int = 0
     notes: dict[str, object] = field(default_factory=dict)
 
 

@@ -59,21 +59,20 @@ class Gate:
         enter(request)
         answer = _Answer(send, request.id)
         start = time.perf_counter()
-        held: list[int] = []
         try:
             if scope["path"] not in _OPEN and not scope["path"].startswith("/page/"):
                 check_key(headers, self._digests)
-            body = await self._body(headers, receive, held)
+            body = await self._body(request, headers, receive)
             await self._run(scope, body, receive, answer)
         except RequestError as failure:
             await answer.fail(failure)
         finally:
-            self._pending_bytes -= sum(held)
+            self._pending_bytes -= request.bytes
             status = answer.status or _GONE
-            record("http", request, status, start, method=scope["method"], path=scope["path"], bytes=sum(held))
+            record("http", request, status, start, method=scope["method"], path=scope["path"], bytes=request.bytes)
 
-    async def _body(self, headers: Mapping[str, str], receive: Receive, held: list[int]) -> bytes:
-        """All of it; what is held is written down as it comes."""
+    async def _body(self, request: Request, headers: Mapping[str, str], receive: Receive) -> bytes:
+        """All of it; how much of it is held is written down as it comes."""
         most = self._limits.max_body_bytes
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > most:
@@ -86,9 +85,9 @@ class Gate:
                     if message["type"] == "http.disconnect":
                         raise _DisconnectedError
                     chunk = message.get("body", b"")
-                    held.append(len(chunk))
+                    request.bytes += len(chunk)
                     self._pending_bytes += len(chunk)
-                    if sum(held) > most:
+                    if request.bytes > most:
                         raise TooLargeError(f"The body has more than the {most:,} bytes that are taken.")
                     if self._pending_bytes > self._limits.max_pending_bytes:
                         raise BusyError("Requests without an answer fill the memory for them.", {"Retry-After": "1"})

@@ -112,7 +112,8 @@ class ExplainerModel(Model):
             "n_segments": ("INT32", [-1]),
             "segment_scores": ("FP32", [-1, -1, -1]),
             "segment_contributions": ("FP32", [-1, -1, -1]),
-            "box": ("FP32", [-1, 4]),
+            "box": ("FP64", [-1, 4]),
+            "image_size": ("INT32", [-1, 2]),
             "overlay": ("UINT8", [-1, -1, rows, columns, 3]),
             "overlay_png": ("BYTES", [-1, -1]),
         }

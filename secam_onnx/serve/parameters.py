@@ -22,7 +22,7 @@ __all__ = ["DRAWN", "EXTRAS", "OUTPUTS", "PICTURES", "Question", "check_names", 
 
 _SUPERPIXELS = ("segments", "n_segments", "segment_scores", "segment_contributions")
 PICTURES = ("overlay", "overlay_png")
-OUTPUTS = ("class_id", "label", "probability", "score", "bias", "cam", *_SUPERPIXELS, "box", *PICTURES)
+OUTPUTS = ("class_id", "label", "probability", "score", "bias", "cam", *_SUPERPIXELS, "box", "image_size", *PICTURES)
 """The outputs of `infer`; without a list of them, all but the pictures are sent."""
 
 DRAWN = ("overlay", "heatmap", "panel")

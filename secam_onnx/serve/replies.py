@@ -170,7 +170,8 @@ _TENSORS: dict[str, Callable[[Sequence[Explained], Explainer], np.ndarray]] = {
     ),
     "segment_scores": _of_classes(lambda result: _explanation(result).scores),
     "segment_contributions": _of_classes(lambda result: _explanation(result).contributions),
-    "box": lambda results, _: np.array([result.geometry.box for result in results], dtype=np.float32),
+    "box": lambda results, _: np.array([result.geometry.box for result in results], dtype=np.float64),
+    "image_size": lambda results, _: np.array([result.geometry.image_size for result in results], dtype=np.int32),
     "overlay": _overlay,
     "overlay_png": _overlay_png,
 }

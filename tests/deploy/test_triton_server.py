@@ -41,7 +41,7 @@ if ctypes.util.find_library(f"python{PYTHON}") is None:
 
 NAME = "secam_explainer"
 NUMBERS = ("class_id", "label", "probability", "score", "bias", "cam", "segments", "n_segments")
-ALL = (*NUMBERS, "segment_scores", "segment_contributions", "box", "overlay", "overlay_png")
+ALL = (*NUMBERS, "segment_scores", "segment_contributions", "box", "image_size", "overlay", "overlay_png")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,8 @@ def test_every_output_is_the_explainers(client, photo: Path, explainer: Explaine
     assert value["n_segments"].tolist() == [expected.scores.shape[1]]
     np.testing.assert_allclose(value["segment_scores"], expected.scores, atol=1e-5)
     np.testing.assert_allclose(value["segment_contributions"], expected.contributions, atol=1e-5)
-    np.testing.assert_allclose(value["box"], expected.geometry.box, rtol=1e-6)
+    np.testing.assert_array_equal(value["box"], expected.geometry.box)
+    np.testing.assert_array_equal(value["image_size"], expected.geometry.image_size)
     assert value["overlay"].shape == (3, 224, 224, 3)
     with Image.open(io.BytesIO(value["overlay_png"][1])) as picture:
         np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected.overlay(expected.classes[1].index)))

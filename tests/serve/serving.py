@@ -110,7 +110,9 @@ def check_tensors(found: Mapping[str, np.ndarray], explanations: Sequence[Explan
                 np.testing.assert_allclose(row[:, :n_segments], expected, **near)
                 assert not row[:, n_segments:].any()
             elif name == "box":
-                np.testing.assert_allclose(row, explanation.geometry.box, rtol=1e-6)
+                np.testing.assert_array_equal(row, explanation.geometry.box)
+            elif name == "image_size":
+                np.testing.assert_array_equal(row, explanation.geometry.image_size)
             elif name == "overlay":
                 seen, _ = explainer.preprocessing.crop(explanation.image)
                 for picture, index in zip(row, ids, strict=True):

@@ -1,11 +1,10 @@
 /** Results from a server: the photograph's file goes there as it is. The same form as `engine.js`. */
 
 import { TOP } from "../explanation.js";
-import { geometryOf } from "../geometry.js";
 import { request, tensors } from "./tensors.js";
 
 const OF_CLASSES = ["class_id", "probability", "score", "bias", "cam", "segment_scores", "segment_contributions"];
-const OF_PHOTOGRAPH = ["segments", "n_segments", "box"];
+const OF_PHOTOGRAPH = ["segments", "n_segments", "box", "image_size"];
 const [WAIT, WAITS] = [500, 600]; // ms between two looks at whether the models are ready, and how many of these
 
 export class Remote {
@@ -42,8 +41,9 @@ export class Remote {
     const start = performance.now();
     const found = await ask(`top-${Math.min(TOP, model.labels.length)}`, [...OF_CLASSES, ...OF_PHOTOGRAPH], signal);
     const predictions = entries(found, model.labels);
-    const geometry = geometryOf(photograph.size, model.method.preprocessing); // the server's has 32 bits only
-    checkBox(geometry.box, found.box.data);
+    const [image_size, box] = [found.image_size, found.box].map(({ data }) => Array.from(data));
+    const geometry = { image_size, input_size: found.segments.shape.slice(1), box };
+    checkSize(photograph.size, image_size);
     const map_size = found.cam.shape.slice(2);
     const explanation = {
       geometry,
@@ -95,8 +95,8 @@ function entries({ n_segments, ...tensors }, labels) {
   });
 }
 
-/** If the server saw another part, it turned the photograph otherwise than this browser does. */
-function checkBox(expected, found) {
-  if (expected.every((edge, i) => Math.abs(edge - found[i]) < 0.01)) return;
+/** If its sides are not the same, the server turned the photograph otherwise than this browser does. */
+function checkSize(shown, found) {
+  if (shown.every((side, axis) => side === found[axis])) return;
   throw new Error("This browser shows the photograph otherwise than the server reads it; save it as a JPEG file.");
 }

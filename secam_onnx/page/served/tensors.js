@@ -2,7 +2,7 @@
  *  in memory, little-endian as every browser is. */
 
 const LENGTH = "Inference-Header-Content-Length";
-const ARRAYS = { INT64: BigInt64Array, INT32: Int32Array, FP32: Float32Array };
+const ARRAYS = { INT64: BigInt64Array, INT32: Int32Array, FP32: Float32Array, FP64: Float64Array };
 
 /** A request about one encoded image (Uint8Array), as options of `fetch`. */
 export function request(image, outputs, parameters) {

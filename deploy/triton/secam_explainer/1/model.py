@@ -186,7 +186,8 @@ _VALUES: dict[str, Callable[[Explanation, Explainer], np.ndarray]] = {
     "n_segments": lambda result, _: np.array(result.scores.shape[1], np.int32),
     "segment_scores": lambda result, _: result.scores,
     "segment_contributions": lambda result, _: result.contributions,
-    "box": lambda result, _: np.array(result.geometry.box, np.float32),
+    "box": lambda result, _: np.array(result.geometry.box, np.float64),
+    "image_size": lambda result, _: np.array(result.geometry.image_size, np.int32),
     "overlay": _overlay,
     "overlay_png": _overlay_png,
 }
