@@ -215,6 +215,8 @@ export class View {
     }
     dialog.onclose = () => video.srcObject.getTracks().forEach((track) => track.stop());
     find("leave").onclick = () => dialog.close();
+    find("snap").disabled = true; // until there is a picture to take
+    video.onloadeddata = () => (find("snap").disabled = false);
     find("snap").onclick = () => {
       const canvas = document.createElement("canvas");
       [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
