@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,11 @@ from pages import OpenPage, chromium, visits
 from PIL import Image
 
 with contextlib.suppress(ImportError):
+    import torch
     import torchvision_cpu  # noqa: F401
+
+    if "PYTEST_XDIST_WORKER" in os.environ:  # which share the cores among them
+        torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
 PHOTO = ROOT / "docs" / "chelsea.png"

@@ -121,9 +121,11 @@ def _report(found: dict[str, Any]) -> str:
             f"p50 {1000 * entry['answered_p50_s']:.0f} ms, p99 {1000 * entry['answered_p99_s']:.0f} ms. "
             f"Failures in the server's log: {entry['failures_logged']}.",
             "",
-            f"Memory: {entry['memory_first_mb']:.0f} MB at first, {entry['memory_settled_mb']:.0f} MB after a minute, "
-            f"{entry['memory_last_mb']:.0f} MB at the end, {entry['memory_highest_mb']:.0f} MB at most: "
-            f"+ {entry['growth_mb']:.0f} MB (target: at most + {_TARGETS['growth_mb']:.0f}).",
+            f"Memory: {entry['memory_first_mb']:.0f} MB before the first request; in the second tenth of the time "
+            f"{entry['memory_early_mb']:.0f} MB on average, in the last {entry['memory_late_mb']:.0f} MB: "
+            f"{entry['growth_mb']:+.0f} MB (target: at most {_TARGETS['growth_mb']:+.0f}).",
+            f"In between it swings from {entry['memory_lowest_mb']:.0f} to {entry['memory_highest_mb']:.0f} MB with what is "
+            "asked for at a moment (all 1000 classes, large photographs).",
             "",
         ]
     return "\n".join(lines)

@@ -24,7 +24,7 @@ from secam_onnx.prepared import Prepared, prepare
 from secam_onnx.serve import metrics
 from secam_onnx.serve.batching import Batcher
 from secam_onnx.serve.context import current
-from secam_onnx.serve.failures import BusyError, TooLateError
+from secam_onnx.serve.failures import BusyError
 from secam_onnx.serve.settings import Limits
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.threads import cores
@@ -117,19 +117,12 @@ class Engine:
             The model fails on one.
         BusyError
             There are too many that have no answer yet.
-        TooLateError
-            It took longer than `timeout_s`.
         """
         self._admit(len(work.images))
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._limits.timeout_s), asyncio.TaskGroup() as group:
+            async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._one(image, work)) for image in work.images]
-        except TimeoutError:
-            raise TooLateError(
-                f"No answer within {self._limits.timeout_s:g} s; the server is busy, or this request is too much. "
-                "Try again later, or ask for fewer photographs or classes."
-            ) from None
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         finally:
@@ -163,7 +156,9 @@ class Engine:
         metrics.PENDING.labels(self._name).set(self._pending)
 
     async def _one(self, image: EncodedImage | np.ndarray, work: Work) -> Explained:
+        since = time.perf_counter()
         async with self._ahead:
+            waited = time.perf_counter() - since
             job: Prepared | None = None
 
             async def prepared() -> tuple[Prepared, tuple[ClassQuery, ...]]:
@@ -178,7 +173,7 @@ class Engine:
                     job.segments.cancel()
                 raise
             assert job is not None
-            self._note(job, served.result, served.queue_s, served.batch_size)
+            self._note(job, served.result, waited + served.queue_s, served.batch_size)
             if work.segmenter is None:
                 return Explained(served.result, job.geometry)
             selection = self.explainer.selection

@@ -41,7 +41,7 @@ REQUESTS = Counter("secam_requests", "Requests by protocol and status", ["protoc
 REFUSED = Counter("secam_refused", "Requests that were refused, by the kind of failure", ["reason"])
 PENDING = Gauge("secam_pending_images", "Photographs without an answer", _MODEL, multiprocess_mode="livesum")
 PREPARE = Histogram("secam_prepare_seconds", "Reading and cropping a photograph", _MODEL, buckets=_SECONDS)
-QUEUE = Histogram("secam_queue_seconds", "Waiting for a batch, a photograph", _MODEL, buckets=_SECONDS)
+QUEUE = Histogram("secam_queue_seconds", "Waiting for its turn, a photograph", _MODEL, buckets=_SECONDS)
 FORWARD = Histogram("secam_forward_seconds", "Network and maps, a batch", _MODEL, buckets=_SECONDS)
 SUPERPIXELS = Histogram("secam_superpixels_seconds", "Superpixels of a photograph", _MODEL, buckets=_SECONDS)
 RENDER = Histogram("secam_render_seconds", "Drawing pictures of a photograph", _MODEL, buckets=_SECONDS)

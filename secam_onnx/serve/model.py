@@ -22,7 +22,7 @@ from secam_onnx.serve import metrics, photographs, questions, replies
 from secam_onnx.serve.context import current
 from secam_onnx.serve.engine import Engine, Explained
 from secam_onnx.serve.failures import MalformedError, PredictorError, RequestError, TooLateError
-from secam_onnx.serve.parameters import OUTPUTS, Question
+from secam_onnx.serve.parameters import OUTPUTS, Question, check_drawn
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["ExplainerModel", "open_explainer"]
@@ -150,19 +150,27 @@ class ExplainerModel(Model):
         ------
         MalformedError
             Bad input, with the reason.
+        TooLateError
+            It took longer than `timeout_s`.
         RequestError
             See `Engine.explain`.
         """
         current().notes |= {"model": self.name}
+        explain = verb == InferenceVerb.EXPLAIN
+        patience = self._settings.limits.timeout_s
         try:
-            if isinstance(body, InferRequest):
-                with PREDICT_HIST_TIME.labels(**get_labels(self.name)).time():
-                    return await self._infer(body)
-            if verb == InferenceVerb.EXPLAIN:
-                with EXPLAIN_HIST_TIME.labels(**get_labels(self.name)).time():
-                    return await self._explain(body)
-            with PREDICT_HIST_TIME.labels(**get_labels(self.name)).time():
-                return await self._predict(body, headers)
+            with (EXPLAIN_HIST_TIME if explain else PREDICT_HIST_TIME).labels(**get_labels(self.name)).time():
+                if self._settings.predictor_host and not explain and not isinstance(body, InferRequest):
+                    return await self._forwarded(body, headers), {}
+                async with asyncio.timeout(patience):
+                    if isinstance(body, InferRequest):
+                        return await self._infer(body)
+                    return await (self._explain(body) if explain else self._predict(body))
+        except TimeoutError:
+            raise TooLateError(
+                f"No answer within {patience:g} s; the server is busy, or this request is too much. Try again later, "
+                "or ask for fewer photographs or classes."
+            ) from None
         except (ImageError, ClassError, OptionError) as error:
             raise MalformedError(str(error)) from error
         except ModelError as error:
@@ -172,7 +180,9 @@ class ExplainerModel(Model):
         engine = self._opened()
         question = await asyncio.to_thread(questions.infer_question, request, engine.explainer, self._settings.limits)
         results = await engine.explain(question.work)
-        values = await self._made(lambda: replies.tensors(question.outputs, results, engine.explainer), question)
+        values = await self._made(
+            lambda: replies.tensors(question.outputs, results, engine.explainer), question, results
+        )
         id_ = request.id or current().id
         if request.from_grpc:
             return replies.infer_response(request, values, id_), {}
@@ -183,14 +193,10 @@ class ExplainerModel(Model):
         picture = isinstance(body, bytes) and current().accept.startswith(replies.PNG)
         question, results = await self._answered(body, explain=True, **({"picture": True} if picture else {}))
         make = replies.picture_reply if picture else replies.explain_reply
-        reply = await self._made(lambda: make(question, results), question)
+        reply = await self._made(lambda: make(question, results), question, results)
         return reply, {"content-type": replies.PNG if picture else replies.JSON}
 
-    async def _predict(
-        self, body: Any, headers: dict[str, str] | None
-    ) -> tuple[bytes | dict[str, Any], dict[str, str]]:
-        if self._settings.predictor_host:
-            return await self._forwarded(body, headers), {}
+    async def _predict(self, body: Any) -> tuple[bytes, dict[str, str]]:
         question, results = await self._answered(body, explain=False)
         return replies.predict_reply(question, results, self.explainer), {"content-type": replies.JSON}
 
@@ -223,8 +229,9 @@ class ExplainerModel(Model):
         question = await asyncio.to_thread(ask, engine.explainer, self._settings.limits, **wanted)
         return question, await engine.explain(question.work)
 
-    async def _made(self, make: Callable[[], Any], question: Question) -> Any:
+    async def _made(self, make: Callable[[], Any], question: Question, results: list[Explained]) -> Any:
         if question.work.keep_images:  # there are pictures to draw
+            check_drawn(question, results, self._settings.limits)
             with metrics.RENDER.labels(self.name).time():
                 return await self._opened().in_thread(make)
         return await asyncio.to_thread(make)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,22 @@ import numpy as np
 from secam_onnx.explainer import Explainer
 from secam_onnx.images import EncodedImage
 from secam_onnx.labels import ClassQuery, class_codes
-from secam_onnx.serve.engine import Work
+from secam_onnx.serve.engine import Explained, Work
 from secam_onnx.serve.failures import MalformedError, shown
 from secam_onnx.serve.settings import Limits
 from secam_onnx.superpixels import Segmenter
 
-__all__ = ["DRAWN", "EXTRAS", "OUTPUTS", "PICTURES", "Question", "check_names", "explanations", "predictions"]
+__all__ = [
+    "DRAWN",
+    "EXTRAS",
+    "OUTPUTS",
+    "PICTURES",
+    "Question",
+    "check_drawn",
+    "check_names",
+    "explanations",
+    "predictions",
+]
 
 _SUPERPIXELS = ("segments", "n_segments", "segment_scores", "segment_contributions")
 PICTURES = ("overlay", "overlay_png")
@@ -46,11 +57,14 @@ class Question:
         What is to be sent: of `OUTPUTS`, or of `EXTRAS`.
     top_k : int
         How many classes a prediction has.
+    drawn : int
+        How many pictures as large as the photograph there are for each class.
     """
 
     work: Work
     outputs: tuple[str, ...] = ()
     top_k: int = 0
+    drawn: int = 0
 
 
 def predictions(
@@ -96,7 +110,26 @@ def explanations(
     segmenter = _segmenter(parameters["segments"], explainer, limits) if "segments" in parameters else None
     needed = outputs is None or pictures or any(name in _SUPERPIXELS for name in names)
     work = Work(images, queries, n_maps, (segmenter or explainer.segmenter) if needed else None, keep_images=pictures)
-    return Question(work, names)
+    full = ("overlay", "heatmap") if outputs is None else ("overlay_png",)
+    return Question(work, names, drawn=sum(name in full for name in names))
+
+
+def check_drawn(question: Question, results: Sequence[Explained], limits: Limits) -> None:
+    """Refuse to draw for minutes.
+
+    Raises
+    ------
+    MalformedError
+        The pictures have too many pixels.
+    """
+    pixels = question.drawn * sum(
+        len(result.answer.class_ids) * math.prod(result.geometry.image_size) for result in results
+    )
+    if pixels > limits.max_drawn_pixels:
+        raise MalformedError(
+            f"The pictures would have {pixels:,} pixels, over the limit of {limits.max_drawn_pixels:,}; ask for fewer "
+            "classes, or of smaller photographs."
+        )
 
 
 def check_names(names: Iterable[str], known: Sequence[str]) -> None:

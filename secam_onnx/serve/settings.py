@@ -36,6 +36,8 @@ class Limits:
         Photographs times classes in one request.
     max_pictures : int
         The same where pictures are asked for.
+    max_drawn_pixels : int
+        Of all pictures in one request that are as large as their photograph.
     max_segments : int
         Superpixels that may be aimed at.
     queue_length : int
@@ -58,6 +60,7 @@ class Limits:
     max_images: int = 16
     max_maps: int = 4000
     max_pictures: int = 64
+    max_drawn_pixels: int = 100_000_000
     max_segments: int = 1000
     queue_length: int = 64
     max_connections: int = 512

@@ -120,6 +120,16 @@ def test_pixels_are_counted_before_they_are_decoded(busy: Running) -> None:
     all_is_well(busy)
 
 
+def test_pictures_are_bounded_before_they_are_drawn(tmp_path: Path) -> None:
+    with running("--model", str(busy_model(tmp_path, 0))) as server:
+        large = png(90, (3000, 4000))
+        assert server.explain(large, query="?outputs=overlay")[0] == 200
+        status, _, body = server.explain(large, query="?outputs=overlay,heatmap&class=all")
+        assert status == 400
+        assert reason(body).startswith("The pictures would have 120,000,000 pixels, over the limit of 100,000,000; ")
+        assert server.explain(large, query="?outputs=panel&class=all")[0] == 200  # which is small
+
+
 def test_photographs_in_one_request(busy: Running) -> None:
     import base64
 
