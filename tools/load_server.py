@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from serving.faults import endless_body, killed_worker, slow_clients, terminated
 from serving.process import server
 from serving.scenes import CONNECTIONS, alone, many, overload, photographs, soak
 
@@ -30,8 +31,9 @@ _TARGETS = {"latency": 1.5, "throughput": 0.85, "growth_mb": 50.0}
 @click.option("--rounds", default=10, show_default=True, help="Turns of latency and throughput.")
 @click.option("--overload", "overloaded", default=30.0, show_default=True, help="Seconds with too many connections.")
 @click.option("--soak", "soaked", default=600.0, show_default=True, help="Seconds of good and bad requests.")
+@click.option("--faults/--no-faults", default=True, help="Also what faults cost.  [default: faults]")
 @click.option("--output", type=click.Path(path_type=Path), default=ROOT / "benchmarks", show_default=True)
-def main(model: Path | None, rounds: int, overloaded: float, soaked: float, output: Path) -> None:
+def main(model: Path | None, rounds: int, overloaded: float, soaked: float, faults: bool, output: Path) -> None:
     """Measure the server and write serving.md and serving.json."""
     file = model or default_model()
     explainer, files = Explainer(file), photographs(ROOT / "docs" / "chelsea.png")
@@ -51,6 +53,9 @@ def main(model: Path | None, rounds: int, overloaded: float, soaked: float, outp
             overload(served, files, CONNECTIONS, 3)
             found["overload"] = {"timeout_s": 5.0, **overload(served, files, 256, overloaded)}
         click.echo(f"overload {found['overload']}")
+    if faults:
+        found["faults"] = _faults(options, files)
+        click.echo(f"faults {found['faults']}")
     if soaked:
         with server(*options) as served:
             found["soak"] = soak(served, files, soaked)
@@ -60,6 +65,15 @@ def main(model: Path | None, rounds: int, overloaded: float, soaked: float, outp
     output.mkdir(parents=True, exist_ok=True)
     (output / "serving.json").write_text(json.dumps(found, indent=1) + "\n")
     (output / "serving.md").write_text(_report(found))
+
+
+def _faults(options: tuple[str, ...], files: list[bytes]) -> dict[str, Any]:
+    with server(*options, "--client-timeout", "5") as served:
+        found = {"body": endless_body(served), "slow": {"client_timeout_s": 5.0, **slow_clients(served, files)}}
+        found["terminated"] = terminated(served, files)
+    with server(*options, "--workers", "2") as served:
+        found["killed"] = killed_worker(served, files)
+    return found
 
 
 def _image(data: bytes) -> Any:
@@ -107,6 +121,8 @@ def _report(found: dict[str, Any]) -> str:
             f"p99 of all answers, refusals included: {entry['all_p99_s']:.2f} s.",
             "",
         ]
+    if "faults" in found:
+        lines += _told(found["faults"])
     if "soak" in found:
         entry = found["soak"]
         answers = ", ".join(f"{number:,} x {status}" for status, number in entry["answers"].items())
@@ -124,11 +140,35 @@ def _report(found: dict[str, Any]) -> str:
             f"Memory: {entry['memory_first_mb']:.0f} MB before the first request; in the second tenth of the time "
             f"{entry['memory_early_mb']:.0f} MB on average, in the last {entry['memory_late_mb']:.0f} MB: "
             f"{entry['growth_mb']:+.0f} MB (target: at most {_TARGETS['growth_mb']:+.0f}).",
-            f"In between it swings from {entry['memory_lowest_mb']:.0f} to {entry['memory_highest_mb']:.0f} MB with what is "
-            "asked for at a moment (all 1000 classes, large photographs).",
+            f"In between it swings from {entry['memory_lowest_mb']:.0f} to {entry['memory_highest_mb']:.0f} MB with "
+            "what is asked for at a moment (all 1000 classes, large photographs).",
             "",
         ]
     return "\n".join(lines)
+
+
+def _told(faults: dict[str, Any]) -> list[str]:
+    body, slow, terminated, killed = (faults[name] for name in ("body", "slow", "terminated", "killed"))
+    sent = " and ".join(f"{number} MB {kind}" for kind, number in body["sent_mb"].items())
+    return [
+        "## Faults",
+        "",
+        "`pytest tests/serve/test_limits.py tests/serve/test_faults.py` has these and more over real sockets; here is",
+        "what they cost.",
+        "",
+        "| fault | what came of it |",
+        "|---|---|",
+        f"| a body of {body['megabytes']} MB | hung up after {sent}; memory {body['memory_mb']:+.1f} MB at most |",
+        f"| {slow['clients']} clients that do not finish their headers | one explanation (p50) "
+        f"{slow['beside_ms']:.1f} ms beside them, {slow['alone_ms']:.1f} ms alone; each hung up on after {slow['longest_s']:.1f} s at the latest "
+        f"(`--client-timeout {slow['client_timeout_s']:.0f}`) |",
+        f"| SIGTERM while {terminated['waiting']} wait | {terminated['answered_200']} answered, exit code "
+        f"{terminated['exit_code']} after {terminated['seconds']:.1f} s |",
+        "| `kill -9` of one of two processes under load | answers by status (0: none came) "
+        + ", ".join(f"{number} x {status}" for status, number in killed["answers"].items())
+        + f"; two again after {killed['replaced_s']:.1f} s |",
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -32,12 +32,15 @@ class Served:
         Seconds from the command to readiness.
     log : Path
         What it wrote on standard error.
+    process : Popen
+        The same process.
     """
 
     port: int
     pid: int
     started_s: float
     log: Path
+    process: subprocess.Popen[str]
 
 
 @contextlib.contextmanager
@@ -61,9 +64,10 @@ def server(*options: str) -> Iterator[Served]:
                 port = int(match[1])
                 while not _is_ready(port):
                     time.sleep(0.01)
-                yield Served(port, process.pid, time.perf_counter() - start, log)
+                yield Served(port, process.pid, time.perf_counter() - start, log, process)
             finally:
-                process.send_signal(signal.SIGTERM)
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
                 process.wait(60)
 
 
