@@ -160,7 +160,8 @@ def _told(faults: dict[str, Any]) -> list[str]:
         "|---|---|",
         f"| a body of {body['megabytes']} MB | hung up after {sent}; memory {body['memory_mb']:+.1f} MB at most |",
         f"| {slow['clients']} clients that do not finish their headers | one explanation (p50) "
-        f"{slow['beside_ms']:.1f} ms beside them, {slow['alone_ms']:.1f} ms alone; each hung up on after {slow['longest_s']:.1f} s at the latest "
+        f"{slow['beside_ms']:.1f} ms beside them, {slow['alone_ms']:.1f} ms alone; "
+        f"each hung up on after {slow['longest_s']:.1f} s at the latest "
         f"(`--client-timeout {slow['client_timeout_s']:.0f}`) |",
         f"| SIGTERM while {terminated['waiting']} wait | {terminated['answered_200']} answered, exit code "
         f"{terminated['exit_code']} after {terminated['seconds']:.1f} s |",
