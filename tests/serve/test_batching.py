@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import pytest
 
 pytest.importorskip("kserve")
+
+from loops import in_loop
 
 from secam_onnx.serve.batching import Batcher
 
@@ -41,12 +44,12 @@ def tasks(batcher: Batcher[int, int], *jobs: int, kind: object = None) -> list[a
     return [asyncio.create_task(batcher.submit(now(job), kind)) for job in jobs]
 
 
-def in_loop(test: Awaitable[None]) -> None:
+def play(scene: Coroutine[Any, Any, None]) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(PATIENCE_S):
-            await test
+            await scene
 
-    asyncio.run(bounded())
+    in_loop(bounded())
 
 
 def test_what_comes_while_a_batch_runs_makes_the_next_one() -> None:
@@ -65,7 +68,7 @@ def test_what_comes_while_a_batch_runs_makes_the_next_one() -> None:
         assert all(entry.queue_s >= 0 for entry in served)
         await batcher.close()
 
-    in_loop(scene())
+    play(scene())
 
 
 def test_one_that_is_ready_waits_for_those_on_their_way_but_not_for_ever() -> None:
@@ -97,7 +100,7 @@ def test_one_that_is_ready_waits_for_those_on_their_way_but_not_for_ever() -> No
         never.cancel()
         await hasty.close()
 
-    in_loop(scene())
+    play(scene())
 
 
 def test_only_one_kind_shares_a_batch() -> None:
@@ -112,7 +115,7 @@ def test_only_one_kind_shares_a_batch() -> None:
         assert machine.batches == [[0], [2, 6], [4]]
         await batcher.close()
 
-    in_loop(scene())
+    play(scene())
 
 
 def test_a_failure_is_its_own_jobs_only() -> None:
@@ -136,7 +139,7 @@ def test_a_failure_is_its_own_jobs_only() -> None:
         await asyncio.gather(*first)
         await batcher.close()
 
-    in_loop(scene())
+    play(scene())
 
 
 def test_a_function_that_raises_fails_its_batch_and_the_next_one_runs() -> None:
@@ -152,7 +155,7 @@ def test_a_function_that_raises_fails_its_batch_and_the_next_one_runs() -> None:
         assert (await batcher.submit(now(2))).result == 2
         await batcher.close()
 
-    in_loop(scene())
+    play(scene())
 
 
 def test_one_that_leaves_is_not_run_and_a_batch_that_all_left_is_ended() -> None:
@@ -186,4 +189,4 @@ def test_one_that_leaves_is_not_run_and_a_batch_that_all_left_is_ended() -> None
         assert machine.batches == [[2, 4], [8]]
         await batcher.close()
 
-    in_loop(scene())
+    play(scene())

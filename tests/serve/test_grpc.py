@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
 import triton_calls
+from loops import in_loop
 from serving import check_tensors
 
 pytest.importorskip("kserve")
@@ -145,7 +145,7 @@ def test_kserves_client(server, chelsea, explained, explainers):
             assert await client.is_model_ready("tiny")
             return await client.infer(InferRequest("tiny", [given], request_id="7", parameters={"top_k": 2}))
 
-    response = asyncio.run(ask())
+    response = in_loop(ask())
     assert (response.model_name, response.id) == ("tiny", "7")
     found = {output.name: output.as_numpy() for output in response.outputs}
     assert list(found) == PLAIN

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import subprocess
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loops import in_loop
 from serving import b64, check_json, check_picture, instances
 
 from secam_onnx.superpixels import decode_label_map
@@ -158,7 +158,7 @@ def test_kserves_client(server, photographs, explained):
         finally:
             await client.close()
 
-    predicted, reply, ready = asyncio.run(ask())
+    predicted, reply, ready = in_loop(ask())
     assert ready
     assert predicted["predictions"][0][0]["label"] == "tiger cat"
     for entry, data in zip(reply["explanations"], photographs, strict=False):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from loops import in_loop
 from serving import b64, check_tensors
 
 pytest.importorskip("kserve")
@@ -184,7 +185,7 @@ def test_tritons_asynchronous_client(server, photographs, explained, explainers)
                 *(client.infer("lite", files(data), outputs=wanted(*OUTPUTS)) for data in photographs)
             )
 
-    for result, data in zip(asyncio.run(ask()), photographs, strict=True):
+    for result, data in zip(in_loop(ask()), photographs, strict=True):
         check_tensors(arrays(result), [explained("lite", data)], explainers["lite"])
 
 
@@ -206,7 +207,7 @@ def test_kserves_client(server, chelsea, explained, explainers, binary):
         finally:
             await client.close()
 
-    response = asyncio.run(ask())
+    response = in_loop(ask())
     assert (response.model_name, response.id) == ("tiny", "7")
     found = {output.name: output.as_numpy() for output in response.outputs}
     assert list(found) == PLAIN
