@@ -31,6 +31,10 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
     app = FastAPI(title="secam-onnx", version=version, docs_url=None, redoc_url=None)
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     app.add_api_route("/v2/models/{model_name}/infer", _infer(data_plane), methods=["POST"], response_model=None)
+    # The SDK's makes objects of the whole body before it says the same.
+    app.add_api_route(
+        "/v2/models/{model_name}/versions/{version}/infer", _versions, methods=["POST"], include_in_schema=False
+    )
     register_v1_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
     register_v2_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
     add_pages(app, data_plane, settings)
@@ -52,6 +56,10 @@ def _infer(data_plane: ExplainerDataPlane) -> Callable[[Request, Response, str],
         return await sdk.infer(raw_request, raw_response, model_name, read)
 
     return infer
+
+
+async def _versions() -> None:
+    raise NotImplementedError
 
 
 async def _metrics(request: Request) -> Response:

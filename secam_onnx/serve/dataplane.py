@@ -19,10 +19,13 @@ from pydantic import ValidationError
 
 from secam_onnx.serve.failures import ForbiddenError, MalformedError, UnknownKindError, shown
 
-__all__ = ["ExplainerDataPlane", "FixedRepository"]
+__all__ = ["MOST_ENTRIES", "ExplainerDataPlane", "FixedRepository"]
 
 _LENGTH, _SIZE = "inference-header-content-length", "binary_data_size"
 _BYTES, _EVENT = "application/octet-stream", "application/cloudevents+json"
+
+MOST_ENTRIES = 100
+"""Tensors, axes or parameters in one request; far above what any has."""
 
 
 class ExplainerDataPlane(DataPlane):
@@ -143,6 +146,7 @@ def _kind(headers: Mapping[str, str], *, images: bool) -> str:
 def _validated(head: bytes) -> InferenceRequest:
     try:
         given = orjson.loads(head)
+        _check_lengths(given)
         for tensor in given["inputs"]:
             if _SIZE in (tensor.get("parameters") or {}):
                 if tensor.get("data"):
@@ -161,3 +165,17 @@ def _validated(head: bytes) -> InferenceRequest:
         raise MalformedError(
             'The request is no inference request of version 2, {"inputs": [{"name", "shape", "datatype", "data"}]}.'
         ) from error
+
+
+def _check_lengths(given: Mapping[str, Any]) -> None:
+    """Refuse lists without end, but for tensors: pydantic makes a kilobyte of objects of each wrong entry."""
+    tensors = [entry for name in ("inputs", "outputs") if isinstance(given.get(name), list) for entry in given[name]]
+    for entry in (given, *tensors):
+        for name, value in entry.items() if isinstance(entry, dict) else ():
+            if name != "data":
+                _check_length(name, value)
+
+
+def _check_length(name: str, value: Any) -> None:
+    if isinstance(value, list | dict) and len(value) > MOST_ENTRIES:
+        raise MalformedError(f"{shown(name)} has {len(value)} entries; at most {MOST_ENTRIES} were expected.")

@@ -306,9 +306,24 @@ def test_a_request_of_version_2(refused, name):
     refused(INFER, body if isinstance(body, bytes) else json.dumps(body).encode(), words, **JSON)
 
 
+LONG = {
+    "inputs": {"inputs": [{}] * 101},
+    "outputs": infer(data=[], outputs=[{}] * 101),
+    "shape": infer(("",) * 101, []),
+    "parameters": infer(data=[], parameters={str(place): [] for place in range(101)}),
+    "parameters of a tensor": infer(data=[], tensor={"parameters": {str(place): [] for place in range(101)}}),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_lists_without_end_are_counted_and_not_looked_through(refused, name):
+    refused(INFER, LONG[name], (name.partition(" ")[0], "101 entries; at most 100"))
+
+
 def test_versions_of_models(refused, server):
     for path in ("/v2/models/tiny/versions/1/infer", "/v2/models/tiny/versions/1/infer?x=1"):
-        refused(path, pixels(), "no versions", 404)
+        for body in (pixels(), b"{"):  # which is not read
+            refused(path, body, "no versions", 404)
     for path in ("/v2/models/tiny/versions/1", "/v2/models/tiny/versions/1/ready", "/v2/models/tiny?model_version=1"):
         reply = server.get(path)
         assert (reply.status_code, list(reply.json())) == (404, ["error"]), path
@@ -409,7 +424,7 @@ def test_no_path_and_no_address_is_opened(refused, server, tmp_path: Path, photo
         ("DELETE", "/v2/models/tiny", 405),
         ("OPTIONS", EXPLAIN, 405),
         ("OPTIONS", "/v2", 405),
-        ("HEAD", "/v2/health/live", 405),
+        ("HEAD", "/v2/models/tiny", 405),
         ("PATCH", INFER, 405),
         ("POST", "/v1/models/none:explain", 404),
         ("POST", "/v1/models/tiny:exterminate", 405),
