@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
@@ -18,8 +18,8 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 from secam_onnx.errors import OptionError
 from secam_onnx.serve import metrics
 from secam_onnx.serve.context import Request, enter, request_id
-from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
-from secam_onnx.serve.failures import MalformedError, RequestError
+from secam_onnx.serve.dataplane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
+from secam_onnx.serve.failures import MalformedError, RequestError, SlowError
 from secam_onnx.serve.gate import logger, record
 from secam_onnx.serve.keys import check_key
 from secam_onnx.serve.settings import Settings
@@ -93,7 +93,8 @@ class _Guard(grpc.aio.ServerInterceptor):
         method = details.method.rpartition("/")[2]
         headers = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
 
-        async def guarded(message: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def guarded(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
+            message = None
             request = Request(request_id(headers.get("x-request-id")))
             enter(request)
             start = time.perf_counter()
@@ -101,8 +102,10 @@ class _Guard(grpc.aio.ServerInterceptor):
             try:
                 if method not in _OPEN:
                     check_key(headers, self._settings.key_digests)
+                message = await self._first(messages)
                 if message is None:
                     raise MalformedError("The bytes that came are no message of this method.")
+                _check_lengths(message)
                 return await handler.unary_unary(message, context)
             except asyncio.CancelledError:
                 code = StatusCode.CANCELLED
@@ -115,11 +118,20 @@ class _Guard(grpc.aio.ServerInterceptor):
                     "grpc", request, code.name, start, method=method, bytes=0 if message is None else message.ByteSize()
                 )
 
-        return grpc.unary_unary_rpc_method_handler(
+        # As a stream of one message: it is taken only from who has a key, and not waited for without end.
+        return grpc.stream_unary_rpc_method_handler(
             guarded,
             request_deserializer=functools.partial(_read, handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+
+    async def _first(self, messages: AsyncIterator[Any]) -> Any:
+        patience = self._settings.limits.client_timeout_s
+        try:
+            async with asyncio.timeout(patience):
+                return await anext(messages, None)
+        except TimeoutError:
+            raise SlowError(f"The message did not arrive within {patience:g} s.") from None
 
 
 def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
@@ -128,6 +140,14 @@ def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
         return deserialize(data)
     except DecodeError:
         return None
+
+
+def _check_lengths(message: Any) -> None:
+    """Refuse lists without end, of each entry of which the SDK would make an object."""
+    for name in ("inputs", "outputs", "parameters"):
+        found = len(getattr(message, name, ()))
+        if found > MOST_ENTRIES:
+            raise MalformedError(f"{name!r} has {found} entries; at most {MOST_ENTRIES} were expected.")
 
 
 def _status(error: Exception) -> tuple[StatusCode, str]:

@@ -30,7 +30,8 @@ class GuardedConnection(HttpToolsProtocol):
         super().__init__(**uvicorn)
         self._limits = limits
         self._deadline: asyncio.TimerHandle | None = None
-        self._header_bytes: int | None = None  # None while a request is being answered
+        self._patience = 2 * limits.client_timeout_s + limits.timeout_s + _SLACK_S
+        self._unbounded = 0  # bytes since what is bounded elsewhere: of headers, trailers, line ends
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -41,33 +42,42 @@ class GuardedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._header_bytes is not None:
-            self._header_bytes += len(data)
-            if self._header_bytes > _HEADER_BYTES:
-                # What came in one piece with them may be body, which is bounded elsewhere.
-                self.send_400_response(f"Headers of more than {_HEADER_BYTES} bytes.")
-                return
+        self._unbounded += len(data)
         super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._unbounded > _HEADER_BYTES:
+            self.send_400_response(f"Headers of more than {_HEADER_BYTES} bytes.")
+        elif self._deadline is None and self.timeout_keep_alive_task is None:  # line ends between requests
+            self._within(self._limits.client_timeout_s)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._header_bytes = 0
+        self._unbounded = 0
         self._within(self._limits.client_timeout_s)
 
     def on_headers_complete(self) -> None:
-        self._header_bytes = None
-        self._within(2 * self._limits.client_timeout_s + self._limits.timeout_s + _SLACK_S)
+        self._within(self._patience)
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._unbounded = 0
+        super().on_body(body)
+
     def on_response_complete(self) -> None:
-        self._within(None)  # uvicorn's keep-alive time counts from here
+        # The deadline stays: the answer may not have been taken yet, or the next request have come in part.
+        if self.pipeline:
+            self._within(self._patience)
         super().on_response_complete()
 
     def _within(self, seconds: float | None) -> None:
         """Something must happen until then, or the connection goes."""
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._abort)
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self._late)
 
-    def _abort(self) -> None:
-        self.transport.abort()
+    def _late(self) -> None:
+        self._deadline = None
+        # uvicorn's keep-alive time counts for a connection that waits for a request, and has taken all answers.
+        if self.timeout_keep_alive_task is None or self.transport.get_write_buffer_size():
+            self.transport.abort()

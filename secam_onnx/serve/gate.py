@@ -60,9 +60,12 @@ class Gate:
         answer = _Answer(send, request.id)
         start = time.perf_counter()
         try:
-            if scope["path"] not in _OPEN and not scope["path"].startswith("/page/"):
+            most = self._limits.max_body_bytes
+            if scope["path"] in _OPEN or scope["path"].startswith("/page/"):
+                most = 0  # nobody without a key fills the memory for bodies
+            else:
                 check_key(headers, self._digests)
-            body = await self._body(request, headers, receive)
+            body = await self._body(request, headers, receive, most)
             await self._run(scope, body, receive, answer)
         except RequestError as failure:
             await answer.fail(failure)
@@ -71,9 +74,8 @@ class Gate:
             status = answer.status or _GONE
             record("http", request, status, start, method=scope["method"], path=scope["path"], bytes=request.bytes)
 
-    async def _body(self, request: Request, headers: Mapping[str, str], receive: Receive) -> bytes:
+    async def _body(self, request: Request, headers: Mapping[str, str], receive: Receive, most: int) -> bytes:
         """All of it; how much of it is held is written down as it comes."""
-        most = self._limits.max_body_bytes
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > most:
             raise TooLargeError(f"The body has {int(announced):,} bytes; at most {most:,} are taken.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -304,3 +305,102 @@ def test_requests_of_one_batch_get_their_own_answers(tmp_path: Path, chelsea: np
                     assert a["contribution"] == pytest.approx(b["contribution"], abs=1e-5)
         sizes = [line["batch_size"] for line in server.lines if "batch_size" in line]
         assert max(sizes) > 1
+
+
+GET = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("more", [b"\r\n", b"GET / HTTP/1.1\r\nX: "])
+def test_what_follows_an_answer_and_is_no_request_is_not_waited_for(more: bytes, busy: Running) -> None:
+    with busy.connect() as connection:
+        connection.sendall(GET + more)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(more)
+        try:
+            while connection.recv(1 << 16):
+                pass
+        except ConnectionError:
+            pass
+    all_is_well(busy)
+
+
+@pytest.mark.parametrize("trailers", [b"a:\r\n" * (1 << 14), b"a: " + b"x" * (1 << 16)])
+def test_trailers_without_end(trailers: bytes, busy: Running) -> None:
+    before = memory_kb(busy)
+    head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+    send(busy, head, *[trailers] * 300)
+    assert memory_kb(busy) < before + 20_000
+    all_is_well(busy)
+
+
+def sockets(server: Running) -> int:
+    count = 0
+    for entry in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += str(entry.readlink()).startswith("socket:")
+    return count
+
+
+def test_a_client_that_does_not_take_its_answer() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    body = encoded(noise)
+    head = HEAD.replace(b"explain", b"explain?class=top-500&segments=400") % len(body)
+    options = ("--model-name", "model", "--client-timeout", "1", "--timeout", "4")
+    with running(*options) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(head + body)
+        server.wait(lambda: any(line.get("status") == 200 and line.get("bytes") for line in server.lines))
+        held = sockets(server)
+        server.wait(lambda: sockets(server) < held)
+
+
+def test_who_has_no_key_fills_no_memory(tmp_path: Path) -> None:
+    model = busy_model(tmp_path, 1.0)
+    (tmp_path / "keys").write_text("secret")
+    with running("--model", str(model), "--api-key-file", str(tmp_path / "keys")) as server:
+        for path in ("/", "/page/x", "/v2/health/live"):
+            assert server.call("POST", path, b"x")[0] == 413
+            assert server.call("GET", path)[0] in (200, 404)
+
+
+@pytest.mark.parametrize("path", ["ModelInfer", "ServerLive"])
+def test_a_message_that_does_not_end_over_grpc(path: str, busy: Running) -> None:
+    def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
+        return len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
+
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": f"/inference.GRPCInferenceService/{path}",
+        ":authority": "x",
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    headers = b"".join(b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in pair) for pair in fields.items())
+    data, head, settings = 0, 1, 4
+    part = b"\0" + (1000).to_bytes(4, "big") + b"x" * 10
+    with socket.create_connection(("127.0.0.1", busy.grpc_port), timeout=PATIENCE_S) as connection:
+        connection.sendall(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+            + frame(settings, 0, 0, b"")
+            + frame(settings, 1, 0, b"")
+            + frame(head, 4, 1, headers)
+            + frame(data, 0, 1, part)
+        )
+        received = b""
+        while b"did not arrive within 1.5 s" not in received.replace(b"%20", b" "):
+            received += connection.recv(1 << 16)
+    all_is_well(busy)
+
+
+def test_lists_without_end_over_grpc(busy: Running) -> None:
+    from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
+
+    request = ModelInferRequest(model_name="model")
+    for _ in range(101):
+        request.outputs.add()
+    with grpc.insecure_channel(f"127.0.0.1:{busy.grpc_port}") as channel, pytest.raises(grpc.RpcError) as caught:
+        GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=PATIENCE_S)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "'outputs' has 101 entries; at most 100 were expected."
