@@ -14,7 +14,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
 
-__all__ = ["ENDINGS", "MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "EncodedImage", "Photograph", "as_rgb", "read_image"]
+__all__ = [
+    "ENDINGS",
+    "MAX_ASPECT",
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "EncodedImage",
+    "Photograph",
+    "announced_pixels",
+    "as_rgb",
+    "read_image",
+]
 
 MAX_PIXELS = 100_000_000
 """Largest image that is decoded, in pixels (about 300 MB as RGB)."""
@@ -109,6 +119,17 @@ def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int
         raise ImageError(f"{name} is over the limit of {max_pixels:,} pixels; make it smaller.") from None
     except _UNDECODABLE as error:
         raise _undecodable(name, error) from error
+
+
+def announced_pixels(image: EncodedImage) -> int:
+    """How many pixels a file says that it has, before it is decoded; 0 where it does not say."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(image.data), formats=_FORMATS) as opened:
+                return opened.width * opened.height
+    except (*_UNDECODABLE, Image.DecompressionBombError):
+        return 0
 
 
 def _decode(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:

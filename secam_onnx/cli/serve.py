@@ -14,19 +14,36 @@ __all__ = ["command"]
 _MODEL = re.compile(r"([A-Za-z0-9._-]+)=(.+)")
 _PORT = click.IntRange(0, 65535)
 
+_COUNT = click.IntRange(1, 2**31 - 1)
+_SECONDS = click.FloatRange(0, 86_400, min_open=True)
+_MILLISECONDS = click.FloatRange(0, 60_000)
+_PENDING = click.FloatRange(0, 1_000_000, min_open=True)
+_MEGABYTES = click.FloatRange(0, 2047, min_open=True)  # gRPC counts in 32 bits
 # Name of the setting, option, type, default, what is said of it.
 _LIMITS: tuple[tuple[str, str, Any, Any, str], ...] = (
-    ("max_batch_size", "--max-batch-size", int, 4, "Photographs a forward pass."),
-    ("max_latency_ms", "--max-latency-ms", float, 5.0, "How long one that is ready waits for others on their way."),
-    ("max_body_mb", "--max-body-mb", float, 32.0, "Of one request."),
-    ("max_pending_mb", "--max-pending-mb", float, 256.0, "Of all requests without an answer."),
-    ("max_pixels", "--max-pixels", int, 50_000_000, "Of one photograph."),
-    ("max_images", "--max-images", int, 16, "Photographs in one request."),
-    ("queue_length", "--queue-length", int, 64, "Photographs without an answer; beyond that: 429."),
-    ("max_connections", "--max-connections", int, 512, "Open at once; beyond that: 503."),
-    ("timeout_s", "--timeout", float, 30.0, "Seconds for an answer; beyond that: 504, and the run is ended."),
-    ("client_timeout_s", "--client-timeout", float, 10.0, "Seconds for a client to send headers, or a body."),
-    ("grace_s", "--grace", float, 30.0, "Seconds to finish in after SIGTERM."),
+    ("max_batch_size", "--max-batch-size", _COUNT, 4, "Photographs a forward pass."),
+    (
+        "max_latency_ms",
+        "--max-latency-ms",
+        click.FloatRange(0, 60_000),
+        5.0,
+        "How long one that is ready waits for others on their way.",
+    ),
+    ("max_body_mb", "--max-body-mb", _MEGABYTES, 32.0, "Of one request."),
+    (
+        "max_pending_mb",
+        "--max-pending-mb",
+        click.FloatRange(0, 1_000_000, min_open=True),
+        256.0,
+        "Of all requests without an answer.",
+    ),
+    ("max_pixels", "--max-pixels", _COUNT, 50_000_000, "Of one photograph."),
+    ("max_images", "--max-images", _COUNT, 16, "Photographs in one request."),
+    ("queue_length", "--queue-length", _COUNT, 64, "Photographs without an answer; beyond that: 429."),
+    ("max_connections", "--max-connections", _COUNT, 512, "Open at once; beyond that: 503."),
+    ("timeout_s", "--timeout", _SECONDS, 30.0, "Seconds for an answer; beyond that: 504, and the run is ended."),
+    ("client_timeout_s", "--client-timeout", _SECONDS, 10.0, "Seconds for a client to send headers, or a body."),
+    ("grace_s", "--grace", _SECONDS, 30.0, "Seconds to finish in after SIGTERM."),
 )
 
 
@@ -78,7 +95,7 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
     "--api-key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Keys, one a line, of which a request must bring one.  [default: none is needed]",
+    help="Keys, one a line (# begins a comment), of which a request must bring one.  [default: none is needed]",
 )
 @click.option("--no-page", is_flag=True, help="No page at /.")
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING"]), default="INFO", show_default=True)
@@ -144,6 +161,7 @@ def command(
 
 def _named(models: Sequence[str], only: str | None) -> dict[str, Path]:
     """Model files by name: as given, or as the file is called."""
+    from secam_onnx.errors import ModelError
     from secam_onnx.sidecars import default_model, model_file
 
     if only is not None and len(models) > 1:
@@ -156,4 +174,6 @@ def _named(models: Sequence[str], only: str | None) -> dict[str, Path]:
         if name in named:
             raise click.UsageError(f"Two models are called {name!r}; give them names: --model NAME=FILE.")
         named[name] = model_file(path)
+        if not named[name].is_file():
+            raise ModelError(f"{named[name]} does not exist; give the path of an .onnx file: --model [NAME=]FILE.")
     return named

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,9 +15,9 @@ from kserve.protocol.rest.v2_endpoints import V2Endpoints, register_v2_endpoints
 from starlette.exceptions import HTTPException
 
 from secam_onnx.serve import metrics, openapi
+from secam_onnx.serve.context import current
 from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.failures import RequestError
-from secam_onnx.serve.gate import logger
 from secam_onnx.serve.pages import add_pages
 from secam_onnx.serve.settings import Settings
 
@@ -38,8 +38,14 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
     register_v1_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
     register_v2_endpoints(app, data_plane, FixedRepository(data_plane.model_registry))
     add_pages(app, data_plane, settings)
+
+    async def said(_: Request, error: Exception) -> Response:
+        status, reason, headers = _reason(error, list(settings.models))
+        current().failed(reason)
+        return JSONResponse({"error": reason}, status, headers)
+
     for kind in (*_STATUS, RequestError, HTTPException, NotImplementedError, Exception):
-        app.add_exception_handler(kind, _said)
+        app.add_exception_handler(kind, said)
     described = openapi.description(list(settings.models), settings.limits, version, keys=bool(settings.key_digests))
     app.openapi = lambda: described
     return app
@@ -67,21 +73,22 @@ async def _metrics(request: Request) -> Response:
     return Response(body, headers={"content-type": content_type})
 
 
-async def _said(_: Request, error: Exception) -> Response:
-    """Why there is no answer, as the SDK words it."""
+def _reason(error: Exception, models: Sequence[str]) -> tuple[int, str, Mapping[str, str] | None]:
+    """Why there is no answer: status, words and headers."""
     if isinstance(error, RequestError):
         metrics.REFUSED.labels(type(error).__name__).inc()
-        return JSONResponse({"error": str(error)}, error.status, error.headers)
+        return error.status, str(error), error.headers
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        where = ".".join(map(str, first.get("loc", ())))
-        return JSONResponse({"error": f"{where}: {first.get('msg')}"}, 400)
+        return 400, f"{'.'.join(map(str, first.get('loc', ())))}: {first.get('msg')}", None
+    if isinstance(error, ModelNotFound):
+        return 404, f"{error} There are {', '.join(models)}; predict and explain are POSTed.", None
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
     if status is not None:
-        return JSONResponse({"error": str(error)}, status)
+        return status, str(error), None
     if isinstance(error, HTTPException):
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+        return error.status_code, error.detail, error.headers
     if isinstance(error, NotImplementedError):  # the SDK's word for versions of a model
-        return JSONResponse({"error": "Models have no versions here; leave that out of the address."}, 404)
-    logger.error("unexpected failure", exc_info=error)
-    return JSONResponse({"error": "The server failed; its log says how."}, 500)
+        return 404, "Models have no versions here; leave that out of the address.", None
+    # It is raised once more, and logged by the gate.
+    return 500, "The server failed; its log says how.", None

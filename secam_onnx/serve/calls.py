@@ -112,6 +112,7 @@ class _Guard(grpc.aio.ServerInterceptor):
                 raise
             except Exception as error:
                 code, text = _status(error)
+                request.failed(text)
                 await _abort(context, code, text, error)
             finally:
                 record(

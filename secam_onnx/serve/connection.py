@@ -12,6 +12,7 @@ from secam_onnx.serve.settings import Limits
 __all__ = ["GuardedConnection"]
 
 _HEADER_BYTES = 64 << 10
+_PIPELINED = 100  # requests behind one that is being answered
 _SLACK_S = 5.0  # in which the gate, which answers in words, is first
 
 
@@ -46,7 +47,9 @@ class GuardedConnection(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._unbounded > _HEADER_BYTES:
+        if len(self.pipeline) > _PIPELINED:
+            self.transport.abort()
+        elif self._unbounded > _HEADER_BYTES:
             self.send_400_response(f"Headers of more than {_HEADER_BYTES} bytes.")
         elif self._deadline is None and self.timeout_keep_alive_task is None:  # line ends between requests
             self._within(self._limits.client_timeout_s)

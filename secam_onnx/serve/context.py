@@ -36,6 +36,12 @@ class Request:
     bytes: int = 0
     notes: dict[str, object] = field(default_factory=dict)
 
+    def failed(self, reason: str) -> None:
+        """Note why there is no answer."""
+        self.notes["error"] = reason[:_SHOWN]
+
+
+_SHOWN = 300  # characters of a reason
 
 _current: ContextVar[Request] = ContextVar("secam_request")
 

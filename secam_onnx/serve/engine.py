@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -50,15 +51,15 @@ class Work:
         How many classes that are, at most.
     segmenter : Segmenter or None
         How superpixels are made, if they are wanted.
-    keep_images : bool
-        Whether results hold the photograph, for pictures.
+    kept_pixels : int
+        Of the photographs that results hold, for pictures; 0: they hold none.
     """
 
     images: Sequence[EncodedImage | np.ndarray]
     queries: tuple[ClassQuery, ...]
     n_maps: int
     segmenter: Segmenter | None
-    keep_images: bool
+    kept_pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class Engine:
         self._batcher: Batcher[tuple[Prepared, tuple[ClassQuery, ...]], Answer] = Batcher(
             self._run, limits.max_batch_size, limits.max_latency_ms / 1000
         )
-        self._pending = 0
-        self._seconds = 0.0  # that a photograph took lately
+        self._pending = self._kept_pixels = 0
+        self._seconds = 0.0  # that a request took lately
 
     async def explain(self, work: Work) -> list[Explained]:
         """Explain some photographs, in order.
@@ -115,20 +116,14 @@ class Engine:
             One cannot be read.
         ModelError
             The model fails on one.
-        BusyError
-            There are too many that have no answer yet.
         """
-        self._admit(len(work.images))
         started = time.perf_counter()
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._one(image, work)) for image in work.images]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        finally:
-            self._leave(len(work.images))
-        took = (time.perf_counter() - started) / len(tasks)
-        self._seconds += 0.1 * (took - self._seconds)
+        self._seconds += 0.1 * (time.perf_counter() - started - self._seconds)
         return [task.result() for task in tasks]
 
     async def in_thread(self, function: Callable[[], Value]) -> Value:
@@ -140,19 +135,32 @@ class Engine:
         await self._batcher.close()
         self._helpers.shutdown(wait=False, cancel_futures=True)
 
-    def _admit(self, images: int) -> None:
-        if self._pending + images > self._limits.queue_length:
-            wait = max(1, math.ceil(self._pending * self._seconds / self._limits.max_batch_size))
+    @contextlib.contextmanager
+    def admitted(self, work: Work) -> Iterator[None]:
+        """The time from a request's arrival to its answer.
+
+        Raises
+        ------
+        BusyError
+            There are too many that have no answer yet, or their photographs take too much memory.
+        """
+        images, most = len(work.images), 2 * self._limits.max_drawn_pixels
+        if self._pending + images > self._limits.queue_length or self._kept_pixels + work.kept_pixels > most:
+            wait = max(1, math.ceil(self._seconds))
             raise BusyError(
-                f"{self._pending} photographs are waiting already, of {self._limits.queue_length} that may; "
-                f"try again in {wait} s.",
+                f"{self._pending} photographs are waiting already, of {self._limits.queue_length} that may, or those "
+                f"to draw on are too large together; try again in {wait} s.",
                 {"Retry-After": str(wait)},
             )
-        self._pending += images
-        metrics.PENDING.labels(self._name).set(self._pending)
+        self._count(images, work.kept_pixels)
+        try:
+            yield
+        finally:
+            self._count(-images, -work.kept_pixels)
 
-    def _leave(self, images: int) -> None:
-        self._pending -= images
+    def _count(self, images: int, pixels: int) -> None:
+        self._pending += images
+        self._kept_pixels += pixels
         metrics.PENDING.labels(self._name).set(self._pending)
 
     async def _one(self, image: EncodedImage | np.ndarray, work: Work) -> Explained:
@@ -193,7 +201,7 @@ class Engine:
             self._helpers,
             max_pixels=self._limits.max_pixels,
         )
-        return job if work.keep_images else job.without_image()
+        return job if work.kept_pixels else job.without_image()
 
     def _run(self, jobs: Sequence[tuple[Prepared, tuple[ClassQuery, ...]]]) -> list[Answer | ModelError]:
         start = time.perf_counter()

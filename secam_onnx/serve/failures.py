@@ -15,6 +15,7 @@ __all__ = [
     "PredictorError",
     "RequestError",
     "SlowError",
+    "StoppedError",
     "TooLargeError",
     "TooLateError",
     "UnknownKindError",
@@ -93,6 +94,12 @@ class BusyError(RequestError):
     """There is too much to do already."""
 
     status, code = 429, StatusCode.RESOURCE_EXHAUSTED
+
+
+class StoppedError(RequestError):
+    """The server stops before it is done."""
+
+    status, code = 503, StatusCode.UNAVAILABLE
 
 
 class TooLateError(RequestError):

@@ -12,7 +12,7 @@ import orjson
 
 from secam_onnx.serve import metrics
 from secam_onnx.serve.context import Request, enter, request_id
-from secam_onnx.serve.failures import BusyError, RequestError, SlowError, TooLargeError
+from secam_onnx.serve.failures import BusyError, RequestError, SlowError, StoppedError, TooLargeError
 from secam_onnx.serve.keys import check_key
 from secam_onnx.serve.settings import Settings
 
@@ -27,6 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 _OPEN = {"/", "/v2/health/live", "/v2/health/ready"}  # what needs no key: the page itself, and what asks for health
+_SHOWN = 200  # characters of an address
 _GONE = 499  # the client left; nginx's number, as HTTP has none
 
 
@@ -68,11 +69,16 @@ class Gate:
             body = await self._body(request, headers, receive, most)
             await self._run(scope, body, receive, answer)
         except RequestError as failure:
+            request.failed(str(failure))
             await answer.fail(failure)
+        except asyncio.CancelledError:  # at the end of the grace
+            await answer.fail(StoppedError("The server stops, and this took too long for it to wait."))
         finally:
             self._pending_bytes -= request.bytes
             status = answer.status or _GONE
-            record("http", request, status, start, method=scope["method"], path=scope["path"], bytes=request.bytes)
+            record(
+                "http", request, status, start, method=scope["method"], path=scope["path"][:_SHOWN], bytes=request.bytes
+            )
 
     async def _body(self, request: Request, headers: Mapping[str, str], receive: Receive, most: int) -> bytes:
         """All of it; how much of it is held is written down as it comes."""
@@ -163,7 +169,7 @@ class _Answer:
 
     async def fail(self, failure: RequestError) -> None:
         """The response to a request that is refused, whose client may still be sending it."""
-        if isinstance(failure, _DisconnectedError):
+        if self.status or isinstance(failure, _DisconnectedError):
             return
         body = orjson.dumps({"error": str(failure)})
         headers = {

@@ -14,7 +14,7 @@ __all__ = ["check_key", "read_keys"]
 
 
 def read_keys(file: Path) -> tuple[bytes, ...]:
-    """The SHA-256 of each key in a file, one a line.
+    """The SHA-256 of each key in a file, one a line; empty lines and those that begin with # are none.
 
     Raises
     ------
@@ -22,10 +22,10 @@ def read_keys(file: Path) -> tuple[bytes, ...]:
         It cannot be read, or holds none.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(f"Cannot read keys from {file}: {error}. Text was expected, one key a line.") from error
-    keys = [line.strip() for line in lines if line.strip()]
+    keys = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not keys:
         raise OptionError(f"{file} holds no key; one a line was expected.")
     return tuple(_digest(key.encode()) for key in keys)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -22,10 +22,12 @@ from secam_onnx.serve import metrics, photographs, questions, replies
 from secam_onnx.serve.context import current
 from secam_onnx.serve.engine import Engine, Explained
 from secam_onnx.serve.failures import MalformedError, PredictorError, RequestError, TooLateError
-from secam_onnx.serve.parameters import OUTPUTS, Question, check_drawn
-from secam_onnx.serve.settings import Settings
+from secam_onnx.serve.parameters import OUTPUTS, Question
+from secam_onnx.serve.settings import Limits, Settings
 
 __all__ = ["ExplainerModel", "open_explainer"]
+
+Value = TypeVar("Value")
 
 
 def open_explainer(path: Path, settings: Settings) -> Explainer:
@@ -177,11 +179,9 @@ class ExplainerModel(Model):
             raise RequestError(str(error)) from error
 
     async def _infer(self, request: InferRequest) -> tuple[bytes | InferResponse, dict[str, str]]:
-        engine = self._opened()
-        question = await asyncio.to_thread(questions.infer_question, request, engine.explainer, self._settings.limits)
-        results = await engine.explain(question.work)
-        values = await self._made(
-            lambda: replies.tensors(question.outputs, results, engine.explainer), question, results
+        ask = partial(questions.infer_question, request)
+        values = await self._answered(
+            ask, lambda question, results: replies.tensors(question.outputs, results, self.explainer)
         )
         id_ = request.id or current().id
         if request.from_grpc:
@@ -190,15 +190,17 @@ class ExplainerModel(Model):
         return body, {} if length is None else {"inference-header-content-length": str(length)}
 
     async def _explain(self, body: Any) -> tuple[bytes, dict[str, str]]:
-        picture = isinstance(body, bytes) and current().accept.startswith(replies.PNG)
-        question, results = await self._answered(body, explain=True, **({"picture": True} if picture else {}))
-        make = replies.picture_reply if picture else replies.explain_reply
-        reply = await self._made(lambda: make(question, results), question, results)
-        return reply, {"content-type": replies.PNG if picture else replies.JSON}
+        if isinstance(body, bytes) and current().accept.startswith(replies.PNG):
+            ask = partial(questions.raw_question, body, current().query, explain=True, picture=True)
+            return await self._answered(ask, replies.picture_reply), {"content-type": replies.PNG}
+        reply = await self._answered(_asked(body, explain=True), replies.explain_reply)
+        return reply, {"content-type": replies.JSON}
 
     async def _predict(self, body: Any) -> tuple[bytes, dict[str, str]]:
-        question, results = await self._answered(body, explain=False)
-        return replies.predict_reply(question, results, self.explainer), {"content-type": replies.JSON}
+        reply = await self._answered(
+            _asked(body, explain=False), partial(replies.predict_reply, explainer=self.explainer)
+        )
+        return reply, {"content-type": replies.JSON}
 
     async def _forwarded(self, body: Any, headers: dict[str, str] | None) -> dict[str, Any]:
         """What the server that predicts says; it may take other parameters than this one."""
@@ -219,22 +221,18 @@ class ExplainerModel(Model):
         except (httpx.HTTPError, ValueError) as error:
             raise PredictorError(f"The predictor at {host} cannot be asked ({error}).") from error
 
-    async def _answered(self, body: Any, **wanted: bool) -> tuple[Question, list[Explained]]:
+    async def _answered(
+        self, ask: Callable[[Explainer, Limits], Question], make: Callable[[Question, list[Explained]], Value]
+    ) -> Value:
+        """From what is asked to what is made of the results; neither keeps the event loop waiting."""
         engine = self._opened()
-        ask: Callable[..., Question]
-        if isinstance(body, bytes):
-            ask = partial(questions.raw_question, body, current().query)
-        else:
-            ask = partial(questions.instances_question, body, current().query)
-        question = await asyncio.to_thread(ask, engine.explainer, self._settings.limits, **wanted)
-        return question, await engine.explain(question.work)
-
-    async def _made(self, make: Callable[[], Any], question: Question, results: list[Explained]) -> Any:
-        if question.work.keep_images:  # there are pictures to draw
-            check_drawn(question, results, self._settings.limits)
-            with metrics.RENDER.labels(self.name).time():
-                return await self._opened().in_thread(make)
-        return await asyncio.to_thread(make)
+        question = await asyncio.to_thread(ask, engine.explainer, self._settings.limits)
+        with engine.admitted(question.work):
+            results = await engine.explain(question.work)
+            if question.work.kept_pixels:  # there are pictures to draw
+                with metrics.RENDER.labels(self.name).time():
+                    return await engine.in_thread(partial(make, question, results))
+            return await asyncio.to_thread(make, question, results)
 
     def _read(self) -> Explainer:
         expected = self._settings.model_digests.get(self.name)
@@ -249,3 +247,9 @@ class ExplainerModel(Model):
         if self._engine is None or not self.ready:
             raise ModelNotReady(self.name)
         return self._engine
+
+
+def _asked(body: Any, *, explain: bool) -> Callable[[Explainer, Limits], Question]:
+    """How a request of version 1 is read."""
+    read = questions.raw_question if isinstance(body, bytes) else questions.instances_question
+    return partial(read, body, current().query, explain=explain)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from secam_onnx.explainer import Explainer
-from secam_onnx.images import EncodedImage
+from secam_onnx.images import EncodedImage, announced_pixels
 from secam_onnx.labels import ClassQuery, class_codes
-from secam_onnx.serve.engine import Explained, Work
+from secam_onnx.serve.engine import Work
 from secam_onnx.serve.failures import MalformedError, shown
 from secam_onnx.serve.settings import Limits
 from secam_onnx.superpixels import Segmenter
@@ -25,7 +24,6 @@ __all__ = [
     "OUTPUTS",
     "PICTURES",
     "Question",
-    "check_drawn",
     "check_names",
     "explanations",
     "predictions",
@@ -57,14 +55,11 @@ class Question:
         What is to be sent: of `OUTPUTS`, or of `EXTRAS`.
     top_k : int
         How many classes a prediction has.
-    drawn : int
-        How many pictures as large as the photograph there are for each class.
     """
 
     work: Work
     outputs: tuple[str, ...] = ()
     top_k: int = 0
-    drawn: int = 0
 
 
 def predictions(
@@ -80,7 +75,7 @@ def predictions(
     _check_parameters(parameters, ("top_k",))
     n_classes = explainer.classifier.n_classes
     top = _top_k(parameters["top_k"], n_classes) if "top_k" in parameters else min(_PREDICTED, n_classes)
-    return Question(Work(images, ("top-1",), 1, None, keep_images=False), top_k=top)
+    return Question(Work(images, ("top-1",), 1, None), top_k=top)
 
 
 def explanations(
@@ -107,29 +102,16 @@ def explanations(
     names = outputs if outputs is not None else _extras(parameters.get("outputs", []))
     pictures = any(name in (*PICTURES, *DRAWN) for name in names)
     _check_maps(len(images), n_maps, limits.max_pictures if pictures else limits.max_maps)
-    segmenter = _segmenter(parameters["segments"], explainer, limits) if "segments" in parameters else None
-    needed = outputs is None or pictures or any(name in _SUPERPIXELS for name in names)
-    work = Work(images, queries, n_maps, (segmenter or explainer.segmenter) if needed else None, keep_images=pictures)
-    full = ("overlay", "heatmap") if outputs is None else ("overlay_png",)
-    return Question(work, names, drawn=sum(name in full for name in names))
-
-
-def check_drawn(question: Question, results: Sequence[Explained], limits: Limits) -> None:
-    """Refuse to draw for minutes.
-
-    Raises
-    ------
-    MalformedError
-        The pictures have too many pixels.
-    """
-    pixels = question.drawn * sum(
-        len(result.answer.class_ids) * math.prod(result.geometry.image_size) for result in results
+    segmenter = (
+        _segmenter(parameters["segments"], explainer, limits) if "segments" in parameters else explainer.segmenter
     )
-    if pixels > limits.max_drawn_pixels:
-        raise MalformedError(
-            f"The pictures would have {pixels:,} pixels, over the limit of {limits.max_drawn_pixels:,}; ask for fewer "
-            "classes, or of smaller photographs."
-        )
+    needed = outputs is None or pictures or any(name in _SUPERPIXELS for name in names)
+    if needed:
+        _check_values(len(images), n_maps, segmenter.segments, limits)
+    full = ("overlay", "heatmap") if outputs is None else ("overlay_png",)
+    drawn = n_maps * sum(name in full for name in names)
+    kept = _kept_pixels(images, drawn, limits) if pictures else 0
+    return Question(Work(images, queries, n_maps, segmenter if needed else None, kept), names)
 
 
 def check_names(names: Iterable[str], known: Sequence[str]) -> None:
@@ -211,6 +193,29 @@ def _extras(given: Any) -> tuple[str, ...]:
         raise MalformedError(f"'outputs' is {shown(given)}; a list of names was expected: {', '.join(EXTRAS)}.")
     check_names(names, EXTRAS)
     return tuple(dict.fromkeys(names))
+
+
+def _kept_pixels(images: Sequence[EncodedImage | np.ndarray], drawn: int, limits: Limits) -> int:
+    """Of photographs on which so many pictures of their own size are drawn; before any of them is decoded."""
+    pixels = sum(
+        announced_pixels(image) if isinstance(image, EncodedImage) else image.shape[0] * image.shape[1]
+        for image in images
+    )
+    if pixels * max(1, drawn) > limits.max_drawn_pixels:
+        raise MalformedError(
+            f"The pictures would have {pixels * max(1, drawn):,} pixels, over the limit of "
+            f"{limits.max_drawn_pixels:,}; ask for fewer classes, or of smaller photographs."
+        )
+    return max(1, pixels)
+
+
+def _check_values(images: int, classes: int, segments: int, limits: Limits) -> None:
+    values = images * classes * segments
+    if values > limits.max_values:
+        raise MalformedError(
+            f"{images} photographs, {classes} classes and {segments} superpixels make {values:,} values, over the "
+            f"limit of {limits.max_values:,}; ask for fewer of them."
+        )
 
 
 def _check_maps(images: int, classes: int, limit: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +28,7 @@ from secam_onnx.serve.settings import Settings
 
 __all__ = ["listen", "serve"]
 
+_LOOK_S = 0.1
 _KEEP_ALIVE_S = 65  # longer than proxies keep their connections, as the SDK has it
 
 
@@ -91,7 +93,7 @@ def serve(
         server_header=False,
         limit_concurrency=limits.max_connections,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(limits.grace_s),
+        timeout_graceful_shutdown=math.ceil(limits.grace_s),
     )
     server = uvicorn.Server(config)
 
@@ -130,7 +132,7 @@ async def _serve(
     opening = asyncio.create_task(open_models())
     if open_first:
         await asyncio.wait([opening])
-    async with _calls(data_plane, settings) as port:
+    async with _calls(data_plane, settings, server) as port:
         started(port)
         await server.serve([http])
         opening.cancel()
@@ -142,14 +144,22 @@ async def _serve(
 
 
 @contextlib.asynccontextmanager
-async def _calls(data_plane: ExplainerDataPlane, settings: Settings) -> AsyncIterator[int | None]:
-    """gRPC, where it is wanted; its port."""
+async def _calls(data_plane: ExplainerDataPlane, settings: Settings, http: uvicorn.Server) -> AsyncIterator[int | None]:
+    """gRPC, where it is wanted; its port. It stops together with HTTP."""
     if settings.grpc_port is None:
         yield None
         return
     server, port = grpc_server(data_plane, settings)
     await server.start()
+
+    async def stop() -> None:
+        while not http.should_exit:
+            await asyncio.sleep(_LOOK_S)
+        await server.stop(settings.limits.grace_s)
+
+    stopping = asyncio.create_task(stop())
     try:
         yield port
     finally:
-        await server.stop(settings.limits.grace_s)
+        http.should_exit = True
+        await stopping

@@ -37,7 +37,10 @@ class Limits:
     max_pictures : int
         The same where pictures are asked for.
     max_drawn_pixels : int
-        Of all pictures in one request that are as large as their photograph.
+        Of all pictures in one request that are as large as their photograph; of the photographs that are held for
+        pictures twice as many, in all requests together.
+    max_values : int
+        Photographs times classes times superpixels in one request.
     max_segments : int
         Superpixels that may be aimed at.
     queue_length : int
@@ -61,6 +64,7 @@ class Limits:
     max_maps: int = 4000
     max_pictures: int = 64
     max_drawn_pixels: int = 100_000_000
+    max_values: int = 400_000
     max_segments: int = 1000
     queue_length: int = 64
     max_connections: int = 512

@@ -16,7 +16,7 @@ from secam_onnx.serve.keys import check_key, read_keys
 @pytest.fixture
 def digests(tmp_path: Path) -> tuple[bytes, ...]:
     file = tmp_path / "keys"
-    file.write_text("first key\n\n  zweiter schlüssel  \n", encoding="utf-8")
+    file.write_text("first key\n\n# of the team\n  zweiter schlüssel  \n", encoding="utf-8-sig")
     return read_keys(file)
 
 
@@ -39,6 +39,7 @@ def test_known_keys_pass(headers: dict[str, str], digests: tuple[bytes, ...]) ->
         {"authorization": "first key"},
         {"authorization": "Basic first key"},
         {"x-api-key": ""},
+        {"x-api-key": "# of the team"},
         {"x-api-key": "first"},
     ],
 )

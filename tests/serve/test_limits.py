@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
@@ -131,9 +132,57 @@ def test_pictures_are_bounded_before_they_are_drawn(tmp_path: Path) -> None:
         assert server.explain(large, query="?outputs=panel&class=all")[0] == 200  # which is small
 
 
-def test_photographs_in_one_request(busy: Running) -> None:
-    import base64
+def test_photographs_to_draw_on_are_counted_before_they_are_decoded(tmp_path: Path) -> None:
+    """A few kilobytes can be a photograph of 150 MB."""
+    flat = encoded(np.zeros((7000, 7000, 3), dtype=np.uint8))
+    with running("--model", str(busy_model(tmp_path, 0))) as server:
+        before = memory_kb(server)
+        instance = {"image": {"b64": base64.b64encode(flat).decode()}}
+        for outputs in ("overlay", "panel"):
+            status, _, body = server.call(
+                "POST",
+                f"/v1/models/model:explain?outputs={outputs}",
+                json.dumps({"instances": [instance] * 8}).encode(),
+                {"Content-Type": "application/json"},
+            )
+            assert status == 400
+            assert "392,000,000 pixels, over the limit of 100,000,000" in reason(body)
+        assert memory_kb(server) < before + 50_000
 
+
+def test_values_in_one_answer_are_bounded() -> None:
+    with running("--model-name", "model") as server:
+        status, _, body = server.explain(png(), query="?class=all&segments=500")
+        assert status == 400
+        assert "1000 classes and 500 superpixels make 500,000 values, over the limit of 400,000" in reason(body)
+        assert server.explain(png(), query="?class=all")[0] == 200
+
+
+def test_json_of_millions_of_lists(tmp_path: Path) -> None:
+    with running("--model", str(busy_model(tmp_path, 0))) as server:
+        for path in ("/v1/models/model:explain", "/v2/models/model/infer"):
+            body = b'{"instances": [' + b"[]," * 1_000_000 + b"[]]}"
+            status, _, said = server.call("POST", path, body, {"Content-Type": "application/json"})
+            assert status == 400
+            assert reason(said).startswith("The JSON has 1,000,003 lists and objects; at most 1,000,000 are read.")
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", ""])
+def test_a_file_needs_no_content_type(kind: str, busy: Running) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    status, _, body = busy.call("POST", "/v1/models/model:explain", png(90), headers)
+    assert (status, busy.explain(png(90))[0]) == (200, 200)
+    assert "explanations" in json.loads(body)
+
+
+def test_the_log_says_why_there_is_no_answer(busy: Running) -> None:
+    busy.explain(png(), query="?class=nonsense", X_Request_ID="with a reason".replace(" ", "-"))
+    busy.wait(lambda: any(line.get("request_id") == "with-a-reason" for line in busy.lines))
+    (line,) = (line for line in busy.lines if line.get("request_id") == "with-a-reason")
+    assert str(line["error"]).startswith("Unknown class 'nonsense'")
+
+
+def test_photographs_in_one_request(busy: Running) -> None:
     instance = {"image": {"b64": base64.b64encode(png()).decode()}}
     for number, expected in ((3, 200), (4, 400)):
         status, _, body = busy.call(
