@@ -79,7 +79,7 @@ def test_javascript(run) -> None:
 def test_options_are_those_of_the_command() -> None:
     from secam_onnx.cli.serve import command
 
-    known = {name for option in command.params for name in option.opts}
+    known = {"--help"} | {name for option in command.params for name in option.opts}
     named = set(re.findall(r"(--[a-z][a-z-]+)", SECTION.split("| option (")[1].split("\n\n")[0]))
     assert named <= known
     for name, default in re.findall(r"`(--[a-z-]+) ([\d.]+)`", SECTION.replace("`, `", "` `")):
