@@ -145,13 +145,14 @@ class Engine:
             There are too many that have no answer yet, or their photographs take too much memory.
         """
         images, most = len(work.images), 2 * self._limits.max_drawn_pixels
-        if self._pending + images > self._limits.queue_length or self._kept_pixels + work.kept_pixels > most:
+        why = None
+        if self._pending + images > self._limits.queue_length:
+            why = f"{self._pending} photographs are waiting already, of {self._limits.queue_length} that may"
+        elif self._kept_pixels + work.kept_pixels > most:
+            why = f"Photographs of {self._kept_pixels:,} pixels are being drawn on already, of {most:,} that may"
+        if why is not None:
             wait = max(1, math.ceil(self._seconds))
-            raise BusyError(
-                f"{self._pending} photographs are waiting already, of {self._limits.queue_length} that may, or those "
-                f"to draw on are too large together; try again in {wait} s.",
-                {"Retry-After": str(wait)},
-            )
+            raise BusyError(f"{why}; try again in {wait} s.", {"Retry-After": str(wait)})
         self._count(images, work.kept_pixels)
         try:
             yield
