@@ -336,7 +336,7 @@ def test_a_client_that_leaves_is_not_worked_for(tmp_path: Path) -> None:
 
 def test_requests_of_one_batch_get_their_own_answers(tmp_path: Path, chelsea: np.ndarray) -> None:
     """While a long one runs, others gather; they share a batch though they ask for different classes."""
-    model = busy_model(tmp_path, 2e5)
+    model = busy_model(tmp_path, 5e6)
     pictures = [encoded(np.roll(chelsea[:100, :100], 10 * turn, axis=1)) for turn in range(6)]
     with running("--model", str(model)) as server, ThreadPoolExecutor(8) as pool:
         alone = [server.explain(picture, query=f"?class={turn % 5}")[2] for turn, picture in enumerate(pictures)]
