@@ -19,7 +19,7 @@ from secam_onnx.prepared import Prepared
 from secam_onnx.selection import Selection
 from secam_onnx.superpixels import pooling_matrices
 
-__all__ = ["answers", "answers_or_errors", "describe", "put_together"]
+__all__ = ["answers", "answers_or_errors", "describe", "highest", "put_together"]
 
 Job = TypeVar("Job")
 
@@ -83,11 +83,10 @@ def put_together(model: OpenModel, job: Prepared, answer: Answer, selection: Sel
         Which superpixels the pictures keep.
     """
     pooling, timings = _pooled(job, answer)
-    order = np.argsort(-answer.logits, kind="stable")[:_TOP].tolist()
     explanation = Explanation(
         image=job.image,
         geometry=job.geometry,
-        predictions=_predictions(order, answer, model.contract.labels),
+        predictions=highest(answer, model.contract.labels, _TOP),
         classes=_predictions(answer.class_ids, answer, model.contract.labels),
         maps=answer.maps,
         segments=pooling.segments,
@@ -136,6 +135,12 @@ def describe(model: OpenModel) -> dict[str, object]:
 @functools.cache
 def _version() -> str:
     return version("secam-onnx")  # reads a file
+
+
+def highest(answer: Answer, labels: Sequence[str] | None, number: int) -> tuple[Prediction, ...]:
+    """The classes of the highest logits of a photograph, best first; `labels` are the model's, if it has any."""
+    order = np.argsort(-answer.logits, kind="stable")[:number].tolist()
+    return _predictions(order, answer, labels)
 
 
 def _predictions(ids: Sequence[int], answer: Answer, labels: Sequence[str] | None) -> tuple[Prediction, ...]:

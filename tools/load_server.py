@@ -20,6 +20,7 @@ from serving.process import server
 from serving.scenes import CONNECTIONS, alone, many, overload, photographs, soak
 
 from secam_onnx import Explainer
+from secam_onnx.images import EncodedImage
 from secam_onnx.sidecars import default_model
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +38,7 @@ def main(model: Path | None, rounds: int, overloaded: float, soaked: float, faul
     """Measure the server and write serving.md and serving.json."""
     file = model or default_model()
     explainer, files = Explainer(file), photographs(ROOT / "docs" / "chelsea.png")
-    explainer.explain_batch([*map(_image, files)])
+    explainer.explain_batch([EncodedImage("the image", file) for file in files])
     found: dict[str, Any] = {"model": file.stem, "machine": platform.processor() or platform.machine()}
     found["versions"] = {name: version(name) for name in ("secam-onnx", "kserve", "onnxruntime", "uvicorn", "grpcio")}
     options = ("--model", f"model={file}")
@@ -74,12 +75,6 @@ def _faults(options: tuple[str, ...], files: list[bytes]) -> dict[str, Any]:
     with server(*options, "--workers", "2") as served:
         found["killed"] = killed_worker(served, files)
     return found
-
-
-def _image(data: bytes) -> Any:
-    from secam_onnx.images import EncodedImage
-
-    return EncodedImage("the image", data)
 
 
 def _report(found: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from kserve.utils.numpy_codec import from_np_dtype
 from PIL import Image
 
 from secam_onnx import render
+from secam_onnx.assembly import highest
 from secam_onnx.explainer import Explainer
 from secam_onnx.explanation import Explanation
 from secam_onnx.labels import class_name
@@ -35,21 +36,9 @@ _DRAW: dict[str, Callable[[Explanation, int], Image.Image]] = {
 
 def predict_reply(question: Question, results: Sequence[Explained], explainer: Explainer) -> bytes:
     """`{"predictions": [[{"index", "label", "probability", "logit"}, ...], ...]}`, the highest classes of each."""
-    predictions = []
-    for result in results:
-        answer = result.answer
-        order = np.argsort(-answer.logits, kind="stable")[: question.top_k].tolist()
-        predictions.append(
-            [
-                {
-                    "index": index,
-                    "label": class_name(explainer.labels, index),
-                    "probability": float(answer.probabilities[index]),
-                    "logit": float(answer.logits[index]),
-                }
-                for index in order
-            ]
-        )
+    predictions = [
+        [vars(entry) for entry in highest(result.answer, explainer.labels, question.top_k)] for result in results
+    ]
     return orjson.dumps({"predictions": predictions})
 
 

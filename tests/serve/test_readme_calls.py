@@ -85,3 +85,16 @@ def test_options_are_those_of_the_command() -> None:
     for name, default in re.findall(r"`(--[a-z-]+) ([\d.]+)`", SECTION.replace("`, `", "` `")):
         (option,) = (option for option in command.params if name in option.opts)
         assert float(option.default) == float(default), name
+
+
+def test_limits_of_the_command_are_those_of_the_package() -> None:
+    """They stand in both, so that the command shows them without loading what it serves with."""
+    from secam_onnx.cli.serve import command
+    from secam_onnx.serve.settings import Limits
+
+    shown = {option.name: option.default for option in command.params}
+    for name, value in vars(Limits()).items():
+        if name in shown:
+            assert shown[name] == value, name
+        elif (megabytes := name.replace("_bytes", "_mb")) in shown:
+            assert shown[megabytes] * (1 << 20) == value, name

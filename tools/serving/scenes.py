@@ -19,11 +19,10 @@ from serving.process import Served, resident_mb
 from secam_onnx import Explainer
 from secam_onnx.images import EncodedImage
 
-__all__ = ["PATH", "alone", "many", "overload", "photographs", "soak"]
+__all__ = ["CONNECTIONS", "PATH", "alone", "many", "overload", "photographs", "soak"]
 
 PATH = "/v1/models/model:explain"
 CONNECTIONS = 32
-_MINUTE = 60.0
 
 
 def photographs(file: Path) -> list[bytes]:
