@@ -125,7 +125,7 @@ def command(
     from secam_onnx.serve.gate import logger
     from secam_onnx.serve.keys import read_keys
     from secam_onnx.serve.server import listen, serve
-    from secam_onnx.serve.settings import Limits, Settings
+    from secam_onnx.serve.settings import Limits, Settings, bracketed
     from secam_onnx.serve.workers import supervise
 
     for name in ("max_body", "max_pending"):
@@ -147,7 +147,7 @@ def command(
     if not settings.key_digests and host not in ("127.0.0.1", "localhost", "::1"):
         logger.warning("whoever reaches this address may use it; --api-key-file asks for keys", extra={"host": host})
     http = listen(host, port)
-    shown = f"[{host}]" if ":" in host else host
+    shown = bracketed(host)
 
     def started(grpc: int | None) -> None:
         calls = "" if grpc is None else f" and gRPC on {shown}:{grpc}"

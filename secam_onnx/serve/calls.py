@@ -22,7 +22,7 @@ from secam_onnx.serve.dataplane import MOST_ENTRIES, ExplainerDataPlane, FixedRe
 from secam_onnx.serve.failures import MalformedError, RequestError, SlowError
 from secam_onnx.serve.gate import logger, record
 from secam_onnx.serve.keys import check_key
-from secam_onnx.serve.settings import Settings
+from secam_onnx.serve.settings import Settings, bracketed
 
 __all__ = ["grpc_port_error", "grpc_server"]
 
@@ -60,9 +60,8 @@ def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grp
     service.add_GRPCInferenceServiceServicer_to_server(
         InferenceServicer(data_plane, FixedRepository(data_plane.model_registry)), server
     )
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
-        port = server.add_insecure_port(f"{host}:{settings.grpc_port}")
+        port = server.add_insecure_port(f"{bracketed(settings.host)}:{settings.grpc_port}")
     except RuntimeError as error:
         raise grpc_port_error(settings, error) from error
     return server, port

@@ -24,7 +24,7 @@ from secam_onnx.serve.connection import GuardedConnection
 from secam_onnx.serve.dataplane import ExplainerDataPlane
 from secam_onnx.serve.gate import Gate, logger
 from secam_onnx.serve.model import ExplainerModel
-from secam_onnx.serve.settings import Settings
+from secam_onnx.serve.settings import Settings, address_family
 
 __all__ = ["listen", "serve"]
 
@@ -40,9 +40,8 @@ def listen(host: str, port: int) -> socket.socket:
     OptionError
         The address cannot be used.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=address_family(host), backlog=2048)
     except (OSError, OverflowError) as error:
         raise OptionError(
             f"Port {port} of {host} cannot be used ({error}); choose another (--port), or 0 for any that is free."

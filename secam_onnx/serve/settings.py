@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from secam_onnx.errors import OptionError
 
-__all__ = ["Limits", "Settings"]
+__all__ = ["Limits", "Settings", "address_family", "bracketed"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # it becomes part of an address
 
@@ -137,3 +138,13 @@ class Settings:
                     f"{name!r} cannot be a model's name in an address; letters, digits, '.', '_' and '-' can. "
                     "Give another one: --model NAME=FILE."
                 )
+
+
+def address_family(host: str) -> socket.AddressFamily:
+    """Whether an address is one of IPv6."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def bracketed(host: str) -> str:
+    """An address as it stands before a port."""
+    return f"[{host}]" if address_family(host) == socket.AF_INET6 else host

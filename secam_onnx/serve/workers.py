@@ -24,7 +24,7 @@ from secam_onnx.serve.calls import grpc_port_error
 from secam_onnx.serve.gate import logger
 from secam_onnx.serve.metrics import PROCESSES
 from secam_onnx.serve.server import serve
-from secam_onnx.serve.settings import Settings
+from secam_onnx.serve.settings import Settings, address_family
 
 __all__ = ["supervise"]
 
@@ -161,7 +161,7 @@ def _reserved(settings: Settings) -> Iterator[Settings]:
     if settings.grpc_port is None:
         yield settings
         return
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    family = address_family(settings.host)
     with socket.socket(family, socket.SOCK_STREAM) as held:
         try:
             # Processes share a port by an option with which it would be shared with other programs, too.
