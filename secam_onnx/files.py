@@ -8,12 +8,15 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from secam_onnx.errors import ModelError, OutputError
 
 __all__ = ["new_file", "new_folder", "output_errors", "printable", "remove_leftovers", "sha256", "unchanged"]
+
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()  # seconds between attempts to rename
 
 
 @contextlib.contextmanager
@@ -31,9 +34,9 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         with output_errors(target):
             temporary.touch(exist_ok=False)
             yield temporary
-            with temporary.open("rb") as handle:
+            with temporary.open("r+b") as handle:  # Windows flushes none that is open for reading only
                 os.fsync(handle.fileno())
-            temporary.replace(target)
+            _move(temporary, target)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -63,11 +66,11 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             try:
                 # Within reach of the except: a signal may come as soon as the old one is out of the way.
                 if target.exists():
-                    target.replace(old)
-                temporary.replace(target)
+                    _move(target, old)
+                _move(temporary, target)
             except BaseException:
                 if old.exists() and not target.exists():
-                    old.replace(target)
+                    _move(old, target)
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -133,6 +136,18 @@ def _state(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
+def _move(source: Path, target: Path) -> None:
+    """Rename a file or a folder; on Windows a virus scanner or an indexer may hold new ones for a moment."""
+    for pause in _PAUSES:
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    source.replace(target)
+
+
 def _beside(target: Path) -> Path:
     # Without the target's own name, which may be as long as the disk takes.
     return target.with_name(f".secam-{secrets.token_hex(6)}.tmp")
@@ -152,8 +167,11 @@ def output_errors(target: Path) -> Iterator[None]:
     except OutputError:
         raise
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        first = ""
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            first = "free some space or "
+        elif os.name == "nt" and isinstance(error, PermissionError):
+            first = "close the program that has it open, or "
         raise OutputError(
-            f"Cannot write {target}: {error.strerror or error}. Nothing was changed there; "
-            f"{'free some space or ' if full else ''}choose another place."
+            f"Cannot write {target}: {error.strerror or error}. Nothing was changed there; {first}choose another place."
         ) from error

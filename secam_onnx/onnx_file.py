@@ -142,7 +142,8 @@ def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: b
     with new_file(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
     for old in stale:
-        old.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Windows removes none that another program has open
+            old.unlink()
 
 
 def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

@@ -62,6 +62,14 @@ def test_the_matrix_names_every_network_that_is_tried() -> None:
             assert name == "googlenet aux" or cell.head in table
 
 
+def test_powershell_gets_the_first_command_in_its_own_words() -> None:
+    """Version 5, which Windows comes with, knows no `&&`."""
+    (line,) = blocks("powershell")
+    shell = next(block for block in blocks("sh") if block.startswith("python3 -m venv"))
+    assert line == shell.replace("python3", "py").replace(" && ", "; ").replace(".venv/bin/", ".venv\\Scripts\\")
+    assert not re.search(r"&&|\|\||[$`]", line)
+
+
 def test_there_are_commands() -> None:
     assert len(COMMANDS) >= 5
 

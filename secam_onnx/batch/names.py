@@ -14,6 +14,8 @@ __all__ = ["folder_name", "unique_stems"]
 
 _LONGEST = 150  # bytes of a part; file systems take 255
 _LONGEST_PATH = 1000
+# Devices of Windows, whatever ending follows.
+_RESERVED = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?=\s*(\.|$))", re.IGNORECASE)
 
 
 def unique_stems(names: Iterable[str]) -> list[str]:
@@ -23,7 +25,7 @@ def unique_stems(names: Iterable[str]) -> list[str]:
     for name in names:
         path = Path(name)
         stem = path.stem.removesuffix(".tar")  # of .tar.gz
-        stem = stem if stem not in ("", "..") else path.resolve().name or "root"
+        stem = _safe(stem if stem not in ("", "..") else path.resolve().name or "root")
         folder, count = stem, 1
         while folder.casefold() in taken:  # file systems may ignore case
             count += 1
@@ -50,6 +52,7 @@ def folder_name(name: str) -> str:
 
 
 def _safe(part: str) -> str:
-    part = re.sub(r'[\x00-\x1f\x7f<>:"|?*\\]', "_", part)
     part = part.encode(errors="backslashreplace")[:_LONGEST].decode(errors="ignore")
-    return "__" if part == ".." else part.rstrip(". ") or "_"
+    part = re.sub(r'[\x00-\x1f\x7f<>:"|?*\\]', "_", part)
+    part = "__" if part == ".." else part.rstrip(". ") or "_"
+    return _RESERVED.sub(r"\1_", part)

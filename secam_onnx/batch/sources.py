@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
+import io
 import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from secam_onnx.batch.names import folder_name, unique_stems
 from secam_onnx.batch.remote import RemoteImage, is_address, remote_images, shown
@@ -235,9 +237,20 @@ def _lines(name: str) -> Iterator[str]:
         ) from error
 
 
-def _names(handle: Iterable[bytes], where: str) -> Iterator[str]:
-    for line in handle:
+def _names(handle: BinaryIO, where: str) -> Iterator[str]:
+    for line in _as_utf8(handle):
         if b"\0" in line:
             raise OptionError(f"The list {where} is no text; one image, folder or shard a line was expected.")
         if name := os.fsdecode(line.rstrip(b"\r\n")):
             yield name
+
+
+def _as_utf8(handle: BinaryIO) -> Iterator[bytes]:
+    """The lines of a list, which PowerShell writes with a byte order mark, and as UTF-16 where nobody says."""
+    first = handle.readline()
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = io.TextIOWrapper(io.BytesIO(first + handle.read()), encoding="utf-16", errors="replace")
+        yield from (line.encode() for line in text)
+    else:
+        yield first.removeprefix(codecs.BOM_UTF8)
+        yield from handle

@@ -48,7 +48,8 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
         raise click.UsageError("--static writes files and stops; --port and --no-browser go without it.")
     if folder is not None:
         check_folder(folder, force=force)
-    with tempfile.TemporaryDirectory(prefix="secam-") as temporary:
+    # A visitor may still be sent the model at the end, and Windows removes no file that is open.
+    with tempfile.TemporaryDirectory(prefix="secam-", ignore_cleanup_errors=True) as temporary:
         ready = model_for_browsers(model or default_model(), Path(temporary), step)
         contract = fused_contract(ready)
         note = contract.origin.get("preprocessing", "") if contract is not None else ""

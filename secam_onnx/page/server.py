@@ -35,6 +35,7 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
     allow_reuse_address = os.name == "posix"  # elsewhere it would share a port that is taken
+    allow_reuse_port = False  # as would this, which some versions of Python turn on
 
     def __init__(self, files: Mapping[str, Path], port: int) -> None:
         self.files = {f"/{name}": file for name, file in files.items()}

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 from prometheus_client import multiprocess
 
-from secam_onnx.errors import SecamError
+from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.files import sha256
 from secam_onnx.serve import logs
 from secam_onnx.serve.calls import grpc_port_error
@@ -53,7 +53,8 @@ def supervise(settings: Settings, http: socket.socket, workers: int, started: Ca
         signal.signal(number, lambda *_: stop.set())
     digests = {name: sha256(path) for name, path in settings.models.items()}
     settings = dataclasses.replace(settings, model_digests=digests)
-    with _reserved(settings) as settings, tempfile.TemporaryDirectory(prefix="secam-serve-") as folder:
+    room = tempfile.TemporaryDirectory(prefix="secam-serve-", ignore_cleanup_errors=True)
+    with _reserved(settings) as settings, room as folder:
         os.environ[PROCESSES] = folder
         slots = [_Slot(settings, http) for _ in range(workers)]
         started(settings.grpc_port)
@@ -161,6 +162,11 @@ def _reserved(settings: Settings) -> Iterator[Settings]:
     if settings.grpc_port is None:
         yield settings
         return
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise OptionError(
+            "Several processes cannot share gRPC's port on this system; serve HTTP only (--no-grpc), or with one "
+            "process (--workers 1)."
+        )
     family = address_family(settings.host)
     with socket.socket(family, socket.SOCK_STREAM) as held:
         try:
