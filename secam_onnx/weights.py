@@ -16,11 +16,20 @@ from secam_onnx.checks.order import reads
 from secam_onnx.errors import ModelError
 from secam_onnx.runtime import Weights
 
-__all__ = ["SharedWeights", "as_inputs", "declared", "read_tensor", "without_initializers", "without_weights"]
+__all__ = [
+    "SharedWeights",
+    "as_inputs",
+    "declared",
+    "read_tensor",
+    "share_safely",
+    "without_initializers",
+    "without_weights",
+]
 
 _LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
 _SHARED_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8}
 _IR_VERSION = 4  # from here on initializers need not be inputs
+_NEVER_PERMUTED = {("Conv", 1), ("ConvTranspose", 1), ("Gemm", 1), ("MatMul", 1), ("Gather", 0)}
 
 
 class SharedWeights:
@@ -90,6 +99,30 @@ class SharedWeights:
         return location
 
 
+def share_safely(model: ModelProto, weights: Weights) -> None:
+    """Have those weights copied into the session which ONNX Runtime could want in another order; in place.
+
+    It binds a shared array to the initializer of that name after it has optimised the graph. There, a Transpose that it
+    pushes through an Add, say, is carried out on the initializer, which keeps its name: the shared array would be read
+    with other axes than it has. Only the operators that no Transpose is pushed through are sure to read it as it is.
+
+    Parameters
+    ----------
+    model, weights
+        A whole model and the values of what it declares as external data.
+    """
+    moved = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        standard = node.domain in ("", "ai.onnx")
+        kept = {name for slot, name in enumerate(node.input) if standard and (node.op_type, slot) in _NEVER_PERMUTED}
+        moved.update(name for name in reads(node) if name not in kept)
+        moved.update(name for name in kept if list(node.input).count(name) > 1)
+    for tensor in model.graph.initializer:
+        if tensor.name in moved and tensor.name in weights.shared:
+            weights.copied[tensor.name] = weights.shared.pop(tensor.name)
+            tensor.CopyFrom(declared(tensor.name, tensor.dims, tensor.data_type))
+
+
 def declared(name: str, dims: Sequence[int], data_type: int, location: str = "in memory") -> TensorProto:
     """An initializer whose numbers lie elsewhere; by default in no file."""
     bare = TensorProto(name=name, dims=dims, data_type=data_type, data_location=TensorProto.EXTERNAL)
@@ -146,6 +179,7 @@ def without_weights(
             weights.declare(tensor)
     light = without_initializers(model)
     light.graph.initializer.extend(weights.tensors)
+    share_safely(light, weights.values)
     return light, weights.values
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
@@ -84,6 +85,48 @@ def test_sessions_outlive_the_file_and_the_arrays(
     (found,) = session.run(None, inputs)
     assert len(noise) == 50
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+# What reads a weight between two Transposes of a picture `(N, 48, 48)`, and whether the session may share that weight.
+BETWEEN_TRANSPOSES = {
+    "Add": ("z = Add (t, w)", (1, 48, 48), False),
+    "Mul, the weight first": ("z = Mul (w, t)", (48, 48), False),
+    "Add behind an Identity": ("i = Identity (w) z = Add (t, i)", (1, 48, 48), False),
+    "Concat": ("z = Concat <axis = 1> (t, w)", (2, 48, 48), False),
+    "Add, and MatMul as well": ("a = Add (t, w) z = MatMul (a, w)", (48, 48), False),
+    "both sides of MatMul": ("a = MatMul (w, w) z = Add (t, a)", (48, 48), False),
+    "PRelu": ("z = PRelu (t, w)", (48, 48), False),
+    "MatMul": ("z = MatMul (t, w)", (48, 48), True),
+    "MatMul of a weight with another Transpose": ("i = Transpose (w) z = MatMul (t, i)", (48, 48), False),
+    "Gemm": ("f = Flatten <axis = 2> (t) g = Gemm <transB = 1> (f, w) z = Reshape (g, shape)", (48, 48), True),
+    "Gather": ("g = Gather <axis = 1> (w, places) z = Add (t, g)", (48, 48), True),
+    "Conv": ("z = Conv <kernel_shape = [3], pads = [1, 1]> (t, w)", (48, 48, 3), True),
+    "ConvTranspose": ("z = ConvTranspose <kernel_shape = [3], pads = [1, 1]> (t, w)", (48, 48, 3), True),
+}
+
+
+@pytest.mark.parametrize("kind", BETWEEN_TRANSPOSES)
+@pytest.mark.parametrize("behind", [True, False], ids=["between", "behind"])
+def test_no_weight_is_read_with_its_axes_exchanged(tmp_path: Path, kind: str, behind: bool) -> None:
+    """ONNX Runtime pushes a Transpose through some operators by transposing the weight, under the same name."""
+    body, shape, shared = BETWEEN_TRANSPOSES[kind]
+    end = "y = Transpose <perm = [0, 2, 1]> (z)" if behind else "y = Relu (z)"
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[2, 48, 48] x) => (float[A, B, C] y) '
+        f"{{ t = Transpose <perm = [0, 2, 1]> (x) {body} {end} }}"
+    )
+    chance = np.random.default_rng(0)
+    weight = numpy_helper.from_array(chance.standard_normal(shape).astype(np.float32), "w")
+    others = {"shape": np.array([2, 48, 48]), "places": np.arange(48)[::-1].copy()}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in others.items())
+    model.graph.initializer.append(weight)
+    inputs = {"x": chance.standard_normal((2, 48, 48)).astype(np.float32)}
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, inputs)
+    model.graph.initializer[-1].CopyFrom(external(weight, tmp_path))
+    light, weights = without_weights(model, tmp_path)
+    session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights)
+    np.testing.assert_allclose(session.run(None, inputs)[0], expected, rtol=1e-4, atol=1e-4)
+    assert (list(weights.shared), list(weights.copied)) == ((["w"], []) if shared else ([], ["w"]))
 
 
 def test_weights_as_inputs_give_the_same(matmul: ModelProto) -> None:

@@ -29,7 +29,7 @@ from secam_onnx.head.masking import masked_maps
 from secam_onnx.head.rules import Gradient
 from secam_onnx.names import RESERVED
 from secam_onnx.runtime import Weights
-from secam_onnx.weights import SharedWeights
+from secam_onnx.weights import SharedWeights, share_safely
 
 __all__ = ["BIAS", "CLASS_IDS", "FEATURES", "GAP", "MAPS", "ROUNDING", "ContributionModel", "contribution_model"]
 
@@ -128,7 +128,9 @@ def contribution_model(
     opsets = [entry for entry in graph.model.opset_import if entry.domain not in ("", "ai.onnx")]
     opsets.append(helper.make_opsetid("", opset))
     ir_version = max(_IR_VERSION, graph.model.ir_version)
-    return ContributionModel(helper.make_model(body, opset_imports=opsets, ir_version=ir_version), weights.values)
+    model = helper.make_model(body, opset_imports=opsets, ir_version=ir_version)
+    share_safely(model, weights.values)
+    return ContributionModel(model, weights.values)
 
 
 def _entry(graph: Graph, head: Head, source: str) -> list[NodeProto]:
