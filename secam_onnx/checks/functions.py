@@ -36,7 +36,11 @@ def inline_functions(model: ModelProto) -> ModelProto:
         if inlined.graph.input[index].name not in own:
             del inlined.graph.input[index]
     inlined.graph.initializer.extend(model.graph.initializer)
+    inlined.graph.quantization_annotation.extend(model.graph.quantization_annotation)
     inlined.metadata_props.extend(model.metadata_props)
+    for said in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
+        setattr(inlined, said, getattr(model, said))
+    inlined.graph.doc_string = model.graph.doc_string
     return inlined
 
 

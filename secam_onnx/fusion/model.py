@@ -103,10 +103,15 @@ def ready_to_fuse(model: ModelProto) -> ModelProto:
             f"The model cannot be brought from opset {opset} to {_OPSET} ({error}). Export it with opset {_OPSET} or "
             "newer."
         ) from error
-    newer.metadata_props.extend(model.metadata_props)
+    helper.set_model_props(newer, _metadata(model))  # which onnx kept, or did not
     if opset < _RESIZES_FROM_CENTRES:
         _resize_from_corners(newer)
     return newer
+
+
+def _metadata(model: ModelProto) -> dict[str, str]:
+    """What others say of a model; the last value of a key, as ONNX Runtime has it."""
+    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def _resize_from_corners(model: ModelProto) -> None:
@@ -208,7 +213,9 @@ def fused_model(
     fused.opset_import.extend(contribution.model.opset_import)
     fused.functions.extend(network.functions)
     # Author, licence, whatever others read there; the caller writes ours.
-    fused.metadata_props.extend(entry for entry in model.metadata_props if entry.key != KEY)
+    helper.set_model_props(fused, {key: value for key, value in _metadata(model).items() if key != KEY})
+    fused.doc_string, fused.graph.doc_string = model.doc_string, model.graph.doc_string
+    fused.domain, fused.model_version = model.domain, model.model_version
     body = fused.graph
     body.name = "secam_fused"
     body.node.extend(needed(nodes, [*record.own_outputs.values(), *record.outputs]))

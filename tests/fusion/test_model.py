@@ -227,6 +227,29 @@ def test_what_else_the_model_gives_and_says(tmp_path: Path, seen: np.ndarray) ->
     compare(found, tmp_path / "source.onnx", seen, 1e-5)
 
 
+@pytest.mark.parametrize("opset", [11, 17, 18])
+def test_what_a_model_says_of_itself_stays(opset: int, tmp_path: Path, seen: np.ndarray) -> None:
+    """Below opset 18 it goes through onnx's converter first, which keeps some of that."""
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": {opset}, "own": 1, "com.microsoft": 1], domain: "org.example", '
+        'doc_string: "cats and dogs", model_version: 7> '
+        "agraph (float[N, 3, 32, 32] image) => (float[N, 7] logits) {"
+        "c = Conv <strides = [4, 4]> (image, w) f = own.Twice (c) g = com.microsoft.Gelu (f) "
+        "p = GlobalAveragePool (g) v = Flatten (p) logits = MatMul (v, m) }"
+        f'<domain: "own", opset_import: ["": {opset}]> Twice (x) => (y) {{ y = Add (x, x) }}'
+    )
+    chance = np.random.default_rng(0)
+    for name, shape in {"w": (8, 3, 4, 4), "m": (8, 7)}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(chance.normal(size=shape).astype(np.float32), name))
+    said = {"names": "{0: 'cat', 1: 'dog'}", "license": "MIT"}
+    onnx.helper.set_model_props(model, said)
+    made = onnx.load(fused(model, tmp_path))
+    assert {entry.key: entry.value for entry in made.metadata_props if entry.key != "secam_onnx"} == said
+    assert (made.doc_string, made.domain, made.model_version) == ("cats and dogs", "org.example", 7)
+    assert {entry.domain: entry.version for entry in made.opset_import}["com.microsoft"] == 1
+    compare(run(tmp_path / "fused.onnx", seen, ALL), tmp_path / "source.onnx", seen, 1e-5)
+
+
 def test_the_default_model(photo: Path, tmp_path: Path, explainer: Explainer) -> None:
     path = tmp_path / "fused.onnx"
     contract = fuse(explainer.model, path)
