@@ -15,6 +15,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data, write_external_data_tensors
 
 from secam_onnx.checks.external_data import check_external_data, read_attributes
+from secam_onnx.checks.foreign import foreign_file
 from secam_onnx.checks.functions import inline_functions
 from secam_onnx.checks.order import put_in_order
 from secam_onnx.checks.structure import check_structure
@@ -62,11 +63,15 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror or error}.") from error
     except DecodeError as error:
+        known = foreign_file(file)
         raise ModelError(
-            f"{file} is not an ONNX model, or it was cut off ({error}). Get or export the file again."
+            known or f"{file} is not an ONNX model, or it was cut off ({error}). Get or export the file again."
         ) from error
     if not model.HasField("graph") or not model.graph.node:
-        raise ModelError(f"{file} holds no ONNX graph; an image classifier in ONNX format was expected.")
+        known = foreign_file(file)
+        raise ModelError(
+            known or f"{file} holds no ONNX graph; an image classifier in ONNX format was expected. Export it again."
+        )
     check_external_data(model, file)
     read_attributes(model, file.parent)
     model = inline_functions(model)

@@ -73,7 +73,8 @@ def open_source(name: str, weights: str | None = None, seed: int | None = None, 
     ending = Path(name).suffix.lower()
     if source is None:
         kinds = {".onnx": "onnx", ".keras": "keras"}
-        source = kinds.get(ending, "onnx" if Path(name).exists() else "torchvision")
+        file = Path(name).exists() or ending or os.sep in name  # no network's name has a dot
+        source = kinds.get(ending, "onnx" if file else "torchvision")
     if source not in SOURCES:
         raise OptionError(f"Unknown source {source!r}; there are {', '.join(SOURCES)}.")
     if (source == "onnx" or ending == ".keras") and (weights is not None or seed is not None):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from secam_onnx.checks.foreign import foreign_folder
 from secam_onnx.errors import ModelError
 
 __all__ = ["beside", "default_model", "model_file", "read_object"]
@@ -32,7 +33,7 @@ def model_file(path: str | os.PathLike[str]) -> Path:
             return usual
     found = sorted(file for file in given.iterdir() if file.suffix.lower() == ".onnx" and file.is_file())
     if not found:
-        raise ModelError(f"The folder {given} holds no .onnx file; give the path of a model.")
+        raise ModelError(foreign_folder(given) or f"The folder {given} holds no .onnx file; give the path of a model.")
     if len(found) > 1:
         names = ", ".join(file.name for file in found[:10]) + (", ..." if len(found) > 10 else "")
         raise ModelError(f"The folder {given} holds {len(found)} models ({names}); give the path of one.")
