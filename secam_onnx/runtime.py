@@ -12,6 +12,7 @@ import functools
 import importlib.metadata
 import io
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -224,8 +225,7 @@ def open_session(
     if wants_cuda:
         # So is a missing driver, of which the library itself would log a page.
         ort.set_default_logger_severity(_FATAL)
-        with contextlib.redirect_stdout(io.StringIO()):
-            ort.preload_dlls()
+        _preload_cuda()
     source = model if isinstance(model, bytes) else str(Path(model))
     name = "the model" if isinstance(source, bytes) else source
     try:
@@ -246,6 +246,15 @@ def open_session(
             'pip install "secam-onnx[gpu]".'
         )
     return session
+
+
+_preloading = threading.Lock()
+
+
+def _preload_cuda() -> None:
+    # One thread at a time: two that redirect the standard output at once leave it redirected.
+    with _preloading, contextlib.redirect_stdout(io.StringIO()):
+        load().preload_dlls()
 
 
 class Interrupt:

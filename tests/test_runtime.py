@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +98,30 @@ def test_a_session_that_fell_back_is_refused_when_the_provider_was_asked_for(mon
         pytest.raises(ProviderError, match=r"could not start on this machine.*driver"),
     ):
         runtime.open_session(model, "cuda")
+
+
+def test_standard_output_comes_back_where_two_threads_open_sessions_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network and its contribution model are opened side by side; on a GPU that lost all that was printed later."""
+    ort = runtime.load()
+    first, second = threading.Lock(), threading.Event()
+
+    def preload() -> None:
+        # Where nothing keeps them apart, the one that came first also leaves first.
+        if first.acquire(blocking=False):
+            second.wait(0.3)
+        else:
+            second.set()
+            time.sleep(0.1)
+        print("Failed to load libcublas")
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [runtime.CUDA, runtime.CPU])
+    monkeypatch.setattr(ort, "preload_dlls", preload)
+    model = parser.parse_model(TEXT).SerializeToString()
+    before = sys.stdout
+    with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
+        warnings.simplefilter("ignore")
+        list(pool.map(lambda _: runtime.open_session(model, "auto"), range(2)))
+    assert sys.stdout is before
 
 
 def test_what_is_no_model_is_named(tmp_path: os.PathLike[str]) -> None:

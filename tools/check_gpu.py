@@ -160,7 +160,7 @@ def _in_process(check: str, options: dict[str, Any], environment: dict[str, str]
     except subprocess.TimeoutExpired:
         return {"error": f"no result after {limit} s"}
     seconds = {"seconds": round(time.monotonic() - start, 1)}
-    if done.returncode:
+    if done.returncode or not done.stdout.strip():
         return {"error": f"exit code {done.returncode}: {done.stderr.strip()[-2000:]}", **seconds}
     return {**json.loads(done.stdout.strip().splitlines()[-1]), "stderr": done.stderr.strip()[-500:], **seconds}
 
