@@ -17,6 +17,7 @@ from onnx.external_data_helper import convert_model_to_external_data, write_exte
 from secam_onnx.checks.external_data import check_external_data, read_attributes
 from secam_onnx.checks.foreign import foreign_file
 from secam_onnx.checks.functions import inline_functions
+from secam_onnx.checks.operators import check_operators
 from secam_onnx.checks.order import put_in_order
 from secam_onnx.checks.structure import check_structure
 from secam_onnx.errors import ModelError, OutputError
@@ -77,6 +78,7 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     model = inline_functions(model)
     put_in_order(model.graph)
     check_structure(model)
+    check_operators(model)
     if weights and has_external_data(model):
         try:
             onnx.load_external_data_for_model(model, str(file.parent))
