@@ -97,6 +97,7 @@ def put_together(model: OpenModel, job: Prepared, answer: Answer, selection: Sel
         selection=selection,
         method=describe(model) | {"map_size": list(answer.maps.shape[1:]), "superpixels": job.segmenter},
         timings={"preprocess": job.preprocess_ms, **answer.timings, **timings},
+        labels=model.contract.labels,
     )
     _check(explanation, model)
     return explanation

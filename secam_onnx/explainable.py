@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto
 from secam_onnx.contract import LOGITS, Contract, HeadRecord
 from secam_onnx.errors import HeadError, ModelError, OptionError
 from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, Shape, describe, expose, find_head, unexpose
+from secam_onnx.labels import miscounted
 from secam_onnx.names import RESERVED
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.probe import probe_shapes
@@ -254,9 +255,7 @@ def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
         The number of labels is not the number of classes.
     """
     if logits is not None and logits[1] not in (None, len(labels)):
-        raise OptionError(
-            f"There are {len(labels)} labels for {logits[1]} classes; give one name a class, in order of the index."
-        )
+        raise OptionError(miscounted(labels, logits[1]))
 
 
 def choose_preprocessing(

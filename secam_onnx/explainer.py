@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.fused import fused_contract, open_fused
 from secam_onnx.images import Photograph
-from secam_onnx.labels import ClassQuery, class_codes
+from secam_onnx.labels import ClassQuery, as_queries, class_codes, given_labels
 from secam_onnx.prepared import Prepared, prepare
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.selection import Selection
@@ -55,8 +55,9 @@ class Explainer:
         For an ordinary model, whose file does not say: all of it, some settings, or a preset's name. What is not given
         is read from the files beside the model (`preprocessor_config.json`, timm's `config.json`), or else as
         torchvision has it.
-    labels : sequence of str, optional
-        Class names for an ordinary model; read from the `config.json` beside it by default.
+    labels : sequence of str, mapping or path, optional
+        Class names for an ordinary model, also as `{index: name}` or as a file (see `labels.read_labels`); read from
+        the `config.json` beside it by default.
     output, features : str, optional
         For an ordinary model: which output to explain, and a feature map further up, by name.
     tokens : (int, int), optional
@@ -96,7 +97,7 @@ class Explainer:
         segmenter: Segmenter | None = None,
         selection: Selection | None = None,
         preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str] | Mapping[int, str] | str | os.PathLike[str] | None = None,
         output: str | None = None,
         features: str | None = None,
         tokens: tuple[int, int] | None = None,
@@ -108,7 +109,7 @@ class Explainer:
             self.model,
             providers="auto" if providers is None else providers,
             preprocessing=preprocessing,
-            labels=None if labels is None else tuple(labels),
+            labels=None if labels is None else given_labels(labels),
             output=output,
             features=features,
             tokens=tokens,
@@ -165,7 +166,7 @@ class Explainer:
         ClassError
             Unknown name or index out of range.
         """
-        class_codes(_as_list(classes), self.classifier.n_classes, self.labels)
+        class_codes(as_queries(classes), self.classifier.n_classes, self.labels)
 
     def explain(
         self,
@@ -182,7 +183,7 @@ class Explainer:
             A file; the bytes of one; a Pillow image; or `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, uint8, uint16 or floating
             point in [0, 1].
         classes : int, str or iterable of these
-            Which classes: indices, names, `"top-K"`, `"all"`.
+            Which classes: indices, names, `"top-K"`, `"all"`. An int is an index; of text see `labels.find_class`.
         segments : ndarray, optional
             A label map of your own, integers, at the size of the photograph or of the model's input. What lies outside
             the model's crop is left out.
@@ -202,7 +203,7 @@ class Explainer:
             The label map does not fit.
         """
         job = prepare(image, self.classifier, self._segmenter, segments, self._pool)
-        (answer,) = answers(self.classifier, [job], [_as_list(classes)])
+        (answer,) = answers(self.classifier, [job], [as_queries(classes)])
         return put_together(self.classifier, job, answer, self._selection)
 
     def explain_batch(
@@ -282,7 +283,7 @@ class Explainer:
         OptionError
             A label map does not fit; `batch_size` or `workers` below 1.
         """
-        queries = _as_list(classes)
+        queries = as_queries(classes)
         self.check_classes(queries)
         workers = cores() if workers is None else workers
         if batch_size < 1 or workers < 1:
@@ -311,10 +312,3 @@ def open_model(path: Path, **options: Any) -> OpenModel:
     from secam_onnx.classifier import open_classifier
 
     return open_classifier(path, **options)
-
-
-def _as_list(classes: ClassQuery | Iterable[ClassQuery]) -> list[ClassQuery]:
-    queries = [classes] if isinstance(classes, int | str) else list(classes)
-    if not queries:
-        raise OptionError("No class was asked for; give an index, a name, 'top-1' or 'all'.")
-    return queries

@@ -16,7 +16,7 @@ from PIL import Image
 from secam_onnx import render
 from secam_onnx.completeness import TOLERANCE, completeness_error
 from secam_onnx.errors import ClassError, OptionError
-from secam_onnx.labels import ClassQuery, class_name, same_class
+from secam_onnx.labels import ClassQuery, class_name, find_class
 from secam_onnx.panel import TILE, compose
 from secam_onnx.preprocess import Geometry
 from secam_onnx.saving import save_explanation
@@ -84,6 +84,8 @@ class Explanation:
         Model, head, feature map, superpixels, preprocessing, providers.
     timings : dict
         Milliseconds of each step; of a batch, its time divided by its size.
+    labels : tuple of str or None
+        Names of all classes of the model; None if it has none.
     """
 
     image: np.ndarray
@@ -99,6 +101,7 @@ class Explanation:
     selection: Selection = field(default_factory=Selection)
     method: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for array in (self.image, self.maps, self.segments, self.scores, self.contributions, self.bias):
@@ -275,9 +278,11 @@ class Explanation:
     def _row(self, class_: ClassQuery | None) -> int:
         if class_ is None:
             return 0
-        for row, entry in enumerate(self.classes):
-            if same_class(class_, entry.index, entry.label):
-                return row
+        rows = {entry.index: row for row, entry in enumerate(self.classes)}
+        names = self.labels or [class_name(None, index) for index in range(1 + max(rows))]
+        index = find_class(class_, names, len(names))
+        if index in rows:
+            return rows[index]
         known = ", ".join(f"{entry.label!r} ({entry.index})" for entry in self.classes[:10])
         raise ClassError(f"Class {class_!r} is not among the explained ones: {known}. Explain it first.")
 

@@ -16,7 +16,7 @@ from secam_onnx.answer import Answer, Pooling, check_logits, filled_up, ms_since
 from secam_onnx.contract import KEY, Contract, FusedRecord
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.files import printable, unchanged
-from secam_onnx.labels import ClassQuery, class_codes
+from secam_onnx.labels import ClassQuery, class_codes, miscounted
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.wire import read_metadata
 
@@ -200,7 +200,7 @@ def open_fused(
     clashing = [name for name, value in fixed.items() if value is not None]
     if labels is not None and contract.labels is None:
         if len(labels) != record.n_classes:
-            raise OptionError(f"There are {len(labels)} labels for {record.n_classes} classes; give one name a class.")
+            raise OptionError(miscounted(labels, record.n_classes))
         contract = replace(contract, labels=labels)
     elif labels is not None:
         clashing.append("labels")

@@ -204,8 +204,10 @@ def test_pictures(cat: Explanation) -> None:
     assert red - blue > 60, "the peak of the map must be drawn in the hot end of the colours"
     with pytest.raises(OptionError, match="Unknown kind of picture 'jet'"):
         cat.overlay(kind="jet")
-    with pytest.raises(ClassError, match=r"Class 'dog' is not among the explained ones: 'tiger cat' \(282\)"):
-        cat.overlay("dog")
+    with pytest.raises(ClassError, match=r"Class 'tench' is not among the explained ones: 'tiger cat' \(282\)"):
+        cat.overlay("tench")
+    with pytest.raises(ClassError, match=r"Unknown class 'tenh'\. Near matches: 'tench'"):
+        cat.mask("tenh")
     assert cat._repr_png_().startswith(b"\x89PNG")
     assert "tiger cat (282)" in repr(cat)
     np.testing.assert_array_equal(cat.mask("282"), cat.mask("Tiger_Cat"))

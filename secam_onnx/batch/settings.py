@@ -37,7 +37,7 @@ def run_settings(explainer: Explainer, classes: Sequence[ClassQuery], **others: 
         **explainer.settings,
         "model_sha256": sha256(explainer.model),
         "labels_sha256": labels,
-        "classes": [str(query) for query in classes],
+        "classes": [query if isinstance(query, str) else f"index:{query}" for query in classes],
         **others,
     }
 

@@ -59,7 +59,8 @@ def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
     multiple=True,
     default=("top-1",),
     metavar="CLASS",
-    help="Class to explain: name, index, top-K or all; may be repeated.  [default: top-1]",
+    help="Class to explain: name, index, top-K or all; name:2 and index:2 where both could be meant; may be repeated.  "
+    "[default: top-1]",
 )
 @click.option(
     "-o",

@@ -48,7 +48,8 @@ attribution_option = click.option(
 labels_option = click.option(
     "--labels",
     type=click.Path(path_type=Path),
-    help="Class names: a text file, one a line, JSON or CSV.  [default: of a config.json beside the model]",
+    help="Class names: one a line, with or without indices; JSON, CSV, YAML.  [default: of a config.json beside the "
+    "model]",
 )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from secam_onnx.errors import ModelError
+from secam_onnx.labels import timm_names, transformers_names
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.sidecars import huggingface, timm
 from secam_onnx.sidecars.find import beside, default_model, model_file, read_object
@@ -85,9 +86,7 @@ def labels_beside(model: str | os.PathLike[str], n_classes: int | None) -> tuple
         return None, ""
     try:
         data = read_object(file)
-        labels = timm.labels(data) if timm.is_config(data) else huggingface.labels(data)
-    except KeyError as error:
-        return None, f"none in {CONFIG}: the index {error} is missing; they count from 0 without gaps"
+        labels = timm_names(data) if timm.is_config(data) else transformers_names(data)
     except ValueError as error:
         return None, f"none in {CONFIG}: {error}"
     if n_classes not in (None, len(labels)):

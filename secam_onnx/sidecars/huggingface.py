@@ -11,11 +11,10 @@ from typing import Any
 
 from PIL import Image
 
-from secam_onnx.labels import in_order
 from secam_onnx.settings import PreprocessingSettings, Triple
 from secam_onnx.sidecars.values import flag, number, three
 
-__all__ = ["is_image_processor", "labels", "settings"]
+__all__ = ["is_image_processor", "settings"]
 
 _HALF, _IMAGENET = [0.5] * 3, ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 _CLIP = {
@@ -116,23 +115,6 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
         crop_rounding="down",
         source=source,
     )
-
-
-def labels(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Class names.
-
-    Raises
-    ------
-    ValueError, KeyError
-        There are none but generic ones, or they are incomplete.
-    """
-    names = data.get("id2label")
-    if not isinstance(names, dict) or not names:
-        raise ValueError("it has no id2label")
-    found = in_order(names)
-    if all(name == f"LABEL_{index}" for index, name in enumerate(found)):
-        raise ValueError("its id2label has generic names only")
-    return found
 
 
 def _type(data: Mapping[str, Any]) -> str:

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from secam_onnx.labels import in_order
 from secam_onnx.settings import INTERPOLATIONS, PreprocessingSettings
 from secam_onnx.sidecars.values import number, three
 
-__all__ = ["is_config", "labels", "settings"]
+__all__ = ["is_config", "settings"]
 
 _DEFAULTS = {  # of timm.data.resolve_data_config
     "input_size": [3, 224, 224],
@@ -87,23 +86,3 @@ def _size(config: Mapping[str, Any], arguments: Any) -> tuple[int, int]:
     ):
         raise ValueError(f"input_size is {size!r} where [3, height, width] was expected")
     return size[1], size[2]
-
-
-def labels(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Class names: what `label_descriptions` says of each of the `label_names`, or these themselves.
-
-    Raises
-    ------
-    ValueError, KeyError
-        There are none, or they are incomplete.
-    """
-    nested = _nested(data)
-    names, descriptions = (data.get(key) or nested.get(key) for key in ("label_names", "label_descriptions"))
-    names = names or nested.get("labels")  # as older versions called them
-    if not names:
-        raise ValueError("it has no label_names")
-    found = in_order(names)
-    if not isinstance(descriptions, dict):
-        return found
-    told = [descriptions.get(name) for name in found]
-    return tuple(text if isinstance(text, str) and text else name for text, name in zip(told, found, strict=True))

@@ -198,7 +198,7 @@ def test_class_names(beside: Beside) -> None:
 @pytest.mark.parametrize(
     ("content", "note"),
     [
-        ('{"id2label": {"0": "a", "2": "c"}}', "the index '1' is missing; they count from 0 without gaps"),
+        ('{"id2label": {"0": "a", "2": "c"}}', "the index 1 is missing; labels count from 0 without gaps"),
         ('{"id2label": {"0": "a", "1": 5}}', "every class needs a name"),
         ('{"id2label": {"0": "a", "1": " "}}', "every class needs a name"),
         ('{"id2label": ["a", "b"]}', "it has no id2label"),

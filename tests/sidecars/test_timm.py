@@ -124,5 +124,5 @@ def test_class_names(beside: Beside, tmp_path: Path) -> None:
     gaps = written(tmp_path, pretrained_cfg={"label_names": {"0": "a", "5": "b"}})
     assert labels_beside(gaps, 2) == (
         None,
-        "none in config.json: the index '1' is missing; they count from 0 without gaps",
+        "none in config.json: the index 1 is missing; labels count from 0 without gaps",
     )

@@ -1,0 +1,91 @@
+"""Class names in lines of text: bare, numbered, behind synsets, or as CSV.
+
+Every error here is a ValueError or csv.Error whose message is the reason alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+from secam_onnx.labels.objects import in_order
+
+__all__ = ["names_in_csv", "names_in_lines"]
+
+_HEADERS = ("name", "names", "label", "labels", "class", "class_name", "classname")  # of a CSV with a single column
+_LONGEST = 1000  # characters of a name
+_BETWEEN = r"(?:\s*[:,;=|]\s*|\s+)"
+_NUMBER_FIRST = re.compile(rf"(?P<index>\d{{1,9}})(?:{_BETWEEN}|[.)]\s+)(?P<name>\S.*)")
+_NUMBER_LAST = re.compile(rf"(?P<name>.*\S){_BETWEEN}(?P<index>\d{{1,9}})")
+_SYNSET = re.compile(r"n\d{8}[\s,:]+(\S.*)")  # of WordNet, as in ImageNet's synset_words.txt
+
+
+def names_in_lines(text: str) -> tuple[str, ...]:
+    """One name a line; indices and synsets in front of them are no part of the names."""
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text.rstrip())]
+    for number, line in enumerate(lines, 1):
+        if not line:
+            raise ValueError(f"every class needs a name, and line {number} is empty")
+        if len(line) > _LONGEST:
+            raise ValueError(f"line {number} has {len(line):,} characters, which is no name")
+    names = _without_numbers(lines)
+    synsets = [_SYNSET.fullmatch(name) for name in names]
+    if all(synsets):
+        names = _without_numbers([found[1] for found in synsets if found])
+    return in_order(names)
+
+
+def _without_numbers(lines: Sequence[str]) -> list[str]:
+    """In order of the numbers that all lines begin or end with, if these are the indices of all classes.
+
+    Names may begin or end with numbers of their own: `2 euro`, or `0 fingers` to `5 fingers`, which differ in nothing
+    else.
+    """
+    for pattern in (_NUMBER_FIRST, _NUMBER_LAST):
+        found = [match for line in lines if (match := pattern.fullmatch(line))]
+        names = {int(match["index"]): match["name"] for match in found}
+        if len(names) < len(lines) or 2 * len(set(names.values())) <= len(lines):
+            continue
+        if set(names) == set(range(len(lines))):
+            return [names[index] for index in range(len(lines))]
+        if set(names) == set(range(1, len(lines) + 1)) and len(lines) > 1:
+            raise ValueError(
+                "its lines are numbered from 1, and classes count from 0: leave the numbers out if the lines are in "
+                "order of the index, or begin with 0"
+            )
+    return list(lines)
+
+
+def names_in_csv(text: str) -> tuple[str, ...]:
+    """A column of names, or one of indices and one of names, in any order, with or without a header."""
+    first = text.lstrip().partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)  # spreadsheets write what their country is used to
+    reader = csv.reader(io.StringIO(text.strip(), newline=""), delimiter=delimiter)
+    rows = [[cell.strip() for cell in row] for row in reader]
+    widths = {len(row) for row in rows}
+    if widths == {1}:
+        names = [row[0] for row in rows]
+        return in_order(names[1:] if names[0].casefold() in _HEADERS else names)
+    if widths != {2}:
+        found = " or ".join(map(str, sorted(widths))) or "no"
+        raise ValueError(f"its rows have {found} columns where one or two were expected")
+    if not any(cell.isdecimal() for cell in rows[0]):
+        rows = rows[1:]
+    # Some write the name first; names can be numbers, too.
+    turned = not _indices(rows, 0) if _indices(rows, 1) else not all(row[0].isdecimal() for row in rows)
+    indexed = [(row[1], row[0]) if turned else (row[0], row[1]) for row in rows]
+    odd = next((index for index, _ in indexed if not index.isdecimal()), None)
+    if odd is not None:
+        raise ValueError(f"{odd!r} is no index; names with a comma need quotes")
+    names_by_index: dict[int, str] = {}
+    for index, name in indexed:
+        if names_by_index.setdefault(int(index), name) != name:
+            raise ValueError(f"the index {index} stands there twice")
+    return in_order(names_by_index)
+
+
+def _indices(rows: Sequence[Sequence[str]], column: int) -> bool:
+    cells = {row[column] for row in rows}
+    return cells == {str(index) for index in range(len(cells))}

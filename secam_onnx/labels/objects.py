@@ -1,0 +1,144 @@
+"""Class names in values of JSON, YAML and Python: lists, indices with their names, and the settings of other programs.
+
+Every error here is a ValueError whose message is the reason alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["MAX_DIGITS", "in_order", "miscounted", "names_in", "timm_names", "transformers_names"]
+
+MAX_DIGITS = 18
+"""Longer numbers are no index of a class, and Python refuses to convert the longest."""
+
+_LISTS = ("names", "labels", "classes", "class_names", "categories", "character")
+_INDICES = ("label2id", "class_indices", "class_to_idx")
+
+
+def names_in(value: Any) -> tuple[str, ...]:
+    """Class names in a value of any form that `read_labels` lists.
+
+    Raises
+    ------
+    ValueError
+        It is of none of them, a class has no name, or an index is missing.
+    """
+    if not isinstance(value, Mapping):
+        return in_order(value)
+    if isinstance(value.get("pretrained_cfg"), Mapping) or "label_names" in value:
+        return timm_names(value)
+    if "id2label" in value:
+        return transformers_names(value)
+    for key in (*_LISTS, *_INDICES):
+        if isinstance(value.get(key), Mapping | list | tuple):
+            return in_order(value[key])
+    return in_order(value)
+
+
+def in_order(names: Any) -> tuple[str, ...]:
+    """Class names in order of the index: of a list, of `{index: name}` or of `{name: index}`.
+
+    Raises
+    ------
+    ValueError
+        It is none of these, a class has no name, or an index is missing.
+    """
+    if isinstance(names, Mapping):
+        names = _by_index(names)
+    if isinstance(names, str | bytes) or not isinstance(names, Sequence):
+        raise ValueError(f"there is a {type(names).__name__} where a list of names was expected")  # noqa: TRY004
+    if not names:
+        raise ValueError("every class needs a name, and there are none")
+    if all(isinstance(name, int) and not isinstance(name, bool) for name in names):  # 0, 90, 180, 270
+        names = list(map(str, names))
+    return tuple(_name(entry, index) for index, entry in enumerate(names))
+
+
+def _name(entry: Any, index: int) -> str:
+    found = entry
+    # Keras's imagenet_class_index.json has ["n01440764", "tench"] for each class.
+    if isinstance(entry, list | tuple) and entry and all(isinstance(part, str) for part in entry):
+        found = entry[-1]
+    if not isinstance(found, str) or not found.strip():
+        raise ValueError(f"every class needs a name, and class {index} has {str(entry)[:80]!r}")
+    return found.strip()
+
+
+def _by_index(names: Mapping[Any, Any]) -> list[Any]:
+    """The values in order of the keys, or the keys in order of the values: whichever are 0, 1, 2, ..."""
+    keys, values = ([_index(entry) for entry in side] for side in (names, names.values()))
+    indexed, turned = (set(side) == set(range(len(names))) for side in (keys, values))
+    if indexed and turned and keys != values:
+        # Names that are numbers. Programs write an index as a number, but for the keys of JSON, which are always text.
+        kinds = {(isinstance(key, int), isinstance(value, int)) for key, value in names.items()}
+        if len(kinds) > 1 or (True, True) in kinds:
+            raise ValueError("both its keys and its values could be the indices; give the names as a list")
+        indexed = (False, True) not in kinds
+    if indexed or turned:
+        in_turn = zip(keys, names.values(), strict=True) if indexed else zip(values, names, strict=True)
+        by_index = dict(in_turn)
+        return [by_index[index] for index in range(len(names))]
+    some = keys if None not in keys else values
+    if None in some:
+        first = ", ".join(str(key)[:40] for key in list(names)[:5])
+        raise ValueError(f"neither its keys nor its values are indices of classes; its keys begin with {first}")
+    missing = next(index for index in range(len(names)) if index not in some)
+    raise ValueError(f"the index {missing} is missing; labels count from 0 without gaps")
+
+
+def _index(entry: Any) -> int | None:
+    if isinstance(entry, int) and not isinstance(entry, bool):
+        return entry
+    if isinstance(entry, str) and entry.isdecimal() and len(entry) <= MAX_DIGITS:
+        return int(entry)
+    return None
+
+
+def transformers_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The `id2label` of a `config.json` of Hugging Face's transformers.
+
+    Raises
+    ------
+    ValueError
+        There are no names but generic ones, or they are incomplete.
+    """
+    names = config.get("id2label")
+    if not isinstance(names, Mapping) or not names:
+        raise ValueError("it has no id2label")
+    found = in_order(names)
+    if all(name == f"LABEL_{index}" for index, name in enumerate(found)):
+        raise ValueError("its id2label has generic names only")
+    return found
+
+
+def timm_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of a `config.json` of timm: what `label_descriptions` says of each of the `label_names`, or these themselves.
+
+    Raises
+    ------
+    ValueError
+        There are none, or they are incomplete.
+    """
+    nested = config.get("pretrained_cfg")
+    nested = nested if isinstance(nested, Mapping) else config
+    names, descriptions = (config.get(key) or nested.get(key) for key in ("label_names", "label_descriptions"))
+    names = names or nested.get("labels")  # as older versions called them
+    if not names:
+        raise ValueError("it has no label_names")
+    found = in_order(names)
+    if not isinstance(descriptions, Mapping):
+        return found
+    told = [descriptions.get(name) for name in found]
+    return tuple(text if isinstance(text, str) and text else name for text, name in zip(told, found, strict=True))
+
+
+def miscounted(labels: Sequence[str], n_classes: int) -> str:
+    """What to say of labels that are not as many as the classes."""
+    text = f"There are {len(labels)} labels for {n_classes} classes; give one name a class, in order of the index."
+    if len(labels) == n_classes + 1 and labels[0].casefold() in ("background", "__background__", "???"):
+        text += f" The first one, {labels[0]!r}, is no class of this model: leave it out."
+    elif len(labels) == n_classes - 1:
+        text += " Some models have a first class more, 'background': put its name first if this one does."
+    return text

@@ -1,0 +1,131 @@
+"""Class names in the YAML of data sets, as Ultralytics and others write it; other YAML is refused, never guessed at.
+
+Every error here is a ValueError whose message is the reason alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from secam_onnx.labels.literals import literal
+from secam_onnx.labels.objects import names_in
+
+__all__ = ["is_yaml", "names_in_yaml"]
+
+_NAMES = re.compile(r"^([\"']?)names\1[ \t]*:(?=\s|$)(?P<value>.*)$", re.MULTILINE)
+_PAIR = re.compile(r"(?P<key>\"[^\"]*\"|'[^']*'|[^:\"'\s][^:]*?)\s*:\s+(?P<value>\S.*)")
+_ENDS = {"[": "]", "{": "}"}
+
+
+def is_yaml(text: str) -> bool:
+    """Whether a text has the key `names` as YAML has it."""
+    return any(match["value"].strip()[:1] in ("", "[", "{", "#") for match in _NAMES.finditer(text))
+
+
+def names_in_yaml(text: str) -> tuple[str, ...]:
+    """What stands under `names`; or a document that is itself a list, or indices with names."""
+    match = _NAMES.search(text)
+    value, rest = (match["value"], text[match.end() :]) if match else ("", text)
+    lines = [_without_comment(line) for line in (value, *rest.splitlines())]
+    if not match:
+        lines = [line for line in lines if line != "---"]
+    whole = "\n".join(lines).strip()
+    if whole[:1] in _ENDS and (not match or lines[0].strip()):
+        return _flow(whole)
+    if lines[0].strip():
+        raise ValueError(f"its names are {lines[0].strip()[:80]!r}, where a list or indices with names were expected")
+    block = list(_block(lines[1:], nested=match is not None))
+    if not block:
+        raise ValueError("it has no names")
+    return names_in([_scalar(line[2:]) for line in block]) if _items(block) else _indexed(block)
+
+
+def _items(lines: Sequence[str]) -> bool:
+    return all(line.startswith("- ") for line in lines)
+
+
+def _outside(text: str) -> Iterator[tuple[int, str]]:
+    """The characters that are not in quotation marks, and where they stand."""
+    mark, closed = "", -1
+    for at, char in enumerate(text):
+        if mark:
+            if char == mark and not (mark == '"' and text[at - 1] == "\\"):
+                mark, closed = "", at + 1
+        elif char in "\"'" and (at in (0, closed) or text[at - 1] in " \t\n[{,:"):  # not that of "it's"
+            mark = char
+        else:
+            yield at, char
+
+
+def _without_comment(line: str) -> str:
+    for at, char in _outside(line):
+        if char == "#" and (at == 0 or line[at - 1].isspace()):
+            return line[:at].rstrip()
+    return line.rstrip()
+
+
+def _block(lines: Sequence[str], *, nested: bool) -> Iterator[str]:
+    """The lines that belong to a key at the left edge, or those of a whole document."""
+    edge = None
+    for line in lines:
+        text = line.lstrip()
+        indent = len(line) - len(text)
+        if not text:
+            continue
+        if edge is None:
+            edge = indent
+        if indent < edge or (nested and indent == 0 and not text.startswith("- ")):
+            return  # the next key
+        if indent > edge:
+            raise ValueError(f"it is YAML of another form: {text[:80]!r} belongs to the line above it")
+        yield text
+
+
+def _flow(text: str) -> tuple[str, ...]:
+    """`[a, 'b', "c"]` or `{0: a, 1: b}`, over one line or several; what comes after it does not count."""
+    cuts = [0]
+    for at, char in _outside(text):
+        if at and char in _ENDS:
+            raise ValueError(f"it is YAML of another form: a list or object within another, near {text[at:][:40]!r}")
+        if char == "," or char in _ENDS.values():
+            cuts.append(at)
+        if char == _ENDS[text[0]]:
+            break
+    else:
+        raise ValueError(f"its names begin with {text[0]!r}, which never ends")
+    parts = [text[start + 1 : end].strip() for start, end in itertools.pairwise(cuts)]
+    if parts and not parts[-1]:
+        parts.pop()
+    if text[0] == "[":
+        return names_in([_scalar(part) for part in parts])
+    try:
+        return names_in(literal(text[: cuts[-1] + 1]))  # {"0":"cat"} may do without a space
+    except ValueError:
+        return _indexed(parts)
+
+
+def _indexed(pairs: Iterable[str]) -> tuple[str, ...]:
+    names: dict[int | str, str] = {}
+    for line in pairs:
+        found = _PAIR.fullmatch(line.replace("\n", " "))
+        if found is None:
+            raise ValueError(f"it is YAML of another form: {line[:80]!r} is neither '- name' nor 'index: name'")
+        key = _scalar(found["key"])
+        index = int(key) if re.fullmatch(r"[0-9]{1,9}", key) else key
+        if index in names:
+            raise ValueError(f"{key!r} stands there twice")
+        names[index] = _scalar(found["value"])
+    return names_in(names)
+
+
+def _scalar(text: str) -> str:
+    text = " ".join(text.split())
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        return str(literal(text))
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        return text[1:-1].replace("''", "'")
+    if text.startswith((*"\"'&*!|>%@`[{", "- ")):
+        raise ValueError(f"it is YAML of another form: {text[:80]!r}")
+    return text
