@@ -119,6 +119,7 @@ def _pooled(job: Prepared, answer: Answer) -> tuple[Pooling, dict[str, float]]:
 def describe(model: OpenModel) -> dict[str, object]:
     """What results say about how they were made, but for what depends on the photograph; plain JSON types."""
     contract = model.contract
+    told = {"note": contract.origin.get("preprocessing"), "warning": contract.origin.get("preprocessing_warning")}
     return {
         "name": "SeCAM",
         "model": model.name,
@@ -127,7 +128,7 @@ def describe(model: OpenModel) -> dict[str, object]:
         "features": contract.head.features,
         "map_size": None,
         "superpixels": None,
-        "preprocessing": {**contract.preprocessing.to_dict(), "note": contract.origin.get("preprocessing")},
+        "preprocessing": {**contract.preprocessing.to_dict(), **told},
         "providers": list(model.providers),
         "version": _version(),
     }

@@ -17,6 +17,7 @@ from secam_onnx import runtime
 from secam_onnx.answer import Answer, check_logits, filled_up, ms_since, probabilities
 from secam_onnx.attribution import Attribution, choose_attribution
 from secam_onnx.checks.structure import damage_explained
+from secam_onnx.choice import choose_preprocessing
 from secam_onnx.completeness import TOLERANCE, tolerance_of
 from secam_onnx.contract import LOGITS, Contract
 from secam_onnx.errors import ModelError, OptionError
@@ -24,7 +25,6 @@ from secam_onnx.explainable import (
     ImageInput,
     check_contract,
     check_labels,
-    choose_preprocessing,
     image_input,
     locate_head,
     make_explainable,
@@ -271,8 +271,9 @@ def _filled_in(
             if isinstance(preprocessing, PreprocessingSettings):
                 preprocessing = preprocessing.over(contract.preprocessing.settings(contract.origin["preprocessing"]))
             layout = getattr(preprocessing, "layout", None)
-            chosen, note = choose_preprocessing(image_input(graph, layout), preprocessing)
-            contract = replace(contract, preprocessing=chosen, origin={**contract.origin, "preprocessing": note})
+            chosen, told = choose_preprocessing(graph, image_input(graph, layout), preprocessing)
+            known = {name: text for name, text in contract.origin.items() if name != "preprocessing_warning"}
+            contract = replace(contract, preprocessing=chosen, origin={**known, **told})
         else:
             clashing.append("preprocessing")
     if labels is not None:

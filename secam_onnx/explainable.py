@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from onnx import ModelProto, TensorProto
 
+from secam_onnx.choice import choose_labels, choose_preprocessing
 from secam_onnx.contract import LOGITS, Contract, HeadRecord
 from secam_onnx.errors import HeadError, ModelError, OptionError
 from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, Shape, describe, expose, find_head, unexpose
@@ -16,14 +17,12 @@ from secam_onnx.labels import miscounted
 from secam_onnx.names import RESERVED
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.probe import probe_shapes
-from secam_onnx.settings import ASSUMED, PreprocessingSettings, preset
-from secam_onnx.sidecars import labels_beside, preprocessing_beside
+from secam_onnx.settings import PreprocessingSettings
 
 __all__ = [
     "ImageInput",
     "check_contract",
     "check_labels",
-    "choose_preprocessing",
     "image_input",
     "locate_head",
     "make_explainable",
@@ -32,7 +31,8 @@ __all__ = [
 
 _LONGEST_EDGE = 8192
 _PROBED = 2  # images
-_DTYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.UINT8}
+_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
+_DTYPES = {*_FLOATS, TensorProto.UINT8}
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,25 @@ class ImageInput:
         Where the channels are.
     size : (int or None, int or None)
         Height and width.
+    dtype : int
+        `TensorProto.FLOAT`, ...
     """
 
     name: str
     shape: tuple[int | None, ...]
     layout: Literal["NCHW", "NHWC"]
     size: tuple[int | None, int | None]
+    dtype: int = TensorProto.FLOAT
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether it takes pixels as they are: nothing else can be told by its type."""
+        return self.dtype not in _FLOATS
+
+    @property
+    def dtype_name(self) -> str:
+        """The type, for people."""
+        return TensorProto.DataType.Name(self.dtype).lower()
 
 
 def make_explainable(
@@ -94,9 +107,8 @@ def make_explainable(
     graph = Graph(model, folder)
     input_ = image_input(graph, getattr(preprocessing, "layout", None))
     origin = dict(origin or {})
-    preprocessing, note = choose_preprocessing(input_, preprocessing, file)
-    if note:
-        origin["preprocessing"] = note
+    preprocessing, chosen = choose_preprocessing(graph, input_, preprocessing, file)
+    origin |= chosen
     head = locate_head(model, graph, preprocessing, folder, output=output, features=features, tokens=tokens)
     if tokens is not None and "L" not in head.grid.layout:
         raise OptionError(
@@ -105,8 +117,8 @@ def make_explainable(
         )
     if labels is not None:
         check_labels(labels, (None, head.n_classes))
-    elif file is not None:
-        labels, note = labels_beside(file, head.n_classes)
+    else:
+        labels, note = choose_labels(graph, file, head.n_classes)
         if note:
             origin["labels"] = note
     record = HeadRecord(
@@ -213,8 +225,8 @@ def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None) -> 
             f"{wrong[0]}. Export it for images of a usual size."
         )
     if fits["NHWC"] and (layout == "NHWC" or not fits["NCHW"]):
-        return ImageInput(value.name, shape, "NHWC", (shape[1], shape[2]))
-    return ImageInput(value.name, shape, "NCHW", (shape[2], shape[3]))
+        return ImageInput(value.name, shape, "NHWC", (shape[1], shape[2]), dtype)
+    return ImageInput(value.name, shape, "NCHW", (shape[2], shape[3]), dtype)
 
 
 def check_contract(contract: Contract, graph: Graph) -> None:
@@ -243,7 +255,7 @@ def check_contract(contract: Contract, graph: Graph) -> None:
         raise ModelError(
             f"The model's secam_onnx metadata has {len(contract.labels)} labels for {classes[0]} classes. {again}"
         )
-    choose_preprocessing(image_input(graph, contract.preprocessing.layout), contract.preprocessing)
+    choose_preprocessing(graph, image_input(graph, contract.preprocessing.layout), contract.preprocessing)
 
 
 def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
@@ -256,42 +268,3 @@ def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
     """
     if logits is not None and logits[1] not in (None, len(labels)):
         raise OptionError(miscounted(labels, logits[1]))
-
-
-def choose_preprocessing(
-    input_: ImageInput, wanted: Preprocessing | PreprocessingSettings | str | None, file: Path | None = None
-) -> tuple[Preprocessing, str]:
-    """The preprocessing for a model's input, and how it was chosen.
-
-    Parameters
-    ----------
-    input_ : ImageInput
-        The model's input.
-    wanted : Preprocessing, PreprocessingSettings, str or None
-        All of it; settings, or a preset's name, which are fitted to the input (224 x 224 where that takes any). What
-        settings leave open is taken from the files beside the model, or else as torchvision has it.
-    file : Path, optional
-        Where the model lies, if those files are to be used.
-
-    Raises
-    ------
-    ModelError
-        It makes another layout or size than the model takes, or the files beside the model ask for what is not
-        supported.
-    OptionError
-        Unknown preset, or settings that do not fit the model's input.
-    """
-    if not isinstance(wanted, Preprocessing):
-        settings = preset(wanted) if isinstance(wanted, str) else wanted or PreprocessingSettings()
-        if not settings.complete:
-            found, note = (None, "") if file is None else preprocessing_beside(file)
-            assumed = replace(ASSUMED, source=f"{ASSUMED.source}; {note}") if note else ASSUMED
-            settings = settings.over(found or assumed)
-        return Preprocessing.fitted(settings, input_.size, input_.layout), settings.source or "as given"
-    fits = all(own in (None, made) for own, made in zip(input_.size, wanted.size, strict=True))
-    if input_.layout != wanted.layout or not fits:
-        raise ModelError(
-            f"The model's input {input_.name!r} is {input_.layout} of size {input_.size}, but the preprocessing makes "
-            f"{wanted.layout} of size {wanted.size}; give the one that fits."
-        )
-    return wanted, ""

@@ -143,6 +143,11 @@ class Explainer:
         return self.classifier.contract.origin.get("preprocessing")
 
     @property
+    def preprocessing_warning(self) -> str | None:
+        """What the preprocessing does that the graph itself does as well, or does not allow for."""
+        return self.classifier.contract.origin.get("preprocessing_warning")
+
+    @property
     def segmenter(self) -> Segmenter:
         """How superpixels are made."""
         return self._segmenter

@@ -80,9 +80,9 @@ class PreprocessingSettings:
         elif base.size and self.size not in (None, base.size) and isinstance(resize_to, int):
             crop, resize_to = max(base.size) / resize_to, None
         own = {name: getattr(self, name) for name in self.given}
-        given = f"as given: {', '.join(name.replace('_', ' ') for name in own)}"
+        given = self.source or f"as given: {', '.join(name.replace('_', ' ') for name in own)}"
         source = self.source or base.source
-        if own and not self.source and base.source:
+        if own and base.source and not (self.source and self.complete):
             # Who gave all that differs between networks has not left the choice to us.
             enough = {"mean", "std"} <= own.keys() and not own.keys().isdisjoint({"crop", "resize_to"})
             source = f"{given}; the rest {base.source}" if enough else f"{base.source}; {given}"

@@ -52,9 +52,12 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
     with tempfile.TemporaryDirectory(prefix="secam-", ignore_cleanup_errors=True) as temporary:
         ready = model_for_browsers(model or default_model(), Path(temporary), step)
         contract = fused_contract(ready)
-        note = contract.origin.get("preprocessing", "") if contract is not None else ""
+        origin = contract.origin if contract is not None else {}
+        note, warning = origin.get("preprocessing", ""), origin.get("preprocessing_warning")
         if note.startswith("assumed"):
             click.echo(f"Preprocessing {note}. Another: secam-onnx export MODEL --preprocess PRESET.", err=True)
+        if warning:
+            click.echo(f"Warning: {warning}", err=True)
         if folder is not None:
             write_page(folder, ready, force=force)
             click.echo(f"{folder}: put it on a web server, or try `python -m http.server -d {folder}`.")

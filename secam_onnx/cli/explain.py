@@ -210,6 +210,8 @@ def command(
     if (explainer.preprocessing_note or "").startswith("assumed"):
         again = "" if explainer.classifier.contract.fused is None else "export it --fused again, with "
         click.echo(f"Preprocessing {explainer.preprocessing_note}. Another: {again}--preprocess PRESET.", err=True)
+    if explainer.preprocessing_warning:
+        click.echo(f"Warning: {explainer.preprocessing_warning}", err=True)
     own_segments = None if label_map is None else _read_label_map(label_map)
     target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
     cluster = Cluster(model, options, ray_address, ray_actors) if on_ray else None

@@ -154,3 +154,5 @@ def _tell(contract: Contract) -> None:
         click.echo(f"Class names: {contract.origin.get('labels', 'none')}")
     if note.startswith("assumed"):
         click.echo(f"Preprocessing {note}. Another: --preprocess PRESET, or --mean, --std and --crop.", err=True)
+    if warning := contract.origin.get("preprocessing_warning"):
+        click.echo(f"Warning: {warning}", err=True)

@@ -12,7 +12,7 @@ from secam_onnx.head.contribution import (
 )
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
 from secam_onnx.head.find import Head, find_head
-from secam_onnx.head.graph import Graph, Shape, describe
+from secam_onnx.head.graph import Graph, Shape, attribute, describe, reads
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.split import TERMS, layer_to_split, split_layer, with_split_layer
 from secam_onnx.head.walk import Rejection
@@ -32,11 +32,13 @@ __all__ = [
     "Head",
     "Rejection",
     "Shape",
+    "attribute",
     "contribution_model",
     "describe",
     "expose",
     "find_head",
     "layer_to_split",
+    "reads",
     "split_layer",
     "unexpose",
     "with_split_layer",

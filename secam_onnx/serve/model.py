@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from secam_onnx.serve.settings import Limits, Settings
 __all__ = ["ExplainerModel", "open_explainer"]
 
 Value = TypeVar("Value")
+logger = logging.getLogger("secam_onnx.serve")
 
 
 def open_explainer(path: Path, settings: Settings) -> Explainer:
@@ -72,6 +74,13 @@ class ExplainerModel(Model):
             See `Explainer`.
         """
         explainer = await asyncio.to_thread(self._read)
+        note, warning = explainer.preprocessing_note or "", explainer.preprocessing_warning
+        if note.startswith("assumed"):
+            logger.warning(
+                f"preprocessing {note}; for another, export the model with --preprocess", extra={"model": self.name}
+            )
+        if warning:
+            logger.warning(warning, extra={"model": self.name})
         self._engine = Engine(self.name, explainer, self._settings.limits)
         self.ready = True
 

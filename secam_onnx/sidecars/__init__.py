@@ -1,22 +1,32 @@
-"""The files beside a model that say how photographs become its input and what its classes are called.
+"""What a model's file and the files beside it say: how photographs become its input, what its classes are called.
 
-Hugging Face's `config.json` and `preprocessor_config.json`, and timm's `config.json`; no ONNX is read here.
+Beside it: Hugging Face's `config.json` and `preprocessor_config.json`, timm's `config.json`, OTX's `label_schema.json`.
+Inside: `metadata_props`, see `inside`; they come as a mapping, no ONNX is read here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from secam_onnx.errors import ModelError
 from secam_onnx.labels import timm_names, transformers_names
 from secam_onnx.settings import PreprocessingSettings
-from secam_onnx.sidecars import huggingface, timm
+from secam_onnx.sidecars import huggingface, openvino, timm
 from secam_onnx.sidecars.find import beside, default_model, model_file, read_object
+from secam_onnx.sidecars.inside import labels_inside, preprocessing_inside
 
-__all__ = ["default_model", "labels_beside", "model_file", "preprocessing_beside"]
+__all__ = [
+    "default_model",
+    "labels_beside",
+    "labels_inside",
+    "model_file",
+    "preprocessing_beside",
+    "preprocessing_inside",
+]
 
 CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
@@ -63,7 +73,7 @@ def preprocessing_beside(model: str | os.PathLike[str]) -> tuple[PreprocessingSe
 
 
 def labels_beside(model: str | os.PathLike[str], n_classes: int | None) -> tuple[tuple[str, ...] | None, str]:
-    """The class names that the `config.json` beside a model gives.
+    """The class names that the `config.json` or the `label_schema.json` beside a model gives.
 
     Names that do not fit are not used, since that file may be another model's or another program's.
 
@@ -81,17 +91,24 @@ def labels_beside(model: str | os.PathLike[str], n_classes: int | None) -> tuple
     note : str
         Where they come from, or why they are not used; empty if there is no such file.
     """
-    file = beside(model, CONFIG)
-    if file is None:
-        return None, ""
-    try:
-        data = read_object(file)
-        labels = timm_names(data) if timm.is_config(data) else transformers_names(data)
-    except ValueError as error:
-        return None, f"none in {CONFIG}: {error}"
-    if n_classes not in (None, len(labels)):
-        return None, f"none in {CONFIG}: it names {len(labels)} classes, and the model has {n_classes}"
-    return labels, f"read from {CONFIG}"
+    notes = []
+    for name, read in ((CONFIG, _labels_of_config), (openvino.SCHEMA, openvino.labels)):
+        file = beside(model, name)
+        if file is None:
+            continue
+        try:
+            labels = read(read_object(file))
+        except ValueError as error:
+            notes.append(f"none in {name}: {error}")
+        else:
+            if n_classes in (None, len(labels)):
+                return labels, f"read from {name}"
+            notes.append(f"none in {name}: it names {len(labels)} classes, and the model has {n_classes}")
+    return None, "; ".join(notes)
+
+
+def _labels_of_config(data: Mapping[str, Any]) -> tuple[str, ...]:
+    return timm_names(data) if timm.is_config(data) else transformers_names(data)
 
 
 @contextlib.contextmanager

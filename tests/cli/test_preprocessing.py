@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 import tiny_models
+from beginnings import begun, node
 
 from secam_onnx import Preprocessing
 from secam_onnx.contract import Contract
@@ -156,3 +157,30 @@ def test_bad_options(command: str, options: str, words: tuple[str, ...], refused
 def test_an_explainable_model_keeps_its_own(options: str, refused: Callable[..., str]) -> None:
     refused("inspect", *options.split(), words=())
     refused("explain", "photo.png", *options.split(), words=("fixes its own preprocessing", "export"))
+
+
+def test_a_graph_that_divides_itself_is_warned_of_in_every_command(
+    tmp_path: Path, photo: Path, run_cli: RunCli
+) -> None:
+    onnx.save(begun([node("Div", "image", "k", "x")], {"k": 255.0}), tmp_path / "m.onnx")
+    warning = "Warning: The graph begins with a division by 255, which is made for pixels of 0..255"
+    for command in ("export m.onnx -o {}.onnx", "export m.onnx --fused -o {}.onnx", "explain photo.png -m m.onnx"):
+        twice = run_cli(*command.format("twice").replace("photo.png", str(photo)).split(), "--preprocess", "unit")
+        assert (twice.returncode, warning in twice.stderr) == (0, True), twice.stderr
+        (tmp_path / "twice.onnx").unlink(missing_ok=True)
+        once = run_cli(*command.format("once").replace("photo.png", str(photo)).split())
+        assert (once.returncode, "Warning" in once.stderr) == (0, False), once.stderr
+        assert "the graph begins with a division by 255: raw pixels are fed" in once.stderr
+        (tmp_path / "once.onnx").unlink(missing_ok=True)
+    shown = run_cli("inspect", "m.onnx", "--preprocess", "unit").stdout
+    assert "graph begins with: a division by 255\n" in shown
+    assert "preprocessing warning: The graph begins with" in shown
+
+
+@pytest.mark.parametrize("command", ["export", "export --fused", "inspect", "explain photo.png -m"])
+def test_a_mean_for_whole_numbers_is_refused(command: str, tmp_path: Path, photo: Path, run_cli: RunCli) -> None:
+    onnx.save(begun([node("Cast", "image", "x", to=1)], dtype=onnx.TensorProto.UINT8), tmp_path / "m.onnx")
+    done = run_cli(*command.replace("photo.png", str(photo)).split(), "m.onnx", "--mean", "0.5")
+    assert done.returncode == 2
+    assert "'image' is uint8: it takes raw pixels, 0..255, and nothing else" in done.stderr
+    assert "Traceback" not in done.stderr

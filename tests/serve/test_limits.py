@@ -182,6 +182,12 @@ def test_the_log_says_why_there_is_no_answer(busy: Running) -> None:
     assert str(line["error"]).startswith("Unknown class 'nonsense'")
 
 
+def test_the_log_says_what_was_assumed(busy: Running) -> None:
+    (line,) = (line for line in busy.lines if "assumed" in str(line["message"]))
+    assert str(line["message"]).startswith("preprocessing assumed: torchvision's ImageNet settings")
+    assert (line["level"], line["model"]) == ("WARNING", "model")
+
+
 def test_photographs_in_one_request(busy: Running) -> None:
     instance = {"image": {"b64": base64.b64encode(png()).decode()}}
     for number, expected in ((3, 200), (4, 400)):
