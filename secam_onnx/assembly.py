@@ -125,7 +125,7 @@ def describe(model: OpenModel) -> dict[str, object]:
         "model": model.name,
         "head": contract.head.kind,
         "attribution": ATTRIBUTIONS[model.way],
-        "features": contract.head.features,
+        "features": " + ".join(contract.head.all_features),
         "map_size": None,
         "superpixels": None,
         "preprocessing": {**contract.preprocessing.to_dict(), **told},

@@ -9,7 +9,7 @@ import numpy as np
 from secam_onnx import runtime
 from secam_onnx.answer import ATTRIBUTIONS, filled_up
 from secam_onnx.errors import ModelError, OptionError
-from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ROUNDING
+from secam_onnx.head import BIAS, CLASS_IDS, GAP, MAPS, ROUNDING, features_name
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -51,6 +51,9 @@ def choose_attribution(algebra: str, wanted: str | None = None) -> str:
     return wanted
 
 
+Features = tuple[np.ndarray, ...]
+
+
 class Attribution:
     """Runs a contribution model.
 
@@ -74,20 +77,20 @@ class Attribution:
         self._session = session
         self._batch = batch
 
-    def __call__(self, features: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What each feature cell adds to the logits.
 
         Parameters
         ----------
-        features : ndarray
-            `(N, C, h, w)` float32.
+        features : tuple of ndarray
+            `(N, C, h, w)` float32, one for each feature map of the head.
         class_ids : ndarray
             `(N, K)` int64.
 
         Returns
         -------
         maps : ndarray
-            `(N, K, h, w)` float32.
+            `(N, K, h, w)` float32; of several feature maps the sum.
         bias : ndarray
             `(N, K)` float32; `maps.sum((2, 3)) + bias` are the logits, up to the completeness gap.
         """
@@ -96,19 +99,20 @@ class Attribution:
         maps, bias, _ = self.local(features, class_ids)
         return maps, bias
 
-    def local(self, features: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def local(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Maps, bias and gap at these very features, which are the logits together; parameters as above."""
         maps, bias, gap = self._run([MAPS, BIAS, GAP], features, class_ids)
         return maps, bias, gap
 
-    def rounding(self, features: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
+    def rounding(self, features: Features, class_ids: np.ndarray) -> np.ndarray:
         """By how much the logits, `(N, K)`, change at most if each rounding of the head goes one step further."""
         return self._run([ROUNDING], features, class_ids)[0]
 
-    def _run(self, names: list[str], features: np.ndarray, class_ids: np.ndarray) -> list[np.ndarray]:
+    def _run(self, names: list[str], features: Features, class_ids: np.ndarray) -> list[np.ndarray]:
         rows = self._batch or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
-        used = len(features)
-        features, class_ids = (filled_up(array, self._batch or 1) for array in (features, class_ids))
+        used = len(class_ids)
+        *maps, class_ids = (filled_up(array, self._batch or 1) for array in (*features, class_ids))
+        fed = {features_name(index): array for index, array in enumerate(maps)}
         columns = max(1, _GRADIENTS_AT_ONCE // rows)
         try:
             parts = [
@@ -116,29 +120,30 @@ class Attribution:
                     runtime.run(
                         self._session,
                         names,
-                        {FEATURES: features[row : row + rows], CLASS_IDS: class_ids[row : row + rows, k : k + columns]},
+                        {name: array[row : row + rows] for name, array in fed.items()}
+                        | {CLASS_IDS: class_ids[row : row + rows, k : k + columns]},
                     )
                     for k in range(0, class_ids.shape[1], columns)
                 ]
-                for row in range(0, len(features), rows)
+                for row in range(0, len(class_ids), rows)
             ]
         except Exception as error:
             raise ModelError(
-                f"The head fails on a feature map of shape {features.shape}, run alone: {error}. Please report this "
-                "model."
+                f"The head fails on a feature map of shape {' and '.join(str(array.shape) for array in features)}, "
+                f"run alone: {error}. Please report this model."
             ) from error
         return [
             _joined([_joined([part[index] for part in row], axis=1) for row in parts], axis=0)[:used]
             for index in range(len(names))
         ]
 
-    def _integrate(self, features: np.ndarray, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _integrate(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`f . integral of J(a f) da` over the path from the zero feature map, where the bias is the logit."""
         fractions, weights = quadrature()
         steps = np.append(fractions, 0).astype(np.float32)
         all_maps, all_bias = [], []
-        for own, ids in zip(features, class_ids, strict=True):
-            path = own[None] * steps[:, None, None, None]
+        for *own, ids in zip(*features, class_ids, strict=True):
+            path = tuple(np.multiply.outer(steps, array) for array in own)
             maps, bias, gap = self.local(path, np.repeat(ids[None], len(steps), axis=0))
             # J(a f) . a f comes from the model; J(a f) . f is wanted.
             share = (weights / fractions).astype(np.float32)

@@ -31,11 +31,11 @@ from secam_onnx.explainable import (
 )
 from secam_onnx.files import printable, unchanged
 from secam_onnx.head import (
-    FEATURES,
     OWN_LAYOUT,
     Graph,
     Head,
     contribution_model,
+    features_name,
     with_split_layer,
 )
 from secam_onnx.labels import ClassQuery, resolve_classes
@@ -137,7 +137,7 @@ class Classifier:
             for row, ids in enumerate(chosen)
         ]
 
-    def forward(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def forward(self, inputs: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
         """One forward pass, or several if the model's batch axis is fixed.
 
         Parameters
@@ -147,9 +147,9 @@ class Classifier:
 
         Returns
         -------
-        features : ndarray
+        features : tuple of ndarray
             What `contribute` takes: `(N, C, h, w)` float32, the feature map, or the terms of a layer that was split
-            (see `head.split`); `(N, tokens, C)` where some tokens have no position.
+            (see `head.split`); `(N, tokens, C)` where some tokens have no position. One, or one of each branch.
         logits : ndarray
             `(N, classes)` float32.
         probabilities : ndarray
@@ -163,8 +163,11 @@ class Classifier:
         size = self.input.shape[0] or len(inputs)
         inputs = inputs.astype(self._dtype, copy=False)
         padded = filled_up(inputs, size)
-        features_name = f"{FEATURES}{OWN_LAYOUT}" if self.contract.head.prefix else FEATURES
-        names = [features_name, self.contract.logits]
+        head = self.contract.head
+        maps = [features_name(index) for index in range(len(head.all_features))]
+        if head.prefix:
+            maps[0] += OWN_LAYOUT
+        names = [*maps, self.contract.logits]
         try:
             parts = [
                 runtime.run(self._network, names, {self.input.name: padded[start : start + size], **self.fed})
@@ -174,7 +177,7 @@ class Classifier:
             raise ModelError(
                 f"The model fails on an input of shape {inputs.shape}: {error}. Does the preprocessing fit it?"
             ) from error
-        features, logits = (
+        *features, logits = (
             (part[0] if len(part) == 1 else np.concatenate(part))[: len(inputs)] for part in zip(*parts, strict=True)
         )
         if logits.shape[1:] != (self.n_classes,):
@@ -183,7 +186,7 @@ class Classifier:
                 "contradicts itself. Export it again."
             )
         check_logits(logits)
-        return features, logits, probabilities(logits, self.contract.activation)
+        return tuple(features), logits, probabilities(logits, self.contract.activation)
 
 
 def open_classifier(
@@ -252,8 +255,10 @@ def _found_again(model: ModelProto, graph: Graph, contract: Contract, folder: Pa
     known = contract.head
     if known.own_shape is not None:
         graph.learn({known.features: known.own_shape})
-    names = {"output": contract.output, "features": known.features}
-    return locate_head(model, graph, contract.preprocessing, folder, tokens=known.tokens, **names)
+    features, tokens = known.all_features, known.tokens
+    return locate_head(
+        model, graph, contract.preprocessing, folder, output=contract.output, features=features, tokens=tokens
+    )
 
 
 def _filled_in(

@@ -22,14 +22,46 @@ from secam_onnx.superpixels import Segmenter
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["FUSED_SCHEMA", "KEY", "LOGITS", "SCHEMA", "Contract", "Declared", "FusedRecord", "HeadRecord"]
+__all__ = [
+    "FUSED_SCHEMA",
+    "KEY",
+    "LOGITS",
+    "SCHEMA",
+    "WHOLE",
+    "BranchRecord",
+    "Contract",
+    "Declared",
+    "FusedRecord",
+    "HeadRecord",
+]
 
 KEY = "secam_onnx"
 SCHEMA = 1
 FUSED_SCHEMA = 1
 LOGITS = f"{RESERVED}logits"
 
+Span = tuple[tuple[float, float], tuple[float, float]]
+"""Where rows and columns start and end, as shares of the picture's edge."""
+
+WHOLE: Span = ((0.0, 1.0), (0.0, 1.0))
+
 _LONGEST = 50_000_000  # characters; 21,000 class names take 2 million
+
+
+@dataclass(frozen=True)
+class BranchRecord:
+    """A further feature map of a head that takes several, which the output `secam_features_2`, ... holds.
+
+    Attributes
+    ----------
+    features, shape, layout, span
+        As in `HeadRecord`.
+    """
+
+    features: str
+    shape: tuple[int | None, ...]
+    layout: str = "NCHW"
+    span: Span = WHOLE
 
 
 @dataclass(frozen=True)
@@ -56,6 +88,11 @@ class HeadRecord:
         Whether the map adds up to the logit exactly, but for rounding, nearly, or the head is masked and run again.
     prefix : int
         Tokens before the grid that have no position; then `secam_features_own_layout`, `(N, tokens, C)`, has all.
+    span : ((float, float), (float, float))
+        The part of the picture that the feature map lies on: start and end of its rows and columns as shares of the
+        edge, the end first where the model mirrors the picture.
+    further : tuple of BranchRecord
+        The other feature maps of a head that takes several, as a mean of two networks does.
     """
 
     kind: str
@@ -67,6 +104,13 @@ class HeadRecord:
     layout: str = "NCHW"
     algebra: str = "piecewise linear"
     prefix: int = 0
+    span: Span = WHOLE
+    further: tuple[BranchRecord, ...] = ()
+
+    @property
+    def all_features(self) -> tuple[str, ...]:
+        """Names of all feature maps."""
+        return (self.features, *(entry.features for entry in self.further))
 
     @property
     def tokens(self) -> tuple[int, int] | None:
@@ -267,16 +311,20 @@ class Contract:
             steps, rejected = (
                 tuple((str(name), str(reason)) for name, reason in head.pop(key)) for key in ("steps", "rejected")
             )
-            shape, weights = tuple(head.pop("shape")), tuple(head.pop("weights"))
+            shape, weights = _shape(head.pop("shape")), tuple(head.pop("weights"))
+            span = _span(head.pop("span", WHOLE))
+            further = tuple(
+                BranchRecord(shape=_shape(entry.pop("shape")), span=_span(entry.pop("span", WHOLE)), **entry)
+                for entry in head.pop("further", ())
+            )
             labels = data.pop("labels")
-            names = (data["output"], data["logits"], data["activation"], head["kind"], head["features"], *weights,
-                     *(labels or ()))  # fmt: skip
+            names = (data["output"], data["logits"], data["activation"], head["kind"], head["features"],
+                     *weights, *(entry.features for entry in further), *(labels or ()))  # fmt: skip
             if not all(isinstance(name, str) for name in names):
                 raise TypeError("a name is no text")
-            if len(shape) != 3 or not all(length is None or (type(length) is int and length > 0) for length in shape):
-                raise ValueError(f"the feature map has the shape {shape}")
+            head |= {"weights": weights, "steps": steps, "rejected": rejected, "further": further}
             return cls(
-                head=HeadRecord(shape=shape, weights=weights, steps=steps, rejected=rejected, **head),
+                head=HeadRecord(shape=shape, span=span, **head),
                 preprocessing=Preprocessing.from_dict(data.pop("preprocessing")),
                 labels=None if labels is None else tuple(labels),
                 fused=None if fused is None else FusedRecord.from_dict(fused),
@@ -308,3 +356,14 @@ class Contract:
                 entry.value = self.to_json()
                 return
         model.metadata_props.add(key=KEY, value=self.to_json())
+
+
+def _shape(lengths: list[Any]) -> tuple[int | None, ...]:
+    if len(lengths) != 3 or not all(length is None or (type(length) is int and length > 0) for length in lengths):
+        raise ValueError(f"the feature map has the shape {lengths}")
+    return tuple(lengths)
+
+
+def _span(edges: Any) -> Span:
+    (top, bottom), (left, right) = edges
+    return (float(top), float(bottom)), (float(left), float(right))

@@ -10,9 +10,20 @@ from typing import Literal
 from onnx import ModelProto, TensorProto
 
 from secam_onnx.choice import choose_labels, choose_preprocessing
-from secam_onnx.contract import LOGITS, Contract, HeadRecord
+from secam_onnx.contract import LOGITS, BranchRecord, Contract, HeadRecord
 from secam_onnx.errors import HeadError, ModelError, OptionError
-from secam_onnx.head import FEATURES, OWN_LAYOUT, Graph, Head, Shape, describe, expose, find_head, unexpose
+from secam_onnx.head import (
+    FEATURES,
+    OWN_LAYOUT,
+    Graph,
+    Head,
+    Shape,
+    describe,
+    expose,
+    features_name,
+    find_head,
+    unexpose,
+)
 from secam_onnx.labels import miscounted
 from secam_onnx.names import RESERVED
 from secam_onnx.preprocess import Preprocessing
@@ -128,6 +139,8 @@ def make_explainable(
         shape=head.grid.shape,
         algebra=head.algebra,
         prefix=head.grid.prefix,
+        span=head.grid.span.edges,
+        further=tuple(BranchRecord(grid.tensor, grid.shape, grid.layout, grid.span.edges) for grid in head.grids[1:]),
         weights=head.weights,
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),
@@ -143,7 +156,7 @@ def locate_head(
     folder: Path,
     *,
     output: str | None = None,
-    features: str | None = None,
+    features: str | Sequence[str] | None = None,
     tokens: tuple[int, int] | None = None,
 ) -> Head:
     """Find the head; where shapes that are not known stand in the way, after a run of the model.
@@ -174,7 +187,8 @@ def locate_head(
         except HeadError as error:
             failure = error
         unknown = graph.vague - asked
-        if (head is not None and head.understood and None not in head.grid.shape) or not unknown:
+        single = head is not None and head.understood and len(head.grids) == 1
+        if (single and head is not None and None not in head.grid.shape) or not unknown:
             break
         asked |= unknown
         graph.learn(probe_shapes(model, graph, sorted(unknown), images, folder))
@@ -240,14 +254,16 @@ def check_contract(contract: Contract, graph: Graph) -> None:
     again = "Export the original model again with `secam-onnx export`."
     head = contract.head
     own = {name for name in graph.outputs if not name.startswith(RESERVED)}
-    exposed = f"{FEATURES}{OWN_LAYOUT}" if head.prefix else FEATURES
-    there = {
-        "feature map": (head.features, graph.producer(head.features) is not None),
-        "output": (contract.output, contract.output in own),
-        "logits": (contract.logits, contract.logits in graph.outputs),
-        "added output": (exposed, exposed in graph.outputs),
-    }
-    for what, (name, found) in there.items():
+    exposed = [features_name(index) for index in range(len(head.all_features))]
+    if head.prefix:
+        exposed[0] += OWN_LAYOUT
+    there = [
+        *(("feature map", name, graph.producer(name) is not None) for name in head.all_features),
+        ("output", contract.output, contract.output in own),
+        ("logits", contract.logits, contract.logits in graph.outputs),
+        *(("added output", name, name in graph.outputs) for name in exposed),
+    ]
+    for what, name, found in there:
         if not found:
             raise ModelError(f"The model's secam_onnx metadata names the {what} {name!r}, which is not in it. {again}")
     classes = (graph.shape(contract.logits) or ())[1:]

@@ -7,7 +7,7 @@ from typing import Any
 
 from secam_onnx.answer import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier import Classifier
-from secam_onnx.contract import Declared
+from secam_onnx.contract import WHOLE, BranchRecord, Declared, HeadRecord
 from secam_onnx.explainer import open_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.proof import pooled_error, prove
@@ -50,7 +50,8 @@ def inspect_model(
     model = open_model(file, providers="cpu", preprocessing=preprocessing, **fixed)
     contract = model.contract
     head = contract.head
-    why = "the last spatial tensor before the logits" if features is None else "asked for by name"
+    nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
+    why = nearest if features is None else "asked for by name"
     report = {
         "model": str(file),
         "exported": bool(contract.completeness),
@@ -58,7 +59,8 @@ def inspect_model(
         "preprocessing_note": f"{contract.origin.get('preprocessing', 'as exported')}: {contract.preprocessing}",
         "preprocessing": contract.preprocessing.to_dict(),
         "origin": dict(contract.origin),
-        "feature_map": {"tensor": head.features, "shape": list(head.shape), "layout": head.layout, "why": why},
+        "feature_map": {**_map(head), "why": why},
+        **({"further_feature_maps": [_map(entry) for entry in head.further]} if head.further else {}),
         "head": {
             "kind": head.kind,
             "algebra": head.algebra,
@@ -74,6 +76,11 @@ def inspect_model(
     measured = dict(prove(model)) if isinstance(model, Classifier) else {"max_relative_error": pooled_error(model)}
     at_export = dict(contract.completeness) or "not exported"
     return report | {"completeness": {"measured_now": measured, "at_export": at_export}}
+
+
+def _map(entry: HeadRecord | BranchRecord) -> dict[str, Any]:
+    span = {} if entry.span == WHOLE else {"part_of_the_picture": [list(ends) for ends in entry.span]}
+    return {"tensor": entry.features, "shape": list(entry.shape), "layout": entry.layout, **span}
 
 
 def _inputs(model: OpenModel) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def integral(body: str, opset: int, features: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(("body", "opset", "tolerance"), SMOOTH.values(), ids=SMOOTH)
 def test_integrated_gradients(body: str, opset: int, tolerance: float) -> None:
-    maps, bias = attribution(body, "integrated", opset=opset)(FEATURES, CLASS_IDS)
+    maps, bias = attribution(body, "integrated", opset=opset)((FEATURES,), CLASS_IDS)
     for own, found, ids in zip(FEATURES, maps, CLASS_IDS, strict=True):
         wanted = integral(body, opset, own)[ids]
         np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
@@ -93,14 +93,14 @@ def logits(body: str, opset: int, features: np.ndarray) -> np.ndarray:
 def test_of_a_piecewise_linear_head_both_ways_are_complete() -> None:
     wanted = logits(RELU, 18, FEATURES)
     for way, tolerance in (("gradient", 1e-5), ("integrated", 2e-2)):
-        maps, bias = attribution(RELU, way)(FEATURES, CLASS_IDS)
+        maps, bias = attribution(RELU, way)((FEATURES,), CLASS_IDS)
         np.testing.assert_allclose(maps.sum((2, 3)) + bias, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
 
 def test_the_gradient_of_a_linear_head_is_its_integral() -> None:
     body = "p = GlobalAveragePool (f) v = Flatten (p) logits = Gemm (v, w_4x5, b_5)"
     (one, bias), (other, other_bias) = (
-        attribution(body, way)(FEATURES, CLASS_IDS) for way in ("gradient", "integrated")
+        attribution(body, way)((FEATURES,), CLASS_IDS) for way in ("gradient", "integrated")
     )
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(bias, other_bias, rtol=1e-5)
@@ -109,8 +109,8 @@ def test_the_gradient_of_a_linear_head_is_its_integral() -> None:
 @pytest.mark.parametrize("way", ATTRIBUTIONS)
 @pytest.mark.parametrize("batch", [1, 2, 3, 5])
 def test_static_batches(batch: int, way: str) -> None:
-    wanted = attribution(RELU, way)(FEATURES, CLASS_IDS)
-    found = attribution(RELU, way, batch=batch)(FEATURES, CLASS_IDS)
+    wanted = attribution(RELU, way)((FEATURES,), CLASS_IDS)
+    found = attribution(RELU, way, batch=batch)((FEATURES,), CLASS_IDS)
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
@@ -119,9 +119,9 @@ def test_static_batches(batch: int, way: str) -> None:
 @pytest.mark.parametrize("batch", [None, 1, 4])
 def test_many_classes_run_in_parts(batch: int | None, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     classes = np.random.default_rng(0).integers(0, 5, (2, 17))
-    whole = attribution(RELU, way, batch=batch)(FEATURES, classes)
+    whole = attribution(RELU, way, batch=batch)((FEATURES,), classes)
     monkeypatch.setattr("secam_onnx.attribution._GRADIENTS_AT_ONCE", 4)
-    parts = attribution(RELU, way, batch=batch)(FEATURES, classes)
+    parts = attribution(RELU, way, batch=batch)((FEATURES,), classes)
     for one, other in zip(parts, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
@@ -147,7 +147,7 @@ def test_no_run_has_too_many_gradients_or_any_for_nothing(
             return [np.zeros((*ids.shape, 1, 1)), np.zeros(ids.shape), np.zeros(ids.shape)]
 
     maps, bias, gap = Attribution(Session(), "gradient", batch).local(
-        np.zeros((images, 4, 1, 1), np.float32), np.zeros((images, classes), np.int64)
+        (np.zeros((images, 4, 1, 1), np.float32),), np.zeros((images, classes), np.int64)
     )
     assert seen == shapes
     assert (maps.shape, bias.shape, gap.shape) == ((images, classes, 1, 1), (images, classes), (images, classes))
@@ -158,8 +158,8 @@ def test_half_precision_is_integrated_too() -> None:
     graph = Graph(build(body, half=True))
     derived = contribution_model(graph, find_head(graph, features="f"))
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
-    maps, bias = Attribution(session, "integrated")(FEATURES, CLASS_IDS)
-    wanted, bias_wanted = attribution(body, "integrated")(FEATURES, CLASS_IDS)
+    maps, bias = Attribution(session, "integrated")((FEATURES,), CLASS_IDS)
+    wanted, bias_wanted = attribution(body, "integrated")((FEATURES,), CLASS_IDS)
     np.testing.assert_allclose(maps, wanted, atol=2e-2 * np.abs(wanted).max())
     np.testing.assert_allclose(bias, bias_wanted, atol=2e-2)
 

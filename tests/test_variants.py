@@ -63,7 +63,7 @@ def test_variants_are_explained_as_the_original_is(name: str, head: str, tmp_pat
     x = SETTINGS.normalise(SETTINGS.crop(chelsea)[0])
     features, logits, _ = classifier.forward(x)
     wanted_features, wanted, _ = original.forward(x)
-    for ours, theirs in ((features, wanted_features), (logits, wanted)):
+    for ours, theirs in ((features[0], wanted_features[0]), (logits, wanted)):
         assert np.abs(ours - theirs).max() <= variant.tolerance * np.abs(theirs).max()
     np.testing.assert_allclose(logits, run(path, classifier.contract.output, x), rtol=variant.tolerance or 1e-4)
 

@@ -10,7 +10,18 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.attribution import quadrature
 from secam_onnx.fusion.splice import made_by, renamed, self_contained
-from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, OWN_LAYOUT, ContributionModel, Head
+from secam_onnx.head import (
+    BIAS,
+    CLASS_IDS,
+    FEATURES,
+    GAP,
+    MAPS,
+    OWN_LAYOUT,
+    ContributionModel,
+    Head,
+    features_name,
+    own_layout,
+)
 from secam_onnx.names import RESERVED
 from secam_onnx.nodes import Nodes
 
@@ -65,7 +76,11 @@ def spliced_maps(n: Nodes, network: ModelProto, head: Head, contribution: Contri
         # At the network's own features, whatever the head makes of them is there already.
         made = set(made_by(network.graph.node))
         nodes = [node for node in body.node if not made.issuperset(node.output)]
-        own = {} if head.grid.layout == "NCHW" else {f"{RESERVED}own_layout": _IN_OWN_LAYOUT}
+        own = {
+            own_layout(index): f"{features_name(index)}{OWN_LAYOUT}"
+            for index, grid in enumerate(head.grids)
+            if grid.layout != "NCHW"
+        }
         nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own)
         return Spliced(nodes, initializers, MAPS, BIAS)
     # With tokens that have no position, the contribution model takes all tokens as its features.
@@ -75,7 +90,9 @@ def spliced_maps(n: Nodes, network: ModelProto, head: Head, contribution: Contri
     if way == "masking":
         nodes = [self_contained(node, constants, _TYPES) if node.op_type == "Scan" else node for node in nodes]
         return Spliced(nodes, initializers, MAPS, BIAS)
-    scan = self_contained(_along_the_path(n, nodes), constants, _TYPES)
+    maps = [features_name(index) for index in range(len(head.grids))]
+    types = _TYPES | dict.fromkeys(maps, TensorProto.FLOAT)
+    scan = self_contained(_along_the_path(n, nodes, maps), constants, types)
     return Spliced([scan], initializers, *_integral(n))
 
 
@@ -84,11 +101,12 @@ def _names_inside(nodes: Iterable[NodeProto]) -> dict[str, str]:
     return {name: f"{_INSIDE}{name}" for name in made_by(nodes) if name not in (MAPS, BIAS, GAP)}
 
 
-def _along_the_path(n: Nodes, nodes: list[NodeProto]) -> NodeProto:
+def _along_the_path(n: Nodes, nodes: list[NodeProto], features: list[str]) -> NodeProto:
     """Maps, bias and gap at fractions of the features, one after the other, and last at none of them."""
-    inside = {name: f"{_INSIDE}{name}" for name in (MAPS, BIAS, GAP, FEATURES)}
+    inside = {name: f"{_INSIDE}{name}" for name in (MAPS, BIAS, GAP, *features)}
+    scaled = [helper.make_node("Mul", [name, _FRACTION], [inside[name]]) for name in features]
     body = helper.make_graph(
-        [helper.make_node("Mul", [FEATURES, _FRACTION], [inside[FEATURES]]), *renamed(nodes, inside)],
+        [*scaled, *renamed(nodes, inside)],
         "head_at_a_fraction",
         [helper.make_tensor_value_info(_FRACTION, TensorProto.FLOAT, [])],
         [helper.make_tensor_value_info(inside[name], TensorProto.FLOAT, None) for name in (MAPS, BIAS, GAP)],

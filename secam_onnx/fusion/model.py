@@ -155,7 +155,7 @@ def fused_model(
     OptionError
         `fusion` does not fit the model.
     """
-    rows, columns = head.grid.shape[1:]
+    rows, columns = head.map_size
     if rows is None or columns is None:
         raise ModelError("The size of the feature map depends on the run; export the model for one image size.")
     if fusion.top > head.n_classes:

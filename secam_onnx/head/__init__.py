@@ -9,6 +9,8 @@ from secam_onnx.head.contribution import (
     ROUNDING,
     ContributionModel,
     contribution_model,
+    features_name,
+    own_layout,
 )
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
 from secam_onnx.head.find import Head, find_head
@@ -36,8 +38,10 @@ __all__ = [
     "contribution_model",
     "describe",
     "expose",
+    "features_name",
     "find_head",
     "layer_to_split",
+    "own_layout",
     "reads",
     "split_layer",
     "unexpose",

@@ -5,8 +5,10 @@ With `J_c = dz_c/df` (chain rule, backwards through the steps),
     M_c(x, y) = sum_k J_c[k, x, y] * f_k(x, y)        sum_xy M_c(x, y) + b_c + r_c = z_c
 
 where `b_c` collects what the constants of the head add and `r_c`, the completeness gap, what linearising misses: zero
-where the head is piecewise linear. A fourth output bounds what the logits of a quantised head owe to rounding: two ways
-to run it, which differ in their last bit, may round a number that lies between two steps up or down.
+where the head is piecewise linear. Where the head takes several feature maps, those of the branches that it joins, each
+gives such a map, and these are added on a common grid. A fourth output bounds what the logits of a quantised head owe
+to rounding: two ways to run it, which differ in their last bit, may round a number that lies between two steps up or
+down.
 
 Each step of the head writes its own part of the chain (`rules/`); this module joins gradient and features at the end,
 and cuts out only those weights and forward nodes that the chain needs.
@@ -21,17 +23,31 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from secam_onnx.errors import OptionError
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.cut import cut_out
 from secam_onnx.head.find import Head
 from secam_onnx.head.graph import Graph
+from secam_onnx.head.grid import Grid
 from secam_onnx.head.masking import masked_maps
 from secam_onnx.head.rules import Gradient
+from secam_onnx.head.span import spread
 from secam_onnx.names import RESERVED
 from secam_onnx.runtime import Weights
 from secam_onnx.weights import SharedWeights, share_safely
 
-__all__ = ["BIAS", "CLASS_IDS", "FEATURES", "GAP", "MAPS", "ROUNDING", "ContributionModel", "contribution_model"]
+__all__ = [
+    "BIAS",
+    "CLASS_IDS",
+    "FEATURES",
+    "GAP",
+    "MAPS",
+    "ROUNDING",
+    "ContributionModel",
+    "contribution_model",
+    "features_name",
+    "own_layout",
+]
 
 # All names of our own have the reserved prefix: the model's tensors, which keep theirs, may be called "bias" as well.
 FEATURES = f"{RESERVED}features"
@@ -52,10 +68,11 @@ class ContributionModel:
     Attributes
     ----------
     model : ModelProto
-        Inputs `secam_features` float32 `(N, C, h, w)` (`(N, tokens, C)` where some tokens have no position) and
-        `secam_class_ids` int64 `(N, K)`; outputs `secam_maps` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap`
-        float32 `(N, K)`: their sum is the logit; and `secam_rounding` `(N, K)`, by how much a logit changes at most if
-        every rounding of the head goes one step further.
+        Inputs `secam_features` float32 `(N, C, h, w)` (`(N, tokens, C)` where some tokens have no position), of a head
+        with several feature maps also `secam_features_2` and so on, and `secam_class_ids` int64 `(N, K)`; outputs
+        `secam_maps` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap` float32 `(N, K)`: their sum is the logit; and
+        `secam_rounding` `(N, K)`, by how much a logit changes at most if every rounding of the head goes one step
+        further.
     weights : Weights
         The large initializers, which the model declares as external data (see `runtime.open_session`).
     """
@@ -96,13 +113,22 @@ def contribution_model(
     weights = SharedWeights(folder, known)
     opset = max(_OPSET, graph.opset)
     if masking or not head.understood:
-        cut = cut_out(graph, head.features, [head.logits], weights, opset)
-        maps, bias, gap = masked_maps(builder, cut, FEATURES, CLASS_IDS, _entry(graph, head, "secam_masked"))
+        if len(head.grids) > 1:
+            raise OptionError(
+                f"Attribution 'masking' needs one feature map; this head takes {len(head.grids)}, one of each branch."
+            )
+        cut = cut_out(graph, [head.features], [head.logits], weights, opset)
+        entry = _entry(graph, head.grid, "secam_masked", own_layout(0))
+        maps, bias, gap = masked_maps(builder, cut, FEATURES, CLASS_IDS, entry)
+        maps = _on_the_picture(builder, maps, head.grid)
         nodes: list[NodeProto] = []
     else:
         maps, bias, gap = _derived_maps(builder)
-        cut = cut_out(graph, head.features, builder.needed, weights, opset)
-        nodes = [*_entry(graph, head, FEATURES), *cut]
+        cut = cut_out(graph, [grid.tensor for grid in head.grids], builder.needed, weights, opset)
+        entries = (
+            _entry(graph, grid, features_name(index), own_layout(index)) for index, grid in enumerate(head.grids)
+        )
+        nodes = [*(node for entry in entries for node in entry), *cut]
     rounding = builder.total(builder.rounding, like=CLASS_IDS)
     ends = [
         helper.make_node("Identity", [name], [to])
@@ -111,13 +137,16 @@ def contribution_model(
 
     own = (graph.shape(head.features) or ())[1:]
     inputs = [
-        helper.make_tensor_value_info(
-            FEATURES, TensorProto.FLOAT, ["N", *(own if head.grid.prefix else head.grid.shape)]
+        *(
+            helper.make_tensor_value_info(
+                features_name(index), TensorProto.FLOAT, ["N", *(own if grid.prefix else grid.shape)]
+            )
+            for index, grid in enumerate(head.grids)
         ),
         helper.make_tensor_value_info(CLASS_IDS, TensorProto.INT64, ["N", "K"]),
     ]
     outputs = [
-        helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", "K", *head.grid.shape[1:]]),
+        helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", "K", *head.map_size]),
         helper.make_tensor_value_info(BIAS, TensorProto.FLOAT, ["N", "K"]),
         helper.make_tensor_value_info(GAP, TensorProto.FLOAT, ["N", "K"]),
         helper.make_tensor_value_info(ROUNDING, TensorProto.FLOAT, ["N", "K"]),
@@ -133,13 +162,23 @@ def contribution_model(
     return ContributionModel(model, weights.values)
 
 
-def _entry(graph: Graph, head: Head, source: str) -> list[NodeProto]:
-    """From `(N, C, h, w)` float32 to the feature map as the model has it."""
-    elem_type = graph.dtype(head.features) or TensorProto.FLOAT
-    if head.grid.prefix:
-        return [helper.make_node("Cast", [source], [head.features], to=elem_type)]
-    cast = helper.make_node("Cast", [f"{RESERVED}own_layout"], [head.features], to=elem_type)
-    return [*head.grid.from_nchw(source, f"{RESERVED}own_layout"), cast]
+def features_name(index: int) -> str:
+    """What the first, second, ... feature map is called as an output of the network: `secam_features_2`."""
+    return FEATURES if index == 0 else f"{FEATURES}_{index + 1}"
+
+
+def own_layout(index: int) -> str:
+    """What it is called in the contribution model, as the network has it."""
+    return f"{RESERVED}own_layout" if index == 0 else f"{RESERVED}own_layout_{index + 1}"
+
+
+def _entry(graph: Graph, grid: Grid, source: str, own: str) -> list[NodeProto]:
+    """From `(N, C, h, w)` float32 to a feature map as the model has it."""
+    elem_type = graph.dtype(grid.tensor) or TensorProto.FLOAT
+    if grid.prefix:
+        return [helper.make_node("Cast", [source], [grid.tensor], to=elem_type)]
+    cast = helper.make_node("Cast", [own], [grid.tensor], to=elem_type)
+    return [*grid.from_nchw(source, own), cast]
 
 
 def _derived_maps(builder: Builder) -> tuple[str, str, str]:
@@ -159,18 +198,31 @@ def _derived_maps(builder: Builder) -> tuple[str, str, str]:
         for result in results:
             other = gradients.get(result.of)
             gradients[result.of] = result if other is None else builder.sum(result, other)
-    (gradient,) = gradients.values()
-    maps = _join(builder, gradient)
+    parts = [
+        _on_the_picture(builder, _join(builder, gradients[grid.tensor], grid, index), grid)
+        for index, grid in enumerate(head.grids)
+    ]
+    maps = builder.total(parts, like=CLASS_IDS)
     return maps, builder.total(builder.bias, like=CLASS_IDS), builder.total(missed, like=CLASS_IDS)
 
 
-def _join(builder: Builder, gradient: Gradient) -> str:
+def _join(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
     """Gradient times features, summed over the channels: `(N, K, h, w)`."""
-    b, grid = builder, builder.head.grid
+    b, features = builder, features_name(index)
     if gradient.form == "uniform" and gradient.channel_axis == grid.channel_axis:
-        product = b.op("MatMul", [gradient.name, b.flat(FEATURES)])
+        product = b.op("MatMul", [gradient.name, b.flat(features)])
     else:
-        product = b.op("Mul", [b.dense(gradient), b.per_class(f"{RESERVED}own_layout")])
+        product = b.op("Mul", [b.dense(gradient), b.per_class(own_layout(index))])
         product = b.op("ReduceSum", [product, b.integers([grid.channel_axis + 1])], keepdims=0)
-    shape = b.op("Concat", [b.integers([0, 0]), b.op("Shape", [FEATURES], start=2)], axis=0)
+    shape = b.op("Concat", [b.integers([0, 0]), b.op("Shape", [features], start=2)], axis=0)
     return b.op("Reshape", [product, shape])
+
+
+def _on_the_picture(builder: Builder, maps: str, grid: Grid) -> str:
+    """A map brought to the grid of all, over the whole picture; see `head.span`."""
+    if not builder.head.spread_out:
+        return maps
+    edges = zip(grid.shape[1:], grid.span.edges, builder.head.map_size, strict=True)
+    rows, columns = (spread(cells or 1, ends, target or 1) for cells, ends, target in edges)
+    b = builder
+    return b.op("MatMul", [b.op("MatMul", [b.floats(rows), maps]), b.floats(columns.T.copy())])

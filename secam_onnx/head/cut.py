@@ -17,15 +17,17 @@ __all__ = ["cut_out"]
 _IR_VERSION = 10
 
 
-def cut_out(graph: Graph, features: str, tensors: Sequence[str], weights: SharedWeights, opset: int) -> list[NodeProto]:
-    """The nodes that compute some tensors from the feature map, in running order.
+def cut_out(
+    graph: Graph, features: Sequence[str], tensors: Sequence[str], weights: SharedWeights, opset: int
+) -> list[NodeProto]:
+    """The nodes that compute some tensors from the feature maps, in running order.
 
     Parameters
     ----------
     graph : Graph
         The model.
-    features : str
-        The feature map, whose value is given.
+    features : sequence of str
+        The feature maps, whose values are given.
     tensors : sequence of str
         What is wanted.
     weights : SharedWeights
@@ -36,14 +38,14 @@ def cut_out(graph: Graph, features: str, tensors: Sequence[str], weights: Shared
     Raises
     ------
     HeadError
-        The tensors depend on more than the feature map.
+        The tensors depend on more than the feature maps.
     ModelError
         A weight cannot be read, or the nodes cannot be brought to the opset.
     """
     below = _below(graph, features)
     wanted: set[int] = set()
     shapes: list[NodeProto] = []
-    seen, todo = {features}, list(dict.fromkeys(tensors))
+    seen, todo = set(features), list(dict.fromkeys(tensors))
     while todo:
         name = todo.pop()
         if name in seen:
@@ -54,18 +56,19 @@ def cut_out(graph: Graph, features: str, tensors: Sequence[str], weights: Shared
             continue
         node = graph.producer(name)
         if node is None:
-            raise HeadError(f"The head reads {name!r} besides the feature map {features!r}; it cannot be run alone.")
+            maps = " and ".join(map(repr, features))
+            raise HeadError(f"The head reads {name!r} besides the feature map {maps}; it cannot be run alone.")
         if node.op_type == "Shape" and node.input[0] not in below and not graph.is_constant(name):
-            shapes += _known_shape(graph, node, features)
+            shapes += _known_shape(graph, node, features[0])
             continue
         wanted.add(id(node))
         todo += reads(node)
     return [*shapes, *_at_opset(graph, [node for node in graph.model.graph.node if id(node) in wanted], opset)]
 
 
-def _below(graph: Graph, features: str) -> set[str]:
-    """The feature map and everything that is computed from it."""
-    below = {features}
+def _below(graph: Graph, features: Sequence[str]) -> set[str]:
+    """The feature maps and everything that is computed from them."""
+    below = set(features)
     for node in graph.model.graph.node:
         if not below.isdisjoint(reads(node)):
             below.update(node.output)

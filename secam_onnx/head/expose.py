@@ -8,6 +8,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from secam_onnx.head.find import Head
 from secam_onnx.head.graph import Graph
+from secam_onnx.head.grid import Grid
 from secam_onnx.names import RESERVED
 
 __all__ = ["OWN_LAYOUT", "expose", "unexpose"]
@@ -17,7 +18,7 @@ OWN_LAYOUT = "_own_layout"
 
 
 def expose(model: ModelProto, graph: Graph, head: Head, *, features: str, logits: str) -> str:
-    """Add the feature map, and the logits where the model does not give them, as outputs; in place.
+    """Add the feature map, or several, and the logits where the model does not give them, as outputs; in place.
 
     Parameters
     ----------
@@ -28,20 +29,15 @@ def expose(model: ModelProto, graph: Graph, head: Head, *, features: str, logits
     head : Head
         The head that was found in it.
     features, logits : str
-        Names of the new outputs.
+        Names of the new outputs; further feature maps are called `{features}_2` and so on.
 
     Returns
     -------
     str
         The output that holds the logits: the model's own, or `logits`.
     """
-    own = features if head.grid.layout == "NCHW" else f"{features}{OWN_LAYOUT}"
-    model.graph.node.append(_cast(head.features, own))
-    if own != features:
-        model.graph.node.extend(head.grid.to_nchw(own, features))
-    _declare(model, features, [None, *head.grid.shape])
-    if head.grid.prefix:
-        _declare(model, own, [None, *(graph.shape(head.features) or ())[1:]])
+    for index, grid in enumerate(head.grids):
+        _expose_map(model, graph, grid, features if index == 0 else f"{features}_{index + 1}")
     flat = len(graph.shape(head.logits) or ()) == 2
     if flat and head.logits in graph.outputs and graph.dtype(head.logits) == TensorProto.FLOAT:
         return head.logits
@@ -51,6 +47,16 @@ def expose(model: ModelProto, graph: Graph, head: Head, *, features: str, logits
         model.graph.node.append(helper.make_node("Flatten", [own], [logits], name=logits))
     _declare(model, logits, [None, head.n_classes])
     return logits
+
+
+def _expose_map(model: ModelProto, graph: Graph, grid: Grid, name: str) -> None:
+    own = name if grid.layout == "NCHW" else f"{name}{OWN_LAYOUT}"
+    model.graph.node.append(_cast(grid.tensor, own))
+    if own != name:
+        model.graph.node.extend(grid.to_nchw(own, name))
+    _declare(model, name, [None, *grid.shape])
+    if grid.prefix:
+        _declare(model, own, [None, *(graph.shape(grid.tensor) or ())[1:]])
 
 
 def _cast(tensor: str, name: str) -> NodeProto:

@@ -6,7 +6,7 @@ Whatever is not chosen is kept with its reason.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,14 +14,24 @@ from secam_onnx.errors import HeadError, OptionError
 from secam_onnx.head.graph import Graph, attribute, describe, shape_text
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.rules import Step
-from secam_onnx.head.walk import Rejection, Walk, walk_by_rules, walk_to_any_grid
+from secam_onnx.head.span import WHOLE, common_size
+from secam_onnx.head.walk import Features, Rejection, Walk, walk_by_rules, walk_to_any_grid, walk_to_several
 from secam_onnx.names import RESERVED
 
 __all__ = ["Head", "find_head"]
 
 _ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 _SILENT = {"Identity", "Cast"}
+_NO_MASKING = ". Nor is there a feature map that could be masked cell by cell: "
 _SHAPES_ONLY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+
+
+# For so many feature maps that are named: none, one, several.
+_WALKS = (
+    (walk_by_rules, walk_to_several, walk_to_any_grid),
+    (walk_by_rules, walk_to_any_grid),
+    (walk_to_several,),
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +40,8 @@ class Head:
 
     Attributes
     ----------
-    grid : Grid
-        The feature map.
+    grids : tuple of Grid
+        The feature map, or one of each branch whose sum the head takes.
     logits : str
         The scores before any softmax, a tensor `(N, classes)`, perhaps with more axes of length 1.
     n_classes : int
@@ -46,7 +56,7 @@ class Head:
         What was not chosen, with reasons.
     """
 
-    grid: Grid
+    grids: tuple[Grid, ...]
     logits: str
     n_classes: int
     output: str
@@ -55,9 +65,28 @@ class Head:
     rejected: tuple[Rejection, ...]
 
     @property
+    def grid(self) -> Grid:
+        """The feature map; where there are several, the first."""
+        return self.grids[0]
+
+    @property
     def features(self) -> str:
-        """The feature map, by its name in the graph."""
+        """Its name in the graph."""
         return self.grid.tensor
+
+    @property
+    def map_size(self) -> tuple[int | None, int | None]:
+        """Rows and columns of the maps: those of the feature map, or of a grid on which all are added."""
+        _, rows, columns = self.grid.shape
+        if rows is None or columns is None or not self.spread_out:
+            return rows, columns
+        sizes = [(grid.shape[1] or 1, grid.shape[2] or 1) for grid in self.grids]
+        return common_size(sizes, [grid.span for grid in self.grids])
+
+    @property
+    def spread_out(self) -> bool:
+        """Whether maps must be brought to another grid: they differ in size, or are not on all of the picture."""
+        return any(not grid.span.like(WHOLE) or grid.shape[1:] != self.grid.shape[1:] for grid in self.grids)
 
     @property
     def understood(self) -> bool:
@@ -83,7 +112,8 @@ class Head:
     @property
     def tensors(self) -> set[str]:
         """Names of all tensors from the features to the logits."""
-        return {self.features, self.logits, *(name for step in self.steps for name in (*step.inputs, step.output))}
+        on_the_way = (name for step in self.steps for name in (*step.inputs, step.output))
+        return {self.logits, *(grid.tensor for grid in self.grids), *on_the_way}
 
     @property
     def kind(self) -> str:
@@ -102,7 +132,7 @@ def find_head(
     graph: Graph,
     *,
     output: str | None = None,
-    features: str | None = None,
+    features: str | Sequence[str] | None = None,
     tokens: tuple[int, int] | None = None,
 ) -> Head:
     """Find the head of a classifier.
@@ -113,16 +143,17 @@ def find_head(
         The model.
     output : str, optional
         The model output to explain; needed only where several lead to a head.
-    features : str, optional
-        A feature map further up than the default, by tensor name.
+    features : str or sequence of str, optional
+        A feature map further up than the default, by tensor name; or those of several branches.
     tokens : (int, int), optional
         Rows and columns of a feature map `(N, tokens, C)`; a square by default.
 
     Returns
     -------
     Head
-        The head that was found. Where no output leads to a feature map through nodes that are understood, one
-        without steps, if there is a feature map that all of its logits depend on.
+        The head that was found. Where no output leads to a feature map through nodes that are understood, one with
+        several feature maps, if each branch leads to one; else one without steps, if there is a feature map that
+        all of its logits depend on.
 
     Raises
     ------
@@ -135,16 +166,23 @@ def find_head(
     if output is not None and output not in own:
         raise OptionError(f"The model has no output {output!r}; its outputs are {', '.join(own) or 'none'}.")
     known = {value.name for value in graph.inputs}
-    if features is not None and features not in known and graph.producer(features) is None:
-        raise OptionError(
-            f"The model has no tensor {features!r}; `secam-onnx inspect` lists those on the way from the logits."
-        )
+    wanted = (features,) if isinstance(features, str) else tuple(features or ())
+    for name in wanted:
+        if name not in known and graph.producer(name) is None:
+            raise OptionError(
+                f"The model has no tensor {name!r}; `secam-onnx inspect` lists those on the way from the logits."
+            )
     names = [output] if output is not None else own
-    found, rejected = _search(graph, names, features, tokens, understood=True)
+    found: list[Head] = []
+    reasons: list[list[Rejection]] = []
+    for walk in _WALKS[min(len(wanted), 2)]:
+        found, rejected = _search(graph, names, wanted, tokens, walk)
+        reasons.append(rejected)
+        if found:
+            break
     if not found:
-        found, reasons = _search(graph, names, features, tokens, understood=False)
-        if not found:
-            raise HeadError(_nothing_found(rejected, reasons))
+        raise HeadError(_nothing_found(reasons))
+    rejected = reasons[0]
     # A map of classes with nothing but a pool after it may be an embedding; a head with weights is none.
     weighted = [head for head in found if any(step.mixes for step in head.steps)] or found
     found = [head for head in weighted if not any(_passes(other, head) > _passes(head, other) for other in weighted)]
@@ -162,10 +200,13 @@ def _passes(head: Head, other: Head) -> bool:
 
 
 def _search(
-    graph: Graph, outputs: Iterable[str], features: str | None, tokens: tuple[int, int] | None, *, understood: bool
+    graph: Graph,
+    outputs: Iterable[str],
+    features: Features,
+    tokens: tuple[int, int] | None,
+    walk: Callable[[Graph, str, Features, tuple[int, int] | None], Walk],
 ) -> tuple[list[Head], list[Rejection]]:
     """Heads of those outputs that have one, and the reasons of those that have none."""
-    walk = walk_by_rules if understood else walk_to_any_grid
     found, rejected = [], []
     for name in outputs:
         try:
@@ -174,7 +215,7 @@ def _search(
         except HeadError as error:
             rejected.append(Rejection(name, str(error)))
             continue
-        found.append(Head(way.grid, logits, classes, name, activation, tuple(way.steps), tuple(way.rejected)))
+        found.append(Head(tuple(way.grids), logits, classes, name, activation, tuple(way.steps), tuple(way.rejected)))
     return found, rejected
 
 
@@ -214,13 +255,22 @@ def _over_classes(graph: Graph, tensor: str, axis: int) -> bool:
     return axis == 1 or [axis] == long or (graph.opset < 13 and 0 < axis <= min(long, default=0))
 
 
-def _nothing_found(rejected: Iterable[Rejection], unmasked: Iterable[Rejection]) -> str:
-    lines = [f"output {entry.tensor!r}: {entry.reason}" for entry in rejected] or ["the model has no outputs"]
-    again = [f"output {entry.tensor!r}: {entry.reason}" for entry in unmasked]
+def _nothing_found(reasons: Sequence[Sequence[Rejection]]) -> str:
+    """What each walk said; a reason that an earlier walk gave is not given again."""
+    text = "No head was found that can be explained: "
+    said: set[str] = set()
+    for rejected, lead in zip(reasons, ("", ". Nor by branches: ", _NO_MASKING), strict=False):
+        lines = []
+        for entry in rejected:
+            gist = entry.reason.split(" (passed by", 1)[0]
+            if gist not in said or lead == _NO_MASKING:
+                lines.append(f"output {entry.tensor!r}: {entry.reason}")
+            said.add(gist)
+        if lines:
+            text += lead + "; ".join(lines)
+    if not any(reasons):
+        text += "the model has no outputs"
     return (
-        "No head was found that can be explained: "
-        + "; ".join(lines)
-        + (". Nor is there a feature map that could be masked cell by cell: " + "; ".join(again) if again else "")
-        + ". A classifier was expected whose logits (N, classes) depend on one feature map (N, C, h, w); --logits "
+        f"{text}. A classifier was expected whose logits (N, classes) depend on one feature map (N, C, h, w); --logits "
         "names another output, --features a feature map, --grid the rows and columns of tokens."
     )

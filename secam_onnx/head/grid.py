@@ -16,6 +16,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from secam_onnx.head.contrib import as_standard
 from secam_onnx.head.graph import Graph, Shape, attribute, shape_text
+from secam_onnx.head.span import WHOLE, Span
 
 __all__ = ["Grid", "NoGridError", "channel_axis", "grid_of"]
 
@@ -54,12 +55,15 @@ class Grid:
         `(C, h, w)`; None for lengths that the run decides.
     prefix : int
         Tokens before the grid that have no position (a class token).
+    span : Span
+        The part of the picture that it lies on.
     """
 
     tensor: str
     layout: str
     shape: Shape
     prefix: int = 0
+    span: Span = WHOLE
 
     @property
     def channel_axis(self) -> int:

@@ -97,7 +97,13 @@ def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:
     head : Head
         Its head.
     """
-    if head.grid.prefix or None in head.grid.shape or graph.opset < _OPSET or _names_are_taken(graph):
+    if (
+        len(head.grids) > 1
+        or head.grid.prefix
+        or None in head.grid.shape
+        or graph.opset < _OPSET
+        or _names_are_taken(graph)
+    ):
         return None
     layer = _first_reader(head)
     if not isinstance(layer, LinearStep) or layer.rank != 2 or (layer.alpha, layer.beta) != (1, 1):

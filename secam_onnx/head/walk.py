@@ -1,12 +1,14 @@
 """Walk back from the logits: which nodes lie between them and the feature map, and can all of them be understood.
 
 The walk keeps the set of tensors that the logits depend on, and always expands the one that was made last. Where the
-set has a single member, everything below passes through it: only such a tensor can be the feature map.
+set has a single member, everything below passes through it: only such a tensor can be the feature map. Where there is
+none before the picture itself, as in the mean of two networks, each branch ends at the feature map that it comes to
+first, and the logits are a function of all of these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
@@ -16,9 +18,10 @@ from secam_onnx.errors import HeadError
 from secam_onnx.head.contrib import DOMAIN
 from secam_onnx.head.graph import Graph, describe, shape_text
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
+from secam_onnx.head.picture import Pictures, UnknownPlaceError
 from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 
-__all__ = ["Rejection", "Walk", "walk_by_rules", "walk_to_any_grid"]
+__all__ = ["Features", "Rejection", "Walk", "walk_by_rules", "walk_to_any_grid", "walk_to_several"]
 
 _SAME = {"DequantizeLinear", "QuantizeLinear"}  # ONNX Runtime's own mean what the standard ones mean
 _LONGEST = 10_000  # nodes of a head that is understood; ONNX Runtime takes minutes to open a derivative of 10^5
@@ -39,15 +42,15 @@ class Walk:
 
     Attributes
     ----------
-    grid : Grid
-        The feature map.
+    grids : list of Grid
+        The feature map, or one of each branch.
     steps : list of Step
         The nodes passed, from the logits on; empty where they were not understood.
     rejected : list of Rejection
         What was passed by, with reasons.
     """
 
-    grid: Grid
+    grids: list[Grid]
     steps: list[Step] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
 
@@ -55,8 +58,11 @@ class Walk:
 Inputs = Callable[[NodeProto, str], Sequence[str]]
 """The tensors by which a walk goes on from a node, one of whose outputs is given."""
 
+Features = tuple[str, ...]
+"""Feature maps that are asked for by name; none for those nearest to the logits."""
 
-def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple[int, int] | None) -> Walk:
+
+def walk_by_rules(graph: Graph, logits: str, features: Features, tokens: tuple[int, int] | None) -> Walk:
     """Walk through nodes that the rules understand, to the feature map nearest to the logits or to the one named.
 
     A map that no weights separate from the logits is a map of classes already (convolution, then pool); the one
@@ -69,6 +75,7 @@ def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple
     """
     steps: list[Step] = []
     rejected: list[Rejection] = []
+    pictures = _pictures(graph, features)
     class_map: Walk | None = None
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
@@ -82,20 +89,23 @@ def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple
 
     try:
         for tensor in _cuts(graph, logits, inputs, features):
-            if features is not None and tensor != features:
+            if tensor in pictures:
+                raise HeadError(_dead_end(graph, tensor, features, pictures))
+            if features and tensor not in features:
                 rejected.append(Rejection(tensor, f"shape {shape_text(graph.shape(tensor))}: another was asked for"))
                 continue
             try:
                 grid = grid_of(graph, tensor, tokens, _told_by_readers(steps, tensor))
             except NoGridError as reason:
-                if features is not None:
+                if features:
                     raise HeadError(f"the tensor {tensor!r} is no feature map: {reason}") from reason
                 rejected.append(Rejection(tensor, str(reason)))
                 continue
-            if features is not None or any(step.mixes for step in steps):
-                return Walk(*_past_copies(graph, grid, steps, features), rejected)
+            if features or any(step.mixes for step in steps):
+                grid, steps = _past_copies(graph, grid, steps, pictures, features)
+                return Walk([_placed(pictures, grid)], steps, rejected)
             if class_map is None:
-                class_map = Walk(grid, steps.copy(), rejected.copy())
+                class_map = Walk([_placed(pictures, grid)], steps.copy(), rejected.copy())
             rejected.append(Rejection(tensor, "no weights between it and the logits: it is a map of the classes"))
     except HeadError as error:
         if class_map is None:
@@ -105,7 +115,55 @@ def walk_by_rules(graph: Graph, logits: str, features: str | None, tokens: tuple
     return class_map
 
 
-def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tuple[int, int] | None) -> Walk:
+def walk_to_several(graph: Graph, logits: str, features: Features, tokens: tuple[int, int] | None) -> Walk:
+    """Walk through nodes that the rules understand, on each branch to the feature map nearest to the logits.
+
+    With weights between it and the logits; or to the feature maps named.
+
+    Raises
+    ------
+    HeadError
+        A branch ends without a feature map, or where its map lies on the picture is not known.
+    """
+    pictures = _pictures(graph, features)
+    steps: list[Step] = []
+    rejected: list[Rejection] = []
+    grids: list[Grid] = []
+    weighted: set[str] = set()
+    front, met = [(-graph.position(logits), logits)], {logits}
+    while front:
+        _, tensor = heappop(front)
+        if tensor in pictures:
+            raise HeadError(f"a branch of the head ends at the image itself, {tensor!r} {_trail(rejected)}".strip())
+        if tensor in features or (not features and tensor in weighted):
+            try:
+                grids.append(grid_of(graph, tensor, tokens, _told_by_readers(steps, tensor)))
+                continue
+            except NoGridError as reason:
+                rejected.append(Rejection(tensor, str(reason)))
+        node = graph.producer(tensor)
+        if node is None or len(steps) > _LONGEST:
+            raise HeadError(_dead_end(graph, tensor, features, ()))
+        graph.computed_inputs(node)  # complains about damage
+        step = _understand(graph, node, tensor)
+        steps.append(step)
+        if step.mixes or tensor in weighted:
+            weighted.update(step.inputs)
+        for name in step.inputs:
+            if name not in met:
+                met.add(name)
+                heappush(front, (-graph.position(name), name))
+    try:
+        grids.sort(key=lambda grid: graph.position(grid.tensor))
+        placed = [replace(grid, span=pictures.span(grid.tensor)) for grid in grids]
+    except UnknownPlaceError as reason:
+        raise HeadError(f"where its feature maps lie on the picture is not known: {reason}") from reason
+    if unknown := next((grid.tensor for grid in placed if None in grid.shape), None):
+        raise HeadError(f"the size of the feature map {unknown!r} depends on the run; export it for one image size")
+    return Walk(placed, steps, rejected)
+
+
+def walk_to_any_grid(graph: Graph, logits: str, features: Features, tokens: tuple[int, int] | None) -> Walk:
     """Walk through any nodes to the last feature map that everything below passes through.
 
     Raises
@@ -114,6 +172,7 @@ def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tu
         There is none.
     """
     rejected: list[Rejection] = []
+    pictures = _pictures(graph, features)
     attended = False
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
@@ -125,10 +184,13 @@ def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tu
 
     try:
         for tensor in _cuts(graph, logits, inputs, features):
-            if features is not None and tensor != features:
+            if tensor in pictures:
+                raise HeadError(_dead_end(graph, tensor, features, pictures))
+            if features and tensor not in features:
                 continue
             try:
-                return Walk(grid_of(graph, tensor, tokens, prefix=attended and graph.opset >= 10), [], rejected)
+                grid = grid_of(graph, tensor, tokens, prefix=attended and graph.opset >= 10)
+                return Walk([_placed(pictures, grid)], [], rejected)
             except NoGridError as reason:
                 rejected.append(Rejection(tensor, str(reason)))
     except HeadError as error:
@@ -136,7 +198,7 @@ def walk_to_any_grid(graph: Graph, logits: str, features: str | None, tokens: tu
     raise AssertionError("a walk ends at a feature map or with an error")
 
 
-def _cuts(graph: Graph, logits: str, inputs: Inputs, features: str | None) -> Iterator[str]:
+def _cuts(graph: Graph, logits: str, inputs: Inputs, features: Features) -> Iterator[str]:
     """Yield the tensors that everything below passes through, from the logits on."""
     front, met = [(-graph.position(logits), logits)], {logits}
     while front:
@@ -145,7 +207,7 @@ def _cuts(graph: Graph, logits: str, inputs: Inputs, features: str | None) -> It
             yield tensor
         node = graph.producer(tensor)
         if node is None:
-            raise HeadError(_dead_end(graph, tensor, features))
+            raise HeadError(_dead_end(graph, tensor, features, ()))
         graph.computed_inputs(node)  # complains about damage
         heappop(front)
         for name in inputs(node, tensor):
@@ -161,14 +223,33 @@ def _told_by_readers(steps: Sequence[Step], tensor: str) -> int | None:
     return axes.pop() if len(axes) == 1 else None
 
 
-def _past_copies(graph: Graph, grid: Grid, steps: list[Step], features: str | None) -> tuple[Grid, list[Step]]:
+def _pictures(graph: Graph, features: Features) -> Pictures:
+    pictures = Pictures(graph)
+    for name in features:
+        if name in pictures:
+            raise HeadError(f"the tensor {name!r} is no feature map: it is the image itself, no weights have mixed it")
+    return pictures
+
+
+def _placed(pictures: Pictures, grid: Grid) -> Grid:
+    """With the part of the picture that it lies on; all of it where that cannot be told."""
+    try:
+        span = pictures.span(grid.tensor)
+    except UnknownPlaceError:
+        return grid
+    return grid if None in grid.shape else replace(grid, span=span)
+
+
+def _past_copies(
+    graph: Graph, grid: Grid, steps: list[Step], pictures: Pictures, features: Features
+) -> tuple[Grid, list[Step]]:
     """The same values where they were made: before casts and dropouts, whose names tell people nothing."""
-    while features is None and (node := graph.producer(grid.tensor)) is not None:
+    while not features and (node := graph.producer(grid.tensor)) is not None:
         try:
             step = _understand(graph, node, grid.tensor)
         except HeadError:
             break
-        if not isinstance(step, PassThroughStep) or graph.producer(step.input) is None:
+        if not isinstance(step, PassThroughStep) or step.input in pictures:
             break
         grid = replace(grid, tensor=step.input)
         steps = [*steps, step]
@@ -196,12 +277,16 @@ def _understand(graph: Graph, node: NodeProto, output: str) -> Step:
     raise HeadError(f"stopped at node {describe(node)}: {why}")
 
 
-def _dead_end(graph: Graph, tensor: str, features: str | None) -> str:
-    if features is not None:
-        return f"not everything on the way to the logits passes through {features!r}"
-    is_input = any(value.name == tensor for value in graph.inputs)
-    where = f"the model's input {tensor!r}" if is_input else f"the tensor {tensor!r}, which nothing makes,"
-    return f"the way back ends at {where} without a spatial feature map (N, C, h, w)"
+def _dead_end(graph: Graph, tensor: str, features: Features, pictures: Container[str]) -> str:
+    if features:
+        return f"not everything on the way to the logits passes through {' and '.join(map(repr, features))}"
+    where = f"the tensor {tensor!r}, which nothing makes,"
+    if tensor in pictures:
+        is_input = any(value.name == tensor for value in graph.inputs)
+        where = f"the model's input {tensor!r}" if is_input else f"the image itself, {tensor!r},"
+    return (
+        f"the way back ends at {where} without a spatial feature map (N, C, h, w) that all its branches have in common"
+    )
 
 
 def _trail(rejected: Sequence[Rejection]) -> str:

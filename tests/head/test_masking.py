@@ -50,7 +50,7 @@ def test_other_heads_are_a_loop_over_the_cells(body: str, layout: str) -> None:
     assert (head.algebra, head.grid.layout) == ("unknown", layout)
     derived = contribution_model(graph, head)
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
-    maps, bias, gap = Attribution(session, "masking").local(FEATURES, CLASS_IDS_ASKED)
+    maps, bias, gap = Attribution(session, "masking").local((FEATURES,), CLASS_IDS_ASKED)
 
     nothing = logits_of(model, 0 * FEATURES)
     np.testing.assert_allclose(bias, nothing, rtol=1e-5, atol=1e-6)
@@ -69,7 +69,7 @@ def test_a_static_batch(batch: int) -> None:
     graph = Graph(build(body, batch=batch))
     derived = contribution_model(graph, find_head(graph, features="f"))
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
-    maps, bias, _ = Attribution(session, "masking", batch).local(FEATURES, CLASS_IDS_ASKED)
+    maps, bias, _ = Attribution(session, "masking", batch).local((FEATURES,), CLASS_IDS_ASKED)
     wanted, bias_wanted, _ = run(build("r = Flatten (f) c = Cos (r) logits = MatMul (c, w_24x5)"), FEATURES)
     np.testing.assert_allclose(maps, wanted, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(bias, bias_wanted, rtol=1e-5, atol=1e-6)

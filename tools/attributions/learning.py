@@ -64,7 +64,7 @@ def features_of_crops(
         )
         parts = [classifier.forward(inputs[start : start + _BATCH])[:2] for start in range(0, study.crops, _BATCH)]
         return {
-            "features": np.concatenate([features.mean(axis=(2, 3)) for features, _ in parts]),
+            "features": np.concatenate([features.mean(axis=(2, 3)) for (features,), _ in parts]),
             "logits": np.concatenate([logits for _, logits in parts]),
         }
 

@@ -53,14 +53,14 @@ def measure_fitted(
 
     def answers(pictures: np.ndarray) -> dict[str, np.ndarray]:
         inputs = np.concatenate([LITE.normalise(entry) for entry in pictures])
-        pooled = backbone.forward(inputs)[0].mean(axis=(2, 3))
+        pooled = backbone.forward(inputs)[0][0].mean(axis=(2, 3))
         return {kind: softmax(logits(kind, weights, pooled)) for kind, weights in heads.items()}
 
     whole = answers(picture[None])
     top = int(whole["linear"][0].argmax())
     agreeing = [kind for kind in heads if whole[kind][0].argmax() == top]
     rows, segments = _maps(picture, {kind: ways[kind] for kind in agreeing}, top)
-    features = backbone.forward(LITE.normalise(picture))[0]
+    (features,), *_ = backbone.forward(LITE.normalise(picture))
     for kind in agreeing:
         if kind in EPSILONS:
             rows.append(_detached(kind, heads[kind], features, top, segments))
