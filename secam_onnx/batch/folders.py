@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class FolderSink:
         error_table: bool = True,
     ) -> None:
         self.needs_images = pictures > 0
+        self._written, self._lock = 0, threading.Lock()
         self._folder, self._pictures, self._resume = folder, pictures, resume
         _check_folder(folder)
         self._run = settings_digest({**settings, "pictures": pictures})
@@ -71,6 +73,11 @@ class FolderSink:
         self._outdated = known and (not resume or retry_errors)  # the table, as soon as there is something new
         if known and not self._outdated:
             self._read_errors()
+
+    @property
+    def written(self) -> int:
+        """How many folders of this run are on the disk."""
+        return self._written
 
     def path(self, item: Item) -> Path:
         """Where the results of an image go."""
@@ -104,7 +111,11 @@ class FolderSink:
 
     def encode(self, item: Item, explanation: Explanation) -> Path:
         """Write a folder, in whatever thread."""
-        return save_explanation(explanation, self.path(item), self._pictures, {"image": item.key, "run": self._run})
+        notes = {"image": item.key, "run": self._run}
+        path = save_explanation(explanation, self.path(item), self._pictures, notes)
+        with self._lock:
+            self._written += 1
+        return path
 
     def add(self, item: Item, encoded: Path) -> None:
         """Take note of a folder that was written."""

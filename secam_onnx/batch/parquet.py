@@ -78,6 +78,11 @@ class ParquetSink:
         self._errors = _Parts(folder / ERRORS, rows.error_schema(settings), self._failed, forget=retry_errors)
 
     @property
+    def written(self) -> int:
+        """How many rows of this run are on the disk."""
+        return self._rows.written
+
+    @property
     def schema(self) -> pa.Schema:
         """The columns of a row, with the settings as metadata."""
         return self._rows.schema
@@ -115,7 +120,7 @@ class _Parts:
         self._pa = rows.arrow()
         self._folder, self.schema = folder, schema
         self._batches: list[pa.RecordBatch] = []
-        self._bytes = 0
+        self._bytes = self.written = 0
         self._since = time.monotonic()
         self._next = 0
         remove_leftovers(folder)
@@ -144,6 +149,7 @@ class _Parts:
         with new_file(self._folder / f"part-{self._next:06d}.parquet") as temporary:
             table = self._pa.Table.from_batches(self._batches).combine_chunks()
             pyarrow.parquet.write_table(table, temporary, compression="zstd")
+        self.written += len(self._batches)
         self._batches, self._bytes = [], 0
         self._next += 1
 

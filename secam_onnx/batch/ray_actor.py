@@ -139,6 +139,7 @@ class _Rows:
     def __init__(self, schema: pa.Schema, label_maps: bool) -> None:
         self._schema, self._label_maps = schema, label_maps
         self.batches: list[pa.RecordBatch] = []
+        self.written = 0
 
     def finished(self, key: str, folder: str) -> bool:
         return False
@@ -151,6 +152,7 @@ class _Rows:
 
     def add(self, item: Item, encoded: pa.RecordBatch) -> None:
         self.batches.append(encoded)
+        self.written += 1
 
     def fail(self, item: Item, error: SecamError) -> None:
         self.batches.append(self._batch(rows.error_row(item.key, error)))

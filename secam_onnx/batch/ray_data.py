@@ -107,6 +107,7 @@ def explain_on_ray(
                         fail(Item(key, ""), _ERRORS.get(kind, SecamError)(message))
     finally:
         sink.close()
+        totals.explained = sink.written
     if todo:
         raise SecamError(f"{len(todo)} images did not come back from Ray, {next(iter(todo))} among them; use --resume.")
     return totals

@@ -32,6 +32,10 @@ class Sink(Protocol):
 
     needs_images: bool
 
+    @property
+    def written(self) -> int:
+        """How many results of this run are kept."""
+
     def finished(self, key: str, folder: str) -> bool:
         """Whether an earlier run has explained this image."""
 
@@ -180,4 +184,5 @@ def run(
             fail(item, result)
     finally:
         sink.close()
+        totals.explained = sink.written  # some were written and not counted yet when it was stopped
     return totals

@@ -51,6 +51,10 @@ class Item:
     error: ImageError | None = None
 
 
+class _NothingError(ImageError):
+    """A pattern or a folder leads to no image."""
+
+
 class Sources:
     """Images by name, found while one goes through them.
 
@@ -126,22 +130,45 @@ class Sources:
             Files are not read yet. A folder or shard that cannot be read is one item with an error.
         """
         for name, folder in zip(self._names, unique_stems(self._names), strict=True):
-            if _is_pattern(name):
-                yield from self._matches(name, wanted)
-            else:
-                yield from self._expand(name, folder, wanted)
+            yield from self._named(name, folder, wanted)
         for name in _lines(self._list) if self._list is not None else ():
             yield from self._expand(name, folder_name(name), wanted)
 
-    def _matches(self, pattern: str, wanted: Wanted) -> Iterator[Item]:
+    def nothing(self) -> list[str]:
+        """Why there is no image at all, for each name; none where there may be one. Lists are not looked into."""
+        if self._list is not None or any(map(is_address, self._names)):
+            return []
+        reasons = []
+        for item in self.items():
+            if not isinstance(item.error, _NothingError):
+                return []
+            reasons.append(str(item.error))
+        return reasons
+
+    def _named(self, name: str, folder: str, wanted: Wanted) -> Iterator[Item]:
         found = False
-        for path in _in_order(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 (text in, text out)
+
+        def asked(key: str, folder: str) -> bool:
+            nonlocal found
             found = True
+            return wanted(key, folder)
+
+        pattern = _is_pattern(name)
+        yield from self._matches(name, asked) if pattern else self._expand(name, folder, asked)
+        if found:
+            return
+        shown = printable(name)
+        if pattern and not any(glob.iglob(name, recursive=True)):  # noqa: PTH207 (text in, text out)
+            text = f"{shown} does not exist and, as a pattern, matches nothing; give the path of an image."
+        else:
+            what = f"What {shown} matches is no image" if pattern else f"The folder {shown} holds no image"
+            text = f"{what}; JPEG, PNG, WebP, TIFF, ... and .tar shards are found by the endings of their names."
+        yield from _failed(name, wanted, _NothingError(text))
+
+    def _matches(self, pattern: str, wanted: Wanted) -> Iterator[Item]:
+        for path in _in_order(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 (text in, text out)
             if os.path.isdir(path) or path.lower().endswith((*ENDINGS, *SHARD_ENDINGS)):  # noqa: PTH112 (speed)
                 yield from self._expand(path, folder_name(path), wanted)
-        if not found:
-            text = f"{printable(pattern)} does not exist and, as a pattern, matches nothing; give the path of an image."
-            yield from _failed(pattern, wanted, ImageError(text))
 
     def _expand(self, name: str, folder: str, wanted: Wanted) -> Iterator[Item]:
         key = printable(str(Path(name)))

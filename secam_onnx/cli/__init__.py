@@ -6,6 +6,7 @@ import importlib
 import io
 import signal
 import sys
+import warnings
 from importlib.metadata import version
 
 import click
@@ -54,6 +55,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # class and file names may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:  # what Pillow thinks of somebody's EXIF data is of no use to who explains a folder
+        warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         code = command(standalone_mode=False)
     except click.exceptions.Abort:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_SHOWN = 5  # names that lead to nothing
+
 
 def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
     if value.lower() == "auto":
@@ -168,6 +170,7 @@ def command(
     Exit code 0: all images were explained; 1: some could not be; 2: none was, or the options are wrong; 130: Ctrl-C.
     """
     from secam_onnx.batch.sources import Sources
+    from secam_onnx.errors import OptionError
     from secam_onnx.explainer import Explainer
     from secam_onnx.labels import read_labels
     from secam_onnx.selection import Selection
@@ -189,6 +192,8 @@ def command(
     if retry_errors and not resume:
         raise click.UsageError("--retry-errors goes with --resume; without it every image is tried.")
     sources = Sources(images, lists, exclude=output, stores=on_ray)
+    if reasons := sources.nothing():  # before the model is opened
+        raise OptionError(" ".join(reasons[:_SHOWN]))
     if label_map is not None and sources.files != 1:
         raise click.UsageError(f"--label-map goes with one image; {sources.files or 'several'} were given.")
     selection = Selection(top_segments, threshold, coverage)

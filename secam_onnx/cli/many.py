@@ -90,21 +90,19 @@ def explain_all(
     try:
         with show:
             work(totals=totals, seen=talk.seen)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # the latter by SIGTERM
         if not few and not target.json_progress:
-            click.echo(f"{totals.explained} images are finished in {target.folder}; go on with --resume.", err=True)
+            click.echo(f"{_images(totals.explained)} finished in {target.folder}; go on with --resume.", err=True)
         raise
     if not totals.done + totals.passed_over:
         raise OptionError(
             "No image was found. Folders and patterns are searched for JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF files "
             "by the endings of their names, and for .tar shards."
         )
-    if not few and not target.json_progress:
-        seconds = time.perf_counter() - start
-        click.echo(
-            f"{totals.explained} images -> {target.folder} ({totals.done / seconds:.1f} images/s; {how}"
-            f"{_passed_over(totals)})"
-        )
+    if not few and not target.json_progress and totals.explained + totals.passed_over:
+        rate = totals.explained / (time.perf_counter() - start)
+        facts = [f"{rate:.1f} images/s", how] if totals.explained else []
+        click.echo(f"{_images(totals.explained)} -> {target.folder} ({'; '.join(facts + _passed_over(totals))})")
     _end(totals, None if few else table, quiet=target.json_progress)
 
 
@@ -193,17 +191,29 @@ def _end(totals: Totals, table: Path | None, *, quiet: bool) -> None:
         where = f"; {table} says why" if table is not None else ""
         earlier = f", {totals.failed_earlier} of them earlier (--retry-errors)" if totals.failed_earlier else ""
         if not quiet:
-            click.echo(f"{failed} of {seen} images could not be explained{earlier}{where}.", err=True)
+            click.echo(f"{failed} of {_images(seen)} could not be explained{earlier}{where}.", err=True)
         raise click.exceptions.Exit(_SOME_FAILED if totals.explained + totals.finished_earlier else _ALL_FAILED)
 
 
-def _passed_over(totals: Totals) -> str:
-    earlier = f"; {totals.finished_earlier} finished earlier" if totals.finished_earlier else ""
-    return earlier + (f"; {totals.repeated} named twice" if totals.repeated else "")
+def _passed_over(totals: Totals) -> list[str]:
+    counts = {
+        "finished earlier": totals.finished_earlier,
+        "failed earlier": totals.failed_earlier,
+        "named twice": totals.repeated,
+    }
+    return [f"{count} {why}" for why, count in counts.items() if count]
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
 
 
 def _summary(name: str, folder: Path, explanation: Explanation, pictures: int) -> str:
     top = ", ".join(f"{entry.label} ({entry.index}) {entry.probability:.3f}" for entry in explanation.predictions[:3])
     left_out = len(explanation.classes) - pictures
-    note = f" (pictures of {pictures} of {len(explanation.classes)} classes: --pictures)" if left_out > 0 else ""
+    note = (
+        f" (pictures of {pictures} of {len(explanation.classes)} classes: --pictures)"
+        if left_out > 0 < pictures
+        else ""
+    )
     return f"{name}: {top} -> {folder}{note}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,12 +86,25 @@ def open_source(name: str, weights: str | None = None, seed: int | None = None, 
         return _from_keras(name, weights, seed)
     try:
         from secam_onnx.export.torchvision import from_torchvision
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"{name!r} is no ONNX file. If a torchvision network of that name is meant, PyTorch, torchvision and "
             f'onnxscript are needed ({error}): pip install "secam-onnx[export]".'
         ) from error
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:  # what compiled parts raise that do not fit
+        installed = ", ".join(f"{package} {_version(package)}" for package in ("torch", "torchvision", "onnxscript"))
+        raise MissingDependencyError(
+            f"PyTorch's packages do not fit each other ({' '.join(str(error).split())}); installed are {installed}. "
+            "Install them again together: pip install --upgrade --force-reinstall torch torchvision onnxscript."
+        ) from error
     return from_torchvision(name, weights or "DEFAULT", seed or 0)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "(missing)"
 
 
 def _from_keras(name: str, weights: str | None, seed: int | None) -> Source:

@@ -36,3 +36,4 @@ def configure(level: str = "INFO") -> None:
     )
     logging.captureWarnings(True)
     warnings.simplefilter("once", RuntimeWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # also in processes that the command line did not start

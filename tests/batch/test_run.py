@@ -30,6 +30,10 @@ class Memory:
         self.errors: dict[str, SecamError] = {}
         self.closed = 0
 
+    @property
+    def written(self) -> int:
+        return len(self.results)
+
     def finished(self, key: str, folder: str) -> bool:
         return Path(key).name in self.known
 
@@ -145,6 +149,25 @@ def test_whatever_ends_it_the_sink_is_closed(
         run(tiny, Sources([str(photos(40)[0].parent)]), sink, batch_size=2)
     assert sink.closed == 1
     assert len(sink.results) < 20
+
+
+def test_what_was_written_is_counted_though_it_was_stopped(
+    tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several threads write ahead of the one that is stopped."""
+    sink, totals, written = Memory(), Totals(), []
+    monkeypatch.setattr(sink, "encode", lambda item, _: written.append(item.key))
+    monkeypatch.setattr(type(sink), "written", property(lambda _: len(written)))
+    calls = iter(range(40))
+
+    def stops(*_: Any) -> None:
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sink, "add", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, Sources([str(photos(40)[0].parent)]), sink, batch_size=2, workers=4, totals=totals)
+    assert 6 <= totals.explained == len(written)
 
 
 def test_a_map_that_misses_the_logit_is_warned_of(

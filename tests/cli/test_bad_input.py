@@ -64,7 +64,7 @@ def test_a_bad_image(name: str, tmp_path: Path, photo: Path, refused: Callable[.
     ("name", "words"),
     [
         ("gone.png", ("does not exist", "path")),
-        ("empty", ("no image was found", "JPEG")),
+        ("empty", ("folder empty holds no image", "JPEG")),
         ("", ("name is empty", "folder")),
     ],
 )

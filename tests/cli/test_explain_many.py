@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny_models
+from PIL import Image
 from processes import UNMEASURED
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
@@ -59,12 +63,64 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     assert "27 finished earlier" in again.stdout
 
 
-def test_patterns_that_match_nothing(room: Path, run_cli: RunCli) -> None:
-    done = run_cli("explain", "*.gif", "photos/*/*.jpg", *OPTIONS)
-    assert done.returncode == 2
-    assert "Error: *.gif does not exist and, as a pattern, matches nothing" in done.stderr
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("*.gif", "photos/*/*.jpg"), ("*.gif does not exist and, as a pattern, matches nothing", "photos/*/*.jpg")),
+        (("*.onnx",), ("What *.onnx matches is no image; JPEG",)),
+        (("empty",), ("The folder empty holds no image; JPEG",)),
+        (("empty", "*.gif"), ("The folder empty", "*.gif")),
+    ],
+)
+@pytest.mark.parametrize("to", ["folder", "parquet"])
+def test_names_that_lead_to_nothing(
+    to: str, names: tuple[str, ...], words: tuple[str, ...], room: Path, run_cli: RunCli
+) -> None:
+    (room / "empty").mkdir()
+    done = run_cli("explain", *names, "-m", "gone.onnx", "--to", to)  # which is not even looked for
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
+    assert all(word in done.stderr for word in words), done.stderr
+    assert not (room / "secam-out").exists()
+
+
+def test_one_name_among_others_that_leads_to_nothing(room: Path, run_cli: RunCli) -> None:
+    (room / "empty").mkdir()
+    done = run_cli("explain", "shard.tar", "*.gif", "empty", *OPTIONS)
+    assert done.returncode == 1
+    assert "2 images -> secam-out (" in done.stdout
+    assert "*.gif does not exist and, as a pattern, matches nothing" in done.stderr
+    assert "The folder empty holds no image" in done.stderr
+    assert "2 of 4 images could not be explained" in done.stderr
+    again = run_cli("explain", "shard.tar", "*.gif", "empty", *OPTIONS, "--resume")
+    assert again.stdout == "0 images -> secam-out (2 finished earlier; 2 failed earlier)\n"
+
+
+def test_no_rate_of_nothing(room: Path, run_cli: RunCli) -> None:
+    done = run_cli("explain", "photos/bad.jpg", "photos/class 0/../bad.jpg", *OPTIONS, "--resume")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "2 of 2 images could not be explained" in done.stderr
-    assert [path.name for path in (room / "secam-out").iterdir()] == ["errors.csv"]
+
+
+def test_what_pillow_thinks_of_an_image_is_not_shown(room: Path, run_cli: RunCli) -> None:
+    """Of transparency in a palette, of damaged EXIF data."""
+    shutil.rmtree(room / "photos")
+    (room / "photos").mkdir()
+    palette = Image.new("P", (40, 30))
+    palette.putpalette([value for value in range(256) for _ in range(3)])
+    palette.save(room / "photos" / "palette.png", transparency=bytes(range(200)))
+    colours = Image.new("RGB", (40, 30))
+    colours.save(room / "photos" / "exif.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\0\x12\x01\x03\0\x01\0\0\0")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for path in (room / "photos").iterdir():
+            with Image.open(path) as image:
+                image.getexif()
+                image.convert("RGB")
+    assert {Path(entry.filename).parent.name for entry in caught} == {"PIL"}
+    assert len({Path(entry.filename).name + str(entry.lineno) for entry in caught}) == 2
+    done = run_cli("explain", "photos", *OPTIONS)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_list_on_stdin_into_parquet(room: Path, run_cli: RunCli) -> None:
@@ -161,13 +217,56 @@ def test_it_is_stopped_and_goes_on(number: int, code: int, tmp_path: Path, photo
     assert (process.returncode, "Traceback" in errors) == (code, False), errors
     stopped = next(json.loads(line) for line in errors.splitlines() if '"stopped"' in line)
     finished = parquet.read_table(tmp_path / "out").num_rows
-    assert 0 < stopped["explained"] <= finished < 60
-    assert "images are finished in out" not in errors, "it is in the line of JSON"
+    assert 0 < stopped["explained"] == finished < 60
+    assert "finished in out" not in errors, "it is in the line of JSON"
     done = run_cli("explain", "photos", *options, "--resume")
     assert done.returncode == 0, done.stderr
     table = parquet.read_table(tmp_path / "out")
     assert len(set(table.column("image").to_pylist())) == table.num_rows == 60
     assert f"{finished} finished earlier" in done.stdout
+
+
+@pytest.mark.parametrize("to", ["folder", "parquet"])
+def test_the_count_after_ctrl_c_is_the_count_on_the_disk(to: str, tmp_path: Path, photo: Path) -> None:
+    if to == "parquet":
+        pytest.importorskip("pyarrow")
+    (tmp_path / "photos").mkdir()
+    for index in range(60):
+        os.link(shutil.copy(photo, tmp_path / "photo.png"), tmp_path / "photos" / f"{index:02d}.png")
+    slow = tiny_models.classifier(channels=32, size=256, layers=4)
+    (tmp_path / "slow.onnx").write_bytes(slow.SerializeToString())
+    options = ("-m", "slow.onnx", "--preprocess", "unit", "--segmenter", "grid", "--to", to, "-o", "out")
+    command = [sys.executable, "-u", "-m", "secam_onnx", "explain", "photos", *options, "--batch-size", "2"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    finished = []
+    for stop in range(2):
+        again = ["--resume"] if stop else []
+        with subprocess.Popen([*command, *again], cwd=tmp_path, env=UNMEASURED, text=True, **pipes) as process:
+            assert process.stdout is not None
+            try:
+                if to == "folder":
+                    process.stdout.readline()  # of an image that is done
+                else:
+                    while not (tmp_path / "out").is_dir():
+                        time.sleep(0.05)
+                    time.sleep(2)
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=100)
+            finally:
+                process.kill()
+        assert process.returncode == 130, errors
+        told = re.search(r"^(\d+) images? finished in out; go on with --resume\.$", errors, re.MULTILINE)
+        assert told is not None, errors
+        finished.append(int(told[1]))
+        assert sum(finished) == _on_the_disk(tmp_path / "out", to)
+
+
+def _on_the_disk(folder: Path, to: str) -> int:
+    if to == "folder":
+        return len([*folder.rglob("explanation.json")])
+    from pyarrow import parquet
+
+    return parquet.read_table(folder).num_rows if [*folder.glob("*.parquet")] else 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.abc
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from tiny_models import HEADS, classifier
 
 from secam_onnx import Explainer, Preprocessing, onnx_file, runtime
 from secam_onnx.contract import Contract
-from secam_onnx.errors import HeadError, ModelError, OptionError, OutputError
+from secam_onnx.errors import HeadError, MissingDependencyError, ModelError, OptionError, OutputError
 from secam_onnx.export import Source, export_model, open_source
 from secam_onnx.head.rules.linear import LinearStep
 
@@ -120,3 +122,26 @@ def test_unknown_sources() -> None:
         open_source("resnet50", source="caffe")
     with pytest.raises(ModelError, match=r"resnet50 does not exist"):
         open_source("resnet50", source="onnx")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("operator torchvision::nms does not exist"),
+        ImportError("cannot import name 'register_fake' from 'torch.library'"),
+        OSError("libtorch_cpu.so: undefined symbol: _ZN3c10"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_pytorch_and_torchvision_that_do_not_fit_each_other(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A torchvision for another version of PyTorch ends its import with whatever its compiled part stumbles on."""
+
+    class Misfit(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "secam_onnx.export.torchvision":
+                raise error
+
+    monkeypatch.delitem(sys.modules, "secam_onnx.export.torchvision", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Misfit(), *sys.meta_path])
+    with pytest.raises(MissingDependencyError, match=r"do not fit each other.*torch .*torchvision .*pip install"):
+        open_source("resnet50", "none")
