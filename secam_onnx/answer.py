@@ -108,7 +108,7 @@ class OpenModel(Protocol):
     def providers(self) -> tuple[str, ...]: ...
 
     def feed(self, seen: np.ndarray) -> np.ndarray:
-        """What it takes, with a batch axis, for one picture `(h, w, 3)` uint8 at its size."""
+        """What it takes, with a batch axis, for one picture, `(h, w, 3)` uint8 or `(h, w, C)`, at its size."""
 
     def answers(self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool) -> list[Answer]:
         """Explain some classes of each picture.

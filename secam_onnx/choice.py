@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from secam_onnx.beginning import Beginning, beginning_of
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.head import Graph
+from secam_onnx.inputs import ImageInput
 from secam_onnx.preprocess import Preprocessing
-from secam_onnx.settings import ASSUMED, PRESETS, PreprocessingSettings, preset
+from secam_onnx.settings import ASSUMED, ASSUMED_OF_DATA, PRESETS, PreprocessingSettings, preset
 from secam_onnx.sidecars import labels_beside, labels_inside, preprocessing_beside, preprocessing_inside
-
-if TYPE_CHECKING:
-    from secam_onnx.explainable import ImageInput
 
 __all__ = ["choose_labels", "choose_preprocessing"]
 
@@ -66,7 +63,7 @@ def choose_preprocessing(
     OptionError
         Unknown preset, or settings that do not fit the model's input.
     """
-    beginning = beginning_of(graph, input_.name, input_.layout)
+    beginning = beginning_of(graph, input_.name, input_.axes, input_.channels)
     origin = {"graph_begins_with": str(beginning)} if beginning.steps else {}
     if isinstance(wanted, Preprocessing):
         _check_fit(input_, wanted)
@@ -76,7 +73,7 @@ def choose_preprocessing(
         if input_.whole_numbers:
             _check_raw(input_, settings.mean, settings.std)
         settings = _filled_up(graph, input_, settings, beginning, file)
-        chosen = Preprocessing.fitted(settings, input_.size, input_.layout)
+        chosen = Preprocessing.fitted(settings, input_.size, input_.layout, input_.channels)
         note = origin["preprocessing"] = settings.source or "as given"
     if input_.whole_numbers:
         _check_raw(input_, chosen.mean, chosen.std)
@@ -99,7 +96,7 @@ def _filled_up(
         found, note = (None, "") if file is None else preprocessing_beside(file)
         settings = settings.over(found or _assumed(input_, settings, beginning, note))
     raw = PRESETS["raw"]
-    if input_.whole_numbers and (settings.mean, settings.std) != (raw.mean, raw.std):
+    if input_.whole_numbers and (any(settings.mean or ()) or any(value != 1 for value in settings.std or ())):
         source = f"the input is {input_.dtype_name}: raw pixels; the rest {settings.source}"
         return replace(settings, mean=raw.mean, std=raw.std, source=source)
     return settings
@@ -110,6 +107,7 @@ def _assumed(
 ) -> PreprocessingSettings:
     """What is taken where nobody says anything; the source says what speaks for it."""
     values = known.mean is None and known.std is None
+    assumed = ASSUMED if input_.channels == 3 else ASSUMED_OF_DATA
     reasons, changes = [], dict[str, object]()
     if input_.whole_numbers:
         scale = PRESETS["raw"]
@@ -118,26 +116,29 @@ def _assumed(
         scale = PRESETS[_PRESETS[beginning.expects]]
         reasons.append(f"the graph begins with {beginning}: {_FED[beginning.expects]}")
     else:
-        scale = ASSUMED
-    if beginning.channel_order == "BGR" and known.channel_order is None and scale is not ASSUMED:
+        scale = assumed
+    if beginning.channel_order == "BGR" and known.channel_order is None and scale is not assumed:
         changes["channel_order"] = "BGR"
         reasons.append("its means are those of blue, green and red: BGR")
     if beginning.size is not None and input_.size == (None, None):
         changes["size"] = beginning.size
-    if scale is ASSUMED and values:
-        source = ASSUMED.source
+    if scale is assumed and values:
+        source = assumed.source
+    elif assumed is ASSUMED_OF_DATA:
+        source = "assumed: the whole picture, since the file does not say"
     else:
         source = "assumed: torchvision's crop and filter, since the file does not say"
     source = "; ".join([source, *reasons, *filter(None, [note])])
-    return replace(ASSUMED, mean=scale.mean, std=scale.std, source=source, **changes)  # type: ignore[arg-type]
+    return replace(assumed, mean=scale.mean, std=scale.std, source=source, **changes)  # type: ignore[arg-type]
 
 
 def _check_fit(input_: ImageInput, wanted: Preprocessing) -> None:
     fits = all(own in (None, made) for own, made in zip(input_.size, wanted.size, strict=True))
-    if input_.layout != wanted.layout or not fits:
+    if input_.layout != wanted.layout or input_.channels != wanted.n_channels or not fits:
         raise ModelError(
-            f"The model's input {input_.name!r} is {input_.layout} of size {input_.size}, but the preprocessing makes "
-            f"{wanted.layout} of size {wanted.size}; give the one that fits."
+            f"The model's input {input_.name!r} is {input_.layout} of size {input_.size} with {input_.channels} "
+            f"channels, but the preprocessing makes {wanted.layout} of size {wanted.size} with {wanted.n_channels}; "
+            "give the one that fits."
         )
 
 

@@ -22,12 +22,11 @@ from secam_onnx.completeness import TOLERANCE, tolerance_of
 from secam_onnx.contract import LOGITS, Contract
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainable import (
-    ImageInput,
     check_contract,
     check_labels,
-    image_input,
     locate_head,
     make_explainable,
+    told,
 )
 from secam_onnx.files import printable, unchanged
 from secam_onnx.head import (
@@ -38,6 +37,7 @@ from secam_onnx.head import (
     features_name,
     with_split_layer,
 )
+from secam_onnx.inputs import ImageInput, image_input
 from secam_onnx.labels import ClassQuery, resolve_classes
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
@@ -101,7 +101,7 @@ class Classifier:
     @property
     def batch(self) -> int | None:
         """How many pictures one forward pass takes; None for any number."""
-        return self.input.shape[0]
+        return self.input.batch
 
     @property
     def way(self) -> str:
@@ -114,7 +114,7 @@ class Classifier:
         return
 
     def feed(self, seen: np.ndarray) -> np.ndarray:
-        """The input tensor for one picture `(h, w, 3)` uint8, with a batch axis, float32."""
+        """The input tensor for one picture `(h, w, 3)` uint8 or `(h, w, C)`, with a batch axis, float32."""
         return self.contract.preprocessing.normalise(seen)
 
     def answers(
@@ -160,7 +160,7 @@ class Classifier:
         ModelError
             The model fails on this input or gives NaN.
         """
-        size = self.input.shape[0] or len(inputs)
+        size = self.input.batch or len(inputs)
         inputs = inputs.astype(self._dtype, copy=False)
         padded = filled_up(inputs, size)
         head = self.contract.head
@@ -168,11 +168,9 @@ class Classifier:
         if head.prefix:
             maps[0] += OWN_LAYOUT
         names = [*maps, self.contract.logits]
+        runs = (self.input.fed(padded[start : start + size]) for start in range(0, len(padded), size))
         try:
-            parts = [
-                runtime.run(self._network, names, {self.input.name: padded[start : start + size], **self.fed})
-                for start in range(0, len(padded), size)
-            ]
+            parts = [runtime.run(self._network, names, {self.input.name: given, **self.fed}) for given in runs]
         except Exception as error:
             raise ModelError(
                 f"The model fails on an input of shape {inputs.shape}: {error}. Does the preprocessing fit it?"
@@ -275,10 +273,9 @@ def _filled_in(
         if contract.origin.get("preprocessing", "").startswith("assumed"):
             if isinstance(preprocessing, PreprocessingSettings):
                 preprocessing = preprocessing.over(contract.preprocessing.settings(contract.origin["preprocessing"]))
-            layout = getattr(preprocessing, "layout", None)
-            chosen, told = choose_preprocessing(graph, image_input(graph, layout), preprocessing)
+            chosen, notes = choose_preprocessing(graph, image_input(graph, *told(preprocessing)), preprocessing)
             known = {name: text for name, text in contract.origin.items() if name != "preprocessing_warning"}
-            contract = replace(contract, preprocessing=chosen, origin={**known, **told})
+            contract = replace(contract, preprocessing=chosen, origin={**known, **notes})
         else:
             clashing.append("preprocessing")
     if labels is not None:
@@ -360,7 +357,7 @@ def make_classifier(
     return Classifier(
         name,
         contract,
-        image_input(graph, contract.preprocessing.layout),
+        image_input(graph, *told(contract.preprocessing)),
         head.n_classes,
         session,
         Attribution(derived, way, (graph.shape(head.features) or (None,))[0]),

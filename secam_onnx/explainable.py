@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from secam_onnx.choice import choose_labels, choose_preprocessing
 from secam_onnx.contract import LOGITS, BranchRecord, Contract, HeadRecord
@@ -24,6 +23,7 @@ from secam_onnx.head import (
     find_head,
     unexpose,
 )
+from secam_onnx.inputs import image_input
 from secam_onnx.labels import miscounted
 from secam_onnx.names import RESERVED
 from secam_onnx.preprocess import Preprocessing
@@ -31,54 +31,15 @@ from secam_onnx.probe import probe_shapes
 from secam_onnx.settings import PreprocessingSettings
 
 __all__ = [
-    "ImageInput",
     "check_contract",
     "check_labels",
-    "image_input",
     "locate_head",
     "make_explainable",
+    "told",
 ]
 
 
-_LONGEST_EDGE = 8192
 _PROBED = 2  # images
-_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
-_DTYPES = {*_FLOATS, TensorProto.UINT8}
-
-
-@dataclass(frozen=True)
-class ImageInput:
-    """The one input of an image classifier.
-
-    Attributes
-    ----------
-    name : str
-        Its name.
-    shape : tuple
-        Four lengths; None for those that the run decides.
-    layout : {'NCHW', 'NHWC'}
-        Where the channels are.
-    size : (int or None, int or None)
-        Height and width.
-    dtype : int
-        `TensorProto.FLOAT`, ...
-    """
-
-    name: str
-    shape: tuple[int | None, ...]
-    layout: Literal["NCHW", "NHWC"]
-    size: tuple[int | None, int | None]
-    dtype: int = TensorProto.FLOAT
-
-    @property
-    def whole_numbers(self) -> bool:
-        """Whether it takes pixels as they are: nothing else can be told by its type."""
-        return self.dtype not in _FLOATS
-
-    @property
-    def dtype_name(self) -> str:
-        """The type, for people."""
-        return TensorProto.DataType.Name(self.dtype).lower()
 
 
 def make_explainable(
@@ -116,7 +77,7 @@ def make_explainable(
     unexpose(model)
     folder = file.parent if file is not None else Path()
     graph = Graph(model, folder)
-    input_ = image_input(graph, getattr(preprocessing, "layout", None))
+    input_ = image_input(graph, *told(preprocessing))
     origin = dict(origin or {})
     preprocessing, chosen = choose_preprocessing(graph, input_, preprocessing, file)
     origin |= chosen
@@ -177,8 +138,9 @@ def locate_head(
     HeadError, OptionError
         See `find_head`.
     """
-    rows, columns = preprocessing.size
-    images = (_PROBED, 3, rows, columns) if preprocessing.layout == "NCHW" else (_PROBED, rows, columns, 3)
+    input_ = image_input(graph, *told(preprocessing))
+    lengths = dict(zip("NCHW", (_PROBED, preprocessing.n_channels, *preprocessing.size), strict=True))
+    images = tuple(lengths[axis] for axis in input_.axes)
     asked: set[str] = set()
     while True:
         head, failure = None, None
@@ -195,52 +157,6 @@ def locate_head(
     if head is None:
         raise failure or HeadError("no head was found")
     return head
-
-
-def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None) -> ImageInput:
-    """The model's only input, a float image.
-
-    Parameters
-    ----------
-    graph : Graph
-        The model.
-    layout : {'NCHW', 'NHWC'}, optional
-        Where the channels are, if the shape leaves that open; NCHW by default.
-
-    Raises
-    ------
-    ModelError
-        There are several inputs, or it is not `(N, 3, H, W)` or `(N, H, W, 3)`.
-    """
-    if len(graph.inputs) != 1:
-        names = ", ".join(repr(value.name) for value in graph.inputs) or "none"
-        raise ModelError(f"The model has {len(graph.inputs)} inputs ({names}); one image input was expected.")
-    (value,) = graph.inputs
-    shape, dtype = graph.shape(value.name), graph.dtype(value.name)
-    if dtype not in _DTYPES:
-        raise ModelError(
-            f"The model's input {value.name!r} is of type {TensorProto.DataType.Name(dtype).lower()}; "
-            "float, float16, double or uint8 was expected. Export it with a float input."
-        )
-    first, last = (shape[1], shape[3]) if shape is not None and len(shape) == 4 else (0, 0)
-    fits = {
-        "NCHW": first == 3 or (first is None and last != 3),
-        "NHWC": last == 3 or (last is None and first != 3 and layout == "NHWC"),
-    }
-    if shape is None or not any(fits.values()):
-        raise ModelError(
-            f"The model's input {value.name!r} has shape {shape}; a batch of colour images, (N, 3, H, W) or "
-            "(N, H, W, 3), was expected."
-        )
-    wrong = [length for length in shape if length is not None and not 1 <= length <= _LONGEST_EDGE]
-    if wrong:
-        raise ModelError(
-            f"The model's input {value.name!r} has shape {shape}; lengths of 1 to {_LONGEST_EDGE} were expected, not "
-            f"{wrong[0]}. Export it for images of a usual size."
-        )
-    if fits["NHWC"] and (layout == "NHWC" or not fits["NCHW"]):
-        return ImageInput(value.name, shape, "NHWC", (shape[1], shape[2]), dtype)
-    return ImageInput(value.name, shape, "NCHW", (shape[2], shape[3]), dtype)
 
 
 def check_contract(contract: Contract, graph: Graph) -> None:
@@ -271,7 +187,7 @@ def check_contract(contract: Contract, graph: Graph) -> None:
         raise ModelError(
             f"The model's secam_onnx metadata has {len(contract.labels)} labels for {classes[0]} classes. {again}"
         )
-    choose_preprocessing(graph, image_input(graph, contract.preprocessing.layout), contract.preprocessing)
+    choose_preprocessing(graph, image_input(graph, *told(contract.preprocessing)), contract.preprocessing)
 
 
 def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
@@ -284,3 +200,12 @@ def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
     """
     if logits is not None and logits[1] not in (None, len(labels)):
         raise OptionError(miscounted(labels, logits[1]))
+
+
+def told(
+    preprocessing: Preprocessing | PreprocessingSettings | str | None,
+) -> tuple[Literal["NCHW", "NHWC"] | None, int | None]:
+    """What it says of the input's layout and of the number of channels."""
+    if preprocessing is None or isinstance(preprocessing, str):
+        return None, None
+    return preprocessing.layout, preprocessing.n_channels

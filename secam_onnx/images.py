@@ -16,6 +16,7 @@ from secam_onnx.files import printable
 
 __all__ = [
     "ENDINGS",
+    "LUMA",
     "MAX_ASPECT",
     "MAX_PIXELS",
     "MIN_SIDE",
@@ -23,6 +24,7 @@ __all__ = [
     "Photograph",
     "announced_pixels",
     "as_rgb",
+    "luma",
     "read_image",
 ]
 
@@ -34,6 +36,9 @@ MIN_SIDE = 4
 
 MAX_ASPECT = 50
 """Longest side over shortest side; a thinner strip would be blown up to gigabytes by the resize step."""
+
+LUMA = (19595, 38470, 7471)
+"""Parts of 65536 that red, green and blue have in it."""
 
 # Pillow's rarer decoders are old, little used and a target; none of them holds photographs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -180,6 +185,22 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
     if channels in (2, 4):
         pixels = _over_white(pixels)
     return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """The grey of a colour picture by ITU-R 601, as Pillow's mode L has it.
+
+    Parameters
+    ----------
+    rgb : ndarray
+        `(..., 3)` uint8.
+
+    Returns
+    -------
+    ndarray
+        `(..., 1)` uint8.
+    """
+    return ((rgb.astype(np.uint32) @ np.array(LUMA, dtype=np.uint32) + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 
 def _undecodable(name: str, error: Exception) -> ImageError:

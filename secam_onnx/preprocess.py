@@ -7,7 +7,7 @@ with its `Geometry`; `normalise` makes the input tensor of it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +16,15 @@ from PIL import Image
 
 from secam_onnx.errors import OptionError
 from secam_onnx.geometry import Geometry
-from secam_onnx.settings import INTERPOLATIONS, PRESETS, PreprocessingSettings, preset
+from secam_onnx.images import luma
+from secam_onnx.settings import (
+    ASSUMED_OF_DATA,
+    INTERPOLATIONS,
+    MAX_CHANNELS,
+    PRESETS,
+    PreprocessingSettings,
+    preset,
+)
 
 __all__ = ["Geometry", "Preprocessing"]
 
@@ -41,14 +49,22 @@ class Preprocessing:
     interpolation : {'bilinear', 'bicubic', 'nearest', 'lanczos', 'box', 'hamming'}
         Pillow's antialiased filters, which torchvision uses as well.
     mean, std : tuple of float
-        One value per channel, in 0..255, in `channel_order`.
+        One value per channel of the input, of pixels in 0..255, in `channel_order`.
     layout : {'NCHW', 'NHWC'}
         Axes of the input tensor.
     channel_order : {'RGB', 'BGR'}
-        Order of the channels in the input tensor.
+        Order of the channels in the input tensor, where there are three.
     crop_rounding : {'even', 'down'}
         Which way half a pixel goes where the crop cannot lie in the middle: to the even number, as torchvision and timm
         do it, or up and to the left, as Hugging Face's transformers does.
+    value_range : (float, float) or None
+        Values of the image that stand for 0 and 255; what lies between or beyond follows the same line. None: what the
+        image's type or file says.
+    channels : tuple of int or None
+        Which channels of an image the model gets, counted from 1; None: all, of which there must be as many.
+    display_channels : tuple of int or None
+        Which of them, three or one, superpixels are made of and pictures show; None: the first three that the model
+        gets, or where these are fewer, the first one, as grey.
     """
 
     size: tuple[int, int]
@@ -59,23 +75,32 @@ class Preprocessing:
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     channel_order: Literal["RGB", "BGR"] = "RGB"
     crop_rounding: Literal["even", "down"] = "even"
+    value_range: tuple[float, float] | None = None
+    channels: tuple[int, ...] | None = None
+    display_channels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         checks = {
             "size": len(self.size) == 2 and all(isinstance(edge, int) and 1 <= edge <= 8192 for edge in self.size),
             "resize_to": self.resize_to is None or self._is_around_the_crop(self.resize_to),
             "interpolation": self.interpolation in _FILTERS,
-            "mean": len(self.mean) == 3 and bool(np.isfinite(self.mean).all()),
-            "std": len(self.std) == 3 and all(np.isfinite(value) and value > 0 for value in self.std),
+            "mean": 1 <= len(self.mean) == len(self.std) <= MAX_CHANNELS and bool(np.isfinite(self.mean).all()),
+            "std": all(np.isfinite(value) and value > 0 for value in self.std),
             "layout": self.layout in ("NCHW", "NHWC"),
-            "channel_order": self.channel_order in ("RGB", "BGR"),
+            "channel_order": self.channel_order == "RGB" or (self.channel_order == "BGR" and len(self.mean) == 3),
             "crop_rounding": self.crop_rounding in ("even", "down"),
+            "value_range": self.value_range is None or _is_range(self.value_range),
+            "channels": self.channels is None
+            or (len(self.channels) == len(self.mean) and _are_channels(self.channels)),
+            "display_channels": self.display_channels is None
+            or (len(self.display_channels) in (1, 3) and _are_channels(self.display_channels)),
         }
         for name, good in checks.items():
             if not good:
                 raise OptionError(
                     f"Preprocessing: {name} is {getattr(self, name)!r}, which is outside its range "
-                    "(sizes are positive, resize_to is at least the size, mean and std have three finite values)."
+                    "(sizes are positive, resize_to is at least the size, mean and std have a finite value for each "
+                    "channel, BGR is of three, channels count from 1, one or three are shown, a value range goes up)."
                 )
 
     def _is_around_the_crop(self, edges: object) -> bool:
@@ -91,8 +116,11 @@ class Preprocessing:
         settings: PreprocessingSettings,
         size: tuple[int | None, int | None] = (None, None),
         layout: Literal["NCHW", "NHWC"] = "NCHW",
+        n_channels: int = 3,
     ) -> Preprocessing:
         """Fit settings to a model's input; what they leave open is as torchvision does it, the size 224 x 224.
+
+        Of other than three channels, values are brought to 0..1 and the whole picture is taken.
 
         Parameters
         ----------
@@ -102,11 +130,13 @@ class Preprocessing:
             Height and width of the model's input; None where it takes any.
         layout : {'NCHW', 'NHWC'}
             Axes of the model's input.
+        n_channels : int
+            How many it takes.
 
         Raises
         ------
         OptionError
-            The settings are for another size or layout, or outside their range.
+            The settings are for another size, layout or number of channels, or outside their range.
         """
         wanted = settings.size or size
         source = settings.source or "as given"
@@ -123,11 +153,20 @@ class Preprocessing:
         rows, columns = (
             next((length for length in pair if length is not None), 224) for pair in zip(size, wanted, strict=True)
         )
-        known = settings.over(PRESETS["torchvision"])
+        known = settings.over(PRESETS["torchvision"] if n_channels == 3 else ASSUMED_OF_DATA)
         values: dict[str, Any] = {name: getattr(known, name) for name in known.given if name != "crop"}
         if known.crop is not None:
             values["resize_to"] = None if known.crop == "none" else round(max(rows, columns) / known.crop)
-        return cls(**{**values, "size": (rows, columns), "layout": layout})
+        for name in ("mean", "std"):
+            given = values[name]
+            if len(given) not in (1, n_channels):
+                raise OptionError(
+                    f"The model takes {n_channels} channel{'s' * (n_channels > 1)}, but the preprocessing ({source}) "
+                    f"has a {name} of {len(given)}; give --{name} one number for all channels, or one for each."
+                )
+            values[name] = given * n_channels if len(given) == 1 else given
+        order = "RGB" if n_channels == 1 else values["channel_order"]  # of one there is none
+        return cls(**{**values, "size": (rows, columns), "layout": layout, "channel_order": order})
 
     @classmethod
     def preset(
@@ -146,6 +185,21 @@ class Preprocessing:
         """
         return cls.fitted(PreprocessingSettings(**changes).over(preset(name)), size, layout)
 
+    @property
+    def n_channels(self) -> int:
+        """How many channels the model takes."""
+        return len(self.mean)
+
+    @property
+    def picture_channels(self) -> int:
+        """How many channels the pictures have that `crop` and `normalise` take; three of a model of one."""
+        return 3 if self.n_channels == 1 else self.n_channels
+
+    @property
+    def of_photographs(self) -> bool:
+        """Whether ordinary pictures, 8-bit RGB, are all that it needs."""
+        return self.n_channels in (1, 3) and not (self.value_range or self.channels or self.display_channels)
+
     def settings(self, source: str = "") -> PreprocessingSettings:
         """The same as settings, to change some of them; `source` says where they come from."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
@@ -158,9 +212,15 @@ class Preprocessing:
         elif self.resize_to is not None:
             way = f"whole picture to {_by(self.resize_to)}, centre crop {_by(self.size)}"
         mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std))
+        colours = {1: "grey", 3: self.channel_order}.get(self.n_channels, f"{self.n_channels} channels")
+        if self.channels is not None:
+            colours = f"channels {', '.join(map(str, self.channels))} of the image"
+        scale = "0..255"
+        if self.value_range is not None:
+            scale = f"{self.value_range[0]:g}..{self.value_range[1]:g} brought to 0..255"
         return (
-            f"{way} ({self.interpolation}), (pixel - mean) / std of 0..255 with mean {mean} and std {std}, "
-            f"{self.channel_order}, {self.layout}"
+            f"{way} ({self.interpolation}), (pixel - mean) / std of {scale} with mean {mean} and std {std}, "
+            f"{colours}, {self.layout}"
         )
 
     def crop(self, image: np.ndarray) -> tuple[np.ndarray, Geometry]:
@@ -169,22 +229,21 @@ class Preprocessing:
         Parameters
         ----------
         image : ndarray
-            `(H, W, 3)` uint8, RGB.
+            `(H, W, 3)` uint8, RGB; or `(H, W, C)` of any type.
 
         Returns
         -------
         seen : ndarray
-            `(h, w, 3)` uint8, RGB, at the model's size.
+            `(h, w, 3)` uint8, RGB, at the model's size; or `(h, w, C)` float32, not rounded.
         geometry : Geometry
             Where it lies on the photograph.
         """
         height, width = image.shape[:2]
         rows, columns = self.size
         resample = _FILTERS[self.interpolation]
-        picture = Image.fromarray(image)
         if self.resize_to is None:
-            seen = picture.resize((columns, rows), resample)
-            return np.asarray(seen), Geometry((height, width), self.size, (0.0, 0.0, float(width), float(height)))
+            seen = _each_channel(image, lambda picture: picture.resize((columns, rows), resample))
+            return seen, Geometry((height, width), self.size, (0.0, 0.0, float(width), float(height)))
         if isinstance(self.resize_to, int):
             # torchvision's rounding, so that the tensors are equal: the longer side is cut to an integer.
             edge, short = self.resize_to, min(height, width)
@@ -194,14 +253,15 @@ class Preprocessing:
         middle = round if self.crop_rounding == "even" else int
         top, left = middle((new_height - rows) / 2), middle((new_width - columns) / 2)
         # As a whole: a box would be rounded, and which way is resized along first differs between versions of Pillow.
-        seen = picture.resize((new_width, new_height), resample).crop((left, top, left + columns, top + rows))
+        cut = (left, top, left + columns, top + rows)
+        seen = _each_channel(image, lambda picture: picture.resize((new_width, new_height), resample).crop(cut))
         across, down = width / new_width, height / new_height
         box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
-        return np.asarray(seen), Geometry((height, width), self.size, box)
+        return seen, Geometry((height, width), self.size, box)
 
     @property
     def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
-        """What pixels are multiplied with, and what is added then: `(3,)` float32, in `channel_order`."""
+        """What pixels are multiplied with, and what is added then: `(C,)` float32, in `channel_order`."""
         scale = 1 / np.asarray(self.std, dtype=np.float64)
         return scale.astype(np.float32), (-np.asarray(self.mean, dtype=np.float64) * scale).astype(np.float32)
 
@@ -211,14 +271,16 @@ class Preprocessing:
         Parameters
         ----------
         seen : ndarray
-            `(h, w, 3)` uint8, RGB, as `crop` returns it.
+            `(h, w, 3)` uint8, RGB, as `crop` returns it, of which a model of one channel gets the luma; or `(h, w, C)`.
 
         Returns
         -------
         ndarray
-            `(1, 3, h, w)` or `(1, h, w, 3)` float32.
+            `(1, C, h, w)` or `(1, h, w, C)` float32.
         """
         scale, shift = self.scale_and_shift
+        if self.n_channels == 1 and seen.shape[2] == 3:
+            seen = luma(seen)
         channels = seen[..., ::-1] if self.channel_order == "BGR" else seen
         # In long runs: numpy is ten times as slow where three factors take turns on short ones.
         if self.layout == "NCHW":
@@ -251,3 +313,19 @@ class Preprocessing:
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
         }
         return cls(**settings)
+
+
+def _each_channel(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """A change by Pillow: of 8-bit RGB as it is, of anything else of one channel after the other, as floats."""
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return np.asarray(change(Image.fromarray(image)))
+    planes = image.astype(np.float32, copy=False).transpose(2, 0, 1)
+    return np.stack([np.asarray(change(Image.fromarray(np.ascontiguousarray(plane)))) for plane in planes], axis=-1)
+
+
+def _is_range(values: tuple[float, ...]) -> bool:
+    return len(values) == 2 and bool(np.isfinite(values).all()) and values[0] < values[1]
+
+
+def _are_channels(numbers: tuple[int, ...]) -> bool:
+    return all(isinstance(number, int) and 1 <= number <= MAX_CHANNELS for number in numbers)

@@ -15,6 +15,7 @@ from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import HeadError, ModelError
 from secam_onnx.fused import FusedModel
 from secam_onnx.images import read_image
+from secam_onnx.preprocess import Preprocessing
 from secam_onnx.superpixels import pooling_matrices, segment
 from secam_onnx.weights import without_weights
 
@@ -64,7 +65,7 @@ def prove(classifier: Classifier) -> Completeness:
     preprocessing, contribute = classifier.contract.preprocessing, classifier.contribute
     classes = np.arange(classifier.n_classes)[None]
     identity, measured = [], []
-    images = _images(preprocessing.size)
+    images = _images(preprocessing)
     for image in images.values():
         features, logits, _ = classifier.forward(preprocessing.normalise(preprocessing.crop(image)[0]))
         maps, bias, gap = contribute.local(features, classes)
@@ -112,7 +113,7 @@ def prove_fused(fused: FusedModel, classifier: Classifier) -> Agreement:
     assert record is not None
     tolerance = _FLOAT16_TOLERANCE if record.float16 else max(classifier.tolerance, record.tolerance)
     differences, probabilities = [], []
-    images = _images(record.size)
+    images = _images(classifier.contract.preprocessing)
     for name, image in images.items():
         seen, _ = classifier.contract.preprocessing.crop(image)
         queries = [f"top-{min(_COMPARED, classifier.n_classes)}"]
@@ -159,7 +160,7 @@ def prove_converted(before: ModelProto, classifier: Classifier) -> None:
     light, weights = without_weights(before)
     session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
     differences = []
-    for image in _images(contract.preprocessing.size).values():
+    for image in _images(contract.preprocessing).values():
         inputs = contract.preprocessing.normalise(contract.preprocessing.crop(image)[0])
         batch = np.repeat(inputs, classifier.batch or 1, axis=0).astype(runtime.input_dtype(session))
         (given,) = session.run([contract.output], {classifier.input.name: batch})
@@ -179,7 +180,7 @@ def prove_converted(before: ModelProto, classifier: Classifier) -> None:
 def pooled_error(model: OpenModel) -> float:
     """How far contributions and bias of a fused model miss the logits, on the same images; see `completeness_error`."""
     errors = []
-    for image in _images(model.contract.preprocessing.size).values():
+    for image in _images(model.contract.preprocessing).values():
         seen, _ = model.contract.preprocessing.crop(image)
         (found,) = model.answers(model.feed(seen), [[f"top-{min(_COMPARED, model.n_classes)}"]], pool=True)
         assert found.pooling is not None
@@ -187,10 +188,15 @@ def pooled_error(model: OpenModel) -> float:
     return max(errors)
 
 
-def _images(size: tuple[int, int]) -> dict[str, np.ndarray]:
+def _images(preprocessing: Preprocessing) -> dict[str, np.ndarray]:
     import skimage
 
     random = np.random.default_rng(0)
-    noise = {f"random {index}": random.integers(0, 256, (*size, 3), dtype=np.uint8) for index in range(_RANDOM_IMAGES)}
+    shape = (*preprocessing.size, preprocessing.picture_channels)
+    noise = {f"random {index}": random.integers(0, 256, shape, dtype=np.uint8) for index in range(_RANDOM_IMAGES)}
     # The wheel of scikit-image carries this photograph; skimage.data would ask for pooch or the network.
-    return {**noise, "photograph (skimage chelsea)": read_image(Path(skimage.__file__).parent / "data" / "chelsea.png")}
+    photograph = read_image(Path(skimage.__file__).parent / "data" / "chelsea.png")
+    if shape[2] == 3:
+        return {**noise, "photograph (skimage chelsea)": photograph}
+    repeated = photograph[..., np.arange(shape[2]) % 3]
+    return {**noise, "photograph (skimage chelsea), its colours repeated": repeated}

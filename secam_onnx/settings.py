@@ -13,9 +13,22 @@ from typing import Literal
 
 from secam_onnx.errors import OptionError
 
-__all__ = ["ASSUMED", "INTERPOLATIONS", "PRESETS", "PreprocessingSettings", "in_pixel_values", "preset"]
+__all__ = [
+    "ASSUMED",
+    "ASSUMED_OF_DATA",
+    "INTERPOLATIONS",
+    "MAX_CHANNELS",
+    "PRESETS",
+    "PreprocessingSettings",
+    "in_pixel_values",
+    "preset",
+]
 
 Triple = tuple[float, float, float]
+Values = tuple[float, ...]
+
+MAX_CHANNELS = 512
+"""How many channels an image may have."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 """Pillow's filters by name."""
@@ -34,8 +47,8 @@ class PreprocessingSettings:
         `'none'` stretches the whole photograph to `size`.
     resize_to : int or (int, int), optional
         The same in pixels, in place of `crop`; see `Preprocessing`.
-    interpolation, mean, std, layout, channel_order, crop_rounding : optional
-        See `Preprocessing`; mean and std are of pixels in 0..255.
+    interpolation, mean, std, layout, channel_order, crop_rounding, value_range, channels, display_channels : optional
+        See `Preprocessing`; mean and std are of pixels in 0..255, one value for each channel or one for all.
     source : str
         Where they come from, in words; empty for those that the user gives.
     """
@@ -44,11 +57,14 @@ class PreprocessingSettings:
     crop: float | Literal["none"] | None = None
     resize_to: int | tuple[int, int] | None = None
     interpolation: str | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
+    mean: Values | None = None
+    std: Values | None = None
     layout: Literal["NCHW", "NHWC"] | None = None
     channel_order: Literal["RGB", "BGR"] | None = None
     crop_rounding: Literal["even", "down"] | None = None
+    value_range: tuple[float, float] | None = None
+    channels: tuple[int, ...] | None = None
+    display_channels: tuple[int, ...] | None = None
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -62,6 +78,12 @@ class PreprocessingSettings:
         """The names of the settings that are not open."""
         names = (entry.name for entry in dataclasses.fields(self) if entry.name != "source")
         return tuple(name for name in names if getattr(self, name) is not None)
+
+    @property
+    def n_channels(self) -> int | None:
+        """How many channels these settings are for; None if for any."""
+        lengths = [len(values) for values in (self.mean, self.std) if values is not None and len(values) > 1]
+        return len(self.channels) if self.channels else max(lengths, default=None)
 
     @property
     def complete(self) -> bool:
@@ -89,7 +111,7 @@ class PreprocessingSettings:
         return dataclasses.replace(base, **{"crop": crop, "resize_to": resize_to, **own, "source": source})
 
 
-def in_pixel_values(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[Triple | None, Triple | None]:
+def in_pixel_values(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[Values | None, Values | None]:
     """Mean and std as people write them, of pixels in 0..1 or in 0..255, as values of 0..255.
 
     torchvision, timm and Hugging Face write 0.485; where one of the values is above 1 all are taken as of 0..255.
@@ -97,26 +119,25 @@ def in_pixel_values(mean: Sequence[float] | None, std: Sequence[float] | None) -
     Parameters
     ----------
     mean, std : sequence of float or None
-        Three values, or one for all channels.
+        A value for each channel, or one for all.
 
     Raises
     ------
     OptionError
-        Another number of values, one that is not finite, or a standard deviation that is not positive.
+        No value, one that is not finite, or a standard deviation that is not positive.
     """
     scale = 1.0 if any(value > 1 for value in (*(mean or ()), *(std or ()))) else 255.0
-    scaled: list[Triple | None] = []
+    scaled: list[Values | None] = []
     for name, values in (("mean", mean), ("std", std)):
         if values is None:
             scaled.append(None)
             continue
-        three = [scale * value for value in (values if len(values) != 1 else tuple(values) * 3)]
-        if len(three) != 3 or not all(map(math.isfinite, three)) or (name == "std" and min(three) <= 0):
+        if not values or not all(map(math.isfinite, values)) or (name == "std" and min(values) <= 0):
             raise OptionError(
-                f"{name} is {', '.join(map(str, values))}; three finite numbers, or one for all channels, were expected"
-                f"{', above 0' if name == 'std' else ''}."
+                f"{name} is {', '.join(map(str, values))}; a finite number for each channel, or one for all, was "
+                f"expected{', above 0' if name == 'std' else ''}."
             )
-        scaled.append((three[0], three[1], three[2]))
+        scaled.append(tuple(scale * value for value in values))
     return scaled[0], scaled[1]
 
 
@@ -133,19 +154,19 @@ PRESETS: dict[str, PreprocessingSettings] = {
         std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
     ),
     # EfficientNet-Lite, tensorflow/tpu
-    "lite": _named("lite", mean=(127.0,) * 3, std=(128.0,) * 3, interpolation="bicubic"),
+    "lite": _named("lite", mean=(127.0,), std=(128.0,), interpolation="bicubic"),
     # keras.applications.imagenet_utils.preprocess_input, modes "caffe" and "tf"
     "keras-caffe": _named(
         "keras-caffe",
         mean=(103.939, 116.779, 123.68),
-        std=(1.0,) * 3,
+        std=(1.0,),
         channel_order="BGR",
         crop="none",
         interpolation="nearest",
     ),
-    "keras-tf": _named("keras-tf", mean=(127.5,) * 3, std=(127.5,) * 3, crop="none", interpolation="nearest"),
-    "unit": _named("unit", mean=(0.0,) * 3, std=(255.0,) * 3),
-    "raw": _named("raw", mean=(0.0,) * 3, std=(1.0,) * 3),
+    "keras-tf": _named("keras-tf", mean=(127.5,), std=(127.5,), crop="none", interpolation="nearest"),
+    "unit": _named("unit", mean=(0.0,), std=(255.0,)),
+    "raw": _named("raw", mean=(0.0,), std=(1.0,)),
 }
 """Named settings; size and layout come from the model."""
 
@@ -153,6 +174,13 @@ ASSUMED = dataclasses.replace(
     PRESETS["torchvision"], source="assumed: torchvision's ImageNet settings, since the file does not say"
 )
 """What is taken where nobody says anything."""
+
+ASSUMED_OF_DATA = dataclasses.replace(
+    PRESETS["unit"],
+    crop="none",
+    source="assumed: values brought to 0..1, the whole picture, since the file does not say",
+)
+"""The same for other than three channels, for which ImageNet has no mean."""
 
 
 def preset(name: str) -> PreprocessingSettings:

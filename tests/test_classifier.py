@@ -198,7 +198,8 @@ def test_an_explainable_model_does_not_look_beside_itself(tmp_path: Path) -> Non
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = saved(classifier(), tmp_path)
     with pytest.raises(
-        ModelError, match=r"is NCHW of size \(32, 32\), but the preprocessing makes NCHW of size \(64, 64\)"
+        ModelError,
+        match=r"is NCHW of size \(32, 32\) with 3 channels, but the preprocessing makes NCHW of size \(64, 64\)",
     ):
         open_classifier(path, preprocessing=Preprocessing(size=(64, 64)))
     with pytest.raises(OptionError, match="There are 2 labels for 7 classes"):

@@ -35,7 +35,7 @@ LAYERS = [
     {"preprocess", "sidecars", "checks"},
     {"weights", "skeleton"},
     {"onnx_file", "head", "render", "panel"},
-    {"contract", "probe", "beginning"},
+    {"contract", "probe", "inputs", "beginning"},
     {"answer"},
     {"explanation", "saving", "explainable", "choice", "attribution", "prepared"},
     {"classifier", "fused"},

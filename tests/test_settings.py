@@ -25,7 +25,7 @@ def test_settings_lie_over_others() -> None:
     assert own.given == ("crop", "mean")
     assert not own.complete
     both = own.over(PRESETS["lite"])
-    assert (both.mean, both.std, both.crop, both.interpolation) == ((1, 2, 3), (128,) * 3, "none", "bicubic")
+    assert (both.mean, both.std, both.crop, both.interpolation) == ((1, 2, 3), (128,), "none", "bicubic")
     assert both.source == "preset lite; as given: crop, mean"
     assert both.over(ASSUMED) == both
     assert both.over(ASSUMED).source == both.source
@@ -48,10 +48,10 @@ def test_another_size_keeps_the_share_of_the_photograph() -> None:
     ("mean", "std", "expected"),
     [
         ((0.485, 0.456, 0.406), None, (IMAGENET, None)),
-        ((0.5,), (0.25,), ((127.5,) * 3, (63.75,) * 3)),
-        ((0,), (1,), ((0,) * 3, (255,) * 3)),
-        ((0,), (255,), ((0,) * 3, (255,) * 3)),
-        ((103.939, 116.779, 123.68), (1,), ((103.939, 116.779, 123.68), (1,) * 3)),
+        ((0.5,), (0.25,), ((127.5,), (63.75,))),
+        ((0,), (1,), ((0,), (255,))),
+        ((0,), (255,), ((0,), (255,))),
+        ((103.939, 116.779, 123.68), (1,), ((103.939, 116.779, 123.68), (1,))),
         (None, (58.395, 57.12, 57.375), (None, (58.395, 57.12, 57.375))),
         (None, None, (None, None)),
     ],
@@ -65,8 +65,8 @@ def test_the_unit_of_mean_and_std(mean: Any, std: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("mean", "std", "message"),
     [
-        ((0.5, 0.5), None, "mean is 0.5, 0.5; three finite numbers, or one for all channels, were expected"),
-        (None, (0.5, 0, 0.5), "std is 0.5, 0, 0.5; .* were expected, above 0"),
+        ((0.5, float("inf")), None, "mean is 0.5, inf; a finite number for each channel, or one for all, was expected"),
+        (None, (0.5, 0, 0.5), "std is 0.5, 0, 0.5; .* was expected, above 0"),
         ((float("nan"),), None, "mean is nan"),
         (None, (), "std is ;"),
     ],

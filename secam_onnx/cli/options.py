@@ -57,7 +57,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     try:
         return None if value is None else tuple(float(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r}; a number, or three as 0.485,0.456,0.406, was expected.") from None
+        raise click.BadParameter(f"{value!r}; numbers, as 0.485,0.456,0.406, or one, were expected.") from None
 
 
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:

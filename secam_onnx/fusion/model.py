@@ -16,12 +16,14 @@ from secam_onnx.checks.order import reads
 from secam_onnx.completeness import tolerance_of
 from secam_onnx.contract import KEY, LOGITS, Contract, FusedRecord
 from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.explainable import told
 from secam_onnx.fusion.classes import chosen_classes, probabilities
 from secam_onnx.fusion.maps import Spliced, spliced_maps
 from secam_onnx.fusion.pictures import normalised, overlay
 from secam_onnx.fusion.splice import made_by, needed, renamed
 from secam_onnx.fusion.weights import halve_weights
 from secam_onnx.head import CLASS_IDS, Graph, Head, contribution_model, with_split_layer
+from secam_onnx.inputs import image_input
 from secam_onnx.names import RESERVED
 from secam_onnx.nodes import Nodes
 from secam_onnx.selection import Selection
@@ -155,6 +157,12 @@ def fused_model(
     OptionError
         `fusion` does not fit the model.
     """
+    preprocessing = contract.preprocessing
+    if not preprocessing.of_photographs:
+        raise ModelError(
+            "A fused model takes pictures of 8-bit RGB, and this one wants other channels or another range of values "
+            f"({preprocessing}). Use the explainable model (export without --fused)."
+        )
     rows, columns = head.map_size
     if rows is None or columns is None:
         raise ModelError("The size of the feature map depends on the run; export the model for one image size.")
@@ -167,11 +175,12 @@ def fused_model(
         value for value in network.graph.output if value.name == contract.logits or not value.name.startswith(RESERVED)
     ]
 
-    size = contract.preprocessing.size
+    size = preprocessing.size
+    input_ = image_input(index, *told(preprocessing))
     cells = Cells.fitted(size, fusion.segmenter.segments, BLOCKS)
     record = FusedRecord(
         size=size,
-        batch=(index.shape(index.inputs[0].name) or (None,))[0],
+        batch=input_.batch,
         opset=Graph(contribution.model).opset,
         n_classes=head.n_classes,
         map_size=(rows, columns),
@@ -191,8 +200,7 @@ def fused_model(
         record, own_outputs={value.name: clashing.get(value.name, value.name) for value in own}
     )
     before, behind = Nodes(f"{RESERVED}input_"), Nodes(f"{RESERVED}fused_")
-    (input_,) = index.inputs
-    image_in = normalised(before, "image", contract.preprocessing, index.dtype(input_.name))
+    image_in = normalised(before, "image", preprocessing, index.dtype(input_.name), input_.dropped)
     names = {**clashing, input_.name: image_in}
     logits = names.get(contract.logits, contract.logits)
     classes = Nodes(f"{RESERVED}classes_")

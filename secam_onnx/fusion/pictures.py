@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from onnx import TensorProto
 
+from secam_onnx.images import LUMA
 from secam_onnx.nodes import Nodes
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.render import DARK
@@ -14,7 +17,7 @@ from secam_onnx.superpixels.pooled import Pooled
 __all__ = ["normalised", "overlay"]
 
 
-def normalised(n: Nodes, image: str, preprocessing: Preprocessing, elem_type: int) -> str:
+def normalised(n: Nodes, image: str, preprocessing: Preprocessing, elem_type: int, dropped: Sequence[int] = ()) -> str:
     """The network's input, as `Preprocessing.normalise` makes it.
 
     Parameters
@@ -27,15 +30,22 @@ def normalised(n: Nodes, image: str, preprocessing: Preprocessing, elem_type: in
         Of the network.
     elem_type : int
         ONNX's number for the type of the network's input.
+    dropped : sequence of int
+        Axes that the network's input does not have (see `ImageInput`).
     """
     scale, shift = preprocessing.scale_and_shift
     values = n.op("Cast", [image], to=TensorProto.FLOAT)
+    if preprocessing.n_channels == 1:  # `images.luma`; whole numbers below 2^24, so floats do not round
+        parts = n.op("MatMul", [values, n.floats(np.array(LUMA, dtype=np.float32)[:, None])])
+        values = n.op("Floor", [n.op("Mul", [n.op("Add", [parts, n.floats(2.0**15)]), n.floats(2.0**-16)])])
     if preprocessing.channel_order == "BGR":
         values = n.op("Gather", [values, n.integers([2, 1, 0])], axis=3)
     if preprocessing.layout == "NCHW":
         values = n.op("Transpose", [values], perm=[0, 3, 1, 2])
         scale, shift = scale[:, None, None], shift[:, None, None]
     values = n.op("Add", [n.op("Mul", [values, n.floats(scale)]), n.floats(shift)])
+    if dropped:
+        values = n.op("Squeeze", [values, n.integers(list(dropped))])
     return values if elem_type == TensorProto.FLOAT else n.op("Cast", [values], to=elem_type)
 
 

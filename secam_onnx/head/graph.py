@@ -262,7 +262,7 @@ class Graph:
         light = self._without_weights()
         for value in light.graph.input:
             dims = value.type.tensor_type.shape.dim
-            if len(dims) and not dims[0].HasField("dim_value"):
+            if len(dims) == 4 and not dims[0].HasField("dim_value"):  # fewer axes: perhaps no batch among them
                 dims[0].dim_value = _PINNED
         for field in (light.graph.value_info, light.graph.output):
             for value in field:
@@ -308,6 +308,10 @@ class Graph:
         light.graph.node.extend(map(as_standard, source.graph.node))
         for field in ("input", "output", "value_info"):
             getattr(light.graph, field).extend(getattr(source.graph, field))
+            for value in getattr(light.graph, field):
+                for dim in value.type.tensor_type.shape.dim:
+                    if dim.dim_value == -1:  # how Paddle2ONNX says that it is open
+                        dim.Clear()
         for node in light.graph.node:
             if node.op_type == "GroupNormalization" and not node.domain:
                 # Inference knows nothing of it; the shape stays.

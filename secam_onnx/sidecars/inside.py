@@ -105,8 +105,8 @@ def _ultralytics(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
         crop=None if square else "none",
         resize_to=height if square else None,
         interpolation="bilinear",
-        mean=(0.0,) * 3,
-        std=(255.0,) * 3,
+        mean=(0.0,),
+        std=(255.0,),
         channel_order="RGB",
         crop_rounding="even",
         source="read from the file's metadata (Ultralytics' task classify, imgsz)",
@@ -123,8 +123,8 @@ def _image(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
     values = _known(stated, _RANGE, _RANGES)
     said = ", ".join(f"{key} {value}" for key, value in stated.items() if key != _GAMMA)
     return PreprocessingSettings(
-        mean=values and (values[0],) * 3,
-        std=values and (values[1],) * 3,
+        mean=values and values[:1],
+        std=values and values[1:],
         channel_order=order,
         source=f"read from the file's metadata ({said})",
     )

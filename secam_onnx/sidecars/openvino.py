@@ -53,14 +53,14 @@ def settings(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
     )
 
 
-def _numbers(key: str, text: str, default: float) -> tuple[float, float, float]:
+def _numbers(key: str, text: str, default: float) -> tuple[float, ...]:
     try:
         values = [float(part) for part in re.split(r"[\s,]+", text.strip("[]() \n")) if part] or [default]
     except ValueError:
         values = []
     if len(values) not in (1, 3) or not all(abs(value) < 1e6 for value in values):
         raise ValueError(f"{key} is {text[:40]!r} where one number, or three, were expected")
-    return (values[0], values[1], values[2]) if len(values) == 3 else (values[0],) * 3
+    return tuple(values)
 
 
 def _flag(text: str) -> bool:

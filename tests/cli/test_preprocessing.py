@@ -133,8 +133,8 @@ def test_an_exported_model_can_be_exported_with_changes(folder: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("--mean a,b", ("--mean", "'a,b'; a number, or three as 0.485,0.456,0.406, was expected")),
-        ("--mean 1,2", ("mean is 1.0, 2.0; three finite numbers, or one",)),
+        ("--mean a,b", ("--mean", "'a,b'; numbers, as 0.485,0.456,0.406, or one, were expected")),
+        ("--mean 1,2", ("takes 3 channels, but the preprocessing",)),
         ("--std 0", ("std is 0.0;", "above 0")),
         ("--size big", ("--size", "'big'; pixels, as 224, or height and width, as 192x256")),
         ("--size 0", ("--size", "'0'; pixels")),
