@@ -11,6 +11,7 @@ import numpy as np
 
 from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError
+from secam_onnx.fidelity import Fidelity
 from secam_onnx.labels import ClassQuery
 from secam_onnx.superpixels import Segmenter
 
@@ -91,12 +92,15 @@ class OpenModel(Protocol):
         What superpixels are made with, where they are the model's own.
     providers : tuple of str
         The execution providers that the network really runs on, in order.
+    fidelity : Fidelity or None
+        How its outputs compare with those of the untouched file, where they were compared.
     """
 
     name: str
     contract: Contract
     n_classes: int
     tolerance: float
+    fidelity: Fidelity | None
 
     @property
     def batch(self) -> int | None: ...

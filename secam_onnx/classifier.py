@@ -28,6 +28,18 @@ from secam_onnx.explainable import (
     make_explainable,
     told,
 )
+from secam_onnx.fidelity import (
+    ON_A_CARD,
+    Fidelity,
+    Untouched,
+    Verify,
+    compare_outputs,
+    is_compared,
+    outputs_of,
+    rounding_tolerance,
+    trial_images,
+    untouched,
+)
 from secam_onnx.files import printable, unchanged
 from secam_onnx.head import (
     OWN_LAYOUT,
@@ -70,7 +82,11 @@ class Classifier:
         Completeness error that the network's own precision explains.
     fed : dict of str to ndarray
         Weights that the network takes as inputs, besides the image.
+    fidelity : Fidelity or None
+        How the network compares with the untouched file, where it was compared.
     """
+
+    fidelity: Fidelity | None = None
 
     def __init__(
         self,
@@ -137,6 +153,19 @@ class Classifier:
             for row, ids in enumerate(chosen)
         ]
 
+    def compare(self, file: Untouched) -> None:
+        """Compare the network with the file that it is made of; sets `fidelity`.
+
+        Raises
+        ------
+        ModelError
+            It gives other outputs; the message names one, and both numbers.
+        """
+        feeds = {image: {**feed, **self.fed} for image, feed in file.feeds.items()}
+        names = list(next(iter(file.outputs.values())))
+        tolerance = file.tolerance if self.providers[0] == runtime.CPU else max(file.tolerance, ON_A_CARD)
+        self.fidelity = compare_outputs(file.outputs, outputs_of(self._network, feeds, names), tolerance)
+
     def forward(self, inputs: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
         """One forward pass, or several if the model's batch axis is fixed.
 
@@ -198,6 +227,7 @@ def open_classifier(
     tokens: tuple[int, int] | None = None,
     attribution: str | None = None,
     threads: int | None = None,
+    verify: Verify = "auto",
 ) -> Classifier:
     """Open an explainable model, or an ordinary ONNX classifier, which is then made explainable in memory.
 
@@ -218,11 +248,14 @@ def open_classifier(
         See `choose_attribution`.
     threads : int, optional
         Of the processor, for one forward pass; all cores by default.
+    verify : bool or 'auto'
+        Whether all outputs are compared with those of the untouched file in plain ONNX Runtime: on three images, on
+        none, or, by default, on one, unless the weights are more than 1 GiB.
 
     Raises
     ------
     ModelError
-        The file cannot be read, or is no classifier that can be explained.
+        The file cannot be read, is no classifier that can be explained, or gives other outputs than the file.
     OptionError
         An option that contradicts the file.
     ProviderError
@@ -244,8 +277,18 @@ def open_classifier(
                 fixed = {"output": output, "features": features, "grid": tokens}
                 contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
                 head = _found_again(model, graph, contract, file.parent)
+            said = None
+            if is_compared(verify, model):  # first, so that never two sessions of the whole network are in memory
+                images = trial_images(contract.preprocessing, photograph_only=verify == "auto")
+                as_it_is = runtime.open_as_it_is(file, threads)
+                input_ = image_input(graph, *told(contract.preprocessing))
+                said = untouched(as_it_is, input_, contract.preprocessing, images, rounding_tolerance(model))
+                del as_it_is
             name = printable(file.name)
-            return make_classifier(name, model, graph, head, contract, file.parent, providers, attribution, threads)
+            opened = make_classifier(name, model, graph, head, contract, file.parent, providers, attribution, threads)
+            if said is not None:
+                opened.compare(said)
+            return opened
 
 
 def _found_again(model: ModelProto, graph: Graph, contract: Contract, folder: Path) -> Head:

@@ -16,6 +16,7 @@ from secam_onnx.answer import OpenModel
 from secam_onnx.assembly import answers, describe, put_together
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.explanation import Explanation
+from secam_onnx.fidelity import Verify
 from secam_onnx.fused import fused_contract, open_fused
 from secam_onnx.images import Photograph
 from secam_onnx.labels import ClassQuery, as_queries, class_codes, given_labels
@@ -66,11 +67,15 @@ class Explainer:
         How the map is made; by default what fits the head (see `secam_onnx.attribution`).
     threads : int, optional
         Processor threads for one forward pass; by default one for each core. Superpixels take one more meanwhile.
+    verify : bool or 'auto', optional
+        Whether all outputs are compared with those that the untouched file gives in plain ONNX Runtime: on three
+        images; on none; or, by default, on one, but not for more than 1 GiB of weights. A fused file is run as it is,
+        and compared on request only.
 
     Raises
     ------
     ModelError
-        The model cannot be read or is no classifier that can be explained.
+        The model cannot be read, is no classifier that can be explained, or gives other outputs than its file.
     ProviderError
         A provider asked for by name cannot start.
     MissingDependencyError
@@ -103,6 +108,7 @@ class Explainer:
         tokens: tuple[int, int] | None = None,
         attribution: str | None = None,
         threads: int | None = None,
+        verify: Verify = "auto",
     ) -> None:
         self.model = model_file(model if model is not None else default_model())
         self.classifier = open_model(
@@ -115,6 +121,7 @@ class Explainer:
             tokens=tokens,
             attribution=attribution,
             threads=threads,
+            verify=verify,
         )
         fused = self.classifier.contract.fused
         self._segmenter = segmenter or (fused.segmenter if fused else Segmenter())

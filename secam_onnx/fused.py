@@ -15,6 +15,15 @@ from secam_onnx import runtime
 from secam_onnx.answer import Answer, Pooling, check_logits, filled_up, ms_since, probabilities
 from secam_onnx.contract import KEY, Contract, FusedRecord
 from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.fidelity import (
+    ON_A_CARD,
+    Fidelity,
+    Verify,
+    check_verify,
+    compare_outputs,
+    outputs_of,
+    trial_images,
+)
 from secam_onnx.files import printable, unchanged
 from secam_onnx.labels import ClassQuery, class_codes, miscounted
 from secam_onnx.superpixels import Segmenter
@@ -58,6 +67,7 @@ class FusedModel:
         self._record = record
         self._session = session
         self._logits = record.own_outputs[contract.logits]
+        self.fidelity: Fidelity | None = None
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -98,6 +108,27 @@ class FusedModel:
         timings = {"fused": ms_since(start) / len(inputs)}
         rows = range(len(inputs))
         return [self._answer({name: values[row] for name, values in found.items()}, timings) for row in rows]
+
+    def compare(self, file: onnxruntime.InferenceSession) -> None:
+        """Compare with a session of the file as it is, on three images; sets `fidelity`.
+
+        Raises
+        ------
+        ModelError
+            It gives other outputs; the message names one, and both numbers.
+        """
+        code = np.full((self.batch or 1, 1), -1, dtype=np.int64)
+        feeds = {
+            name: {
+                "image": np.repeat(self.contract.preprocessing.crop(image)[0][None], len(code), axis=0),
+                "classes": code,
+            }
+            for name, image in trial_images(self.contract.preprocessing).items()
+        }
+        names = [entry.name for entry in self._session.get_outputs()]
+        said, found = outputs_of(file, feeds, names), outputs_of(self._session, feeds, names)
+        tolerance = self.tolerance if self.providers[0] == runtime.CPU else max(self.tolerance, ON_A_CARD)
+        self.fidelity = compare_outputs(said, found, tolerance)
 
     def _run(self, names: Sequence[str], inputs: np.ndarray, codes: np.ndarray) -> dict[str, np.ndarray]:
         size = self.batch or len(inputs)
@@ -169,6 +200,7 @@ def open_fused(
     providers: runtime.Providers = "auto",
     labels: tuple[str, ...] | None = None,
     threads: int | None = None,
+    verify: Verify = "auto",
     **fixed: object,
 ) -> FusedModel:
     """Open a fused model.
@@ -185,6 +217,8 @@ def open_fused(
         For a file that has none.
     threads : int, optional
         Of the processor, for one run; all cores by default.
+    verify : bool or 'auto'
+        Whether the outputs are compared with those of the same file with ONNX Runtime's own options; not by default.
     **fixed
         Other options of `open_classifier`, which this file has answered.
 
@@ -210,8 +244,11 @@ def open_fused(
         raise ModelError(f"The fused model has {len(contract.labels)} labels for {record.n_classes} classes. {_AGAIN}")
     with unchanged(path):
         session = runtime.open_session(path, providers, prepack=True, threads=threads)
-    _check(session, contract, record)
-    return FusedModel(printable(path.name), contract, session)
+        _check(session, contract, record)
+        opened = FusedModel(printable(path.name), contract, session)
+        if check_verify(verify) is True:
+            opened.compare(runtime.open_as_it_is(path, threads))
+    return opened
 
 
 def _check(session: onnxruntime.InferenceSession, contract: Contract, record: FusedRecord) -> None:

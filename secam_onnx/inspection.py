@@ -43,11 +43,12 @@ def inspect_model(
     Raises
     ------
     ModelError
-        The model cannot be explained; the message lists what was looked at, with reasons.
+        The model cannot be explained; the message lists what was looked at, with reasons. Or it gives other outputs
+        here than its file does in plain ONNX Runtime.
     """
     file = model_file(path if path is not None else default_model())
     fixed = {"output": output, "features": features, "tokens": tokens, "attribution": attribution}
-    model = open_model(file, providers="cpu", preprocessing=preprocessing, **fixed)
+    model = open_model(file, providers="cpu", preprocessing=preprocessing, verify=True, **fixed)
     contract = model.contract
     head = contract.head
     nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
@@ -75,7 +76,10 @@ def inspect_model(
     }
     measured = dict(prove(model)) if isinstance(model, Classifier) else {"max_relative_error": pooled_error(model)}
     at_export = dict(contract.completeness) or "not exported"
-    return report | {"completeness": {"measured_now": measured, "at_export": at_export}}
+    return report | {
+        "fidelity": dict(model.fidelity or {}),
+        "completeness": {"measured_now": measured, "at_export": at_export},
+    }
 
 
 def _map(entry: HeadRecord | BranchRecord) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -13,15 +12,13 @@ from secam_onnx.answer import OpenModel
 from secam_onnx.classifier import Classifier
 from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import HeadError, ModelError
+from secam_onnx.fidelity import trial_images
 from secam_onnx.fused import FusedModel
-from secam_onnx.images import read_image
-from secam_onnx.preprocess import Preprocessing
 from secam_onnx.superpixels import pooling_matrices, segment
 from secam_onnx.weights import without_weights
 
 __all__ = ["Agreement", "Completeness", "pooled_error", "prove", "prove_converted", "prove_fused"]
 
-_RANDOM_IMAGES = 2
 _INTEGRATED_CLASSES = 5
 _COMPARED = 5  # classes
 _FLOAT16_TOLERANCE = 0.1  # of weights that are rounded; what a network makes of that is stated, not judged
@@ -65,7 +62,7 @@ def prove(classifier: Classifier) -> Completeness:
     preprocessing, contribute = classifier.contract.preprocessing, classifier.contribute
     classes = np.arange(classifier.n_classes)[None]
     identity, measured = [], []
-    images = _images(preprocessing)
+    images = trial_images(preprocessing)
     for image in images.values():
         features, logits, _ = classifier.forward(preprocessing.normalise(preprocessing.crop(image)[0]))
         maps, bias, gap = contribute.local(features, classes)
@@ -113,7 +110,7 @@ def prove_fused(fused: FusedModel, classifier: Classifier) -> Agreement:
     assert record is not None
     tolerance = _FLOAT16_TOLERANCE if record.float16 else max(classifier.tolerance, record.tolerance)
     differences, probabilities = [], []
-    images = _images(classifier.contract.preprocessing)
+    images = trial_images(classifier.contract.preprocessing)
     for name, image in images.items():
         seen, _ = classifier.contract.preprocessing.crop(image)
         queries = [f"top-{min(_COMPARED, classifier.n_classes)}"]
@@ -160,7 +157,7 @@ def prove_converted(before: ModelProto, classifier: Classifier) -> None:
     light, weights = without_weights(before)
     session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
     differences = []
-    for image in _images(contract.preprocessing).values():
+    for image in trial_images(contract.preprocessing).values():
         inputs = contract.preprocessing.normalise(contract.preprocessing.crop(image)[0])
         batch = np.repeat(inputs, classifier.batch or 1, axis=0).astype(runtime.input_dtype(session))
         (given,) = session.run([contract.output], {classifier.input.name: batch})
@@ -180,23 +177,9 @@ def prove_converted(before: ModelProto, classifier: Classifier) -> None:
 def pooled_error(model: OpenModel) -> float:
     """How far contributions and bias of a fused model miss the logits, on the same images; see `completeness_error`."""
     errors = []
-    for image in _images(model.contract.preprocessing).values():
+    for image in trial_images(model.contract.preprocessing).values():
         seen, _ = model.contract.preprocessing.crop(image)
         (found,) = model.answers(model.feed(seen), [[f"top-{min(_COMPARED, model.n_classes)}"]], pool=True)
         assert found.pooling is not None
         errors.append(completeness_error(found.pooling.contributions, found.bias, found.logits[found.class_ids]))
     return max(errors)
-
-
-def _images(preprocessing: Preprocessing) -> dict[str, np.ndarray]:
-    import skimage
-
-    random = np.random.default_rng(0)
-    shape = (*preprocessing.size, preprocessing.picture_channels)
-    noise = {f"random {index}": random.integers(0, 256, shape, dtype=np.uint8) for index in range(_RANDOM_IMAGES)}
-    # The wheel of scikit-image carries this photograph; skimage.data would ask for pooch or the network.
-    photograph = read_image(Path(skimage.__file__).parent / "data" / "chelsea.png")
-    if shape[2] == 3:
-        return {**noise, "photograph (skimage chelsea)": photograph}
-    repeated = photograph[..., np.arange(shape[2]) % 3]
-    return {**noise, "photograph (skimage chelsea), its colours repeated": repeated}

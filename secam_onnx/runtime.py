@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     import numpy as np
     import onnxruntime
 
-__all__ = ["CPU", "CUDA", "Interrupt", "Providers", "Weights", "load", "open_session", "resolve_providers", "run"]
+__all__ = [
+    "CPU",
+    "CUDA",
+    "Interrupt",
+    "Providers",
+    "Weights",
+    "load",
+    "open_as_it_is",
+    "open_session",
+    "resolve_providers",
+    "run",
+]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -255,6 +266,32 @@ def _preload_cuda() -> None:
     # One thread at a time: two that redirect the standard output at once leave it redirected.
     with _preloading, contextlib.redirect_stdout(io.StringIO()):
         load().preload_dlls()
+
+
+def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Open a file as anybody would: by its path, with ONNX Runtime's own options, on the CPU.
+
+    Raises
+    ------
+    ModelError
+        ONNX Runtime does not accept it.
+    """
+    ort = load()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads if threads is not None else thread_limit() or 0
+    options.log_severity_level = _FATAL
+    file: bytes | str = os.fspath(path)
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:  # a name that is no Unicode, which ONNX Runtime does not take
+        file = Path(path).read_bytes()
+    try:
+        return ort.InferenceSession(file, options, providers=[CPU])
+    except Exception as error:
+        raise ModelError(
+            f"ONNX Runtime cannot open {path} as it is: {_first_line(error)}. Check the file with onnx.checker, or "
+            "export it again."
+        ) from error
 
 
 class Interrupt:

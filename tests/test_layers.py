@@ -36,6 +36,7 @@ LAYERS = [
     {"weights", "skeleton"},
     {"onnx_file", "head", "render", "panel"},
     {"contract", "probe", "inputs", "beginning"},
+    {"fidelity"},
     {"answer"},
     {"explanation", "saving", "explainable", "choice", "attribution", "prepared"},
     {"classifier", "fused"},

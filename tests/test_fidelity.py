@@ -1,0 +1,231 @@
+"""The outputs of an opened model beside those of its untouched file in plain ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from tiny_models import classifier
+
+from secam_onnx import Explainer, Preprocessing, fidelity, fuse, runtime, weights
+from secam_onnx.classifier import open_classifier
+from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.fidelity import compare_outputs, rounding_tolerance, trial_images, untouched
+from secam_onnx.fusion import Fusion
+from secam_onnx.head import Graph
+from secam_onnx.inputs import image_input
+from secam_onnx.inspection import inspect_model
+
+
+def tokens(channels: int, edge: int, prefix: int) -> ModelProto:
+    """Patches, transposed to tokens, a position embedding, one layer of attention, and a mean or the first token."""
+    chance = np.random.default_rng(0)
+    length, classes = edge * edge, 5
+    last = (
+        f"c = Concat <axis = 1> (e, a) {ATTENTION} u = Gather <axis = 1> (s, zero)"
+        if prefix
+        else f"c = Identity (a) {ATTENTION} u = ReduceMean <axes = [1], keepdims = 0> (s)"
+    )
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 17]> g (float[N, 3, {8 * edge}, {8 * edge}] x) => (float[N, {classes}] z) '
+        "{ f = Conv <strides = [8, 8]> (x, kernel) r = Reshape (f, flat) t = Transpose <perm = [0, 2, 1]> (r) "
+        "a = Add (t, position) n = Shape <end = 1> (a) es = Concat <axis = 0> (n, rest) e = Expand (start, es) "
+        f"{last} z = MatMul (u, head) }}"
+    )
+    shapes = {
+        "kernel": (channels, 3, 8, 8),
+        "position": (1, length, channels),
+        "start": (1, prefix or 1, channels),
+        **dict.fromkeys(("wq", "wk", "wv"), (channels, channels)),
+        "head": (channels, classes),
+    }
+    values = {name: (chance.normal(size=shape) * 0.3).astype(np.float32) for name, shape in shapes.items()}
+    integers = {"flat": [0, channels, -1], "rest": [prefix or 1, channels]}
+    values |= {name: np.array(value) for name, value in integers.items()} | {"zero": np.array(0)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
+    return model
+
+
+ATTENTION = (
+    "q = MatMul (c, wq) k = MatMul (c, wk) v = MatMul (c, wv) kt = Transpose <perm = [0, 2, 1]> (k) "
+    "qk = MatMul (q, kt) p = Softmax (qk) o = MatMul (p, v) s = Add (c, o)"
+)
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+@pytest.mark.parametrize(("channels", "edge"), [(256, 16), (66, 16), (63, 16), (64, 8)])
+def test_position_embeddings_behind_a_transpose(channels: int, edge: int, prefix: int, tmp_path: Path) -> None:
+    """Smaller and larger than what is shared, and with as many channels as tokens, where nothing fails."""
+    path = tmp_path / "model.onnx"
+    onnx.save(tokens(channels, edge, prefix), path)
+    opened = open_classifier(path, providers="cpu", preprocessing="unit", features=None if prefix else "s")
+    image = np.random.default_rng(1).random((2, 3, 8 * edge, 8 * edge), np.float32)
+    _, logits, _ = opened.forward(image)
+    (wanted,) = onnxruntime.InferenceSession(path).run(None, {"x": image})
+    np.testing.assert_allclose(logits, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+    assert opened.fidelity is not None
+    assert opened.fidelity["max_relative_difference"] < 1e-4
+    assert opened.fidelity["outputs"] == ["z"]
+
+
+def test_weights_shared_as_they_must_not_be_are_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many channels as tokens: nothing fails, and every number is wrong."""
+    path = tmp_path / "model.onnx"
+    onnx.save(tokens(256, 16, 0), path)
+    monkeypatch.setattr(weights, "share_safely", lambda model, values: None)
+    options = {"preprocessing": "unit", "providers": "cpu", "features": "s"}
+    with pytest.raises(
+        ModelError, match=r"output 'z' is -?[\d.]+ at \(0, \d\) for photograph .* gives -?[\d.]+: a diff"
+    ):
+        open_classifier(path, **options)  # type: ignore[arg-type]
+    assert open_classifier(path, verify=False, **options).fidelity is None  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def altered(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets every session but that of the untouched file compute with other weights."""
+
+    def alter(by: float) -> None:
+        real = runtime.open_session
+
+        def open_session(model: bytes | Path, *rest: object, **options: object) -> onnxruntime.InferenceSession:
+            other = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
+            for tensor in other.graph.initializer:
+                if tensor.name == "logits.bias":
+                    tensor.CopyFrom(
+                        numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(by), tensor.name)
+                    )
+            return real(other.SerializeToString(), *rest, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(runtime, "open_session", open_session)
+
+    return alter
+
+
+def test_every_way_to_open_an_ordinary_file_compares(tmp_path: Path, altered: Callable[[float], None]) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(classifier(), path)
+    assert Explainer(path, providers="cpu").classifier.fidelity is not None
+    altered(1.0)
+    for fails in (Explainer, inspect_model):
+        with pytest.raises(ModelError, match=r"output 'logits' is .* report this model"):
+            fails(path)
+    Explainer(path, verify=False)
+
+
+def test_a_fused_file_is_compared_on_request(tmp_path: Path, altered: Callable[[float], None]) -> None:
+    source, path = tmp_path / "model.onnx", tmp_path / "fused.onnx"
+    onnx.save(classifier(), source)
+    fuse(source, path, Fusion(overlay=False), preprocessing=Preprocessing((32, 32)))
+    assert Explainer(path).classifier.fidelity is None
+    found = Explainer(path, verify=True).classifier.fidelity
+    assert found is not None
+    assert {"logits", "cam", "segment_scores"} <= set(found["outputs"])
+    assert len(found["images"]) == 3
+    altered(1.0)
+    with pytest.raises(ModelError, match="gives"):
+        Explainer(path, verify=True)
+
+
+def test_very_large_models_are_compared_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(classifier(), path)
+    monkeypatch.setattr(fidelity, "LARGEST", 100)
+    assert Explainer(path).classifier.fidelity is None
+    found = Explainer(path, verify=True).classifier.fidelity
+    assert found is not None
+    assert len(found["images"]) == 3
+    assert inspect_model(path)["fidelity"] == found
+
+
+def test_no_such_way(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(classifier(), path)
+    with pytest.raises(OptionError, match="verify is 'often'"):
+        Explainer(path, verify="often")  # type: ignore[arg-type]
+
+
+def test_all_outputs_are_compared_in_the_batch_of_the_file() -> None:
+    """Half precision, four images at once, whole numbers and a map beside the logits."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17, "ai.onnx.ml": 3]> g (float16[4, 3, 8, 8] x) => '
+        "(float16[4, 3] z, int64[4, 3] order, seq(map(int64, float)) said) { z = GlobalAveragePool (x) }"
+    )
+    del model.graph.node[:]
+    model.graph.node.extend(
+        [
+            helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+            helper.make_node("Flatten", ["p"], ["z"]),
+            helper.make_node("TopK", ["z", "three"], ["sorted", "order"]),
+            helper.make_node("Cast", ["z"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("ZipMap", ["wide"], ["said"], domain="ai.onnx.ml", classlabels_int64s=[5, 1, 9]),
+        ]
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.array([3]), "three"))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    settings = Preprocessing((8, 8))
+    said = untouched(session, image_input(Graph(model)), settings, trial_images(settings), rounding_tolerance(model))
+    assert said.tolerance == 0.02
+    assert {name: feed["x"].shape for name, feed in said.feeds.items()} == dict.fromkeys(said.feeds, (4, 3, 8, 8))
+    found = compare_outputs(said.outputs, said.outputs, said.tolerance)
+    assert found["outputs"] == ["z", "said"]
+    assert found["max_relative_difference"] == 0
+
+
+NAN, INF = np.nan, np.inf
+
+
+@pytest.mark.parametrize(
+    ("said", "found", "message"),
+    [
+        ([1.0, 100.0], [1.0, 100.05], None),
+        ([1.0, 100.0], [1.2, 100.0], r"is 1\.2 at \(0,\) .* gives 1: a difference of 2\.0e-03"),
+        ([1.0, NAN, INF], [1.0, NAN, INF], None),
+        ([1.0, 2.0], [1.0, NAN], r"is nan at \(1,\) .* gives 2"),
+        ([1.0, NAN], [1.0, 2.0], r"is 2 at \(1,\) .* gives nan"),
+        ([1.0, INF], [1.0, -INF], r"is -inf at \(1,\) .* gives inf"),
+        ([0.0, 0.0], [0.0, 0.0], None),
+        ([], [], None),
+        ([1.0, 2.0], [[1.0, 2.0]], r"is \(1, 2\) for .* gives \(2,\)"),
+        (np.array([3, 4]), np.array([3, 4]), None),
+        (np.array([3, 4]), np.array([3, 5]), r"is 5 at \(1,\) .* gives 4"),
+        (np.array(["cat"], dtype=object), np.array(["dog"], dtype=object), r"is dog at \(0,\) .* gives cat"),
+        (np.array([200, 3], dtype=np.uint8), np.array([200, 4], dtype=np.uint8), r"is 4 at \(1,\)"),
+        ([{1: 0.5, 2: 0.25}], [{2: 0.25, 1: 0.5}], None),
+        ([{1: 0.5, 2: 0.25}], [{2: 0.5, 1: 0.25}], r"is 0\.25 at \(0, 0\) .* gives 0\.5"),
+        ([np.ones(2, np.float32), np.ones(3, np.float32)], [np.ones(2, np.float32), np.zeros(3, np.float32)], "is 0"),
+    ],
+)
+def test_what_counts_as_different(said: object, found: object, message: str | None) -> None:
+    def values(value: object) -> object:
+        return (
+            np.array(value)
+            if isinstance(value, list) and not any(isinstance(v, dict | np.ndarray) for v in value)
+            else value
+        )
+
+    outputs = ({"a photograph": {"y": values(said)}}, {"a photograph": {"y": values(found)}})
+    if message is None:
+        assert compare_outputs(*outputs, 1e-3)["max_relative_difference"] <= 1e-3  # type: ignore[arg-type]
+        return
+    with pytest.raises(ModelError, match=f"output 'y' {message}"):
+        compare_outputs(*outputs, 1e-3)  # type: ignore[arg-type]
+
+
+def test_indices_beside_numbers_are_left_to_them() -> None:
+    """Which of two nearly equal numbers is the larger, rounding decides."""
+    said = {"noise": {"values": np.array([0.5, 0.4999999]), "order": np.array([0, 1])}}
+    found = {"noise": {"values": np.array([0.5000001, 0.5]), "order": np.array([1, 0])}}
+    assert compare_outputs(said, found, 1e-3)["outputs"] == ["values"]
+
+
+def test_a_file_that_onnx_runtime_does_not_open_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"ONNX Runtime cannot open .*model\.onnx as it is: "):
+        runtime.open_as_it_is(path)
