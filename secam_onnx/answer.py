@@ -49,7 +49,7 @@ class Answer:
     Attributes
     ----------
     logits, probabilities : ndarray
-        `(classes,)` float32.
+        `(classes,)` float32; NaN where there is no probability.
     class_ids : list of int
         The K classes to explain.
     maps : ndarray
@@ -158,9 +158,25 @@ def ms_since(start: float) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def probabilities(logits: np.ndarray, activation: str) -> np.ndarray:
-    """`(N, classes)` float32 in [0, 1], of logits of that shape; `activation` as in `Contract`."""
-    if activation == "sigmoid":
-        return 1 / (1 + np.exp(-logits))
+def probabilities(logits: np.ndarray, how: str) -> np.ndarray:
+    """What a class is sure of.
+
+    Parameters
+    ----------
+    logits : ndarray
+        `(N, classes)` float32.
+    how : {'softmax', 'sigmoid', 'none'}
+        See `Contract.probability`.
+
+    Returns
+    -------
+    ndarray
+        `(N, classes)` float32 in [0, 1]; NaN where there is no probability: also for the softmax of one class, which
+        is 1 whatever the logit.
+    """
+    if how == "sigmoid":
+        return np.exp(-np.logaddexp(np.float32(0), -logits))
+    if how == "none" or logits.shape[1] == 1:
+        return np.full_like(logits, np.nan)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

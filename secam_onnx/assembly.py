@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -124,6 +125,8 @@ def describe(model: OpenModel) -> dict[str, object]:
         "name": "SeCAM",
         "model": model.name,
         "head": contract.head.kind,
+        "explained": contract.explained,
+        "probability": contract.probability_note,
         "attribution": ATTRIBUTIONS[model.way],
         "features": " + ".join(contract.head.all_features),
         "map_size": None,
@@ -147,8 +150,8 @@ def highest(answer: Answer, labels: Sequence[str] | None, number: int) -> tuple[
 
 def _predictions(ids: Sequence[int], answer: Answer, labels: Sequence[str] | None) -> tuple[Prediction, ...]:
     names = [class_name(labels, index) for index in ids]
-    numbers = (values[ids].tolist() for values in (answer.probabilities, answer.logits))
-    return tuple(map(Prediction, ids, names, *numbers))
+    shares = [None if math.isnan(share) else share for share in answer.probabilities[ids].tolist()]
+    return tuple(map(Prediction, ids, names, shares, answer.logits[ids].tolist()))
 
 
 def _check(explanation: Explanation, model: OpenModel) -> None:

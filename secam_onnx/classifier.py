@@ -14,12 +14,13 @@ import numpy as np
 from onnx import ModelProto
 
 from secam_onnx import runtime
+from secam_onnx.activation import check_activation, choose_activation
 from secam_onnx.answer import Answer, check_logits, filled_up, ms_since, probabilities
 from secam_onnx.attribution import Attribution, choose_attribution
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.choice import choose_preprocessing
 from secam_onnx.completeness import TOLERANCE, tolerance_of
-from secam_onnx.contract import LOGITS, Contract
+from secam_onnx.contract import LOGITS, PROBABILITIES, Contract
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainable import (
     check_contract,
@@ -42,7 +43,9 @@ from secam_onnx.fidelity import (
 )
 from secam_onnx.files import printable, unchanged
 from secam_onnx.head import (
+    BINARY,
     OWN_LAYOUT,
+    End,
     Graph,
     Head,
     contribution_model,
@@ -60,7 +63,7 @@ from secam_onnx.weights import as_inputs, without_weights
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Classifier", "make_classifier", "open_classifier"]
+__all__ = ["Classifier", "check_probabilities", "make_classifier", "open_classifier"]
 
 
 class Classifier:
@@ -182,7 +185,7 @@ class Classifier:
         logits : ndarray
             `(N, classes)` float32.
         probabilities : ndarray
-            `(N, classes)` float32 in [0, 1].
+            `(N, classes)` float32 in [0, 1]: the model's own where it gives any; NaN where there is none.
 
         Raises
         ------
@@ -192,11 +195,11 @@ class Classifier:
         size = self.input.batch or len(inputs)
         inputs = inputs.astype(self._dtype, copy=False)
         padded = filled_up(inputs, size)
-        head = self.contract.head
+        head, own = self.contract.head, self.contract.probabilities
         maps = [features_name(index) for index in range(len(head.all_features))]
         if head.prefix:
             maps[0] += OWN_LAYOUT
-        names = [*maps, self.contract.logits]
+        names = [*maps, self.contract.logits, *([] if own is None else [own])]
         runs = (self.input.fed(padded[start : start + size]) for start in range(0, len(padded), size))
         try:
             parts = [runtime.run(self._network, names, {self.input.name: given, **self.fed}) for given in runs]
@@ -204,16 +207,17 @@ class Classifier:
             raise ModelError(
                 f"The model fails on an input of shape {inputs.shape}: {error}. Does the preprocessing fit it?"
             ) from error
-        *features, logits = (
+        found = [
             (part[0] if len(part) == 1 else np.concatenate(part))[: len(inputs)] for part in zip(*parts, strict=True)
-        )
+        ]
+        features, (logits, *shares) = tuple(found[: len(maps)]), found[len(maps) :]
         if logits.shape[1:] != (self.n_classes,):
             raise ModelError(
                 f"The model declares {self.n_classes} classes, but its logits have shape {logits.shape}; its file "
                 "contradicts itself. Export it again."
             )
         check_logits(logits)
-        return tuple(features), logits, probabilities(logits, self.contract.activation)
+        return features, logits, shares[0] if shares else probabilities(logits, self.contract.probability)
 
 
 def open_classifier(
@@ -225,6 +229,7 @@ def open_classifier(
     output: str | None = None,
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
     attribution: str | None = None,
     threads: int | None = None,
     verify: Verify = "auto",
@@ -244,6 +249,8 @@ def open_classifier(
         For an ordinary model: which output to explain, and a feature map further up, by name.
     tokens : (int, int), optional
         For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    activation : str, optional
+        For raw outputs: what makes probabilities of them (see `choose_activation`).
     attribution : str, optional
         See `choose_attribution`.
     threads : int, optional
@@ -267,15 +274,17 @@ def open_classifier(
         model = read_model(file)
         contract = Contract.of(model)
         with damage_explained(model):
+            ordinary = contract is None
             if contract is None:
                 graph, head, contract = make_explainable(
-                    model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens
-                )
+                    model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens,
+                    activation=activation,
+                )  # fmt: skip
             else:
                 graph = Graph(model, file.parent)
                 check_contract(contract, graph)
                 fixed = {"output": output, "features": features, "grid": tokens}
-                contract = _filled_in(file, contract, graph, preprocessing, labels, fixed)
+                contract = _filled_in(file, contract, graph, preprocessing, labels, fixed, activation)
                 head = _found_again(model, graph, contract, file.parent)
             said = None
             if is_compared(verify, model):  # first, so that never two sessions of the whole network are in memory
@@ -288,7 +297,37 @@ def open_classifier(
             opened = make_classifier(name, model, graph, head, contract, file.parent, providers, attribution, threads)
             if said is not None:
                 opened.compare(said)
+            if ordinary:
+                check_probabilities(opened, head.end, activation)
             return opened
+
+
+def check_probabilities(classifier: Classifier, end: End, activation: str | None = None) -> None:
+    """Settle where a classifier's probabilities come from, in place.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        A classifier of an ordinary model.
+    end : End
+        What its graph says.
+    activation : str, optional
+        What the user says.
+
+    Raises
+    ------
+    ModelError
+        See `check_activation`.
+    """
+    preprocessing = classifier.contract.preprocessing
+    pictures = trial_images(preprocessing).values()
+    inputs = (classifier.feed(preprocessing.crop(image)[0]) for image in pictures)
+
+    def forward(given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        _, logits, shares = classifier.forward(given)
+        return logits, shares
+
+    classifier.contract = check_activation(classifier.contract, end, forward, inputs, activation)
 
 
 def _found_again(model: ModelProto, graph: Graph, contract: Contract, folder: Path) -> Head:
@@ -297,9 +336,10 @@ def _found_again(model: ModelProto, graph: Graph, contract: Contract, folder: Pa
     if known.own_shape is not None:
         graph.learn({known.features: known.own_shape})
     features, tokens = known.all_features, known.tokens
-    return locate_head(
+    head = locate_head(
         model, graph, contract.preprocessing, folder, output=contract.output, features=features, tokens=tokens
     )
+    return replace(head, end=head.end.as_pair()) if (head.n_classes, known.pick) == (1, BINARY) else head
 
 
 def _filled_in(
@@ -309,6 +349,7 @@ def _filled_in(
     preprocessing: Preprocessing | PreprocessingSettings | str | None,
     labels: tuple[str, ...] | None,
     fixed: Mapping[str, object],
+    activation: str | None,
 ) -> Contract:
     """What an explainable model leaves open may be given by option; what it says itself may not."""
     clashing = [name for name, value in fixed.items() if value is not None]
@@ -321,6 +362,13 @@ def _filled_in(
             contract = replace(contract, preprocessing=chosen, origin={**known, **notes})
         else:
             clashing.append("preprocessing")
+    if activation not in (None, "auto"):
+        own = contract.activation != "none" or contract.probabilities is not None
+        if not own and contract.origin.get("probability") != "as given":
+            how, note = choose_activation(End(contract.logits, 0), activation)
+            contract = replace(contract, probability=how, origin={**contract.origin, "probability": note})
+        else:
+            clashing.append("activation")
     if labels is not None:
         if contract.labels is None:
             check_labels(labels, graph.shape(contract.logits))
@@ -372,7 +420,9 @@ def make_classifier(
     way = choose_attribution(head.algebra, attribution)
     made = runtime.Weights()
     if split:
-        model, graph, head, made = with_split_layer(model, graph, head, folder, logits=LOGITS)
+        model, graph, head, made = with_split_layer(
+            model, graph, head, folder, logits=LOGITS, probabilities=PROBABILITIES
+        )
     light, known = without_weights(model, folder, made)
     on_cpu = runtime.resolve_providers(providers)[0] == [runtime.CPU]
     fed = as_inputs(light, known, made.copied) if on_cpu else {}

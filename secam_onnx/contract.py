@@ -1,8 +1,8 @@
 """The contract of an explainable model: what the extra outputs and the metadata of the file say.
 
 An explainable model is an ordinary ONNX file with its own inputs and outputs untouched and, besides them, the output
-`secam_features` (float32 `(N, C, h, w)`), `secam_logits` where the model itself gives only probabilities, and one
-`metadata_props` entry, key `secam_onnx`: the JSON of a `Contract`.
+`secam_features` (float32 `(N, C, h, w)`), `secam_logits` and `secam_probabilities` where the model itself does not give
+them so, and one `metadata_props` entry, key `secam_onnx`: the JSON of a `Contract`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "FUSED_SCHEMA",
     "KEY",
     "LOGITS",
+    "PROBABILITIES",
     "SCHEMA",
     "WHOLE",
     "BranchRecord",
@@ -39,6 +40,7 @@ KEY = "secam_onnx"
 SCHEMA = 1
 FUSED_SCHEMA = 1
 LOGITS = f"{RESERVED}logits"
+PROBABILITIES = f"{RESERVED}probabilities"
 
 Span = tuple[tuple[float, float], tuple[float, float]]
 """Where rows and columns start and end, as shares of the picture's edge."""
@@ -93,6 +95,8 @@ class HeadRecord:
         edge, the end first where the model mirrors the picture.
     further : tuple of BranchRecord
         The other feature maps of a head that takes several, as a mean of two networks does.
+    pick : tuple of (int, int) or None
+        For every class the index of its logit in the graph, and 1 or -1, where they are not the same (see `head.End`).
     """
 
     kind: str
@@ -106,6 +110,8 @@ class HeadRecord:
     prefix: int = 0
     span: Span = WHOLE
     further: tuple[BranchRecord, ...] = ()
+
+    pick: tuple[tuple[int, int], ...] | None = None
 
     @property
     def all_features(self) -> tuple[str, ...]:
@@ -241,11 +247,15 @@ class Contract:
     Attributes
     ----------
     output : str
-        The model's own output that is explained.
+        The model's own output that is explained, or a tensor within it.
     logits : str
-        The output that holds the logits: `output`, or `secam_logits`.
+        The output that holds the explained quantity, one number a class: `output`, or `secam_logits`.
     activation : {'none', 'softmax', 'log_softmax', 'sigmoid'}
         What the model applies between logits and `output`.
+    probabilities : str or None
+        The output that holds the model's own probabilities; None where it has none.
+    probability : {'softmax', 'sigmoid', 'none'}
+        What makes probabilities of the logits, where the model has none; `origin` says how that was chosen.
     head : HeadRecord
         The head.
     preprocessing : Preprocessing
@@ -269,6 +279,22 @@ class Contract:
     origin: Mapping[str, str] = field(default_factory=dict)
     completeness: Mapping[str, Any] = field(default_factory=dict)
     fused: FusedRecord | None = None
+    probabilities: str | None = None
+    probability: str = "softmax"
+
+    @property
+    def explained(self) -> str:
+        """The explained quantity: the 'logit' of a class, or the model's 'output' itself, behind which lies none."""
+        raw = self.activation == "none" and (self.probabilities is not None or self.probability == "none")
+        return "output" if raw else "logit"
+
+    @property
+    def probability_note(self) -> str:
+        """Where a probability comes from, for people."""
+        if self.probabilities is not None:
+            own = "the model's own" if self.activation == "none" else f"the model's own {self.activation}"
+            return self.origin.get("probability", own)
+        return self.origin.get("probability") or f"{self.probability} of the logits"
 
     def proven(self, proof: Mapping[str, Any]) -> Contract:
         """The same of a fused model, with what its comparison with the explainer found."""
@@ -318,8 +344,14 @@ class Contract:
                 for entry in head.pop("further", ())
             )
             labels = data.pop("labels")
-            names = (data["output"], data["logits"], data["activation"], head["kind"], head["features"],
-                     *weights, *(entry.features for entry in further), *(labels or ()))  # fmt: skip
+            if head.get("pick") is not None:
+                head["pick"] = tuple((int(index), int(sign)) for index, sign in head["pick"])
+            # Files of before these were said: what the model applies is what makes probabilities.
+            data.setdefault("probability", "sigmoid" if data["activation"] == "sigmoid" else "softmax")
+            names = (
+                *(data[key] for key in ("output", "logits", "activation", "probability")), head["kind"],
+                head["features"], *weights, *(entry.features for entry in further), *(labels or ()),
+            )  # fmt: skip
             if not all(isinstance(name, str) for name in names):
                 raise TypeError("a name is no text")
             head |= {"weights": weights, "steps": steps, "rejected": rejected, "further": further}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from onnx import ModelProto
 
+from secam_onnx.activation import choose_activation
 from secam_onnx.choice import choose_labels, choose_preprocessing
-from secam_onnx.contract import LOGITS, BranchRecord, Contract, HeadRecord
+from secam_onnx.contract import LOGITS, PROBABILITIES, BranchRecord, Contract, HeadRecord
 from secam_onnx.errors import HeadError, ModelError, OptionError
 from secam_onnx.head import (
+    BINARY,
     FEATURES,
     OWN_LAYOUT,
     Graph,
@@ -25,7 +28,6 @@ from secam_onnx.head import (
 )
 from secam_onnx.inputs import image_input
 from secam_onnx.labels import miscounted
-from secam_onnx.names import RESERVED
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.probe import probe_shapes
 from secam_onnx.settings import PreprocessingSettings
@@ -52,6 +54,7 @@ def make_explainable(
     output: str | None = None,
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
 ) -> tuple[Graph, Head, Contract]:
     """Find the head of an ordinary model and expose its feature map, in place.
 
@@ -66,6 +69,8 @@ def make_explainable(
         Where the model lies, if what the files beside it say is to be used.
     labels, origin, output, features, tokens
         As in `Contract` and `find_head`.
+    activation : str, optional
+        See `choose_activation`.
 
     Raises
     ------
@@ -87,12 +92,7 @@ def make_explainable(
             f"A grid of {tokens[0]} x {tokens[1]} tokens was given (--grid), but no feature map has that many; the one "
             f"that was found, {head.features!r}, has a grid of its own. Leave --grid out, or see `secam-onnx inspect`."
         )
-    if labels is not None:
-        check_labels(labels, (None, head.n_classes))
-    else:
-        labels, note = choose_labels(graph, file, head.n_classes)
-        if note:
-            origin["labels"] = note
+    head, labels = _named(graph, head, labels, file, origin, activation)
     record = HeadRecord(
         kind=head.kind,
         features=head.features,
@@ -102,12 +102,47 @@ def make_explainable(
         prefix=head.grid.prefix,
         span=head.grid.span.edges,
         further=tuple(BranchRecord(grid.tensor, grid.shape, grid.layout, grid.span.edges) for grid in head.grids[1:]),
+        pick=head.end.pick,
         weights=head.weights,
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),
     )
-    logits = expose(model, graph, head, features=FEATURES, logits=LOGITS)
-    return graph, head, Contract(head.output, logits, head.activation, record, preprocessing, labels, origin)
+    logits, probabilities = expose(model, graph, head, features=FEATURES, logits=LOGITS, probabilities=PROBABILITIES)
+    how, note = choose_activation(head.end, activation)
+    if note:
+        origin["probability"] = note
+    return graph, head, Contract(
+        head.output, logits, head.activation, record, preprocessing, labels, origin,
+        probabilities=probabilities, probability=how,
+    )  # fmt: skip
+
+
+def _named(
+    graph: Graph,
+    head: Head,
+    labels: tuple[str, ...] | None,
+    file: Path | None,
+    origin: dict[str, str],
+    activation: str | None,
+) -> tuple[Head, tuple[str, ...] | None]:
+    """The head with its class names, from wherever they come; one sigmoid with two names is made a pair."""
+    single = head.n_classes == 1 and "sigmoid" in (head.activation, activation)
+    if labels is not None:
+        if single and len(labels) == len(BINARY):
+            return replace(head, end=head.end.as_pair()), labels
+        check_labels(labels, (None, head.n_classes))
+        return head, labels
+    note = ""
+    if single:
+        labels, note = choose_labels(graph, file, len(BINARY))
+        head = head if labels is None else replace(head, end=head.end.as_pair())
+    if labels is None:
+        labels, note = choose_labels(graph, file, head.n_classes)
+    if labels is None and head.end.labels is not None and len(head.end.labels) == head.n_classes:
+        labels, note = head.end.labels, f"of the node {head.end.winners[0]}"
+    if note:
+        origin["labels"] = note
+    return head, labels
 
 
 def locate_head(
@@ -169,14 +204,14 @@ def check_contract(contract: Contract, graph: Graph) -> None:
     """
     again = "Export the original model again with `secam-onnx export`."
     head = contract.head
-    own = {name for name in graph.outputs if not name.startswith(RESERVED)}
     exposed = [features_name(index) for index in range(len(head.all_features))]
     if head.prefix:
         exposed[0] += OWN_LAYOUT
     there = [
         *(("feature map", name, graph.producer(name) is not None) for name in head.all_features),
-        ("output", contract.output, contract.output in own),
+        ("output", contract.output, graph.producer(contract.output) is not None),
         ("logits", contract.logits, contract.logits in graph.outputs),
+        ("probabilities", contract.probabilities, contract.probabilities in (None, *graph.outputs)),
         *(("added output", name, name in graph.outputs) for name in exposed),
     ]
     for what, name, found in there:
@@ -199,7 +234,8 @@ def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
         The number of labels is not the number of classes.
     """
     if logits is not None and logits[1] not in (None, len(labels)):
-        raise OptionError(miscounted(labels, logits[1]))
+        pair = " For one logit with two names, negative and positive: --activation sigmoid."
+        raise OptionError(miscounted(labels, logits[1]) + (pair if (logits[1], len(labels)) == (1, 2) else ""))
 
 
 def told(

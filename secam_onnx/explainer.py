@@ -60,9 +60,13 @@ class Explainer:
         Class names for an ordinary model, also as `{index: name}` or as a file (see `labels.read_labels`); read from
         the `config.json` beside it by default.
     output, features : str, optional
-        For an ordinary model: which output to explain, and a feature map further up, by name.
+        For an ordinary model: which output to explain, or any tensor `(N, classes)`, and a feature map further up, by
+        name.
     tokens : (int, int), optional
         For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    activation : {'auto', 'softmax', 'sigmoid', 'none'}, optional
+        What makes probabilities of raw outputs. By default what the graph and the values of the output say; else a
+        softmax is assumed for several outputs, and a single one has no probability.
     attribution : {'gradient', 'integrated', 'masking'}, optional
         How the map is made; by default what fits the head (see `secam_onnx.attribution`).
     threads : int, optional
@@ -106,6 +110,7 @@ class Explainer:
         output: str | None = None,
         features: str | None = None,
         tokens: tuple[int, int] | None = None,
+        activation: str | None = None,
         attribution: str | None = None,
         threads: int | None = None,
         verify: Verify = "auto",
@@ -119,6 +124,7 @@ class Explainer:
             output=output,
             features=features,
             tokens=tokens,
+            activation=activation,
             attribution=attribution,
             threads=threads,
             verify=verify,

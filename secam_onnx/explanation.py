@@ -37,16 +37,20 @@ class Prediction:
         Class index.
     label : str
         Class name.
-    probability : float
-        In [0, 1].
+    probability : float or None
+        In [0, 1]; None where the model's numbers are none and make none.
     logit : float
-        Score before the softmax.
+        The explained quantity: the score before the softmax or sigmoid, or the output itself (`method["explained"]`).
     """
 
     index: int
     label: str
-    probability: float
+    probability: float | None
     logit: float
+
+    def __str__(self) -> str:
+        number = signed(self.logit) if self.probability is None else f"{self.probability:.3f}"
+        return f"{self.label} ({self.index}) {number}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,14 +197,16 @@ class Explanation:
             for caption, kind in zip(captions, render.KINDS, strict=True)
         ]
         parts = self.contributions[row]
+        what = str(self.method.get("explained", "logit"))
+        sure = "" if entry.probability is None else f"probability {entry.probability:.3f}   "
         subtitle = (
-            f"probability {entry.probability:.3f}   logit {_signed(entry.logit)} = kept {_signed(parts[kept].sum())}"
-            f" + rest {_signed(parts[~kept].sum())} + bias {_signed(self.bias[row])}"
+            f"{sure}{what} {signed(entry.logit)} = kept {signed(parts[kept].sum())}"
+            f" + rest {signed(parts[~kept].sum())} + bias {signed(self.bias[row])}"
         )
         if self.completeness_error > TOLERANCE:
-            subtitle += f" + gap {_signed(self.gap[row])}"
+            subtitle += f" + gap {signed(self.gap[row])}"
         name = entry.label if entry.label == class_name(None, entry.index) else f"{entry.label} ({entry.index})"
-        return compose(name, subtitle, tiles, self._limit(row), "logit per cell")
+        return compose(name, subtitle, tiles, self._limit(row), f"{what} per cell")
 
     def _shrunk(self, longest: int) -> Explanation:
         """The same on a photograph of at most this longest side, in pixels, for small pictures."""
@@ -271,7 +277,7 @@ class Explanation:
         return buffer.getvalue()
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{entry.label} ({entry.index}) {entry.probability:.3f}" for entry in self.classes[:3])
+        found = ", ".join(map(str, self.classes[:3]))
         more = f" and {len(self.classes) - 3} more" if len(self.classes) > 3 else ""
         return f"<Explanation of {found}{more}: {self.scores.shape[1]} superpixels, {self.method.get('head', '?')}>"
 
@@ -294,6 +300,7 @@ class Explanation:
         return float(np.abs(self.maps[row]).max())
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A number for people, with its sign."""
     text = f"{value:+.2f}" if abs(value) < 1e4 else f"{value:+.3g}"
     return "0" if float(text) == 0 else text

@@ -68,6 +68,7 @@ class FusedModel:
         self._session = session
         self._logits = record.own_outputs[contract.logits]
         self.fidelity: Fidelity | None = None
+        self._shares = None if contract.probabilities is None else record.own_outputs[contract.probabilities]
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -100,7 +101,8 @@ class FusedModel:
         asked = [class_codes(own, self.n_classes, self.contract.labels) for own in queries]
         longest = max(map(len, asked))
         codes = np.array([own + own[-1:] * (longest - len(own)) for own in asked], dtype=np.int64)
-        names = [self._logits, "class_ids", "cam", "bias"]
+        own = [name for name in dict.fromkeys((self._logits, self._shares)) if name is not None]
+        names = [*own, "class_ids", "cam", "bias"]
         if pool:
             names += ["segments", "n_segments", "segment_scores", "segment_contributions"]
         start = time.perf_counter()
@@ -173,7 +175,8 @@ class FusedModel:
                 found["segment_scores"][rows, :there],
                 found["segment_contributions"][rows, :there],
             )
-        shares = probabilities(logits[None], self.contract.activation)[0]
+        how = self.contract.probability
+        shares = probabilities(logits[None], how)[0] if self._shares is None else found[self._shares]
         return Answer(logits, shares, ids, found["cam"][rows], found["bias"][rows], timings, pooling)
 
 
@@ -231,7 +234,7 @@ def open_fused(
     """
     record = contract.fused
     assert record is not None
-    clashing = [name for name, value in fixed.items() if value is not None]
+    clashing = [name for name, value in fixed.items() if value is not None and (name, value) != ("activation", "auto")]
     if labels is not None and contract.labels is None:
         if len(labels) != record.n_classes:
             raise OptionError(miscounted(labels, record.n_classes))
@@ -255,9 +258,9 @@ def _check(session: onnxruntime.InferenceSession, contract: Contract, record: Fu
     """Compare the inputs and outputs of the file with what its metadata say."""
     given = {entry.name: entry for entry in (*session.get_inputs(), *session.get_overridable_initializers())}
     made = {entry.name: entry for entry in session.get_outputs()}
-    logits = record.own_outputs.get(contract.logits)
-    if logits not in made:
-        raise ModelError(f"The fused model has no output of its logits, {contract.logits!r}. {_AGAIN}")
+    for what, name in (("logits", contract.logits), ("probabilities", contract.probabilities)):
+        if name is not None and record.own_outputs.get(name) not in made:
+            raise ModelError(f"The fused model has no output of its {what}, {name!r}. {_AGAIN}")
     for there, said in ((given, record.inputs), (made, record.outputs)):
         for name, (dtype, shape) in said.items():
             entry = there.get(name)

@@ -24,6 +24,7 @@ def inspect_model(
     output: str | None = None,
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
     attribution: str | None = None,
 ) -> dict[str, Any]:
     """Report what `Explainer` would use of a model, and prove it.
@@ -32,7 +33,7 @@ def inspect_model(
     ----------
     path : path, optional
         An explainable, fused or ordinary ONNX classifier, or its folder; the default model if none is given.
-    preprocessing, output, features, tokens, attribution : optional
+    preprocessing, output, features, tokens, activation, attribution : optional
         As in `Explainer`.
 
     Returns
@@ -47,8 +48,10 @@ def inspect_model(
         here than its file does in plain ONNX Runtime.
     """
     file = model_file(path if path is not None else default_model())
-    fixed = {"output": output, "features": features, "tokens": tokens, "attribution": attribution}
-    model = open_model(file, providers="cpu", preprocessing=preprocessing, verify=True, **fixed)
+    fixed = {"output": output, "features": features, "tokens": tokens, "activation": activation}
+    model = open_model(
+        file, providers="cpu", preprocessing=preprocessing, attribution=attribution, verify=True, **fixed
+    )
     contract = model.contract
     head = contract.head
     nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
@@ -70,7 +73,13 @@ def inspect_model(
             "weights": list(head.weights),
         },
         "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
-        "logits": {"output": contract.logits, "explained_output": contract.output, "activation": contract.activation},
+        "logits": {
+            "output": contract.logits,
+            "explained_output": contract.output,
+            "activation": contract.activation,
+            "explained": contract.explained,
+            "probability": contract.probability_note,
+        },
         "classes": model.n_classes,
         "labels": list(contract.labels) if contract.labels else None,
     }

@@ -128,7 +128,8 @@ def prove_fused(fused: FusedModel, classifier: Classifier) -> Agreement:
         expected = wanted.maps.reshape(len(wanted.class_ids), -1) @ contribution
         scale = max(float(np.abs(expected).max()), 1e-30)
         differences.append(float(np.abs(found.pooling.contributions - expected).max()) / scale)
-        probabilities.append(float(np.abs(found.probabilities - wanted.probabilities).max()))
+        differ_by = np.abs(found.probabilities - wanted.probabilities)
+        probabilities.append(0.0 if np.isnan(wanted.probabilities).all() else float(differ_by.max()))
     if not max(differences) <= tolerance:
         raise ModelError(
             f"The fused model's contributions differ from the explainer's by {max(differences):.1e}, relative; at most "

@@ -38,7 +38,7 @@ LAYERS = [
     {"contract", "probe", "inputs", "beginning"},
     {"fidelity"},
     {"answer"},
-    {"explanation", "saving", "explainable", "choice", "attribution", "prepared"},
+    {"explanation", "saving", "explainable", "choice", "activation", "attribution", "prepared"},
     {"classifier", "fused"},
     {"assembly"},
     {"stream"},

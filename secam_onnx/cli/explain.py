@@ -9,6 +9,7 @@ import click
 
 from secam_onnx.cli.many import Cluster, Target, explain_all
 from secam_onnx.cli.options import (
+    activation_option,
     attribution_option,
     features_option,
     grid_option,
@@ -127,6 +128,7 @@ def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
 @preprocessing_options
 @labels_option
 @logits_option
+@activation_option
 @features_option
 @grid_option
 @attribution_option
@@ -158,6 +160,7 @@ def command(
     preprocessing: PreprocessingSettings | None,
     labels: Path | None,
     logits: str | None,
+    activation: str | None,
     features: str | None,
     tokens: tuple[int, int] | None,
     attribution: str | None,
@@ -204,6 +207,7 @@ def command(
         "preprocessing": preprocessing,
         "labels": read_labels(labels) if labels else None,
         "output": logits,
+        "activation": activation,
         "features": features,
         "tokens": tokens,
         "attribution": attribution,
@@ -217,6 +221,9 @@ def command(
         click.echo(f"Preprocessing {explainer.preprocessing_note}. Another: {again}--preprocess PRESET.", err=True)
     if explainer.preprocessing_warning:
         click.echo(f"Warning: {explainer.preprocessing_warning}", err=True)
+    contract = explainer.classifier.contract
+    if contract.probability_note.startswith(("assumed", "none")):
+        click.echo(f"Probability {contract.probability_note}.", err=True)
     own_segments = None if label_map is None else _read_label_map(label_map)
     target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
     cluster = Cluster(model, options, ray_address, ray_actors) if on_ray else None

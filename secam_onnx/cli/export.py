@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from secam_onnx.cli.options import (
+    activation_option,
     features_option,
     fusion_options,
     grid_option,
@@ -51,6 +52,7 @@ __all__ = ["command"]
 @preprocessing_options
 @labels_option
 @logits_option
+@activation_option
 @features_option
 @grid_option
 @fusion_options
@@ -64,6 +66,7 @@ def command(
     preprocessing: PreprocessingSettings | None,
     labels: Path | None,
     logits: str | None,
+    activation: str | None,
     features: str | None,
     tokens: tuple[int, int] | None,
     fusion: Fusion | None,
@@ -103,6 +106,7 @@ def command(
         opened,
         target,
         output=logits,
+        activation=activation,
         features=features,
         tokens=tokens,
         fusion=fusion,
@@ -152,6 +156,7 @@ def _tell(contract: Contract) -> None:
         click.echo(f"Class names {contract.origin.get('labels', 'as the source has them')}: {names}")
     else:
         click.echo(f"Class names: {contract.origin.get('labels', 'none')}")
+    click.echo(f"Explained: the {contract.explained}. Probability: {contract.probability_note}")
     if note.startswith("assumed"):
         click.echo(f"Preprocessing {note}. Another: --preprocess PRESET, or --mean, --std and --crop.", err=True)
     if warning := contract.origin.get("preprocessing_warning"):

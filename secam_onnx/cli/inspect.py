@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from secam_onnx.cli.options import (
+    activation_option,
     attribution_option,
     features_option,
     grid_option,
@@ -29,6 +30,7 @@ __all__ = ["command"]
 @click.option("--labels", "with_labels", is_flag=True, help="List all class names.")
 @preprocessing_options
 @logits_option
+@activation_option
 @features_option
 @grid_option
 @attribution_option
@@ -38,6 +40,7 @@ def command(
     with_labels: bool,
     preprocessing: PreprocessingSettings | None,
     logits: str | None,
+    activation: str | None,
     features: str | None,
     tokens: tuple[int, int] | None,
     attribution: str | None,
@@ -55,6 +58,7 @@ def command(
             model,
             preprocessing=preprocessing,
             output=logits,
+            activation=activation,
             features=features,
             tokens=tokens,
             attribution=attribution,

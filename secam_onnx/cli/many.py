@@ -209,7 +209,7 @@ def _images(count: int) -> str:
 
 
 def _summary(name: str, folder: Path, explanation: Explanation, pictures: int) -> str:
-    top = ", ".join(f"{entry.label} ({entry.index}) {entry.probability:.3f}" for entry in explanation.predictions[:3])
+    top = ", ".join(map(str, explanation.predictions[:3]))
     left_out = len(explanation.classes) - pictures
     note = (
         f" (pictures of {pictures} of {len(explanation.classes)} classes: --pictures)"

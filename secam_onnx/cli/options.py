@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 __all__ = [
+    "activation_option",
     "attribution_option",
     "features_option",
     "grid_option",
@@ -29,7 +30,16 @@ def _rows_and_columns(_: click.Context, __: click.Parameter, value: str | None) 
     return int(match[1]), int(match[2])
 
 
-logits_option = click.option("--logits", metavar="NAME", help="Model output to explain, where there are several.")
+logits_option = click.option(
+    "--logits",
+    metavar="NAME",
+    help="Output to explain, where there are several, or any tensor (N, classes) in the graph.",
+)
+activation_option = click.option(
+    "--activation",
+    type=click.Choice(["auto", "softmax", "sigmoid", "none"]),
+    help="What makes probabilities of raw outputs.  [default: what the model says; softmax of several, none of one]",
+)
 features_option = click.option(
     "--features", metavar="NAME", help="A feature map further up than the default, by tensor name."
 )

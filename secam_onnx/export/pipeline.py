@@ -15,7 +15,7 @@ from onnx import ModelProto
 
 from secam_onnx import runtime
 from secam_onnx.checks.structure import damage_explained
-from secam_onnx.classifier import make_classifier
+from secam_onnx.classifier import check_probabilities, make_classifier
 from secam_onnx.contract import Contract
 from secam_onnx.explainable import make_explainable
 from secam_onnx.export.source import Source, from_onnx
@@ -40,6 +40,7 @@ def export_model(
     output: str | None = None,
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
     fusion: Fusion | None = None,
     overwrite: bool = False,
     progress: Progress = contextlib.nullcontext,
@@ -56,6 +57,8 @@ def export_model(
         Which output to explain, and a feature map further up, by name.
     tokens : (int, int), optional
         Rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    activation : str, optional
+        What makes probabilities of raw outputs (see `choose_activation`).
     fusion : Fusion, optional
         Write a fused model instead, with all of SeCAM in its graph.
     overwrite : bool
@@ -89,13 +92,15 @@ def export_model(
                 output=output,
                 features=features,
                 tokens=tokens,
+                activation=activation,
             )
         with progress("prove that the map adds up to the logits"):
             way = None if fusion is None else fusion.attribution
             classifier = make_classifier(
                 "trial", model, graph, head, contract, target.parent, "cpu", attribution=way, split=False
             )
-            contract = dataclasses.replace(contract, completeness=prove(classifier))
+            check_probabilities(classifier, head.end, activation)
+            contract = dataclasses.replace(classifier.contract, completeness=prove(classifier))
             if model is not source.model:
                 prove_converted(source.model, classifier)
         if fusion is not None:
@@ -121,6 +126,7 @@ def fuse(
     output: str | None = None,
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
     overwrite: bool = False,
 ) -> Contract:
     """Write a fused model: all of SeCAM in the graph of an ordinary ONNX file.
@@ -135,7 +141,7 @@ def fuse(
         What goes in.
     preprocessing, labels : optional
         For a model that does not say.
-    output, features, tokens, overwrite
+    output, features, tokens, activation, overwrite
         As in `export_model`.
 
     Returns
@@ -155,8 +161,8 @@ def fuse(
         source = dataclasses.replace(source, preprocessing=preprocessing)
     if labels is not None:
         source = dataclasses.replace(source, labels=tuple(labels))
-    options = {"output": output, "features": features, "tokens": tokens, "overwrite": overwrite}
-    return export_model(source, path, fusion=fusion or Fusion(), **options)  # type: ignore[arg-type]
+    options = {"output": output, "features": features, "tokens": tokens, "activation": activation}
+    return export_model(source, path, fusion=fusion or Fusion(), overwrite=overwrite, **options)  # type: ignore[arg-type]
 
 
 def _opened(model: ModelProto, contract: Contract, target: Path) -> FusedModel:

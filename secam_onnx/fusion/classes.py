@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from secam_onnx.nodes import Nodes
 
 __all__ = ["chosen_classes", "probabilities"]
@@ -29,6 +31,8 @@ def chosen_classes(n: Nodes, asked: str, logits: str, n_classes: int) -> str:
     return n.op("Where", [n.op("Less", [asked, n.integers(0)]), n.op("GatherElements", [ranked, rank], axis=1), asked])
 
 
-def probabilities(n: Nodes, logits: str, activation: str) -> str:
-    """`(N, classes)` float32, as `Classifier.forward` gives them."""
-    return n.op("Sigmoid", [logits]) if activation == "sigmoid" else n.op("Softmax", [logits], axis=1)
+def probabilities(n: Nodes, logits: str, how: str, n_classes: int) -> str:
+    """`(N, classes)` float32, as `answer.probabilities` gives them; NaN where there is none."""
+    if how == "none" or (how == "softmax" and n_classes == 1):
+        return n.op("Mul", [logits, n.floats(np.nan)])
+    return n.op("Sigmoid", [logits]) if how == "sigmoid" else n.op("Softmax", [logits], axis=1)

@@ -15,6 +15,7 @@ from secam_onnx.head import (
     CLASS_IDS,
     FEATURES,
     GAP,
+    LOGIT_IDS,
     MAPS,
     OWN_LAYOUT,
     ContributionModel,
@@ -30,7 +31,10 @@ __all__ = ["Spliced", "spliced_maps"]
 _INSIDE = f"{RESERVED}head_"
 _FRACTION = f"{_INSIDE}fraction"
 _IN_OWN_LAYOUT = f"{FEATURES}{OWN_LAYOUT}"
-_TYPES = {CLASS_IDS: TensorProto.INT64, FEATURES: TensorProto.FLOAT, _IN_OWN_LAYOUT: TensorProto.FLOAT}
+_TYPES = {
+    **dict.fromkeys((CLASS_IDS, LOGIT_IDS, f"{_INSIDE}{LOGIT_IDS}"), TensorProto.INT64),
+    **dict.fromkeys((FEATURES, _IN_OWN_LAYOUT), TensorProto.FLOAT),
+}
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from secam_onnx.attribution import choose_attribution
 from secam_onnx.checks.order import reads
 from secam_onnx.completeness import tolerance_of
-from secam_onnx.contract import KEY, LOGITS, Contract, FusedRecord
+from secam_onnx.contract import KEY, LOGITS, PROBABILITIES, Contract, FusedRecord
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainable import told
 from secam_onnx.fusion.classes import chosen_classes, probabilities
@@ -169,11 +169,12 @@ def fused_model(
     if fusion.top > head.n_classes:
         raise OptionError(f"top is {fusion.top}, but the model has {head.n_classes} classes.")
     way = choose_attribution(head.algebra, fusion.attribution)
-    network, index, head, made = with_split_layer(model, graph, head, folder, logits=LOGITS)
+    network, index, head, made = with_split_layer(
+        model, graph, head, folder, logits=LOGITS, probabilities=PROBABILITIES
+    )
     contribution = contribution_model(index, head, folder, masking=way == "masking", known=made)
-    own = [
-        value for value in network.graph.output if value.name == contract.logits or not value.name.startswith(RESERVED)
-    ]
+    kept = {contract.logits, contract.probabilities}
+    own = [value for value in network.graph.output if value.name in kept or not value.name.startswith(RESERVED)]
 
     size = preprocessing.size
     input_ = image_input(index, *told(preprocessing))
@@ -207,7 +208,8 @@ def fused_model(
     ids = chosen_classes(classes, "classes", logits, head.n_classes)
     classes.nodes.append(helper.make_node("Identity", [ids], [CLASS_IDS]))
     maps = spliced_maps(behind, network, head, contribution, way)
-    results = _results(behind, contract, record, cells, logits, maps)
+    shares = None if contract.probabilities is None else names.get(contract.probabilities, contract.probabilities)
+    results = _results(behind, contract, record, cells, (logits, shares), maps)
     nodes = [
         *before.nodes,
         *renamed(network.graph.node, names),
@@ -253,13 +255,17 @@ def fused_model(
 
 
 def _results(
-    n: Nodes, contract: Contract, record: FusedRecord, cells: Cells, logits: str, maps: Spliced
+    n: Nodes, contract: Contract, record: FusedRecord, cells: Cells, scores: tuple[str, str | None], maps: Spliced
 ) -> dict[str, str]:
-    """Everything behind the maps; tensors by the name of the output that they become."""
+    """Everything behind the maps; tensors by the name of the output that they become.
+
+    `scores` are the logits and the model's own probabilities, if it has any.
+    """
+    logits, shares = scores
+    shares = shares or probabilities(n, logits, contract.probability, record.n_classes)
     size = contract.preprocessing.size
     segments = kmeans(n, "image", cells, compactness=record.segmenter.compactness)
     pools = pooled(n, maps.maps, segments, size, record.map_size, cells.count)
-    shares = probabilities(n, logits, contract.activation)
     there = n.op("Cast", [n.op("Greater", [pools.pixels, n.floats(0.0)])], to=TensorProto.INT32)
     results = {
         "class_ids": CLASS_IDS,

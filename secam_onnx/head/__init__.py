@@ -5,6 +5,7 @@ from secam_onnx.head.contribution import (
     CLASS_IDS,
     FEATURES,
     GAP,
+    LOGIT_IDS,
     MAPS,
     ROUNDING,
     ContributionModel,
@@ -12,6 +13,7 @@ from secam_onnx.head.contribution import (
     features_name,
     own_layout,
 )
+from secam_onnx.head.ends import BINARY, End
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
 from secam_onnx.head.find import Head, find_head
 from secam_onnx.head.graph import Graph, Shape, attribute, describe, reads
@@ -21,14 +23,17 @@ from secam_onnx.head.walk import Rejection
 
 __all__ = [
     "BIAS",
+    "BINARY",
     "CLASS_IDS",
     "FEATURES",
     "GAP",
+    "LOGIT_IDS",
     "MAPS",
     "OWN_LAYOUT",
     "ROUNDING",
     "TERMS",
     "ContributionModel",
+    "End",
     "Graph",
     "Grid",
     "Head",

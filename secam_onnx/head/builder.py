@@ -110,7 +110,7 @@ class Builder(Nodes):
     def dense(self, gradient: Gradient) -> str:
         """A gradient written out as `(N, K, *shape)`."""
         if gradient.form == "selection":
-            depth, values = self.integers([self.head.n_classes]), self.floats([0.0, 1.0])
+            depth, values = self.integers([self.head.n_logits]), self.floats([0.0, 1.0])
             return self.reshape_like(self.op("OneHot", [gradient.name, depth, values], axis=-1), gradient.of)
         if gradient.form == "uniform":
             rank = len(self.graph.shape(gradient.of) or ())
@@ -199,7 +199,7 @@ class Builder(Nodes):
     def _add_bias(self, gradient: Gradient, value: str, factor: float = 1.0) -> None:
         if gradient.form == "selection":
             flat = self.op("Reshape", [value, self.integers([-1])])
-            classes = self.op("Expand", [flat, self.integers([self.head.n_classes])])
+            classes = self.op("Expand", [flat, self.integers([self.head.n_logits])])
             term = self.op("Gather", [classes, gradient.name], axis=0)
         else:
             term = self._sum(self.op("Mul", [self.dense(gradient), value]))

@@ -41,6 +41,7 @@ __all__ = [
     "CLASS_IDS",
     "FEATURES",
     "GAP",
+    "LOGIT_IDS",
     "MAPS",
     "ROUNDING",
     "ContributionModel",
@@ -52,6 +53,7 @@ __all__ = [
 # All names of our own have the reserved prefix: the model's tensors, which keep theirs, may be called "bias" as well.
 FEATURES = f"{RESERVED}features"
 CLASS_IDS = f"{RESERVED}class_ids"
+LOGIT_IDS = f"{RESERVED}logit_ids"
 MAPS = f"{RESERVED}maps"
 BIAS = f"{RESERVED}bias"
 GAP = f"{RESERVED}gap"
@@ -110,6 +112,7 @@ def contribution_model(
         A weight cannot be read.
     """
     builder = Builder(graph, head)
+    asked, signs = _of_logits(builder)
     weights = SharedWeights(folder, known)
     opset = max(_OPSET, graph.opset)
     if masking or not head.understood:
@@ -119,17 +122,20 @@ def contribution_model(
             )
         cut = cut_out(graph, [head.features], [head.logits], weights, opset)
         entry = _entry(graph, head.grid, "secam_masked", own_layout(0))
-        maps, bias, gap = masked_maps(builder, cut, FEATURES, CLASS_IDS, entry)
+        maps, bias, gap = masked_maps(builder, cut, FEATURES, asked, entry)
         maps = _on_the_picture(builder, maps, head.grid)
         nodes: list[NodeProto] = []
     else:
-        maps, bias, gap = _derived_maps(builder)
+        maps, bias, gap = _derived_maps(builder, asked)
         cut = cut_out(graph, [grid.tensor for grid in head.grids], builder.needed, weights, opset)
         entries = (
             _entry(graph, grid, features_name(index), own_layout(index)) for index, grid in enumerate(head.grids)
         )
         nodes = [*(node for entry in entries for node in entry), *cut]
     rounding = builder.total(builder.rounding, like=CLASS_IDS)
+    if signs:
+        bias, gap = (builder.op("Mul", [name, signs]) for name in (bias, gap))
+        maps = builder.op("Mul", [maps, builder.op("Unsqueeze", [signs, builder.integers([2, 3])])])
     ends = [
         helper.make_node("Identity", [name], [to])
         for name, to in ((maps, MAPS), (bias, BIAS), (gap, GAP), (rounding, ROUNDING))
@@ -181,10 +187,20 @@ def _entry(graph: Graph, grid: Grid, source: str, own: str) -> list[NodeProto]:
     return [*grid.from_nchw(source, own), cast]
 
 
-def _derived_maps(builder: Builder) -> tuple[str, str, str]:
+def _of_logits(builder: Builder) -> tuple[str, str]:
+    """The indices of the logits of the classes that are asked for, and their signs, if any is negative."""
+    pick = builder.head.end.pick
+    if pick is None:
+        return CLASS_IDS, ""
+    indices, signs = zip(*pick, strict=True)
+    builder.nodes.append(helper.make_node("Gather", [builder.integers(indices), CLASS_IDS], [LOGIT_IDS]))
+    return LOGIT_IDS, builder.op("Gather", [builder.floats(signs), CLASS_IDS]) if min(signs) < 0 else ""
+
+
+def _derived_maps(builder: Builder, class_ids: str) -> tuple[str, str, str]:
     """Maps, bias and gap by the chain rule, backwards through the steps."""
     head = builder.head
-    gradients = {head.logits: Gradient(CLASS_IDS, of=head.logits, form="selection")}
+    gradients = {head.logits: Gradient(class_ids, of=head.logits, form="selection")}
     missed: list[str] = []
     for step in head.steps:
         gradient = gradients.pop(step.output)

@@ -10,6 +10,7 @@ from secam_onnx.head.find import Head
 from secam_onnx.head.graph import Graph
 from secam_onnx.head.grid import Grid
 from secam_onnx.names import RESERVED
+from secam_onnx.nodes import Nodes
 
 __all__ = ["OWN_LAYOUT", "expose", "unexpose"]
 
@@ -17,8 +18,10 @@ OWN_LAYOUT = "_own_layout"
 """Ending of the output that has the tokens without position as well."""
 
 
-def expose(model: ModelProto, graph: Graph, head: Head, *, features: str, logits: str) -> str:
-    """Add the feature map, or several, and the logits where the model does not give them, as outputs; in place.
+def expose(
+    model: ModelProto, graph: Graph, head: Head, *, features: str, logits: str, probabilities: str
+) -> tuple[str, str | None]:
+    """Add the feature map, and logits and probabilities where the model does not give them, as outputs; in place.
 
     Parameters
     ----------
@@ -28,25 +31,80 @@ def expose(model: ModelProto, graph: Graph, head: Head, *, features: str, logits
         Its index.
     head : Head
         The head that was found in it.
-    features, logits : str
+    features, logits, probabilities : str
         Names of the new outputs; further feature maps are called `{features}_2` and so on.
 
     Returns
     -------
-    str
+    logits : str
         The output that holds the logits: the model's own, or `logits`.
+    probabilities : str or None
+        The output that holds the probabilities, likewise; None where the graph has none.
     """
     for index, grid in enumerate(head.grids):
         _expose_map(model, graph, grid, features if index == 0 else f"{features}_{index + 1}")
-    flat = len(graph.shape(head.logits) or ()) == 2
-    if flat and head.logits in graph.outputs and graph.dtype(head.logits) == TensorProto.FLOAT:
+    return _exposed_logits(model, graph, head, logits), _exposed_probabilities(model, graph, head, probabilities)
+
+
+def _exposed_logits(model: ModelProto, graph: Graph, head: Head, name: str) -> str:
+    pick = head.end.pick
+    if pick is None and _is_given(graph, head.logits):
         return head.logits
-    own = logits if flat else f"{logits}_own_shape"
-    model.graph.node.append(_cast(head.logits, own))
-    if not flat:
-        model.graph.node.append(helper.make_node("Flatten", [own], [logits], name=logits))
-    _declare(model, logits, [None, head.n_classes])
-    return logits
+    n = Nodes(f"{name}_")
+    scores = _flat(n, graph, head.logits, head.n_logits)
+    if pick is not None:
+        indices, signs = zip(*pick, strict=True)
+        scores = n.op("Gather", [scores, _integers(n, indices)], axis=1)
+        if min(signs) < 0:
+            scores = n.op("Mul", [scores, _floats(n, signs)])
+    return _added(model, n, scores, name, head.n_classes)
+
+
+def _exposed_probabilities(model: ModelProto, graph: Graph, head: Head, name: str) -> str | None:
+    end = head.end
+    if end.probabilities is None:
+        return None
+    logarithms = end.activation == "log_softmax"
+    if not logarithms and not end.paired and _is_given(graph, end.probabilities):
+        return end.probabilities
+    n = Nodes(f"{name}_")
+    shares = _flat(n, graph, end.probabilities, end.n_logits if end.paired else end.n_classes)
+    if logarithms:
+        shares = n.op("Exp", [shares])
+    if end.paired:
+        shares = n.op("Concat", [n.op("Sub", [_floats(n, [1.0]), shares]), shares], axis=1)
+    return _added(model, n, shares, name, head.n_classes)
+
+
+def _is_given(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor is an output that can be used as it is."""
+    flat = len(graph.shape(tensor) or ()) == 2
+    return flat and tensor in graph.outputs and graph.dtype(tensor) == TensorProto.FLOAT
+
+
+def _flat(n: Nodes, graph: Graph, tensor: str, length: int) -> str:
+    """A tensor as float32 `(N, length)`."""
+    scores = n.op("Cast", [tensor], to=TensorProto.FLOAT)
+    rank = len(graph.shape(tensor) or ())
+    if rank == 2:
+        return scores
+    return n.op("Flatten", [scores]) if rank > 2 else n.op("Reshape", [scores, _integers(n, [-1, length])])
+
+
+def _integers(n: Nodes, values: Sequence[int]) -> str:
+    return n.op("Constant", [], value=helper.make_tensor("", TensorProto.INT64, [len(values)], list(values)))
+
+
+def _floats(n: Nodes, values: Sequence[float]) -> str:
+    return n.op("Constant", [], value=helper.make_tensor("", TensorProto.FLOAT, [len(values)], list(values)))
+
+
+def _added(model: ModelProto, n: Nodes, tensor: str, name: str, n_classes: int) -> str:
+    """The nodes and their result, in a model, as an output."""
+    model.graph.node.extend(n.nodes)
+    model.graph.node.append(helper.make_node("Identity", [tensor], [name], name=name))
+    _declare(model, name, [None, n_classes])
+    return name
 
 
 def _expose_map(model: ModelProto, graph: Graph, grid: Grid, name: str) -> None:

@@ -5,13 +5,13 @@ Whatever is not chosen is kept with its reason.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from secam_onnx.errors import HeadError, OptionError
-from secam_onnx.head.graph import Graph, attribute, describe, shape_text
+from secam_onnx.head.ends import End, end_of
+from secam_onnx.head.graph import Graph, shape_text
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.rules import Step
 from secam_onnx.head.span import WHOLE, common_size
@@ -20,11 +20,7 @@ from secam_onnx.names import RESERVED
 
 __all__ = ["Head", "find_head"]
 
-_ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
-_SILENT = {"Identity", "Cast"}
 _NO_MASKING = ". Nor is there a feature map that could be masked cell by cell: "
-_SHAPES_ONLY = {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
-
 
 # For so many feature maps that are named: none, one, several.
 _WALKS = (
@@ -42,14 +38,10 @@ class Head:
     ----------
     grids : tuple of Grid
         The feature map, or one of each branch whose sum the head takes.
-    logits : str
-        The scores before any softmax, a tensor `(N, classes)`, perhaps with more axes of length 1.
-    n_classes : int
-        Number of classes.
+    end : End
+        The logits, and what the model makes of them.
     output : str
-        The model output from which the walk began.
-    activation : {'none', 'softmax', 'log_softmax', 'sigmoid'}
-        What the model itself applies after the logits.
+        The model output, or other tensor, from which the walk began.
     steps : tuple of Step
         The understood nodes, from the logits back to the feature map; none where the head is not understood.
     rejected : tuple of Rejection
@@ -57,10 +49,8 @@ class Head:
     """
 
     grids: tuple[Grid, ...]
-    logits: str
-    n_classes: int
+    end: End
     output: str
-    activation: str
     steps: tuple[Step, ...]
     rejected: tuple[Rejection, ...]
 
@@ -68,6 +58,26 @@ class Head:
     def grid(self) -> Grid:
         """The feature map; where there are several, the first."""
         return self.grids[0]
+
+    @property
+    def logits(self) -> str:
+        """The scores before any softmax, a tensor `(N, n_logits)`, perhaps with more axes of length 1."""
+        return self.end.logits
+
+    @property
+    def n_logits(self) -> int:
+        """How many there are."""
+        return self.end.n_logits
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; each is one of the logits, or a negated one (see `End.pick`)."""
+        return self.end.n_classes
+
+    @property
+    def activation(self) -> str:
+        """What the model itself applies after the logits; see `End`."""
+        return self.end.activation
 
     @property
     def features(self) -> str:
@@ -142,7 +152,8 @@ def find_head(
     graph : Graph
         The model.
     output : str, optional
-        The model output to explain; needed only where several lead to a head.
+        The model output to explain, or any tensor `(N, classes)` in the graph; needed only where several outputs lead
+        to a head.
     features : str or sequence of str, optional
         A feature map further up than the default, by tensor name; or those of several branches.
     tokens : (int, int), optional
@@ -163,8 +174,8 @@ def find_head(
         `output` or `features` is not in the model, or several outputs would do and none was named.
     """
     own = [name for name in graph.outputs if not name.startswith(RESERVED)]
-    if output is not None and output not in own:
-        raise OptionError(f"The model has no output {output!r}; its outputs are {', '.join(own) or 'none'}.")
+    if output is not None and (output.startswith(RESERVED) or graph.producer(output) is None):
+        raise OptionError(f"The model has no output or tensor {output!r}; its outputs are {', '.join(own) or 'none'}.")
     known = {value.name for value in graph.inputs}
     wanted = (features,) if isinstance(features, str) else tuple(features or ())
     for name in wanted:
@@ -186,10 +197,22 @@ def find_head(
     # A map of classes with nothing but a pool after it may be an embedding; a head with weights is none.
     weighted = [head for head in found if any(step.mixes for step in head.steps)] or found
     found = [head for head in weighted if not any(_passes(other, head) > _passes(head, other) for other in weighted)]
+    # Of outputs of the same logits, first those that have all classes, then those whose probabilities are known.
+    found.sort(key=lambda head: (len(head.end.winners), head.end.probabilities is None))
     if len({head.logits for head in found}) > 1:
-        outputs = ", ".join(repr(head.output) for head in found)
-        raise OptionError(f"Several outputs are logits: {outputs}. Choose the one to explain by its name (--logits).")
+        raise OptionError(_several(graph, found))
     return replace(found[0], rejected=(*found[0].rejected, *rejected))
+
+
+def _several(graph: Graph, heads: Iterable[Head]) -> str:
+    """The question which one, with what there is to know of each."""
+    of = {head.logits: head for head in reversed(list(heads))}
+    listed = "; ".join(
+        f"{head.output!r} {shape_text(graph.shape(head.output))}, {head.n_classes} classes, "
+        + {"none": "no activation"}.get(head.activation, head.activation)
+        for head in reversed(of.values())
+    )
+    return f"Several outputs are logits: {listed}. Choose the one to explain by its name: --logits NAME."
 
 
 def _passes(head: Head, other: Head) -> bool:
@@ -210,49 +233,13 @@ def _search(
     found, rejected = [], []
     for name in outputs:
         try:
-            logits, activation, classes = _logits(graph, name)
-            way: Walk = walk(graph, logits, features, tokens)
+            end = end_of(graph, name)
+            way: Walk = walk(graph, end.logits, features, tokens)
         except HeadError as error:
             rejected.append(Rejection(name, str(error)))
             continue
-        found.append(Head(tuple(way.grids), logits, classes, name, activation, tuple(way.steps), tuple(way.rejected)))
+        found.append(Head(tuple(way.grids), end, name, tuple(way.steps), tuple(way.rejected)))
     return found, rejected
-
-
-def _logits(graph: Graph, output: str) -> tuple[str, str, int]:
-    """The tensor before a softmax or sigmoid at the end, which of them, and the number of classes."""
-    tensor, activation, shapes_only = output, "none", None
-    while (node := graph.producer(tensor)) is not None and activation == "none" and node.input:
-        if node.op_type in _ACTIVATIONS:
-            axis = attribute(node, "axis", -1 if graph.opset >= 13 else 1)
-            if node.op_type != "Sigmoid" and not _over_classes(graph, tensor, axis):
-                raise HeadError(f"{describe(node)} runs over axis {axis}, not over the classes")
-            activation = _ACTIVATIONS[node.op_type]
-            shapes_only = None
-        elif node.op_type in _SHAPES_ONLY:
-            shapes_only = shapes_only or tensor
-        elif node.op_type not in _SILENT:
-            break
-        tensor = node.input[0]
-    while activation != "none" and (node := graph.producer(tensor)) is not None and node.op_type in _SILENT:
-        tensor = node.input[0]
-    tensor = shapes_only or tensor  # a change of shape is stripped only for an activation above it
-    shape = graph.shape(tensor)
-    if shape is None or len(shape) < 2 or None in shape[1:] or sum(n != 1 for n in shape[1:]) > 1:
-        raise HeadError(f"its shape is {shape_text(shape)}; logits have shape (N, classes), the number known")
-    classes = math.prod(length for length in shape[1:] if length is not None)
-    if not classes:
-        raise HeadError(f"its shape is {shape_text(shape)}; the number of classes must be positive")
-    return tensor, activation, classes
-
-
-def _over_classes(graph: Graph, tensor: str, axis: int) -> bool:
-    """Whether an axis of `(N, classes)`, perhaps with more axes of length 1, is that of the classes."""
-    shape = graph.shape(tensor) or ()
-    axis %= max(len(shape), 1)
-    long = [index for index, length in enumerate(shape) if index and length != 1]
-    # Before opset 13 a softmax runs over all axes from the one that is named.
-    return axis == 1 or [axis] == long or (graph.opset < 13 and 0 < axis <= min(long, default=0))
 
 
 def _nothing_found(reasons: Sequence[Sequence[Rejection]]) -> str:

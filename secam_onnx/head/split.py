@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
@@ -43,7 +44,7 @@ _AT_ONCE = 16  # rows that are transposed together: what they touch stays in the
 
 
 def with_split_layer(
-    model: ModelProto, graph: Graph, head: Head, folder: str | os.PathLike[str] = "", *, logits: str
+    model: ModelProto, graph: Graph, head: Head, folder: str | os.PathLike[str] = "", *, logits: str, probabilities: str
 ) -> tuple[ModelProto, Graph, Head, Weights]:
     """An explainable model whose feature map takes less to explain, where the head allows it.
 
@@ -55,7 +56,7 @@ def with_split_layer(
         Its index and its head.
     folder : path
         Where the model's external data lies.
-    logits : str
+    logits, probabilities : str
         See `expose`.
 
     Returns
@@ -83,7 +84,8 @@ def with_split_layer(
         return whole
     if found.algebra != head.algebra:
         return whole
-    expose(split, index, found, features=FEATURES, logits=logits)
+    found = replace(found, end=head.end)
+    expose(split, index, found, features=FEATURES, logits=logits, probabilities=probabilities)
     return split, index, found, weights
 
 

@@ -116,7 +116,12 @@ _CLASS: Schema = {
 _READY = _object(name=_STRING, ready=_BOOL)
 _TENSOR = _object(name=_STRING, datatype=_STRING, shape=_array(_INTEGER))
 _METADATA = _object(name=_STRING, platform=_STRING, inputs=_array(_TENSOR), outputs=_array(_TENSOR))
-_PREDICTION = {"index": _INTEGER, "label": _STRING, "probability": _NUMBER, "logit": _NUMBER}
+_PREDICTION: dict[str, Any] = {
+    "index": _INTEGER,
+    "label": _STRING,
+    "probability": {"type": ["number", "null"]},
+    "logit": _NUMBER,
+}
 
 
 def _top_k() -> Schema:

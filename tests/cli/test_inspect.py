@@ -71,7 +71,13 @@ def test_an_ordinary_model(head: str, tmp_path: Path, inspect: Callable[..., dic
     assert report["feature_map"]["tensor"] == "feature_map"
     assert report["feature_map"]["shape"] == [6, 8, 8]
     assert report["head"]["kind"] == KINDS[head]
-    assert report["logits"] == {"output": "secam_logits", "explained_output": "probabilities", "activation": "softmax"}
+    assert report["logits"] == {
+        "output": "secam_logits",
+        "explained_output": "probabilities",
+        "activation": "softmax",
+        "explained": "logit",
+        "probability": "the model's own softmax",
+    }
     assert (report["classes"], report["labels"]) == (7, None)
     assert report["completeness"]["measured_now"]["max_relative_error"] < 1e-3
     assert report["completeness"]["at_export"] == "not exported"

@@ -36,8 +36,11 @@ def test_there_are_no_more_ranks_than_classes(rank):
         evaluate(n, name, asked=np.array([[rank]]), logits=LOGITS)
 
 
-@pytest.mark.parametrize("activation", ["none", "softmax", "log_softmax", "sigmoid"])
-def test_probabilities(activation):
-    n = Nodes()
-    name = probabilities(n, "logits", activation)
-    np.testing.assert_allclose(evaluate(n, name, logits=LOGITS), in_numpy(LOGITS, activation), rtol=1e-6)
+@pytest.mark.parametrize("classes", [1, 5])
+@pytest.mark.parametrize("how", ["none", "softmax", "sigmoid"])
+def test_probabilities(how, classes):
+    n, logits = Nodes(), LOGITS[:, :classes]
+    name = probabilities(n, "logits", how, classes)
+    found = evaluate(n, name, logits=logits)
+    np.testing.assert_allclose(found, in_numpy(logits, how), rtol=1e-6)
+    assert np.isnan(found).all() == (how == "none" or (how, classes) == ("softmax", 1))

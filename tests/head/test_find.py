@@ -96,10 +96,10 @@ def test_of_several_outputs_the_one_with_a_head_is_taken() -> None:
 def test_two_heads_ask_for_a_name() -> None:
     body = GOOD + " y = Gemm <transB = 1> (v, w)"
     graph = Graph(model(body, "float[N, 5] y, float[N, 5] z"))
-    with pytest.raises(OptionError, match=r"'y', 'z'.*--logits"):
+    with pytest.raises(OptionError, match=r"'y' \(\?, 5\), 5 classes, no activation; 'z' .*--logits NAME"):
         find_head(graph)
     assert find_head(graph, output="y").logits == "y"
-    with pytest.raises(OptionError, match="no output 'q'; its outputs are y, z"):
+    with pytest.raises(OptionError, match="no output or tensor 'q'; its outputs are y, z"):
         find_head(graph, output="q")
 
 
@@ -112,8 +112,8 @@ def test_expose_adds_outputs_and_unexpose_takes_them_away() -> None:
     original = model(GOOD.replace("z =", "l =") + " z = Softmax (l)")
     changed = onnx.ModelProto.FromString(original.SerializeToString())
     graph = Graph(changed)
-    logits = expose(changed, graph, find_head(graph), features="secam_features", logits="secam_logits")
-    assert logits == "secam_logits"
+    names = {"features": "secam_features", "logits": "secam_logits", "probabilities": "secam_probabilities"}
+    assert expose(changed, graph, find_head(graph), **names) == ("secam_logits", "z")
     assert [value.name for value in changed.graph.output] == ["z", "secam_features", "secam_logits"]
     onnx.checker.check_model(changed, full_check=True)
     assert find_head(Graph(changed)).logits == "l"  # the added outputs are not taken for heads

@@ -43,7 +43,7 @@ class LinearStep(Step):
         if self.bias:
             builder.add_bias(gradient, self.bias, self.beta)
         weight = builder.constant(self.weight)
-        if gradient.form == "selection" and self.outputs == builder.head.n_classes:
+        if gradient.form == "selection" and self.outputs == builder.head.n_logits:
             rows = builder.op("Gather", [weight, gradient.name], axis=int(self.transposed))
             if self.transposed:
                 rows = builder.op("Transpose", [rows], perm=[1, 2, 0])

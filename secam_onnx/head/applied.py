@@ -1,0 +1,236 @@
+"""The softmax or sigmoid behind a tensor of probabilities, through all that leaves these what they are.
+
+A copy, another shape, a clip near 0 and 1, some of the classes in another order, `1 - p`, and `[1 - p, p]`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from onnx import NodeProto
+
+from secam_onnx.errors import HeadError
+from secam_onnx.head.by_hand import sigmoid_by_hand, softmax_by_hand
+from secam_onnx.head.graph import Graph, attribute, describe, shape_text
+from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, class_axis, copied, flat_transpose, number, over_classes
+
+__all__ = ["Applied", "Pick", "applied", "count_classes", "without_copies"]
+
+Pick = tuple[tuple[int, int], ...]
+"""For every class the index of its logit, and 1, or -1 where the logit is to be negated."""
+
+_CLIPPED = 0.01  # a clip of probabilities further from 0 and 1 changes what they are
+_DEEPEST = 100  # nodes between an output and its softmax
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What is applied to which logits.
+
+    Attributes
+    ----------
+    logits : str
+        The tensor before it, `(N, n_logits)`, perhaps with more axes of length 1.
+    n_logits : int
+        Their number.
+    activation : {'softmax', 'log_softmax', 'sigmoid'}
+        What is applied.
+    pick : Pick
+        What each class is of the logits.
+    rounded : bool
+        Whether the probabilities are quantised.
+    """
+
+    logits: str
+    n_logits: int
+    activation: str
+    pick: Pick
+    rounded: bool = False
+
+
+def applied(graph: Graph, tensor: str, depth: int = 0) -> Applied | None:
+    """The softmax or sigmoid that a tensor of probabilities, or of their logarithms, comes from; None if none is known.
+
+    Raises
+    ------
+    HeadError
+        A softmax does not run over the classes.
+    """
+    node = graph.producer(tensor)
+    if node is None or not node.input or depth > _DEEPEST:
+        return None
+    op, x = node.op_type, node.input[0]
+    found = _activation(graph, node)
+    if found is not None:
+        return found
+    if op in ("QuantizeLinear", "DequantizeLinear"):
+        inner = applied(graph, x, depth + 1)
+        return None if inner is None else replace(inner, rounded=True)
+    if op in SAME_NUMBERS | SHAPES_ONLY or flat_transpose(graph, node) or _changes_nothing(graph, node):
+        return applied(graph, _varying(graph, node) or x, depth + 1)
+    if op in ("Gather", "Slice", "Split"):
+        return _picked(graph, node, tensor, depth)
+    if op == "Concat":
+        return _joined(graph, node, depth)
+    if op in ("Log", "Exp"):
+        inner = applied(graph, x, depth + 1)
+        ways = {("Log", "softmax"): "log_softmax", ("Exp", "log_softmax"): "softmax"}
+        way = ways.get((op, inner.activation)) if inner is not None else None
+        return replace(inner, activation=way) if inner is not None and way else None
+    rest = _one_minus(graph, node)
+    inner = None if rest is None else applied(graph, rest, depth + 1)
+    if inner is None or inner.activation != "sigmoid":
+        return None
+    return replace(inner, pick=tuple((index, -sign) for index, sign in inner.pick))
+
+
+def _activation(graph: Graph, node: NodeProto) -> Applied | None:
+    """A softmax or sigmoid, as one node or by hand, over the classes."""
+    if node.op_type in ("Softmax", "LogSoftmax"):
+        axis = attribute(node, "axis", -1 if graph.opset >= 13 else 1)
+        if not over_classes(graph, node.input[0], axis):
+            raise HeadError(f"{describe(node)} runs over axis {axis}, not over the classes")
+        way, x, sign = ("softmax" if node.op_type == "Softmax" else "log_softmax"), node.input[0], 1
+    elif node.op_type == "Sigmoid":
+        way, x, sign = "sigmoid", node.input[0], 1
+    elif (by_hand := softmax_by_hand(graph, node) or sigmoid_by_hand(graph, node)) is not None:
+        way, x, sign = by_hand
+    else:
+        return None
+    logits = copied(graph, x)
+    if len(graph.shape(logits) or ()) < 2:
+        logits = without_copies(graph, logits)
+    n = count_classes(graph, logits)
+    return Applied(logits, n, way, tuple((index, sign) for index in range(n)))
+
+
+def _changes_nothing(graph: Graph, node: NodeProto) -> bool:
+    """Whether a node leaves probabilities what they are: a clip near 0 and 1, a factor of 1, plus 0."""
+    if node.op_type == "Clip":
+        bounds = [attribute(node, "min", -math.inf), attribute(node, "max", math.inf)]
+        for index, name in enumerate(node.input[1:3]):
+            if name:
+                bounds[index] = number(graph, name)
+        low, high = bounds
+        return low is not None and high is not None and low <= _CLIPPED and high >= 1 - _CLIPPED
+    if node.op_type in ("Max", "Min") and (x := _varying(graph, node)) is not None and len(node.input) == 2:
+        bound = number(graph, next(name for name in node.input if name != x))
+        return bound is not None and (bound <= _CLIPPED if node.op_type == "Max" else bound >= 1 - _CLIPPED)
+    if node.op_type in ("Mul", "Div", "Add", "Sub") and (x := _varying(graph, node)) is not None:
+        if node.op_type in ("Div", "Sub") and node.input[0] != x:
+            return False
+        value = number(graph, next(name for name in node.input if name != x))
+        return value == 1 if node.op_type in ("Mul", "Div") else value is not None and abs(value) < 1e-6
+    return False
+
+
+def _varying(graph: Graph, node: NodeProto) -> str | None:
+    """The only input of an arithmetic node that is no constant."""
+    if node.op_type not in ("Mul", "Div", "Add", "Sub", "Max", "Min"):
+        return None
+    names = [name for name in node.input if not graph.is_constant(name)]
+    return names[0] if len(names) == 1 else None
+
+
+def _one_minus(graph: Graph, node: NodeProto) -> str | None:
+    """`x` of `1 - x`."""
+    if node.op_type == "Sub" and number(graph, node.input[0]) == 1:
+        return str(node.input[1])
+    if node.op_type == "Add" and (x := _varying(graph, node)) is not None:
+        inner = graph.producer(x)
+        if inner is not None and inner.op_type == "Neg" and {number(graph, name) for name in node.input} == {1, None}:
+            return str(inner.input[0])
+    return None
+
+
+def _picked(graph: Graph, node: NodeProto, tensor: str, depth: int) -> Applied | None:
+    """Some of the classes, in any order."""
+    x = node.input[0]
+    inner = None if graph.is_constant(x) else applied(graph, x, depth + 1)
+    if inner is None:
+        return None
+    axis, n = class_axis(graph, x), len(inner.pick)
+    chosen = None if axis is None else _chosen(graph, node, tensor, axis, n)
+    if chosen is None or any(not -n <= index < n for index in chosen):
+        return None
+    return replace(inner, pick=tuple(inner.pick[index] for index in chosen))
+
+
+def _chosen(graph: Graph, node: NodeProto, tensor: str, axis: int, n: int) -> list[int] | None:
+    """Which of `n` classes Gather, Slice or Split take; None if that is not known, or not over the classes."""
+    rank = len(graph.shape(node.input[0]) or ())
+    if node.op_type == "Gather":
+        if attribute(node, "axis", 0) % rank != axis or not graph.is_constant(node.input[1]):
+            return None
+        return [int(index) for index in graph.constant(node.input[1]).reshape(-1)]
+    if node.op_type == "Split":
+        if attribute(node, "axis", 0) % rank != axis:
+            return None
+        lengths = [(graph.shape(name) or (None,) * rank)[axis] for name in node.output]
+        if None in lengths:
+            return None
+        place = list(node.output).index(tensor)
+        start = sum(length or 0 for length in lengths[:place])
+        return list(range(start, start + (lengths[place] or 0)))
+    bounds = {key: attribute(node, key) for key in ("starts", "ends", "axes")}
+    for key, name in zip(("starts", "ends", "axes", "steps"), node.input[1:], strict=False):
+        if name:
+            bounds[key] = graph.constant(name).reshape(-1).tolist() if graph.is_constant(name) else None
+    starts, ends = bounds["starts"], bounds["ends"]
+    if starts is None or ends is None or bounds.get("steps", [1]) is None:
+        return None
+    axes = [entry % rank for entry in bounds["axes"] or range(len(starts))]
+    steps = bounds.get("steps") or [1] * len(axes)
+    chosen = list(range(n))
+    for own, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if own == axis:
+            chosen = chosen[int(start) : int(end) : int(step)]
+        elif (int(start), int(step)) != (0, 1) or int(end) < ((graph.shape(node.input[0]) or ())[own] or math.inf):
+            return None
+    return chosen
+
+
+def _joined(graph: Graph, node: NodeProto, depth: int) -> Applied | None:
+    """Several picks of the same logits, one behind the other: `[1 - p, p]`."""
+    output = node.output[0]
+    if not over_classes(graph, output, attribute(node, "axis", 1)):
+        return None
+    parts = [applied(graph, name, depth + 1) for name in node.input]
+    first = parts[0]
+    if first is None or any(
+        part is None or (part.logits, part.activation) != (first.logits, first.activation) for part in parts
+    ):
+        return None
+    pick = tuple(entry for part in parts if part is not None for entry in part.pick)
+    return replace(first, pick=pick)
+
+
+def without_copies(graph: Graph, tensor: str) -> str:
+    """The logits themselves, before copies; before a squeeze where only that makes it `(N, classes)`."""
+    while (node := graph.producer(tensor)) is not None and node.op_type in SAME_NUMBERS:
+        tensor = node.input[0]
+    flat = tensor
+    while len(graph.shape(flat) or (0, 0)) < 2:
+        node = graph.producer(flat)
+        if node is None or node.op_type not in SAME_NUMBERS | SHAPES_ONLY:
+            return tensor
+        flat = node.input[0]
+    return flat
+
+
+def count_classes(graph: Graph, tensor: str) -> int:
+    """The number of classes of a tensor `(N, classes)`, perhaps with more axes of length 1.
+
+    Raises
+    ------
+    HeadError
+        It has another shape.
+    """
+    shape = graph.shape(tensor)
+    if shape is None or len(shape) < 2 or None in shape[1:] or sum(n != 1 for n in shape[1:]) > 1:
+        raise HeadError(f"its shape is {shape_text(shape)}; logits have shape (N, classes), the number known")
+    classes = math.prod(length for length in shape[1:] if length is not None)
+    if not classes:
+        raise HeadError(f"its shape is {shape_text(shape)}; the number of classes must be positive")
+    return classes

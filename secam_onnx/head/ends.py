@@ -1,0 +1,118 @@
+"""What a model's output says of the classes, read backwards from it: which tensor is the logits, and what comes after.
+
+First through what names the winners alone (TopK, ArgMax, ZipMap), then through what leaves probabilities what they are
+(a copy, a shape, a clip, another order of the classes), to the softmax or sigmoid, one node or written by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from secam_onnx.head.applied import Pick, applied, count_classes, without_copies
+from secam_onnx.head.graph import Graph
+from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, number
+from secam_onnx.head.tail import tail_of
+from secam_onnx.head.winners import before_the_winners
+
+__all__ = ["BINARY", "End", "Pick", "end_of"]
+
+BINARY: Pick = ((0, -1), (0, 1))
+"""Of one logit: negative and positive."""
+
+
+@dataclass(frozen=True)
+class End:
+    """What lies between the logits and an output.
+
+    Attributes
+    ----------
+    logits : str
+        What is explained: the tensor `(N, classes)` before a softmax or sigmoid, perhaps with more axes of length 1, or
+        the output itself where there is no such.
+    n_logits : int
+        Its number of classes.
+    activation : {'none', 'softmax', 'log_softmax', 'sigmoid'}
+        What the model applies to it.
+    pick : Pick or None
+        What each class of the output is of the logits, where they are not the same.
+    probabilities : str or None
+        The tensor of the model that holds the probabilities, or their logarithms; None where the graph has none.
+    tail : {'raw', 'applied', 'unknown'}
+        Of an output without a known activation: numbers without bounds; some softmax or sigmoid that is not understood
+        lies behind it; or neither is known.
+    labels : tuple of str or None
+        Class names that the graph has.
+    winners : tuple of str
+        Nodes behind the classes that tell the winners alone.
+    paired : bool
+        Whether the model gives one number, of which two classes were made.
+    rounded : bool
+        Whether the probabilities are quantised.
+    """
+
+    logits: str
+    n_logits: int
+    activation: str = "none"
+    pick: Pick | None = None
+    probabilities: str | None = None
+    tail: str = "raw"
+    labels: tuple[str, ...] | None = None
+    winners: tuple[str, ...] = ()
+    paired: bool = False
+    rounded: bool = False
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes of the output."""
+        return self.n_logits if self.pick is None else len(self.pick)
+
+    def as_pair(self) -> End:
+        """The same of a single logit, explained as two classes, negative and positive."""
+        return replace(self, pick=BINARY, paired=True)
+
+
+def end_of(graph: Graph, output: str) -> End:
+    """Read the end of a model.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    output : str
+        An output, or any tensor.
+
+    Raises
+    ------
+    HeadError
+        It is no tensor of classes, with the reason.
+    """
+    tensor, labels, winners = before_the_winners(graph, output)
+    scaled = tensor
+    while (inner := _unscaled(graph, scaled)) is not None:
+        scaled = inner
+    for probabilities in dict.fromkeys((tensor, scaled)):
+        found = applied(graph, probabilities)
+        if found is not None:
+            same = found.pick == tuple((index, 1) for index in range(found.n_logits))
+            return End(
+                found.logits, found.n_logits, found.activation, None if same else found.pick, probabilities,
+                labels=labels, winners=winners, rounded=found.rounded,
+            )  # fmt: skip
+    logits = without_copies(graph, tensor)
+    return End(logits, count_classes(graph, logits), tail=tail_of(graph, logits), labels=labels, winners=winners)
+
+
+def _unscaled(graph: Graph, tensor: str) -> str | None:
+    """What a tensor is a positive multiple of, as percentages are of probabilities; or copies of it."""
+    node = graph.producer(tensor)
+    if node is None or not node.input:
+        return None
+    if node.op_type in SAME_NUMBERS | SHAPES_ONLY:
+        return node.input[0]
+    if node.op_type not in ("Mul", "Div"):
+        return None
+    constants = [index for index, name in enumerate(node.input) if graph.is_constant(name)]
+    if len(constants) != 1 or (node.op_type == "Div" and constants != [1]):
+        return None
+    factor = number(graph, node.input[constants[0]])
+    return node.input[1 - constants[0]] if factor is not None and factor > 0 else None

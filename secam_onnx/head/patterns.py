@@ -1,0 +1,59 @@
+"""What the end of a model is made of, told from single nodes: copies, shapes, constants, the axis of the classes."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import NodeProto
+
+from secam_onnx.head.graph import Graph, attribute
+
+__all__ = ["SAME_NUMBERS", "SHAPES_ONLY", "class_axis", "copied", "flat_transpose", "number", "over_classes"]
+
+SAME_NUMBERS = frozenset({"Identity", "Cast", "CastLike", "Dropout"})
+SHAPES_ONLY = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+
+
+def copied(graph: Graph, tensor: str) -> str:
+    """The tensor that another one is a copy of."""
+    while (node := graph.producer(tensor)) is not None and node.op_type in SAME_NUMBERS and node.input:
+        tensor = node.input[0]
+    return tensor
+
+
+def number(graph: Graph, tensor: str) -> float | None:
+    """The value of a constant that is one number, or the same one many times; None for all else."""
+    if not tensor or not graph.is_constant(tensor):
+        return None
+    values = np.asarray(graph.constant(tensor)).reshape(-1)
+    if not values.size or values.dtype.kind not in "fiu" or (values != values[0]).any():
+        return None
+    return float(values[0])
+
+
+def class_axis(graph: Graph, tensor: str) -> int | None:
+    """The axis that counts the classes: the only one besides the batch with a length that is not 1, or the first."""
+    shape = graph.shape(tensor)
+    if shape is None or len(shape) < 2:
+        return None
+    long = [index for index, length in enumerate(shape) if index and length != 1]
+    return (long or [1])[0] if len(long) < 2 else None
+
+
+def over_classes(graph: Graph, tensor: str, axis: int) -> bool:
+    """Whether an axis of `(N, classes)`, perhaps with more axes of length 1, is that of the classes."""
+    shape = graph.shape(tensor) or ()
+    axis %= max(len(shape), 1)
+    long = [index for index, length in enumerate(shape) if index and length != 1]
+    # Before opset 13 a softmax runs over all axes from the one that is named.
+    return axis == 1 or [axis] == long or (graph.opset < 13 and 0 < axis <= min(long, default=0))
+
+
+def flat_transpose(graph: Graph, node: NodeProto) -> bool:
+    """Whether a Transpose moves axes of length 1 alone, and leaves the batch in front."""
+    permutation = attribute(node, "perm")
+    return (
+        node.op_type == "Transpose"
+        and permutation is not None
+        and permutation[0] == 0
+        and class_axis(graph, node.input[0]) is not None
+    )
