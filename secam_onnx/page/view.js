@@ -1,5 +1,6 @@
 /** The page: takes a photograph in, shows what a source (see `engine.js`) says of it, and hands results out. */
 
+import { classesMeant, shownNames } from "./classes.js";
 import { centres, limit, report } from "./explanation.js";
 import { Figure, percent } from "./figure.js";
 import { openPhotograph } from "./photograph.js";
@@ -45,9 +46,7 @@ export class View {
     const { name, labels } = model;
     const classes = `${labels.length.toLocaleString("en")} classes`;
     find("model").textContent = this.models.length > 1 ? classes : `${name || "The model"}, ${classes}`;
-    const often = new Map();
-    for (const label of labels) often.set(label, (often.get(label) ?? 0) + 1);
-    this.names = labels.map((label, index) => (often.get(label) > 1 ? `${label} (${index})` : label));
+    this.names = shownNames(labels);
     find("classes").replaceChildren(...this.names.map((name) => new Option(name, name)));
   }
 
@@ -175,16 +174,11 @@ export class View {
     this.#show();
   }
 
-  /** A class by name, by index, or by a part of its name that no other one has. */
   #choose(figure, text) {
-    const wanted = text.trim().toLowerCase();
-    const same = this.names.findIndex((name) => name.toLowerCase() === wanted);
-    const parts = this.names.flatMap((name, index) => (name.toLowerCase().includes(wanted) ? [index] : []));
-    if (same >= 0) return this.#explain(figure, same);
-    if (/^\d+$/.test(wanted) && Number(wanted) < this.names.length) return this.#explain(figure, Number(wanted));
-    if (parts.length === 1) return this.#explain(figure, parts[0]);
-    const some = parts.slice(0, 5).map((index) => this.names[index]);
-    if (parts.length > some.length) some.push("…");
+    const found = classesMeant(text, this.model.labels, this.names);
+    if (found.length === 1) return this.#explain(figure, found[0]);
+    const some = found.slice(0, 5).map((index) => this.names[index]);
+    if (found.length > some.length) some.push("…");
     this.#say(some.length ? `“${text}” could be ${some.join(", ")}.` : `No class is called “${text}”.`);
     figure.name.value = this.names[figure.index];
   }

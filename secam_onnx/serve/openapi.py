@@ -110,7 +110,7 @@ def _array(items: Schema, **more: object) -> Schema:
 _STRING, _BOOL, _NUMBER, _INTEGER = ({"type": kind} for kind in ("string", "boolean", "number", "integer"))
 _FILE: Schema = {"type": "string", "contentEncoding": "base64", "format": "image-base64"}
 _CLASS: Schema = {
-    "description": "An index, a name, top-K or all.",
+    "description": "An index, a name, top-K or all; index:2 or name:2 where text of digits could be both.",
     "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1, "maxLength": 500}],
 }
 _READY = _object(name=_STRING, ready=_BOOL)

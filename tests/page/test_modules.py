@@ -13,6 +13,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from secam_onnx.contract import KEY
+from secam_onnx.errors import ClassError
+from secam_onnx.labels import find_class
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.selection import Selection
 from secam_onnx.settings import INTERPOLATIONS
@@ -41,6 +43,13 @@ OPENED = """async (content) => {
 KEPT = """async (entries) => {
   const { kept } = await import("./explanation.js");
   return entries.map(([scores, contributions]) => kept({ scores, contributions }));
+}"""
+
+
+CLASSES = """async ([labels, typed]) => {
+  const { classesMeant, shownNames } = await import("./classes.js");
+  const names = shownNames(labels);
+  return [names, typed.map((text) => classesMeant(text, labels, names))];
 }"""
 
 
@@ -133,3 +142,40 @@ def test_superpixels_are_kept_as_by_the_package(page: Any) -> None:
     entries = [(generator.normal(shift, 1, 20).round(2), generator.normal(shift, 1, 20)) for shift in (-9, -1, 0, 2)]
     found = page.evaluate(KEPT, [[scores.tolist(), parts.tolist()] for scores, parts in entries])
     assert found == [Selection().keep(scores, parts).tolist() for scores, parts in entries]
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown", "meant"),
+    [
+        (["0", "90", "180"], ["0", "90", "180"], {"90": [1], "0": [0], "2": [2], "index:1": [1], "8": [2], "9": [1]}),
+        (
+            ["2", "0", "x"],
+            ["2 (0)", "0 (1)", "x"],
+            {"2": [0, 2], "0": [1, 0], "2 (0)": [0], "name: 2": [0], "index:2": [2], "1": [1], "X": [2], "name:x": [2]},
+        ),
+        (["crane", "ox", "crane"], ["crane (0)", "ox", "crane (2)"], {"crane": [0, 2], "crane (2)": [2], "o": [1]}),
+        (["cat", "tiger cat"], ["cat", "tiger cat"], {"cat": [0], "ca": [0, 1], "none": [], "index:2": [], "2": []}),
+    ],
+)  # fmt: skip
+def test_classes_are_meant_by_name_or_index(
+    page: Any, labels: list[str], shown: list[str], meant: dict[str, list[int]]
+) -> None:
+    assert page.evaluate(CLASSES, [labels, [*meant]]) == [shown, [*meant.values()]]
+
+
+def test_a_text_that_means_one_class_means_the_same_one_to_the_package(page: Any) -> None:
+    generator = np.random.default_rng(7)
+    for _ in range(40):
+        labels = [str(number) for number in generator.integers(0, 8, 5)]
+        texts = [f"{kind}{number}" for kind in ("", "name:", "index:") for number in range(9)]
+        _, found = page.evaluate(CLASSES, [labels, texts])
+        for text, classes in zip(texts, found, strict=True):
+            # Of text that is neither name nor index the page also takes parts of names.
+            if text.isdecimal() and text not in labels and int(text) >= len(labels):
+                continue
+            try:
+                wanted = [find_class(text, labels, len(labels))]
+            except ClassError:
+                assert len(classes) != 1, (labels, text)
+            else:
+                assert classes == wanted, (labels, text)
