@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -88,6 +89,8 @@ class OpenModel(Protocol):
         How maps are made (see `ATTRIBUTIONS`).
     tolerance : float
         Completeness error that the network's own precision explains.
+    files : tuple of Path
+        What it was read from.
     segmenter : Segmenter or None
         What superpixels are made with, where they are the model's own.
     providers : tuple of str
@@ -101,6 +104,7 @@ class OpenModel(Protocol):
     n_classes: int
     tolerance: float
     fidelity: Fidelity | None
+    files: tuple[Path, ...]
 
     @property
     def batch(self) -> int | None: ...

@@ -8,7 +8,7 @@ import numpy as np
 
 from secam_onnx import runtime
 from secam_onnx.answer import ATTRIBUTIONS, filled_up
-from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.head import BIAS, CLASS_IDS, GAP, MAPS, ROUNDING, features_name
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ class Attribution:
                 ]
                 for row in range(0, len(class_ids), rows)
             ]
+        except ForkError:
+            raise
         except Exception as error:
             raise ModelError(
                 f"The head fails on a feature map of shape {' and '.join(str(array.shape) for array in features)}, "

@@ -17,11 +17,12 @@ from secam_onnx import runtime
 from secam_onnx.activation import check_activation, choose_activation
 from secam_onnx.answer import Answer, check_logits, filled_up, ms_since, probabilities
 from secam_onnx.attribution import Attribution, choose_attribution
+from secam_onnx.checks.external_data import data_files
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.choice import choose_preprocessing
 from secam_onnx.completeness import TOLERANCE, tolerance_of
 from secam_onnx.contract import LOGITS, PROBABILITIES, Contract
-from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.explainable import (
     check_contract,
     check_labels,
@@ -87,9 +88,12 @@ class Classifier:
         Weights that the network takes as inputs, besides the image.
     fidelity : Fidelity or None
         How the network compares with the untouched file, where it was compared.
+    files : tuple of Path
+        What it was read from; none for a model that was made in memory.
     """
 
     fidelity: Fidelity | None = None
+    files: tuple[Path, ...] = ()
 
     def __init__(
         self,
@@ -203,6 +207,8 @@ class Classifier:
         runs = (self.input.fed(padded[start : start + size]) for start in range(0, len(padded), size))
         try:
             parts = [runtime.run(self._network, names, {self.input.name: given, **self.fed}) for given in runs]
+        except ForkError:
+            raise
         except Exception as error:
             raise ModelError(
                 f"The model fails on an input of shape {inputs.shape}: {error}. Does the preprocessing fit it?"
@@ -294,7 +300,9 @@ def open_classifier(
                 said = untouched(as_it_is, input_, contract.preprocessing, images, rounding_tolerance(model))
                 del as_it_is
             name = printable(file.name)
+            data = data_files(model, file)
             opened = make_classifier(name, model, graph, head, contract, file.parent, providers, attribution, threads)
+            opened.files = (file, *data)
             if said is not None:
                 opened.compare(said)
             if ordinary:

@@ -5,6 +5,7 @@ Every message says what was found, what was expected and what to do.
 
 __all__ = [
     "ClassError",
+    "ForkError",
     "HeadError",
     "ImageError",
     "MissingDependencyError",
@@ -38,6 +39,10 @@ class ClassError(SecamError, LookupError):
 
 class OptionError(SecamError, ValueError):
     """An argument outside its range, or arguments that contradict each other."""
+
+
+class ForkError(SecamError, RuntimeError):
+    """A forked process was left with what only its parent can use."""
 
 
 class OutputError(SecamError, OSError):

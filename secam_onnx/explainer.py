@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,18 @@ from secam_onnx.assembly import answers, describe, put_together
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.fidelity import Verify
-from secam_onnx.fused import fused_contract, open_fused
 from secam_onnx.images import Photograph
 from secam_onnx.labels import ClassQuery, as_queries, class_codes, given_labels
+from secam_onnx.opening import Opening
 from secam_onnx.prepared import Prepared, prepare
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.selection import Selection
 from secam_onnx.settings import PreprocessingSettings
-from secam_onnx.sidecars import default_model, model_file
 from secam_onnx.stream import stream
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.threads import cores
 
-__all__ = ["BATCH_SIZE", "Explainer", "open_model"]
+__all__ = ["BATCH_SIZE", "Explainer"]
 
 BATCH_SIZE = 4
 """Images a forward pass, where nobody says; on the CPU more take memory and are no faster."""
@@ -38,7 +37,8 @@ BATCH_SIZE = 4
 class Explainer:
     """Explains an ONNX image classifier with SeCAM.
 
-    One explainer holds one session of the network and may be used from several threads.
+    One explainer holds one session of the network and may be used from several threads. A forked process opens the
+    model again when it first uses it; pickles and copies hold no sessions and open it again from its file.
 
     Parameters
     ----------
@@ -85,13 +85,6 @@ class Explainer:
     MissingDependencyError
         ONNX Runtime is not installed.
 
-    Attributes
-    ----------
-    model : Path
-        The model's file.
-    classifier : OpenModel
-        Its sessions.
-
     References
     ----------
     .. [1] Q. H. Cao et al., "A Novel Explainable Artificial Intelligence Model in Image Classification problem",
@@ -115,25 +108,32 @@ class Explainer:
         threads: int | None = None,
         verify: Verify = "auto",
     ) -> None:
-        self.model = model_file(model if model is not None else default_model())
-        self.classifier = open_model(
-            self.model,
-            providers="auto" if providers is None else providers,
-            preprocessing=preprocessing,
-            labels=None if labels is None else given_labels(labels),
-            output=output,
-            features=features,
-            tokens=tokens,
-            activation=activation,
-            attribution=attribution,
-            threads=threads,
-            verify=verify,
-        )
+        options: dict[str, Any] = {
+            "providers": "auto" if providers is None else providers,
+            "preprocessing": preprocessing,
+            "labels": None if labels is None else given_labels(labels),
+            "output": output,
+            "features": features,
+            "tokens": tokens,
+            "activation": activation,
+            "attribution": attribution,
+            "threads": threads,
+            "verify": verify,
+        }
+        self._opening = Opening(model, options)
         fused = self.classifier.contract.fused
         self._segmenter = segmenter or (fused.segmenter if fused else Segmenter())
         self._selection = selection or (fused.selection if fused else Selection())
-        # scikit-image lets go of the interpreter lock, so superpixels are made while the network runs.
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
+
+    @property
+    def model(self) -> Path:
+        """The model's file."""
+        return self._opening.path
+
+    @property
+    def classifier(self) -> OpenModel:
+        """The model, opened in this process."""
+        return self._opening.model
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -220,7 +220,7 @@ class Explainer:
         OptionError
             The label map does not fit.
         """
-        job = prepare(image, self.classifier, self._segmenter, segments, self._pool)
+        job = prepare(image, self.classifier, self._segmenter, segments, self._opening.pool)
         (answer,) = answers(self.classifier, [job], [as_queries(classes)])
         return put_together(self.classifier, job, answer, self._selection)
 
@@ -319,14 +319,3 @@ class Explainer:
             workers=workers,
             keep_images=keep_images,
         )
-
-
-def open_model(path: Path, **options: Any) -> OpenModel:
-    """Open a model of any kind; see `open_classifier` and `open_fused` for the options."""
-    contract = fused_contract(path)
-    if contract is not None:
-        return open_fused(path, contract, **options)
-    # Imported here: a fused model is run without onnx.
-    from secam_onnx.classifier import open_classifier
-
-    return open_classifier(path, **options)

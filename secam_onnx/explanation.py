@@ -111,6 +111,10 @@ class Explanation:
         for array in (self.image, self.maps, self.segments, self.scores, self.contributions, self.bias):
             array.flags.writeable = False
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
     @property
     def completeness_error(self) -> float:
         """Largest `|sum(contributions) + bias - logit|` over the classes, relative (see `completeness`)."""

@@ -14,7 +14,16 @@ from pathlib import Path
 
 from secam_onnx.errors import ModelError, OutputError
 
-__all__ = ["new_file", "new_folder", "output_errors", "printable", "remove_leftovers", "sha256", "unchanged"]
+__all__ = [
+    "file_state",
+    "new_file",
+    "new_folder",
+    "output_errors",
+    "printable",
+    "remove_leftovers",
+    "sha256",
+    "unchanged",
+]
 
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()  # seconds between attempts to rename
 
@@ -108,11 +117,11 @@ def unchanged(path: str | os.PathLike[str]) -> Iterator[None]:
     ModelError
         It was written, replaced or removed; in place of whatever came of that.
     """
-    before = _state(path)
+    before = file_state(path)
     try:
         yield
     finally:
-        if _state(path) != before:
+        if file_state(path) != before:
             raise ModelError(f"{path} was changed while it was read; wait until it is complete, then open it again.")
 
 
@@ -128,7 +137,8 @@ def sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _state(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+def file_state(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """What changes when a file is written or replaced; None where there is none."""
     try:
         found = Path(path).stat()
     except OSError:

@@ -14,7 +14,7 @@ import numpy as np
 from secam_onnx import runtime
 from secam_onnx.answer import Answer, Pooling, check_logits, filled_up, ms_since, probabilities
 from secam_onnx.contract import KEY, Contract, FusedRecord
-from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.fidelity import (
     ON_A_CARD,
     Fidelity,
@@ -56,6 +56,8 @@ class FusedModel:
     session : InferenceSession
         The file, opened.
     """
+
+    files: tuple[Path, ...] = ()
 
     def __init__(self, name: str, contract: Contract, session: onnxruntime.InferenceSession) -> None:
         record = contract.fused
@@ -147,6 +149,8 @@ class FusedModel:
                 ]
                 for row, end in itertools.pairwise(range(0, len(padded) + 1, size))
             ]
+        except ForkError:
+            raise
         except Exception as error:
             raise ModelError(f"The fused model fails on pictures of shape {inputs.shape}: {error}. {_AGAIN}") from error
         of_classes = {name for name, (_, shape) in self._record.outputs.items() if shape[1:2] == ["K"]}
@@ -249,6 +253,7 @@ def open_fused(
         session = runtime.open_session(path, providers, prepack=True, threads=threads)
         _check(session, contract, record)
         opened = FusedModel(printable(path.name), contract, session)
+        opened.files = (path,)
         if check_verify(verify) is True:
             opened.compare(runtime.open_as_it_is(path, threads))
     return opened

@@ -8,7 +8,7 @@ from typing import Any
 from secam_onnx.answer import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier import Classifier
 from secam_onnx.contract import WHOLE, BranchRecord, Declared, HeadRecord
-from secam_onnx.explainer import open_model
+from secam_onnx.opening import open_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.proof import pooled_error, prove
 from secam_onnx.settings import PreprocessingSettings

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, ProviderError
+from secam_onnx.forks import check_process, needs_threads
 from secam_onnx.threads import thread_limit
 
 if TYPE_CHECKING:
@@ -249,6 +250,7 @@ def open_session(
     finally:
         if wants_cuda:
             ort.set_default_logger_severity(2)
+    needs_threads(session)
     session.disable_fallback()  # to another provider; the shared values would be gone by then
     if required is not None and required not in session.get_providers():
         raise ProviderError(
@@ -286,12 +288,14 @@ def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> o
     except UnicodeEncodeError:  # a name that is no Unicode, which ONNX Runtime does not take
         file = Path(path).read_bytes()
     try:
-        return ort.InferenceSession(file, options, providers=[CPU])
+        session = ort.InferenceSession(file, options, providers=[CPU])
     except Exception as error:
         raise ModelError(
             f"ONNX Runtime cannot open {path} as it is: {_first_line(error)}. Check the file with onnx.checker, or "
             "export it again."
         ) from error
+    needs_threads(session)
+    return session
 
 
 class Interrupt:
@@ -330,9 +334,12 @@ def run(
 
     Raises
     ------
+    ForkError
+        This process was forked from the one that opened the session.
     Exception
         ONNX Runtime's own, of many kinds.
     """
+    check_process(session)
     return session.run(names, feeds, _run_options.get())
 
 

@@ -11,6 +11,8 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from secam_onnx.errors import ForkError
+
 __all__ = ["cores", "map_ahead", "thread_limit", "thread_pool"]
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # of version 2 of Linux's control groups
@@ -51,11 +53,13 @@ def _container_share() -> int | None:
 @contextlib.contextmanager
 def thread_pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
     """A pool that is left at once when the block ends early: what was not begun is not begun any more."""
+    process = os.getpid()
     pool = ThreadPoolExecutor(threads, f"secam-{name}")
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)
+        if os.getpid() == process:  # a forked child has none of its threads
+            pool.shutdown(cancel_futures=True)
 
 
 def map_ahead(
@@ -80,15 +84,29 @@ def map_ahead(
     ------
     Result
         In the order of the items.
+
+    Raises
+    ------
+    ForkError
+        It was begun before this process was forked.
     """
+    process = os.getpid()
     window: deque[Future[Result]] = deque()
     try:
         for item in items:
             window.append(pool.submit(function, item))
             if len(window) > ahead:
                 yield window.popleft().result()
+                _check_same(process)
         while window:
             yield window.popleft().result()
+            _check_same(process)
     finally:
-        for future in window:
-            future.cancel()
+        if os.getpid() == process:
+            for future in window:
+                future.cancel()
+
+
+def _check_same(process: int) -> None:
+    if os.getpid() != process:
+        raise ForkError("The stream was begun before this process was forked; begin a new one here.")

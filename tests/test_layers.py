@@ -19,6 +19,7 @@ LAYERS = [
     {"errors"},
     {
         "files",
+        "forks",
         "names",
         "nodes",
         "threads",
@@ -41,7 +42,7 @@ LAYERS = [
     {"explanation", "saving", "explainable", "choice", "activation", "attribution", "prepared"},
     {"classifier", "fused"},
     {"assembly"},
-    {"stream"},
+    {"opening", "stream"},
     {"explainer", "proof", "fusion"},
     {"inspection", "export", "batch", "bench"},
     {"page"},

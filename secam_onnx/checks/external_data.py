@@ -17,7 +17,7 @@ from secam_onnx.checks.tensors import tensor_bytes
 from secam_onnx.errors import ModelError
 from secam_onnx.files import printable
 
-__all__ = ["check_external_data", "location_of", "read_attributes", "read_external_data", "tensors_of"]
+__all__ = ["check_external_data", "data_files", "location_of", "read_attributes", "read_external_data", "tensors_of"]
 
 _ALIGNMENT = 64  # bytes; a cache line, and the widest vector
 
@@ -57,6 +57,12 @@ def check_external_data(model: ModelProto, file: Path) -> None:
     for tensor, _ in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL:
             _check(tensor, file)
+
+
+def data_files(model: ModelProto, file: Path) -> tuple[Path, ...]:
+    """The files that the weights of a model lie in, which may be that of the model itself."""
+    external = (tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL)
+    return tuple(sorted({file.parent / location_of(tensor) for tensor in external}))
 
 
 def read_attributes(model: ModelProto, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -106,13 +107,15 @@ def check_labels(labels: np.ndarray) -> None:
 
 
 def _kmeans(image: np.ndarray, settings: Segmenter) -> np.ndarray:
-    session = _kmeans_session((image.shape[0], image.shape[1]), settings.segments, settings.compactness)
+    session = _kmeans_session(os.getpid(), (image.shape[0], image.shape[1]), settings.segments, settings.compactness)
     (labels,) = runtime.run(session, ["segments"], {"image": image[None]})
     return np.asarray(labels[0])
 
 
 @functools.lru_cache(maxsize=8)
-def _kmeans_session(size: tuple[int, int], segments: int, compactness: float) -> onnxruntime.InferenceSession:
+def _kmeans_session(
+    process: int, size: tuple[int, int], segments: int, compactness: float
+) -> onnxruntime.InferenceSession:
     # Imported here: the other methods need no ONNX.
     from secam_onnx.superpixels.kmeans import kmeans_model
 
