@@ -32,6 +32,7 @@ from secam_onnx.explainable import (
 )
 from secam_onnx.fidelity import (
     ON_A_CARD,
+    REPORT,
     Fidelity,
     Untouched,
     Verify,
@@ -160,8 +161,10 @@ class Classifier:
             for row, ids in enumerate(chosen)
         ]
 
-    def compare(self, file: Untouched) -> None:
+    def compare(self, file: Untouched, advice: str = REPORT) -> None:
         """Compare the network with the file that it is made of; sets `fidelity`.
+
+        `advice` says what to do where they differ.
 
         Raises
         ------
@@ -171,7 +174,8 @@ class Classifier:
         feeds = {image: {**feed, **self.fed} for image, feed in file.feeds.items()}
         names = list(next(iter(file.outputs.values())))
         tolerance = file.tolerance if self.providers[0] == runtime.CPU else max(file.tolerance, ON_A_CARD)
-        self.fidelity = compare_outputs(file.outputs, outputs_of(self._network, feeds, names), tolerance)
+        found = outputs_of(self._network, feeds, names)
+        self.fidelity = compare_outputs(file.outputs, found, tolerance, advice=advice)
 
     def forward(self, inputs: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
         """One forward pass, or several if the model's batch axis is fixed.

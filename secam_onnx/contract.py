@@ -266,6 +266,8 @@ class Contract:
         Where the model came from and how its preprocessing was chosen.
     completeness : dict
         The proof made at export: largest `|sum(M_c) + b_c - z_c|`, relative, and on what.
+    fidelity : dict
+        How the outputs compared, at export, with those of the file that it was made of; see `Fidelity`.
     fused : FusedRecord or None
         What a fused model has besides.
     """
@@ -278,6 +280,7 @@ class Contract:
     labels: tuple[str, ...] | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
     completeness: Mapping[str, Any] = field(default_factory=dict)
+    fidelity: Mapping[str, Any] = field(default_factory=dict)
     fused: FusedRecord | None = None
     probabilities: str | None = None
     probability: str = "softmax"

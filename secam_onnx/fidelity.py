@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ON_A_CARD",
+    "REPORT",
     "Feeds",
     "Fidelity",
     "Outputs",
@@ -64,10 +65,12 @@ _FLOAT, _HALF, _QUANTISED = 1e-3, 0.02, 0.1
 ON_A_CARD = 0.02
 """On other processors than the CPU matrices may be multiplied in TF32, which has the digits of half precision."""
 
-_ADVICE = (
+REPORT = (
     "That is a fault of secam-onnx or of ONNX Runtime; please report this model. To explain it nevertheless: "
     "verify=False (--no-verify)."
 )
+"""What to do about a difference."""
+
 _HALF_TYPES = {10, 16}  # of TensorProto: float16, bfloat16
 
 
@@ -201,7 +204,7 @@ def outputs_of(session: onnxruntime.InferenceSession, feeds: Feeds, names: Seque
         ) from error
 
 
-def compare_outputs(said: Outputs, found: Outputs, tolerance: float, *, advice: str = _ADVICE) -> Fidelity:
+def compare_outputs(said: Outputs, found: Outputs, tolerance: float, *, advice: str = REPORT) -> Fidelity:
     """Compare what a session gives with what the file gives.
 
     Numbers may differ by rounding. Where a model has no other outputs, whole numbers and words must be the same; beside

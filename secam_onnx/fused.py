@@ -17,7 +17,9 @@ from secam_onnx.contract import KEY, Contract, FusedRecord
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.fidelity import (
     ON_A_CARD,
+    Feeds,
     Fidelity,
+    Outputs,
     Verify,
     check_verify,
     compare_outputs,
@@ -113,26 +115,41 @@ class FusedModel:
         rows = range(len(inputs))
         return [self._answer({name: values[row] for name, values in found.items()}, timings) for row in rows]
 
-    def compare(self, file: onnxruntime.InferenceSession) -> None:
-        """Compare with a session of the file as it is, on three images; sets `fidelity`.
+    def compare(self, said: Outputs, tolerance: float) -> None:
+        """Compare the model's own outputs with what the file that it was made of gives for the trial images.
 
         Raises
         ------
         ModelError
-            It gives other outputs; the message names one, and both numbers.
+            They differ; the message names one, and both numbers.
         """
-        code = np.full((self.batch or 1, 1), -1, dtype=np.int64)
-        feeds = {
-            name: {
-                "image": np.repeat(self.contract.preprocessing.crop(image)[0][None], len(code), axis=0),
-                "classes": code,
-            }
-            for name, image in trial_images(self.contract.preprocessing).items()
-        }
+        names = self._record.own_outputs
+        said = {image: {name: given[name] for name in names if name in given} for image, given in said.items()}
+        found = outputs_of(self._session, self._trials(), list(names.values()))
+        ours = {image: {name: given[names[name]] for name in names} for image, given in found.items()}
+        compare_outputs(said, ours, tolerance)
+
+    def verify(self, session: onnxruntime.InferenceSession) -> None:
+        """Compare all outputs with those of another session of this file, on the trial images; sets `fidelity`.
+
+        Raises
+        ------
+        ModelError
+            They differ; the message names one, and both numbers.
+        """
         names = [entry.name for entry in self._session.get_outputs()]
-        said, found = outputs_of(file, feeds, names), outputs_of(self._session, feeds, names)
+        said, found = (outputs_of(one, self._trials(), names) for one in (session, self._session))
         tolerance = self.tolerance if self.providers[0] == runtime.CPU else max(self.tolerance, ON_A_CARD)
         self.fidelity = compare_outputs(said, found, tolerance)
+
+    def _trials(self) -> Feeds:
+        """The trial images as it takes them, and its highest class."""
+        size, preprocessing = self.batch or 1, self.contract.preprocessing
+        code = np.full((size, 1), -1, dtype=np.int64)
+        return {
+            name: {"image": np.repeat(self.feed(preprocessing.crop(image)[0]), size, axis=0), "classes": code}
+            for name, image in trial_images(preprocessing).items()
+        }
 
     def _run(self, names: Sequence[str], inputs: np.ndarray, codes: np.ndarray) -> dict[str, np.ndarray]:
         size = self.batch or len(inputs)
@@ -255,7 +272,7 @@ def open_fused(
         opened = FusedModel(printable(path.name), contract, session)
         opened.files = (path,)
         if check_verify(verify) is True:
-            opened.compare(runtime.open_as_it_is(path, threads))
+            opened.verify(runtime.open_as_it_is(path, threads))
     return opened
 
 

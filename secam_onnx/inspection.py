@@ -86,7 +86,10 @@ def inspect_model(
     measured = dict(prove(model)) if isinstance(model, Classifier) else {"max_relative_error": pooled_error(model)}
     at_export = dict(contract.completeness) or "not exported"
     return report | {
-        "fidelity": dict(model.fidelity or {}),
+        "fidelity": {
+            "measured_now": dict(model.fidelity or {}),
+            "at_export": dict(contract.fidelity) or "not exported",
+        },
         "completeness": {"measured_now": measured, "at_export": at_export},
     }
 

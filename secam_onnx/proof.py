@@ -5,24 +5,20 @@ from __future__ import annotations
 from typing import TypedDict
 
 import numpy as np
-from onnx import ModelProto
 
-from secam_onnx import runtime
 from secam_onnx.answer import OpenModel
 from secam_onnx.classifier import Classifier
 from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import HeadError, ModelError
-from secam_onnx.fidelity import trial_images
+from secam_onnx.fidelity import Untouched, trial_images
 from secam_onnx.fused import FusedModel
 from secam_onnx.superpixels import pooling_matrices, segment
-from secam_onnx.weights import without_weights
 
-__all__ = ["Agreement", "Completeness", "pooled_error", "prove", "prove_converted", "prove_fused"]
+__all__ = ["Agreement", "Completeness", "pooled_error", "prove", "prove_fused"]
 
 _INTEGRATED_CLASSES = 5
 _COMPARED = 5  # classes
 _FLOAT16_TOLERANCE = 0.1  # of weights that are rounded; what a network makes of that is stated, not judged
-_CONVERTED_TOLERANCE = 0.01  # other operators round in another way; other results miss by more
 _INTEGRAL_TOLERANCE = 0.1  # of the quadrature; a wrong gradient misses by the whole of the logit
 
 
@@ -96,10 +92,11 @@ def prove(classifier: Classifier) -> Completeness:
     }
 
 
-def prove_fused(fused: FusedModel, classifier: Classifier) -> Agreement:
+def prove_fused(fused: FusedModel, classifier: Classifier, file: Untouched) -> Agreement:
     """Compare a fused model with the steps that the explainer runs one by one, on random images and on a photograph.
 
-    Superpixels must be the same to the pixel; contributions may differ by rounding, that of the weights included.
+    Superpixels must be the same to the pixel; contributions, and the model's own outputs beside those of the file that
+    it was made of, may differ by rounding, that of the weights included.
 
     Raises
     ------
@@ -109,6 +106,7 @@ def prove_fused(fused: FusedModel, classifier: Classifier) -> Agreement:
     record = fused.contract.fused
     assert record is not None
     tolerance = _FLOAT16_TOLERANCE if record.float16 else max(classifier.tolerance, record.tolerance)
+    fused.compare(file.outputs, max(tolerance, file.tolerance))
     differences, probabilities = [], []
     images = trial_images(classifier.contract.preprocessing)
     for name, image in images.items():
@@ -142,37 +140,6 @@ def prove_fused(fused: FusedModel, classifier: Classifier) -> Agreement:
         "classes": min(_COMPARED, classifier.n_classes),
         "tolerance": tolerance,
     }
-
-
-def prove_converted(before: ModelProto, classifier: Classifier) -> None:
-    """Compare a model that was brought to a newer opset with what it was, on the same images.
-
-    onnx changes what some operators compute on the way, and says nothing of it.
-
-    Raises
-    ------
-    ModelError
-        They do not agree.
-    """
-    contract = classifier.contract
-    light, weights = without_weights(before)
-    session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
-    differences = []
-    for image in trial_images(contract.preprocessing).values():
-        inputs = contract.preprocessing.normalise(contract.preprocessing.crop(image)[0])
-        batch = np.repeat(inputs, classifier.batch or 1, axis=0).astype(runtime.input_dtype(session))
-        (given,) = session.run([contract.output], {classifier.input.name: batch})
-        _, logits, shares = classifier.forward(inputs)
-        wanted = given[:1].reshape(1, -1).astype(np.float32)
-        if contract.activation == "log_softmax":
-            wanted = np.exp(wanted)
-        found = logits if contract.activation == "none" else shares
-        differences.append(float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30)))
-    if not max(differences) <= _CONVERTED_TOLERANCE:
-        raise ModelError(
-            f"The model says something else once onnx has brought it to the opset of fused models: its output differs "
-            f"by {max(differences):.1e}, relative. Export it with opset 18 or newer."
-        )
 
 
 def pooled_error(model: OpenModel) -> float:

@@ -14,7 +14,11 @@ from tiny_models import classifier
 
 from secam_onnx import Explainer, Preprocessing, fidelity, fuse, runtime, weights
 from secam_onnx.classifier import open_classifier
+from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.export import pipeline
+from secam_onnx.export.pipeline import export_model
+from secam_onnx.export.source import Source, from_onnx
 from secam_onnx.fidelity import compare_outputs, rounding_tolerance, trial_images, untouched
 from secam_onnx.fusion import Fusion
 from secam_onnx.head import Graph
@@ -97,9 +101,9 @@ def altered(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
             other = onnx.load_from_string(model) if isinstance(model, bytes) else onnx.load(model)
             for tensor in other.graph.initializer:
                 if tensor.name == "logits.bias":
-                    tensor.CopyFrom(
-                        numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(by), tensor.name)
-                    )
+                    value = numpy_helper.to_array(tensor)
+                    value = value + np.linspace(0, by, len(value), dtype=np.float32)
+                    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
             return real(other.SerializeToString(), *rest, **options)  # type: ignore[arg-type]
 
         monkeypatch.setattr(runtime, "open_session", open_session)
@@ -132,6 +136,47 @@ def test_a_fused_file_is_compared_on_request(tmp_path: Path, altered: Callable[[
         Explainer(path, verify=True)
 
 
+@pytest.mark.parametrize("fusion", [None, Fusion(overlay=False)])
+def test_an_export_is_compared_with_its_source(
+    fusion: Fusion | None, tmp_path: Path, altered: Callable[[float], None]
+) -> None:
+    source, path = tmp_path / "model.onnx", tmp_path / "exported.onnx"
+    onnx.save(classifier(softmax=True), source)
+    contract = export_model(from_onnx(source), path, fusion=fusion)
+    assert contract.fidelity["outputs"] == ["probabilities"]
+    assert len(contract.fidelity["images"]) == 3
+    assert inspect_model(path)["fidelity"]["at_export"] == contract.fidelity
+    altered(1.0)
+    with pytest.raises(ModelError, match=r"output 'probabilities' is .* report this model"):
+        export_model(from_onnx(source), tmp_path / "never.onnx", fusion=fusion)
+    assert not (tmp_path / "never.onnx").exists()
+
+
+def test_an_export_of_what_was_made_just_now(tmp_path: Path) -> None:
+    """As a network of PyTorch is: there is no file yet."""
+    contract = export_model(Source(classifier(softmax=True)), tmp_path / "model.onnx")
+    assert contract.fidelity["outputs"] == ["probabilities"]
+
+
+def test_the_own_outputs_of_a_fused_file_are_those_of_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "model.onnx"
+    onnx.save(classifier(), source)
+    real = pipeline.fused_model
+
+    def other_model(*args: object) -> tuple[ModelProto, Contract]:
+        made, contract = real(*args)  # type: ignore[arg-type]
+        for tensor in made.graph.initializer:
+            if tensor.name == "logits.bias":
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(1), tensor.name))
+        return made, contract
+
+    monkeypatch.setattr(pipeline, "fused_model", other_model)
+    with pytest.raises(ModelError, match=r"output 'logits' is .* gives"):
+        fuse(source, tmp_path / "fused.onnx", Fusion(overlay=False), preprocessing=Preprocessing((32, 32)))
+
+
 def test_very_large_models_are_compared_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.onnx"
     onnx.save(classifier(), path)
@@ -140,7 +185,7 @@ def test_very_large_models_are_compared_on_request(tmp_path: Path, monkeypatch: 
     found = Explainer(path, verify=True).classifier.fidelity
     assert found is not None
     assert len(found["images"]) == 3
-    assert inspect_model(path)["fidelity"] == found
+    assert inspect_model(path)["fidelity"]["measured_now"] == found
 
 
 def test_no_such_way(tmp_path: Path) -> None:

@@ -17,17 +17,24 @@ from secam_onnx import runtime
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.classifier import check_probabilities, make_classifier
 from secam_onnx.contract import Contract
-from secam_onnx.explainable import make_explainable
+from secam_onnx.explainable import make_explainable, told
 from secam_onnx.export.source import Source, from_onnx
+from secam_onnx.fidelity import REPORT, Untouched, rounding_tolerance, trial_images, untouched
 from secam_onnx.fused import FusedModel
 from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
+from secam_onnx.head import Graph
+from secam_onnx.inputs import image_input
 from secam_onnx.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
 from secam_onnx.preprocess import Preprocessing
-from secam_onnx.proof import prove, prove_converted, prove_fused
+from secam_onnx.proof import prove, prove_fused
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.weights import without_weights
 
 __all__ = ["Progress", "export_model", "fuse"]
+
+_CONVERTED = (
+    "onnx changed it where it brought the model to the opset of fused models. Export the model with opset 18 or newer."
+)
 
 Progress = Callable[[str], AbstractContextManager[object]]
 """Called with the name of a step; the step runs inside the context manager that it returns."""
@@ -82,6 +89,7 @@ def export_model(
     check_writable(target, overwrite=overwrite)
     model = source.model if fusion is None else ready_to_fuse(source.model)
     with damage_explained(model), weights_moved_out(model, target):
+        before = without_weights(source.model, target.parent) if source.untouched is None else None
         with progress("find the head"):
             graph, head, contract = make_explainable(
                 model,
@@ -94,19 +102,21 @@ def export_model(
                 tokens=tokens,
                 activation=activation,
             )
-        with progress("prove that the map adds up to the logits"):
+        with progress("compare with the file, and prove that the map adds up to the logits"):
             way = None if fusion is None else fusion.attribution
+            said = _as_it_was(source, before, contract, graph)
             classifier = make_classifier(
                 "trial", model, graph, head, contract, target.parent, "cpu", attribution=way, split=False
             )
+            classifier.compare(said, REPORT if model is source.model else _CONVERTED)
             check_probabilities(classifier, head.end, activation)
-            contract = dataclasses.replace(classifier.contract, completeness=prove(classifier))
-            if model is not source.model:
-                prove_converted(source.model, classifier)
+            contract = dataclasses.replace(
+                classifier.contract, completeness=prove(classifier), fidelity=dict(classifier.fidelity or {})
+            )
         if fusion is not None:
             with progress("fuse, and compare with the explainer"):
                 model, contract = fused_model(model, graph, head, contract, fusion, target.parent)
-                proof = prove_fused(_opened(model, contract, target), classifier)
+                proof = prove_fused(_opened(model, contract, target), classifier, said)
                 contract = contract.proven(proof)
                 if not has_external_data(model):  # which onnx would look for elsewhere
                     onnx.checker.check_model(model, full_check=True)
@@ -163,6 +173,21 @@ def fuse(
         source = dataclasses.replace(source, labels=tuple(labels))
     options = {"output": output, "features": features, "tokens": tokens, "activation": activation}
     return export_model(source, path, fusion=fusion or Fusion(), overwrite=overwrite, **options)  # type: ignore[arg-type]
+
+
+def _as_it_was(
+    source: Source, before: tuple[ModelProto, runtime.Weights] | None, contract: Contract, graph: Graph
+) -> Untouched:
+    """What the source gives for the trial images: its file, or the model as it was made, with its weights apart."""
+    if source.untouched is not None:
+        session = runtime.open_as_it_is(source.untouched)
+    else:
+        assert before is not None
+        light, weights = before
+        session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
+    preprocessing = contract.preprocessing
+    input_ = image_input(graph, *told(preprocessing))
+    return untouched(session, input_, preprocessing, trial_images(preprocessing), rounding_tolerance(source.model))
 
 
 def _opened(model: ModelProto, contract: Contract, target: Path) -> FusedModel:

@@ -38,6 +38,8 @@ class Source:
         Where it came from, for the contract.
     file : Path or None
         Where it lies, if what the files beside it say of preprocessing and class names is to be used.
+    untouched : Path or None
+        Where it lies in any case; None if it was made just now.
     """
 
     model: ModelProto
@@ -45,6 +47,7 @@ class Source:
     labels: tuple[str, ...] | None = None
     origin: dict[str, str] = field(default_factory=dict)
     file: Path | None = None
+    untouched: Path | None = None
 
 
 def open_source(name: str, weights: str | None = None, seed: int | None = None, source: str | None = None) -> Source:
@@ -135,5 +138,5 @@ def from_onnx(path: str | os.PathLike[str]) -> Source:
         raise ModelError(f"{file} is a fused model; export the model that it was made of.")
     origin = {"source": "onnx", "file": printable(file.name)}
     if contract is None:
-        return Source(model, origin=origin, file=file)
-    return Source(model, contract.preprocessing, contract.labels, {**contract.origin})
+        return Source(model, origin=origin, file=file, untouched=file)
+    return Source(model, contract.preprocessing, contract.labels, {**contract.origin}, untouched=file)
