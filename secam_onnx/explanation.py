@@ -127,6 +127,13 @@ class Explanation:
         logits = np.array([entry.logit for entry in self.classes])
         return logits - self.contributions.sum(axis=1, dtype=np.float64) - self.bias
 
+    @property
+    def padding(self) -> np.ndarray:
+        """`(S,)` bool, which superpixels lie in the padding alone: the model saw them, and they are no photograph."""
+        padding = np.ones(self.scores.shape[1], dtype=bool)
+        padding[self.segments[self.geometry.on_image()]] = False
+        return padding
+
     def keep(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
         """Which superpixels are kept: `(S,)` bool. Parameters as in `mask`."""
         row = self._row(class_)
@@ -194,7 +201,9 @@ class Explanation:
         row, chosen = self._row(class_), selection or self.selection
         entry, kept = self.classes[row], self.keep(class_, chosen)
         how = str(chosen) if kept.any() else "nothing speaks for this class"
-        captions = (f"{kept.sum()} of {len(kept)} superpixels ({how})", "mean score", "CAM")
+        padded = (kept & self.padding).sum()
+        where = f", {padded} in the padding" if padded else ""
+        captions = (f"{kept.sum()} of {len(kept)} superpixels ({how}){where}", "mean score", "CAM")
         small = self._shrunk(2 * TILE)
         tiles = [
             (caption, np.asarray(small.overlay(entry.index, chosen, kind=kind)))
@@ -228,7 +237,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the pixels, as plain JSON types."""
-        classes = []
+        classes, padding = [], self.padding
         for row, entry in enumerate(self.classes):
             kept = self.selection.keep(self.scores[row], self.contributions[row])
             table = zip(self.scores[row].tolist(), self.contributions[row].tolist(), kept.tolist(), strict=True)
@@ -236,6 +245,9 @@ class Explanation:
                 {"label": label, "mean_score": score, "contribution": contribution, "kept": keep}
                 for label, (score, contribution, keep) in enumerate(table)
             ]
+            if padding.any():
+                for entry_, padded in zip(superpixels, padding.tolist(), strict=True):
+                    entry_["in_padding"] = padded
             if self.given_labels is not None:
                 for entry_, given in zip(superpixels, self.given_labels.tolist(), strict=True):
                     entry_["given_label"] = given

@@ -22,7 +22,7 @@ class Geometry:
     input_size : (int, int)
         Height and width of what the model sees, in pixels.
     box : (float, float, float, float)
-        Left, top, right, bottom of what the model sees, in pixels of the photograph.
+        Left, top, right, bottom of what the model sees, in pixels of the photograph; beyond it where it is padded.
     """
 
     image_size: tuple[int, int]
@@ -69,6 +69,14 @@ class Geometry:
         y = np.floor(top + (np.arange(rows) + 0.5) * (bottom - top) / rows).astype(int).clip(0, height - 1)
         x = np.floor(left + (np.arange(columns) + 0.5) * (right - left) / columns).astype(int).clip(0, width - 1)
         return values[np.ix_(y, x)]
+
+    def on_image(self) -> np.ndarray:
+        """Which pixels of the model's input show the photograph, `(h, w)` bool; the others are padding."""
+        left, top, right, bottom = self.box
+        (height, width), (rows, columns) = self.image_size, self.input_size
+        y = top + (np.arange(rows) + 0.5) * (bottom - top) / rows
+        x = left + (np.arange(columns) + 0.5) * (right - left) / columns
+        return np.logical_and.outer((y >= 0) & (y < height), (x >= 0) & (x < width))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""

@@ -118,6 +118,9 @@ def _fit_segments(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
     check_labels(labels)
     if labels.shape == geometry.image_size:
         labels = geometry.to_input(labels)
+        shown = geometry.on_image()
+        if not shown.all():  # padding is a superpixel of its own, the last one
+            labels = np.where(shown, labels.astype(np.int64), int(labels.max()) + 1)
     if labels.shape != geometry.input_size:
         raise OptionError(
             f"The label map has shape {labels.shape}; the photograph's {geometry.image_size} or the model input's "

@@ -23,6 +23,7 @@ from secam_onnx.settings import (
     MAX_CHANNELS,
     PRESETS,
     PreprocessingSettings,
+    is_color,
     preset,
 )
 
@@ -43,9 +44,10 @@ class Preprocessing:
     ----------
     size : (int, int)
         Height and width of the model's input, in pixels.
-    resize_to : int or (int, int) or None
+    resize_to : int or (int, int) or 'letterbox' or None
         Length of the photograph's shorter side before the centre crop, or height and width that the whole photograph
-        is stretched to before it; None stretches the whole photograph to `size`.
+        is stretched to before it; None stretches the whole photograph to `size`, `'letterbox'` fits all of it inside
+        and pads the rest.
     interpolation : {'bilinear', 'bicubic', 'nearest', 'lanczos', 'box', 'hamming'}
         Pillow's antialiased filters, which torchvision uses as well.
     mean, std : tuple of float
@@ -56,7 +58,7 @@ class Preprocessing:
         Order of the channels in the input tensor, where there are three.
     crop_rounding : {'even', 'down'}
         Which way half a pixel goes where the crop cannot lie in the middle: to the even number, as torchvision and timm
-        do it, or up and to the left, as Hugging Face's transformers does.
+        do it, or up and to the left, as Hugging Face's transformers does. Padding: as Pillow, or as Ultralytics.
     value_range : (float, float) or None
         Values of the image that stand for 0 and 255; what lies between or beyond follows the same line. None: what the
         image's type or file says.
@@ -65,10 +67,12 @@ class Preprocessing:
     display_channels : tuple of int or None
         Which of them, three or one, superpixels are made of and pictures show; None: the first three that the model
         gets, or where these are fewer, the first one, as grey.
+    pad_color : tuple of float or None
+        Of letterboxing alone: red, green and blue of the padding, or its values by channel, or one number; in 0..255.
     """
 
     size: tuple[int, int]
-    resize_to: int | tuple[int, int] | None = None
+    resize_to: int | tuple[int, int] | Literal["letterbox"] | None = None
     interpolation: str = "bilinear"
     mean: tuple[float, ...] = (0.485 * 255, 0.456 * 255, 0.406 * 255)
     std: tuple[float, ...] = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -78,11 +82,12 @@ class Preprocessing:
     value_range: tuple[float, float] | None = None
     channels: tuple[int, ...] | None = None
     display_channels: tuple[int, ...] | None = None
+    pad_color: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         checks = {
             "size": len(self.size) == 2 and all(isinstance(edge, int) and 1 <= edge <= 8192 for edge in self.size),
-            "resize_to": self.resize_to is None or self._is_around_the_crop(self.resize_to),
+            "resize_to": self.resize_to in (None, "letterbox") or self._is_around_the_crop(self.resize_to),
             "interpolation": self.interpolation in _FILTERS,
             "mean": 1 <= len(self.mean) == len(self.std) <= MAX_CHANNELS and bool(np.isfinite(self.mean).all()),
             "std": all(np.isfinite(value) and value > 0 for value in self.std),
@@ -94,13 +99,15 @@ class Preprocessing:
             or (len(self.channels) == len(self.mean) and _are_channels(self.channels)),
             "display_channels": self.display_channels is None
             or (len(self.display_channels) in (1, 3) and _are_channels(self.display_channels)),
+            "pad_color": self._is_color() if self.resize_to == "letterbox" else self.pad_color is None,
         }
         for name, good in checks.items():
             if not good:
                 raise OptionError(
                     f"Preprocessing: {name} is {getattr(self, name)!r}, which is outside its range "
                     "(sizes are positive, resize_to is at least the size, mean and std have a finite value for each "
-                    "channel, BGR is of three, channels count from 1, one or three are shown, a value range goes up)."
+                    "channel, BGR is of three, channels count from 1, one or three are shown, a value range goes up, "
+                    "letterboxing has a pad_color, and nothing else has)."
                 )
 
     def _is_around_the_crop(self, edges: object) -> bool:
@@ -109,6 +116,9 @@ class Preprocessing:
         return len(both) == 2 and all(
             isinstance(edge, int) and low <= edge <= 16384 for edge, low in zip(both, least, strict=False)
         )
+
+    def _is_color(self) -> bool:
+        return is_color(self.pad_color) and len(self.pad_color or ()) in (1, self.picture_channels)
 
     @classmethod
     def fitted(
@@ -154,9 +164,13 @@ class Preprocessing:
             next((length for length in pair if length is not None), 224) for pair in zip(size, wanted, strict=True)
         )
         known = settings.over(PRESETS["torchvision"] if n_channels == 3 else ASSUMED_OF_DATA)
-        values: dict[str, Any] = {name: getattr(known, name) for name in known.given if name != "crop"}
-        if known.crop is not None:
-            values["resize_to"] = None if known.crop == "none" else round(max(rows, columns) / known.crop)
+        values: dict[str, Any] = {name: getattr(known, name) for name in known.given if name not in ("crop", "fit")}
+        if known.resize_to is None:
+            values["resize_to"] = _shaped(known, rows, columns)
+        if known.fit == "letterbox":
+            values.setdefault("pad_color", (0.0,))
+        elif known.pad_color is not None:
+            raise OptionError("A colour of the padding was given (pad_color), which goes with fit 'letterbox' alone.")
         for name in ("mean", "std"):
             given = values[name]
             if len(given) not in (1, n_channels):
@@ -203,12 +217,17 @@ class Preprocessing:
     def settings(self, source: str = "") -> PreprocessingSettings:
         """The same as settings, to change some of them; `source` says where they come from."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        if self.resize_to == "letterbox":
+            values |= {"resize_to": None, "fit": "letterbox"}
         return PreprocessingSettings(**values, crop="none" if self.resize_to is None else None, source=source)
 
     def __str__(self) -> str:
         way = f"whole picture to {_by(self.size)}"
         if isinstance(self.resize_to, int):
             way = f"shorter side to {self.resize_to}, centre crop {_by(self.size)}"
+        elif self.resize_to == "letterbox":
+            color = ", ".join(f"{value:g}" for value in self.pad_color or ())
+            way = f"whole picture fitted inside {_by(self.size)}, the rest padded with {color}"
         elif self.resize_to is not None:
             way = f"whole picture to {_by(self.resize_to)}, centre crop {_by(self.size)}"
         mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std))
@@ -248,6 +267,9 @@ class Preprocessing:
             # torchvision's rounding, so that the tensors are equal: the longer side is cut to an integer.
             edge, short = self.resize_to, min(height, width)
             new_height, new_width = (edge if side == short else int(edge * side / short) for side in (height, width))
+        elif self.resize_to == "letterbox":
+            share = min(rows / height, columns / width)
+            new_height, new_width = (max(1, round(side * share)) for side in (height, width))
         else:
             new_height, new_width = self.resize_to
         middle = round if self.crop_rounding == "even" else int
@@ -257,7 +279,14 @@ class Preprocessing:
         seen = _each_channel(image, lambda picture: picture.resize((new_width, new_height), resample).crop(cut))
         across, down = width / new_width, height / new_height
         box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
-        return seen, Geometry((height, width), self.size, box)
+        geometry = Geometry((height, width), self.size, box)
+        return self._padded(seen, geometry), geometry
+
+    def _padded(self, seen: np.ndarray, geometry: Geometry) -> np.ndarray:
+        """With the colour of the padding, which Pillow leaves black."""
+        if self.pad_color is None or not any(self.pad_color):
+            return seen
+        return np.where(geometry.on_image()[..., None], seen, np.asarray(self.pad_color, dtype=seen.dtype))
 
     @property
     def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
@@ -329,3 +358,19 @@ def _is_range(values: tuple[float, ...]) -> bool:
 
 def _are_channels(numbers: tuple[int, ...]) -> bool:
     return all(isinstance(number, int) and 1 <= number <= MAX_CHANNELS for number in numbers)
+
+
+def _shaped(
+    known: PreprocessingSettings, rows: int, columns: int
+) -> int | tuple[int, int] | Literal["letterbox"] | None:
+    """`resize_to` by the share that the crop keeps and by what becomes of the photograph's shape."""
+    if known.fit == "letterbox":
+        return "letterbox"
+    share = known.crop
+    if share is None and known.fit == "crop":
+        share = 0.875
+    if share is None or share == "none":
+        return None
+    if known.fit == "stretch":
+        return round(rows / share), round(columns / share)
+    return round(max(rows, columns) / share)

@@ -16,11 +16,13 @@ from secam_onnx.errors import OptionError
 __all__ = [
     "ASSUMED",
     "ASSUMED_OF_DATA",
+    "FITS",
     "INTERPOLATIONS",
     "MAX_CHANNELS",
     "PRESETS",
     "PreprocessingSettings",
     "in_pixel_values",
+    "is_color",
     "preset",
 ]
 
@@ -32,6 +34,9 @@ MAX_CHANNELS = 512
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 """Pillow's filters by name."""
+
+FITS = ("crop", "stretch", "letterbox")
+_SHAPING = {"crop", "resize_to", "fit"}  # any of them takes the place of all
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ class PreprocessingSettings:
         `'none'` stretches the whole photograph to `size`.
     resize_to : int or (int, int), optional
         The same in pixels, in place of `crop`; see `Preprocessing`.
+    fit : {'crop', 'stretch', 'letterbox'}, optional
+        What becomes of the photograph's shape. `'crop'`: it stays, and the middle is cut out (0.875 of it where `crop`
+        does not say). `'stretch'`: the whole photograph is stretched to `size`, or to `size / crop`, of which the
+        middle is cut out. `'letterbox'`: all of it is fitted inside `size`, and the rest is padded.
+    pad_color : tuple of float, optional
+        Red, green and blue of that padding, or its values by channel, or one number; in 0..255, black by default.
     interpolation, mean, std, layout, channel_order, crop_rounding, value_range, channels, display_channels : optional
         See `Preprocessing`; mean and std are of pixels in 0..255, one value for each channel or one for all.
     source : str
@@ -65,6 +76,8 @@ class PreprocessingSettings:
     value_range: tuple[float, float] | None = None
     channels: tuple[int, ...] | None = None
     display_channels: tuple[int, ...] | None = None
+    fit: Literal["crop", "stretch", "letterbox"] | None = None
+    pad_color: tuple[float, ...] | None = None
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +85,13 @@ class PreprocessingSettings:
             raise OptionError(f"crop {self.crop} and resize_to {self.resize_to} say the same in two ways; choose one.")
         if self.crop not in (None, "none") and not (isinstance(self.crop, float | int) and 0 < self.crop <= 1):
             raise OptionError(f"crop is {self.crop}; a fraction above 0 and at most 1, or 'none', was expected.")
+        if self.fit not in (None, *FITS):
+            raise OptionError(f"fit is {self.fit!r}; {', '.join(FITS)} are what there is.")
+        cut = self.resize_to if self.crop is None else self.crop
+        if (self.fit == "letterbox" and cut is not None) or (self.fit == "crop" and cut == "none"):
+            raise OptionError(f"fit is {self.fit!r}, which does not go with crop or resize_to {cut!r}; leave one out.")
+        if self.pad_color is not None and not is_color(self.pad_color):
+            raise OptionError(f"pad_color is {self.pad_color!r}; one number of 0..255, or one a channel, was expected.")
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -89,16 +109,16 @@ class PreprocessingSettings:
     def complete(self) -> bool:
         """Whether nothing is open but what the model's input tells itself, size and layout."""
         open_ = {"interpolation", "mean", "std", "channel_order"}.difference(self.given)
-        return not open_ and bool({"crop", "resize_to"}.intersection(self.given))
+        return not open_ and bool(_SHAPING.intersection(self.given))
 
     def over(self, base: PreprocessingSettings) -> PreprocessingSettings:
         """These settings, and those of `base` where they are open.
 
         Where only the size is another one than `base` was made for, the crop keeps the same share of the photograph.
         """
-        crop, resize_to = base.crop, base.resize_to
-        if self.crop is not None or self.resize_to is not None:
-            crop = resize_to = None
+        crop, resize_to, fit = base.crop, base.resize_to, base.fit
+        if _SHAPING.intersection(self.given):
+            crop = resize_to = fit = None
         elif base.size and self.size not in (None, base.size) and isinstance(resize_to, int):
             crop, resize_to = max(base.size) / resize_to, None
         own = {name: getattr(self, name) for name in self.given}
@@ -106,9 +126,14 @@ class PreprocessingSettings:
         source = self.source or base.source
         if own and base.source and not (self.source and self.complete):
             # Who gave all that differs between networks has not left the choice to us.
-            enough = {"mean", "std"} <= own.keys() and not own.keys().isdisjoint({"crop", "resize_to"})
+            enough = {"mean", "std"} <= own.keys() and not own.keys().isdisjoint(_SHAPING)
             source = f"{given}; the rest {base.source}" if enough else f"{base.source}; {given}"
-        return dataclasses.replace(base, **{"crop": crop, "resize_to": resize_to, **own, "source": source})
+        return dataclasses.replace(base, **{"crop": crop, "resize_to": resize_to, "fit": fit, **own, "source": source})
+
+
+def is_color(values: tuple[float, ...] | None) -> bool:
+    """Whether these are values of channels, or one for all, in 0..255."""
+    return isinstance(values, tuple) and len(values) > 0 and all(0 <= value <= 255 for value in values)
 
 
 def in_pixel_values(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[Values | None, Values | None]:

@@ -109,6 +109,15 @@ _PREPROCESSING: tuple[Callable[[Any], Any], ...] = (
         help="Shorter side to size / FRACTION, then centre crop; none: the whole picture is stretched.",
     ),
     _choice(
+        *("--fit", "crop", "stretch", "letterbox"),
+        metavar="NAME",
+        help="crop: as --crop says. stretch: the whole picture to size / FRACTION, then centre crop. letterbox: all of "
+        "it fitted inside, the rest padded.",
+    ),
+    click.option(
+        "--pad-color", metavar="R,G,B", callback=_numbers, help="Of letterbox, in 0..255, or one number.  [default: 0]"
+    ),
+    _choice(
         *("--interpolation", "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"),
         metavar="NAME",
         help="nearest, bilinear, bicubic, lanczos, box or hamming.",
@@ -127,7 +136,7 @@ def preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         from secam_onnx.settings import PreprocessingSettings, in_pixel_values, preset
 
-        names = ("size", "crop", "interpolation", "layout", "channel_order")
+        names = ("size", "crop", "fit", "pad_color", "interpolation", "layout", "channel_order")
         single = {name: others.pop(name) for name in names}
         single["mean"], single["std"] = in_pixel_values(mean, std)
         settings = PreprocessingSettings(**single)

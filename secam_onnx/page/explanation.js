@@ -1,5 +1,7 @@
 /** The numbers of one photograph: which superpixels are kept, and what adds up to the logit. Knows no page. */
 
+import { onPhotograph } from "./geometry.js";
+
 export const TOP = 5; // predictions in a result
 const COVERAGE = 0.5; // default share of what speaks for the class
 
@@ -49,17 +51,27 @@ export function centres({ segments, geometry: { input_size } }) {
   return sums.map(([y, x, pixels]) => [y / pixels, x / pixels]);
 }
 
+/** Which superpixels lie in the padding alone, by label. */
+export function padding({ segments, geometry }) {
+  const shown = onPhotograph(geometry);
+  const there = [];
+  segments.forEach((label, i) => (there[label] ||= shown(i)));
+  return there.map((seen) => !seen);
+}
+
 /** The value of the strongest colour. */
 export const limit = ({ cam }) => cam.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
 /** As `explanation.json` of secam-onnx; `counts` maps the classes that are shown to how many superpixels are kept. */
 export function report(explanation, counts, photograph) {
+  const padded = padding(explanation);
   const entries = Array.from(counts, ([index, count]) => {
     const { cam, scores, contributions, ...entry } = explanation.classes.get(index);
     const keep = kept(explanation.classes.get(index), count);
     const { gap } = parts({ ...entry, contributions }, keep);
     const superpixels = Array.from(scores, (mean_score, label) => {
-      return { label, mean_score, contribution: contributions[label], kept: keep[label] };
+      const place = padded.includes(true) ? { in_padding: padded[label] } : {};
+      return { label, mean_score, contribution: contributions[label], kept: keep[label], ...place };
     });
     return { ...entry, gap, superpixels };
   });

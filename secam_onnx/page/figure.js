@@ -1,6 +1,6 @@
 /** One class on the photograph: its picture, slider, sum and what the pointer or the keyboard reads from it. */
 
-import { kept, parts, ranking, usual } from "./explanation.js";
+import { kept, padding, parts, ranking, usual } from "./explanation.js";
 import { draw, labelsOn, outline } from "./render.js";
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -60,7 +60,9 @@ export class Figure {
     const keep = kept(entry, count);
     slider.value = count ?? usual(entry);
     const { inside, outside, bias, gap, share } = parts(entry, keep);
-    const text = `${slider.value} of ${keep.length} superpixels carry ${percent(share)} of what speaks for it`;
+    const outOfSight = padding(scene.explanation).filter((padded, label) => padded && keep[label]).length;
+    const where = outOfSight ? ` (${outOfSight} in the padding)` : "";
+    const text = `${slider.value} of ${keep.length} superpixels${where} carry ${percent(share)} of what speaks for it`;
     this.find(".carried").textContent = slider.ariaValueText = text;
     const terms = { kept: inside, rest: outside, bias, ...(Math.abs(gap) > 0.005 && { gap }) };
     const term = ([name, value]) => `${value < 0 ? "−" : "+"} ${Math.abs(value).toFixed(2)} ${name}`;
@@ -91,7 +93,8 @@ export class Figure {
       this.readout.classList.add(part < 0 ? "against" : "for");
       this.readout.value =
         `${signed(part)} of the logit ${part < 0 ? "(against)" : "(for)"}, ` +
-        `mean score ${signed(entry.scores[label])} per cell, rank ${rank} of ${entry.scores.length}`;
+        `mean score ${signed(entry.scores[label])} per cell, rank ${rank} of ${entry.scores.length}` +
+        (padding(scene.explanation)[label] ? ", in the padding" : "");
     }
   }
 

@@ -2,11 +2,14 @@
 
 import { resize } from "./resize.js";
 
-/** What is resized to what, and which part of that the model sees. */
+/** What is resized to what, and which part of that the model sees; with letterboxing it begins before the picture. */
 function plan([height, width], { size: [rows, columns], resize_to: edge, crop_rounding: rounding }) {
   let to = edge;
   if (edge === null) to = [rows, columns];
-  else if (typeof edge === "number") {
+  else if (edge === "letterbox") {
+    const share = Math.min(rows / height, columns / width);
+    to = [height, width].map((side) => Math.max(1, evenly(side * share)));
+  } else if (typeof edge === "number") {
     const short = Math.min(height, width);
     to = [height, width].map((side) => (side === short ? edge : Math.trunc((edge * side) / short)));
   }
@@ -22,7 +25,16 @@ function evenly(value) {
 /** The picture that the model sees, (rows, columns, 3) in bytes; `read` as in `resize`. */
 export function seen(read, size, preprocessing) {
   const { to, window } = plan(size, preprocessing);
-  return resize(read, size, to, window, preprocessing.interpolation);
+  const { resize_to, interpolation, pad_color } = preprocessing;
+  if (resize_to !== "letterbox") return resize(read, size, to, window, interpolation);
+  const whole = resize(read, size, to, { top: 0, left: 0, rows: to[0], columns: to[1] }, interpolation);
+  const picture = new Uint8Array(window.rows * window.columns * 3);
+  for (let i = 0; i < picture.length; i++) picture[i] = pad_color[i % pad_color.length];
+  for (let row = 0; row < to[0]; row++) {
+    const line = whole.subarray(row * to[1] * 3, (row + 1) * to[1] * 3);
+    picture.set(line, ((row - window.top) * window.columns - window.left) * 3);
+  }
+  return picture;
 }
 
 /** Sizes, and the box that is seen: left, top, right, bottom in pixels of the photograph. */
@@ -51,4 +63,15 @@ export function positions({ image_size: [height, width], box: [left, top, right,
       return place >= 0 && place < 1 ? place : NaN;
     });
   return [along(height, top, bottom), along(width, left, right)];
+}
+
+/** Whether each pixel of what was seen shows the photograph; else it is padding. */
+export function onPhotograph({ image_size, input_size: [rows, columns], box: [left, top, right, bottom] }) {
+  const along = (count, start, stop, length) =>
+    Array.from({ length: count }, (_, i) => {
+      const place = start + ((i + 0.5) * (stop - start)) / count;
+      return place >= 0 && place < length;
+    });
+  const [y, x] = [along(rows, top, bottom, image_size[0]), along(columns, left, right, image_size[1])];
+  return (i) => y[Math.floor(i / columns)] && x[i % columns];
 }

@@ -20,7 +20,11 @@ LABELS = f"{_PREFIX}labels"
 SCHEMA = "label_schema.json"
 _STATED = ("mean_values", "scale_values", "resize_type", "reverse_input_channels", "pad_value")
 _OF_OTX = ("label_ids", "otx_version", "task_type")
-_GEOMETRIES: dict[str, dict[str, Any]] = {"standard": {"crop": "none"}, "crop": {"crop": 1.0}}
+_GEOMETRIES: dict[str, dict[str, Any]] = {
+    "standard": {"crop": "none"},
+    "crop": {"crop": 1.0},
+    "fit_to_window_letterbox": {"fit": "letterbox", "crop_rounding": "down"},
+}
 
 
 def settings(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
@@ -43,8 +47,11 @@ def settings(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
     std = _numbers("scale_values", info.get("scale_values", ""), 1.0)
     if min(std) <= 0:
         raise ValueError(f"scale_values is {info['scale_values'][:40]!r} where positive numbers were expected")
+    geometry = dict(_GEOMETRIES[resize])
+    if geometry.get("fit") == "letterbox":
+        geometry["pad_color"] = _numbers("pad_value", info.get("pad_value", ""), 0.0)
     return PreprocessingSettings(
-        **_GEOMETRIES[resize],
+        **geometry,
         interpolation="bilinear",
         mean=_numbers("mean_values", info.get("mean_values", ""), 0.0),
         std=std,

@@ -43,8 +43,10 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
     mode, interpolation = config["crop_mode"], config["interpolation"]
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"interpolation is {interpolation!r} where one of {', '.join(INTERPOLATIONS)} was expected")
-    if mode not in ("center", "squash"):
-        raise ValueError(f"crop_mode is {mode!r}, which is not supported (center and squash are)")
+    if mode not in ("center", "squash", "border"):
+        raise ValueError(f"crop_mode is {mode!r}, which is not supported (center, squash and border are)")
+    if mode == "border" and share != 1:
+        raise ValueError(f"crop_mode is 'border' with a crop_pct of {share}, which is supported for 1 only")
     if share > 1:
         raise ValueError(f"crop_pct is {share}, which pads the picture with black; that is not supported")
     if mode == "center" and height != width:
@@ -55,15 +57,16 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
     resize_to: int | tuple[int, int] | None = around[0] if mode == "center" else around
     if resize_to == (height, width):
         resize_to = None
+    letterbox = {"fit": "letterbox", "pad_color": tuple(float(round(255 * value)) for value in mean)}
+    stretch: dict[str, Any] = {"crop": "none" if resize_to is None else None, "resize_to": resize_to}
     return PreprocessingSettings(
         size=(height, width),
-        crop="none" if resize_to is None else None,
-        resize_to=resize_to,
+        **(letterbox if mode == "border" else stretch),
         interpolation=interpolation,
         mean=(255 * mean[0], 255 * mean[1], 255 * mean[2]),
         std=(255 * std[0], 255 * std[1], 255 * std[2]),
         channel_order="RGB",
-        crop_rounding="even",
+        crop_rounding="down" if mode == "border" else "even",
         source=f"{source} (timm)",
     )
 

@@ -42,7 +42,7 @@ def test_export_reads_and_tells(folder: Path, tmp_path: Path, run_cli: RunCli) -
         "Preprocessing read from preprocessor_config.json (ViTImageProcessor): whole picture to 32 x 32" in done.stdout
     )
     assert "Class names read from config.json: 7, the first is 'name 0'" in done.stdout
-    assert "assumed" not in done.stdout + done.stderr
+    assert "Preprocessing assumed" not in done.stdout + done.stderr
     made = contract(tmp_path / "net-secam.onnx")
     expected = Preprocessing((32, 32), mean=(127.5,) * 3, std=(127.5,) * 3, crop_rounding="down")
     assert (made.preprocessing, made.labels) == (expected, tuple(f"name {index}" for index in range(7)))
@@ -83,7 +83,7 @@ def test_every_option_in_every_command(command: str, tmp_path: Path, photo: Path
     onnx.save(tiny_models.classifier(input_shape=["N", "C", "H", "W"]), tmp_path / "any.onnx")
     done = run_cli(*command.split(), "any.onnx", *OPTIONS.split())
     assert done.returncode == 0, done.stderr
-    assert "assumed" not in done.stderr
+    assert "Preprocessing assumed" not in done.stderr
     if command.startswith("inspect"):
         made = json.loads(done.stdout)["preprocessing"]
     elif command == "export":
@@ -175,6 +175,18 @@ def test_a_graph_that_divides_itself_is_warned_of_in_every_command(
     shown = run_cli("inspect", "m.onnx", "--preprocess", "unit").stdout
     assert "graph begins with: a division by 255\n" in shown
     assert "preprocessing warning: The graph begins with" in shown
+
+
+def test_letterboxing_and_stretching_before_the_crop(tmp_path: Path, run_cli: RunCli) -> None:
+    onnx.save(tiny_models.classifier(), tmp_path / "m.onnx")
+    done = run_cli("export", "m.onnx", "--preprocess", "unit", "--fit", "letterbox", "--pad-color", "114")
+    assert "whole picture fitted inside 32 x 32, the rest padded with 114 (bilinear)" in done.stdout
+    made = contract(tmp_path / "m-secam.onnx").preprocessing
+    assert (made.resize_to, made.pad_color, made.std) == ("letterbox", (114.0,), (255.0,) * 3)
+    stretched = run_cli("inspect", "m.onnx", "--preprocess", "unit", "--fit", "stretch", "--crop", "0.5")
+    assert "whole picture to 64 x 64, centre crop 32 x 32" in stretched.stdout
+    wrong = run_cli("inspect", "m.onnx", "--fit", "letterbox", "--crop", "0.5")
+    assert (wrong.returncode, "does not go with crop" in wrong.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("command", ["export", "export --fused", "inspect", "explain photo.png -m"])

@@ -92,6 +92,8 @@ def test_resize_is_pillows(page: Any, interpolation: str, size: tuple[int, int],
 @pytest.mark.parametrize("settings", [
     {"resize_to": 36}, {"resize_to": 37, "crop_rounding": "down"}, {"resize_to": 33, "interpolation": "bicubic"},
     {"resize_to": (41, 64), "interpolation": "box"}, {"resize_to": None, "interpolation": "nearest"},
+    {"resize_to": "letterbox", "pad_color": (114.0,)},
+    {"resize_to": "letterbox", "pad_color": (9.0, 20.0, 255.0), "crop_rounding": "down"},
 ])  # fmt: skip
 @pytest.mark.parametrize("size", [(60, 90), (91, 60), (20, 25)])
 def test_the_models_input_is_that_of_the_package(page: Any, size: tuple[int, int], settings: dict[str, Any]) -> None:

@@ -119,6 +119,10 @@ def test_otx_and_openvino() -> None:
     blue_first = preprocessing_inside(plain)
     assert blue_first is not None
     assert blue_first.channel_order == "BGR"
+    boxed = {**OTX, "model_info resize_type": "fit_to_window_letterbox", "model_info pad_value": "114"}
+    found = preprocessing_inside(boxed)
+    assert found is not None
+    assert (found.fit, found.pad_color, found.complete) == ("letterbox", (114.0,), True)
     assert preprocessing_inside({"model_info labels": "a b"}) is None
 
 

@@ -89,6 +89,8 @@ def test_absent_keys_are_timms_defaults(tmp_path: Path) -> None:
 def test_squash_and_a_network_built_for_another_size(tmp_path: Path) -> None:
     squash = fitted(written(tmp_path, pretrained_cfg={"crop_mode": "squash", "crop_pct": 0.9}))
     assert (squash.size, squash.resize_to) == ((224, 224), (248, 248))
+    border = fitted(written(tmp_path, pretrained_cfg={"crop_mode": "border", "crop_pct": 1.0, "mean": [0.5, 0.4, 0]}))
+    assert (border.resize_to, border.pad_color, border.crop_rounding) == ("letterbox", (128.0, 102.0, 0.0), "down")
     config = {"input_size": [3, 224, 224], "fixed_input_size": True}
     assert fitted(written(tmp_path, pretrained_cfg=config, model_args={"img_size": 160})).size == (160, 160)
 
@@ -96,7 +98,8 @@ def test_squash_and_a_network_built_for_another_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"crop_mode": "border"}, r"crop_mode is 'border', which is not supported \(center and squash are\)"),
+        ({"crop_mode": "edges"}, r"crop_mode is 'edges', which is not supported \(center, squash and border are\)"),
+        ({"crop_mode": "border"}, r"crop_mode is 'border' with a crop_pct of .*, which is supported for 1 only"),
         ({"interpolation": "random"}, "interpolation is 'random' where one of nearest, bilinear"),
         ({"crop_pct": 1.1}, "crop_pct is 1.1, which pads"),
         ({"crop_pct": "most"}, "crop_pct is 'most' where a positive number"),
