@@ -104,16 +104,21 @@ class Attribution:
         maps, bias, gap = self._run([MAPS, BIAS, GAP], features, class_ids)
         return maps, bias, gap
 
-    def rounding(self, features: Features, class_ids: np.ndarray) -> np.ndarray:
-        """By how much the logits, `(N, K)`, change at most if each rounding of the head goes one step further."""
-        return self._run([ROUNDING], features, class_ids)[0]
+    def with_rounding(
+        self, features: Features, class_ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """As `local`, and how much the logits change at most if each rounding of the head goes one step further."""
+        # In one run: ONNX Runtime runs all nodes, whatever outputs are asked for.
+        maps, bias, gap, rounding = self._run([MAPS, BIAS, GAP, ROUNDING], features, class_ids)
+        return maps, bias, gap, rounding
 
     def _run(self, names: list[str], features: Features, class_ids: np.ndarray) -> list[np.ndarray]:
         rows = self._batch or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
         used = len(class_ids)
         *maps, class_ids = (filled_up(array, self._batch or 1) for array in (*features, class_ids))
         fed = {features_name(index): array for index, array in enumerate(maps)}
-        columns = max(1, _GRADIENTS_AT_ONCE // rows)
+        # A masked head gives all logits at once, and the runs are the costly part.
+        columns = class_ids.shape[1] if self.way == "masking" else max(1, _GRADIENTS_AT_ONCE // rows)
         try:
             parts = [
                 [

@@ -10,7 +10,7 @@ from secam_onnx.classifier import Classifier
 from secam_onnx.contract import WHOLE, BranchRecord, Declared, HeadRecord
 from secam_onnx.opening import open_model
 from secam_onnx.preprocess import Preprocessing
-from secam_onnx.proof import pooled_error, prove
+from secam_onnx.proof import Progress, pooled_error, prove, silent
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.sidecars import default_model, model_file
 
@@ -26,6 +26,7 @@ def inspect_model(
     tokens: tuple[int, int] | None = None,
     activation: str | None = None,
     attribution: str | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Report what `Explainer` would use of a model, and prove it.
 
@@ -35,6 +36,8 @@ def inspect_model(
         An explainable, fused or ordinary ONNX classifier, or its folder; the default model if none is given.
     preprocessing, output, features, tokens, activation, attribution : optional
         As in `Explainer`.
+    progress : callable
+        Called with the name of a step, which runs inside the context manager that it returns (see `export_model`).
 
     Returns
     -------
@@ -49,9 +52,10 @@ def inspect_model(
     """
     file = model_file(path if path is not None else default_model())
     fixed = {"output": output, "features": features, "tokens": tokens, "activation": activation}
-    model = open_model(
-        file, providers="cpu", preprocessing=preprocessing, attribution=attribution, verify=True, **fixed
-    )
+    with progress(f"open {file}"):
+        model = open_model(
+            file, providers="cpu", preprocessing=preprocessing, attribution=attribution, verify=True, **fixed
+        )
     contract = model.contract
     head = contract.head
     nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
@@ -83,7 +87,11 @@ def inspect_model(
         "classes": model.n_classes,
         "labels": list(contract.labels) if contract.labels else None,
     }
-    measured = dict(prove(model)) if isinstance(model, Classifier) else {"max_relative_error": pooled_error(model)}
+    with progress("prove that the map adds up to the logits") as told:
+        if isinstance(model, Classifier):
+            measured = dict(prove(model, told))
+        else:
+            measured = {"max_relative_error": pooled_error(model)}
     at_export = dict(contract.completeness) or "not exported"
     return report | {
         "fidelity": {

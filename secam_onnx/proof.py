@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypedDict
 
 import numpy as np
@@ -14,12 +16,33 @@ from secam_onnx.fidelity import Untouched, trial_images
 from secam_onnx.fused import FusedModel
 from secam_onnx.superpixels import pooling_matrices, segment
 
-__all__ = ["Agreement", "Completeness", "pooled_error", "prove", "prove_fused"]
+__all__ = [
+    "Agreement",
+    "Completeness",
+    "Progress",
+    "Told",
+    "pooled_error",
+    "prove",
+    "prove_fused",
+    "silent",
+]
 
 _INTEGRATED_CLASSES = 5
 _COMPARED = 5  # classes
 _FLOAT16_TOLERANCE = 0.1  # of weights that are rounded; what a network makes of that is stated, not judged
 _INTEGRAL_TOLERANCE = 0.1  # of the quadrature; a wrong gradient misses by the whole of the logit
+
+
+Told = Callable[[int, int], object]
+"""Called with how many images are done and how many there are."""
+
+Progress = Callable[[str], AbstractContextManager[Told | None]]
+"""Called with the name of a step, which runs inside the context manager that it returns; its value is told more."""
+
+
+def silent(_: str) -> AbstractContextManager[None]:
+    """Progress that nobody sees."""
+    return nullcontext()
 
 
 class Completeness(TypedDict):
@@ -43,12 +66,19 @@ class Agreement(TypedDict):
     tolerance: float
 
 
-def prove(classifier: Classifier) -> Completeness:
+def prove(classifier: Classifier, told: Told | None = None) -> Completeness:
     """Compare maps and logits on random images and on a photograph.
 
     For every class, maps, bias and gap must be the logit: the nodes of the head were understood, or run again, as the
     network runs them. In a quantised head, each number may have been rounded to the other side there. A head that is
     not linear on pieces is also integrated from the zero feature map: only a right gradient gives the logit there, too.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        What is looked at.
+    told : callable, optional
+        See `Told`.
 
     Raises
     ------
@@ -59,12 +89,13 @@ def prove(classifier: Classifier) -> Completeness:
     classes = np.arange(classifier.n_classes)[None]
     identity, measured = [], []
     images = trial_images(preprocessing)
-    for image in images.values():
+    for done, image in enumerate(images.values()):
+        if told is not None:
+            told(done, len(images))
         features, logits, _ = classifier.forward(preprocessing.normalise(preprocessing.crop(image)[0]))
-        maps, bias, gap = contribute.local(features, classes)
+        maps, bias, gap, allowed = contribute.with_rounding(features, classes)
         cells = maps[0].reshape(classifier.n_classes, -1)
-        allowed = contribute.rounding(features, classes)[0]
-        identity.append(completeness_error(cells, (bias + gap)[0], logits[0], allowed))
+        identity.append(completeness_error(cells, (bias + gap)[0], logits[0], allowed[0]))
         if contribute.way == "integrated":
             ids = np.argsort(-logits, axis=1)[:, :_INTEGRATED_CLASSES]
             maps, bias = contribute(features, ids)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,12 @@ from secam_onnx.cli.options import (
     preprocessing_options,
     selection_options,
 )
+from secam_onnx.cli.progress import step
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from secam_onnx.explainer import Explainer
     from secam_onnx.settings import PreprocessingSettings
     from secam_onnx.superpixels import Segmenter
 
@@ -214,7 +218,8 @@ def command(
         "threads": threads,
     }
     # On Ray it is here for the settings only; this machine may have no GPU, and its actors check the provider.
-    explainer = Explainer(model, **options | ({"providers": "cpu"} if on_ray else {}))
+    with contextlib.nullcontext() if json_progress else step(f"open {model or 'the default model'}", keep=False):
+        explainer = Explainer(model, **options | ({"providers": "cpu"} if on_ray else {}))
     explainer.check_classes(classes)
     if (explainer.preprocessing_note or "").startswith("assumed"):
         again = "" if explainer.classifier.contract.fused is None else "export it --fused again, with "
@@ -224,10 +229,25 @@ def command(
     contract = explainer.classifier.contract
     if contract.probability_note.startswith(("assumed", "none")):
         click.echo(f"Probability {contract.probability_note}.", err=True)
+    if explainer.classifier.way == "masking":
+        click.echo(_of_masking(explainer), err=True)
     own_segments = None if label_map is None else _read_label_map(label_map)
     target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
     cluster = Cluster(model, options, ray_address, ray_actors) if on_ray else None
     explain_all(explainer, sources, classes, target, own_segments, batch_size, cluster)
+
+
+def _of_masking(explainer: Explainer) -> str:
+    """What the slow way is, why it is taken, and how much it takes."""
+    head = explainer.classifier.contract.head
+    why = "The head is not understood, so maps are" if head.algebra == "unknown" else "Maps are"
+    shapes = [head.shape[1:], *(entry.shape[1:] for entry in head.further)]
+    lengths = [length for shape in shapes for length in shape]
+    times = "once for each cell of the feature map"
+    if None not in lengths:
+        runs = sum(math.prod(length or 0 for length in shape) + 2 for shape in shapes)
+        times = f"{runs} times ({' and '.join(' x '.join(map(str, shape)) for shape in shapes)} cells)"
+    return f"{why} made by masking: the head is run again {times} for each image or batch of images."
 
 
 def _segmenter(method: str | None, segments: int | None, compactness: float | None) -> Segmenter | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,16 +54,16 @@ def command(
     """
     from secam_onnx.inspection import inspect_model
 
-    with step(f"inspect {model or 'the default model'}", keep=False):
-        report = inspect_model(
-            model,
-            preprocessing=preprocessing,
-            output=logits,
-            activation=activation,
-            features=features,
-            tokens=tokens,
-            attribution=attribution,
-        )
+    report = inspect_model(
+        model,
+        preprocessing=preprocessing,
+        output=logits,
+        activation=activation,
+        features=features,
+        tokens=tokens,
+        attribution=attribution,
+        progress=functools.partial(step, keep=False),
+    )
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=1))
         return

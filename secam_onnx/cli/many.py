@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from secam_onnx.cli.progress import bar, json_lines
+from secam_onnx.cli.progress import bar, json_lines, step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,12 +80,14 @@ def explain_all(
         assert size is not None
         work = functools.partial(run, explainer, sources, sink, classes, segments=segments, batch_size=size)
     totals = Totals()
-    show: AbstractContextManager[None] = contextlib.nullcontext()
+    show: AbstractContextManager[object] = contextlib.nullcontext()
     if target.json_progress:
         show = json_lines(totals, sources, batch_size=size)
-    elif not few and sys.stderr.isatty():
+    elif few:
+        show = step(f"explain {_images(sources.files or 0)}", keep=False)
+    elif sys.stderr.isatty():
         show = bar(totals, sources)
-    talk = _Talk(target, few, live=not isinstance(show, contextlib.nullcontext))
+    talk = _Talk(target, few, live=not few and not isinstance(show, contextlib.nullcontext))
     start = time.perf_counter()
     try:
         with show:
@@ -167,6 +169,8 @@ class _Talk:
 
         if not isinstance(result, SecamError):
             if not self._live and not self._target.parquet:
+                if self._few and sys.stderr.isatty():
+                    click.echo("\r\033[K", nl=False, err=True)  # of the seconds that count up there
                 click.echo(_summary(item.key, self._target.folder / item.folder, result, self._target.pictures))
             return
         self._errors += 1

@@ -19,22 +19,37 @@ if TYPE_CHECKING:
 __all__ = ["bar", "json_lines", "step"]
 
 _TICK = 0.5  # seconds
+_LONG = 10.0
 _JSON_TICK = 1.0
 
 
 @contextlib.contextmanager
-def step(text: str, *, keep: bool = True) -> Iterator[None]:
-    """Show a step on stderr; on a terminal its seconds count up while it runs, and `keep` leaves its line there."""
-    start = time.perf_counter()
+def step(text: str, *, keep: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """Show a step on stderr, and leave its line there if it is to be kept.
+
+    While it runs, its seconds count up on a terminal; elsewhere a line tells of one that takes long, now and then. What
+    it yields takes how many of how many parts are done.
+    """
+    start, due, part = time.perf_counter(), _LONG, ""
+    live = sys.stderr.isatty()
+
+    def told(done: int, total: int) -> None:
+        nonlocal part
+        part = f", {done} of {total}"
 
     def tick() -> None:
-        click.echo(f"\r  ... {text} {time.perf_counter() - start:.0f} s", nl=False, err=True)
+        nonlocal due
+        seconds = time.perf_counter() - start
+        if live:
+            click.echo(f"\r\033[K  ... {text}{part} {seconds:.0f} s", nl=False, err=True)
+        elif seconds >= due:
+            click.echo(f"  ... {text}{part} ({seconds:.0f} s so far)", err=True)
+            due *= 2
 
-    live = sys.stderr.isatty()
     mark = "failed"
     try:
-        with _every(_TICK, tick) if live else contextlib.nullcontext():
-            yield
+        with _every(_TICK, tick):
+            yield told
         mark = "done"
     finally:
         if live:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,7 +24,7 @@ from secam_onnx.head import Graph
 from secam_onnx.inputs import image_input
 from secam_onnx.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
 from secam_onnx.preprocess import Preprocessing
-from secam_onnx.proof import prove, prove_fused
+from secam_onnx.proof import Progress, prove, prove_fused, silent
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.weights import without_weights
 
@@ -35,9 +33,6 @@ __all__ = ["Progress", "export_model", "fuse"]
 _CONVERTED = (
     "onnx changed it where it brought the model to the opset of fused models. Export the model with opset 18 or newer."
 )
-
-Progress = Callable[[str], AbstractContextManager[object]]
-"""Called with the name of a step; the step runs inside the context manager that it returns."""
 
 
 def export_model(
@@ -50,7 +45,7 @@ def export_model(
     activation: str | None = None,
     fusion: Fusion | None = None,
     overwrite: bool = False,
-    progress: Progress = contextlib.nullcontext,
+    progress: Progress = silent,
 ) -> Contract:
     """Write an explainable model.
 
@@ -102,7 +97,7 @@ def export_model(
                 tokens=tokens,
                 activation=activation,
             )
-        with progress("compare with the file, and prove that the map adds up to the logits"):
+        with progress("compare with the file, and prove that the map adds up to the logits") as tell:
             way = None if fusion is None else fusion.attribution
             said = _as_it_was(source, before, contract, graph)
             classifier = make_classifier(
@@ -111,7 +106,7 @@ def export_model(
             classifier.compare(said, REPORT if model is source.model else _CONVERTED)
             check_probabilities(classifier, head.end, activation)
             contract = dataclasses.replace(
-                classifier.contract, completeness=prove(classifier), fidelity=dict(classifier.fidelity or {})
+                classifier.contract, completeness=prove(classifier, tell), fidelity=dict(classifier.fidelity or {})
             )
         if fusion is not None:
             with progress("fuse, and compare with the explainer"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING
 from secam_onnx.contract import Contract
 from secam_onnx.errors import ModelError, OutputError
 from secam_onnx.export import export_model, open_source
-from secam_onnx.export.pipeline import Progress
 from secam_onnx.files import new_file, output_errors
 from secam_onnx.fusion import Fusion
 from secam_onnx.onnx_file import EXTERNAL_DATA_LIMIT, read_model, weight_bytes, write_model
 from secam_onnx.page.content import INDEX, MODEL, page_files
+from secam_onnx.proof import Progress, silent
 from secam_onnx.sidecars import model_file
 
 if TYPE_CHECKING:
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["check_folder", "model_for_browsers", "write_page"]
 
 
-def model_for_browsers(
-    model: str | os.PathLike[str], folder: Path, progress: Progress = contextlib.nullcontext
-) -> Path:
+def model_for_browsers(model: str | os.PathLike[str], folder: Path, progress: Progress = silent) -> Path:
     """A fused model in one file, whose classes the page chooses.
 
     Parameters

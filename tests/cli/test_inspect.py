@@ -115,8 +115,8 @@ def test_a_model_that_cannot_be_explained(flags: list[str], tmp_path: Path, run_
     assert "Traceback" not in result.stderr
     for words in (
         "'logits'",
-        "'flat' has shape (?, 192): no spatial grid",
-        "ends at the model's input",
+        "'active' has shape (?, 10): no spatial grid",
+        "ends at the image itself",
         "was expected",
     ):
         assert words in result.stderr
