@@ -139,7 +139,7 @@ def _named(
     if labels is None:
         labels, note = choose_labels(graph, file, head.n_classes)
     if labels is None and head.end.labels is not None and len(head.end.labels) == head.n_classes:
-        labels, note = head.end.labels, f"of the node {head.end.winners[0]}"
+        labels, note = head.end.labels, "read from the graph (ZipMap or a table of names)"
     if note:
         origin["labels"] = note
     return head, labels

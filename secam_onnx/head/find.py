@@ -201,14 +201,16 @@ def find_head(
     found.sort(key=lambda head: (len(head.end.winners), head.end.probabilities is None))
     if len({head.logits for head in found}) > 1:
         raise OptionError(_several(graph, found))
-    return replace(found[0], rejected=(*found[0].rejected, *rejected))
+    labels = next((head.end.labels for head in found if head.end.labels is not None), None)
+    end = replace(found[0].end, labels=labels)
+    return replace(found[0], end=end, rejected=(*found[0].rejected, *rejected))
 
 
 def _several(graph: Graph, heads: Iterable[Head]) -> str:
     """The question which one, with what there is to know of each."""
     of = {head.logits: head for head in reversed(list(heads))}
     listed = "; ".join(
-        f"{head.output!r} {shape_text(graph.shape(head.output))}, {head.n_classes} classes, "
+        f"{head.output!r} {shape_text(graph.shape(head.output))}, {head.n_classes} class{'es' * (head.n_classes > 1)}, "
         + {"none": "no activation"}.get(head.activation, head.activation)
         for head in reversed(of.values())
     )
