@@ -130,7 +130,7 @@ def _summary(last: list[_Picture], channels: int) -> Beginning:
     of_inputs = sorted(picture.channels, key=lambda one: one.index)
     if [one.index for one in of_inputs] != list(range(channels)) or not all(one.scale for one in of_inputs):
         return Beginning(picture.steps, size=picture.size)
-    mean, std = (tuple(values) for values in zip(*(one.mean_and_std for one in of_inputs), strict=True))
+    mean, std = (tuple(map(float, values)) for values in zip(*(one.mean_and_std for one in of_inputs), strict=True))
     order: Literal["RGB", "BGR"] | None = None
     if len(mean) == len(_CAFFE) and np.allclose(np.abs(std), 1, atol=0.02):
         order = "BGR" if _near(mean, _CAFFE) else "RGB" if _near(mean, _CAFFE[::-1]) else None
@@ -183,13 +183,12 @@ def _arithmetic(graph: Graph, node: NodeProto, picture: _Picture) -> _Picture | 
     values = _a_channel(graph.constant(first if turned else second), picture)
     if values is None or (node.op_type == "Div" and (turned or not values.all())):
         return None
-    flip = -1.0 if turned and node.op_type == "Sub" else 1.0
-    scale, shift = {
-        "Add": (np.ones_like(values), values),
-        "Sub": (np.full_like(values, flip), -flip * values),
-        "Mul": (values, np.zeros_like(values)),
-        "Div": (1 / values, np.zeros_like(values)),
-    }[node.op_type]
+    scale, shift = np.ones_like(values), np.zeros_like(values)
+    if node.op_type in ("Mul", "Div"):
+        scale = values if node.op_type == "Mul" else 1 / values
+    else:
+        shift = values if node.op_type == "Add" or turned else -values
+        scale = -scale if node.op_type == "Sub" and turned else scale
     if np.all(scale == 1) and np.all(shift == 0):
         return picture
     words = {

@@ -85,7 +85,7 @@ def make_explainable(
     input_ = image_input(graph, *told(preprocessing))
     origin = dict(origin or {})
     preprocessing, chosen = choose_preprocessing(graph, input_, preprocessing, file)
-    origin |= chosen
+    origin = {name: text for name, text in origin.items() if name != "preprocessing_warning"} | chosen
     head = locate_head(model, graph, preprocessing, folder, output=output, features=features, tokens=tokens)
     if tokens is not None and "L" not in head.grid.layout:
         raise OptionError(

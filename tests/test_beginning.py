@@ -150,6 +150,14 @@ def test_means_by_channel_of_the_input() -> None:
     assert beginning_of(Graph(plain), "image", "NCHW").channel_order == "BGR"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_mean_of_zero_and_a_factor_of_zero() -> None:
+    zero = begun([node("Sub", "image", "m", "s"), node("Div", "s", "k", "x")], {"m": a_channel([0, 1, 2]), "k": 255.0})
+    assert beginning_of(Graph(zero), "image", "NCHW").mean == pytest.approx([0, 1, 2])
+    nothing = begun([node("Mul", "image", "k", "x")], {"k": a_channel([1 / 255, 0, 1 / 255])})
+    assert beginning_of(Graph(nothing), "image", "NCHW").expects == ""
+
+
 def test_two_branches_of_which_one_takes_the_picture_as_it_comes() -> None:
     model = begun([node("Div", "image", "k", "x")], {"k": 255.0})
     model.graph.node.extend([node("GlobalMaxPool", "image", "other")])

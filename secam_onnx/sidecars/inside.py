@@ -22,7 +22,7 @@ from secam_onnx.sidecars import openvino
 __all__ = ["labels_inside", "preprocessing_inside"]
 
 _FORMAT, _GAMMA, _RANGE = "Image.BitmapPixelFormat", "Image.ColorSpaceGamma", "Image.NominalPixelRange"
-_ORDERS = {"bgr8": "BGR", "rgb8": "RGB", "bgra8": "BGR", "rgba8": "RGB", "gray8": None}
+_ORDERS = {"bgr8": "BGR", "rgb8": "RGB", "rgba8": None, "gray8": None}
 _RANGES = {  # mean and std of pixels in 0..255
     "nominalrange_0_255": (0.0, 1.0),
     "normalized_0_1": (0.0, 255.0),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 from tiny_models import classifier
 
 from secam_onnx import Explainer, runtime
@@ -71,6 +72,18 @@ def test_as_windows_ml_and_custom_vision_write_it(tmp_path: Path, chelsea: np.nd
     np.testing.assert_allclose([one.probability for one in by_index], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_grey_pictures(tmp_path: Path, chelsea: np.ndarray) -> None:
+    model = classifier(input_shape=["N", 1, 32, 32])
+    onnx.helper.set_model_props(
+        model, {**IMAGE, "Image.BitmapPixelFormat": "Gray8", "Image.NominalPixelRange": "Normalized_1_1"}
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    preprocessing = Explainer(tmp_path / "m.onnx", providers="cpu").preprocessing
+    fed = preprocessing.normalise(preprocessing.crop(chelsea)[0])
+    grey = np.asarray(Image.fromarray(chelsea).convert("L").resize((32, 32), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(fed[0, 0], grey / 127.5 - 1, atol=0.02)
+
+
 def test_a_part_of_it_leaves_the_rest_open() -> None:
     found = preprocessing_inside({"Image.BitmapPixelFormat": "Rgb8"})
     assert found == PreprocessingSettings(channel_order="RGB")
@@ -79,8 +92,6 @@ def test_a_part_of_it_leaves_the_rest_open() -> None:
 
 def test_ultralytics_is_torchvisions_resize_and_crop(tmp_path: Path, chelsea: np.ndarray) -> None:
     transforms = pytest.importorskip("torchvision.transforms")
-    from PIL import Image
-
     explainer = Explainer(saved(ULTRALYTICS, tmp_path), providers="cpu")
     assert explainer.labels == tuple(NAMES.values())
     assert explainer.preprocessing_note == "read from the file's metadata (Ultralytics' task classify, imgsz)"
