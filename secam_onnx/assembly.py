@@ -96,7 +96,8 @@ def put_together(model: OpenModel, job: Prepared, answer: Answer, selection: Sel
         contributions=pooling.contributions,
         bias=answer.bias,
         selection=selection,
-        method=describe(model) | {"map_size": list(answer.maps.shape[1:]), "superpixels": job.segmenter},
+        method=describe(model)
+        | {"map_size": list(answer.maps.shape[1:]), "superpixels": job.segmenter, "image": job.source},
         timings={"preprocess": job.preprocess_ms, **answer.timings, **timings},
         labels=model.contract.labels,
     )

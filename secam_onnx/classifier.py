@@ -58,7 +58,7 @@ from secam_onnx.inputs import ImageInput, image_input
 from secam_onnx.labels import ClassQuery, resolve_classes
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
-from secam_onnx.settings import PreprocessingSettings
+from secam_onnx.settings import OF_IMAGES, PreprocessingSettings
 from secam_onnx.sidecars import model_file
 from secam_onnx.weights import as_inputs, without_weights
 
@@ -365,7 +365,9 @@ def _filled_in(
 ) -> Contract:
     """What an explainable model leaves open may be given by option; what it says itself may not."""
     clashing = [name for name, value in fixed.items() if value is not None]
-    if preprocessing is not None:
+    if isinstance(preprocessing, PreprocessingSettings) and {*OF_IMAGES}.issuperset(preprocessing.given):
+        contract = replace(contract, preprocessing=contract.preprocessing.of_images(preprocessing))
+    elif preprocessing is not None:
         if contract.origin.get("preprocessing", "").startswith("assumed"):
             if isinstance(preprocessing, PreprocessingSettings):
                 preprocessing = preprocessing.over(contract.preprocessing.settings(contract.origin["preprocessing"]))

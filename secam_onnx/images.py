@@ -5,14 +5,24 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
+from secam_onnx.rasters import (
+    FORMATS,
+    MAX_ASPECT,
+    MAX_PIXELS,
+    MIN_SIDE,
+    UNDECODABLE,
+    EncodedImage,
+    Raster,
+    raster_of,
+    read_raster,
+)
 
 __all__ = [
     "ENDINGS",
@@ -25,23 +35,13 @@ __all__ = [
     "announced_pixels",
     "as_rgb",
     "luma",
+    "other_channels",
     "read_image",
+    "rgb_of",
 ]
 
-MAX_PIXELS = 100_000_000
-"""Largest image that is decoded, in pixels (about 300 MB as RGB)."""
-
-MIN_SIDE = 4
-"""Shortest side, in pixels, of which superpixels can be made."""
-
-MAX_ASPECT = 50
-"""Longest side over shortest side; a thinner strip would be blown up to gigabytes by the resize step."""
-
-LUMA = (19595, 38470, 7471)
+LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
 """Parts of 65536 that red, green and blue have in it."""
-
-# Pillow's rarer decoders are old, little used and a target; none of them holds photographs.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
@@ -50,27 +50,9 @@ ENDINGS = (
 """How the names of such files end, in lower case."""
 
 
-@dataclass(frozen=True)
-class EncodedImage:
-    """An image file that lies in memory, such as a member of an archive.
-
-    Attributes
-    ----------
-    name : str
-        How error messages call it.
-    data : bytes
-        What such a file holds.
-    """
-
-    name: str
-    data: bytes
-
-
 Photograph = str | os.PathLike[str] | EncodedImage | Image.Image | np.ndarray
 """What counts as an image: a path, the bytes of a file, a Pillow image, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)`
 or `(H, W, 4)`."""
-
-_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow's decoders raise on damaged files
 
 
 def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -96,34 +78,8 @@ def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int
     ImageError
         The file is missing, empty, cut off, no image, or too large.
     """
-    file: io.BytesIO | Path
-    if isinstance(source, EncodedImage):
-        name, file, size = source.name, io.BytesIO(source.data), len(source.data)
-    else:
-        name, file, size = printable(str(Path(source))), Path(source), None
-    try:
-        if isinstance(file, Path):
-            if file.is_dir():
-                raise ImageError(f"{name} is a folder; give the path of an image file.")
-            size = file.stat().st_size
-        if size == 0:
-            raise ImageError(f"{name} is empty; an image file was expected.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
-            with Image.open(file, formats=_FORMATS) as image:
-                return _decode(image, name, max_pixels)
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"{name} does not exist; give the path of an image file.") from None
-    except UnidentifiedImageError:
-        raise ImageError(
-            f"{name} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP and AVIF are."
-        ) from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"{name} is over the limit of {max_pixels:,} pixels; make it smaller.") from None
-    except _UNDECODABLE as error:
-        raise _undecodable(name, error) from error
+    name = source.name if isinstance(source, EncodedImage) else printable(str(Path(source)))
+    return rgb_of(read_raster(source, max_pixels=max_pixels), name)
 
 
 def announced_pixels(image: EncodedImage) -> int:
@@ -131,21 +87,10 @@ def announced_pixels(image: EncodedImage) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(image.data), formats=_FORMATS) as opened:
+            with Image.open(io.BytesIO(image.data), formats=FORMATS) as opened:
                 return opened.width * opened.height
-    except (*_UNDECODABLE, Image.DecompressionBombError):
+    except (*UNDECODABLE, Image.DecompressionBombError):
         return 0
-
-
-def _decode(image: Image.Image, name: str, max_pixels: int) -> np.ndarray:
-    pixels = image.width * image.height
-    if pixels > max_pixels:
-        raise ImageError(
-            f"{name} has {pixels:,} pixels ({image.width} x {image.height}), over the limit of {max_pixels:,}; "
-            "make it smaller."
-        )
-    _check_sides(image.height, image.width, name)
-    return as_rgb(image, name=name)
 
 
 def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.ndarray:
@@ -169,22 +114,52 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
     ImageError
         Wrong shape or dtype, values outside the range, NaN, too small or too thin.
     """
-    if not isinstance(image, Image.Image | np.ndarray):
-        raise ImageError(f"{name} is of type {type(image).__name__}; a path, a Pillow image or an array was expected.")
-    pixels = _pixels_of(image, name) if isinstance(image, Image.Image) else image
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or 0 in pixels.shape:
+    if isinstance(image, np.ndarray) and (image.ndim not in (2, 3) or (*image.shape, 1)[2] not in (1, 2, 3, 4)):
         raise ImageError(
-            f"{name} has shape {pixels.shape}; (H, W), (H, W, 3) or (H, W, 4) was expected, without empty axes. "
+            f"{name} has shape {image.shape}; (H, W), (H, W, 3) or (H, W, 4) was expected, without empty axes. "
             "Give one image, channels last (transpose (C, H, W))."
         )
-    _check_sides(pixels.shape[0], pixels.shape[1], name)
-    pixels = _as_uint8(pixels, name)
-    channels = pixels.shape[2]
-    if channels in (2, 4):
+    return rgb_of(raster_of(image, name=name), name)
+
+
+def rgb_of(raster: Raster, name: str = "the image") -> np.ndarray:
+    """Show an image of one or three channels, with or without transparency.
+
+    Parameters
+    ----------
+    raster : Raster
+        The image.
+    name : str
+        How error messages call it.
+
+    Returns
+    -------
+    ndarray
+        `(H, W, 3)` uint8, RGB, C-contiguous, a copy.
+
+    Raises
+    ------
+    ImageError
+        It has another number of channels.
+    """
+    if raster.channels - raster.alpha not in (1, 3):
+        raise ImageError(other_channels(raster, 3, name))
+    pixels = raster.bytes()
+    if raster.alpha:
         pixels = _over_white(pixels)
     return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
+
+
+def other_channels(raster: Raster, wanted: int, name: str) -> str:
+    """What is said of an image whose channels are not those that a model takes."""
+    example = ",".join(map(str, range(1, min(wanted, 4) + 1))) + (",..." if wanted > 4 else "")
+    has = f"{raster.channels} channel{'s' * (raster.channels > 1)}"
+    shape = raster.pixels.shape
+    turned = " Channels are the last axis." if shape[0] in (wanted, 1, 3) and shape[2] > 4 else ""
+    return (
+        f"{name} has {has}, and the model takes {wanted}. Give an image of as many, or say which ones it gets, as "
+        f"--channels {example} (channels in Python, counted from 1).{turned}"
+    )
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
@@ -200,60 +175,7 @@ def luma(rgb: np.ndarray) -> np.ndarray:
     ndarray
         `(..., 1)` uint8.
     """
-    return ((rgb.astype(np.uint32) @ np.array(LUMA, dtype=np.uint32) + 0x8000) >> 16).astype(np.uint8)[..., None]
-
-
-def _undecodable(name: str, error: Exception) -> ImageError:
-    return ImageError(f"{name} cannot be decoded ({error}); it may be cut off. Get the file again.")
-
-
-def _check_sides(height: int, width: int, name: str) -> None:
-    short, long = sorted((height, width))
-    if short < MIN_SIDE or long > MAX_ASPECT * short:
-        raise ImageError(
-            f"{name} is {width} x {height} pixels; at least {MIN_SIDE} on each side and at most {MAX_ASPECT} : 1 was "
-            "expected. Give a photograph."
-        )
-
-
-def _pixels_of(image: Image.Image, name: str) -> np.ndarray:
-    try:
-        image.load()
-    except _UNDECODABLE as error:
-        raise _undecodable(name, error) from error
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        # convert("RGB") would clip these at 255 instead of scaling them.
-        values = np.asarray(image)
-        if not _fits_uint16(values):
-            return values
-        clear = image.info.get("transparency")
-        return np.where(values == clear, 0xFFFF, values).astype(np.uint16)
-    if image.mode in ("RGBa", "La"):  # colours multiplied by alpha
-        image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
-    if image.mode in ("P", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.asarray(image if image.mode in ("L", "LA", "RGB", "RGBA", "1") else image.convert("RGB"))
-
-
-def _fits_uint16(values: np.ndarray) -> bool:
-    return values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 0xFFFF
-
-
-def _as_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == bool:
-        return pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.dtype == np.uint16:
-        return np.rint(pixels / 257.0).astype(np.uint8)
-    if pixels.dtype.kind == "f":
-        low, high = float(pixels.min()), float(pixels.max())
-        if np.isfinite(low) and np.isfinite(high) and low >= 0 and high <= 1:
-            return np.rint(pixels * 255.0).astype(np.uint8)
-        found = "NaN or infinity" if not np.isfinite(low + high) else f"values from {low:g} to {high:g}"
-        raise ImageError(f"{name} holds {found}; floating-point pixels must lie in [0, 1]. Scale it, or give uint8.")
-    raise ImageError(f"{name} has dtype {pixels.dtype}; uint8, uint16, bool or floating point in [0, 1] was expected.")
+    return ((rgb.astype(np.uint32) @ LUMA + np.uint32(0x8000)) >> 16).astype(np.uint8)[..., None]
 
 
 def _over_white(pixels: np.ndarray) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
+import warnings
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
@@ -13,8 +13,9 @@ import numpy as np
 from secam_onnx.answer import OpenModel, ms_since
 from secam_onnx.errors import OptionError
 from secam_onnx.geometry import Geometry
-from secam_onnx.images import MAX_PIXELS, EncodedImage, Photograph, as_rgb, read_image
+from secam_onnx.images import MAX_PIXELS, Photograph
 from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
+from secam_onnx.views import view
 
 __all__ = ["Prepared", "prepare"]
 
@@ -28,7 +29,7 @@ class Prepared:
     Attributes
     ----------
     image : ndarray
-        `(H, W, 3)` uint8, upright.
+        `(H, W, 3)` uint8, upright, as it is shown.
     inputs : ndarray
         What the model is fed, with a batch axis of 1.
     geometry : Geometry
@@ -41,6 +42,8 @@ class Prepared:
         How superpixels are made, for the result; empty where none are.
     preprocess_ms : float
         Milliseconds that reading, cropping and normalising took.
+    source : dict
+        What the image was; see `View`.
     """
 
     image: np.ndarray
@@ -50,6 +53,7 @@ class Prepared:
     given_labels: np.ndarray | None
     segmenter: dict[str, object]
     preprocess_ms: float
+    source: dict[str, object] = dataclasses.field(default_factory=dict)
 
     def without_image(self) -> Prepared:
         """The same in less memory; no pictures can be drawn of its result."""
@@ -90,13 +94,13 @@ def prepare(
         The label map does not fit.
     """
     start = time.perf_counter()
-    if isinstance(image, str | os.PathLike | EncodedImage):
-        rgb = read_image(image, max_pixels=max_pixels)
-    else:
-        rgb = as_rgb(image)
-    seen, geometry = model.contract.preprocessing.crop(rgb)
+    contract = model.contract
+    views = view(image, contract.preprocessing, max_pixels=max_pixels, eight_bit=contract.fused is not None)
+    if "doubt" in views.source:
+        warnings.warn(str(views.source["doubt"]), UserWarning, stacklevel=2)
+    seen, geometry = contract.preprocessing.crop(views.shown)
     # Before the superpixels, which would hold it up for longer than it takes.
-    inputs = model.feed(seen)
+    inputs = model.feed(seen if views.values is None else contract.preprocessing.crop(views.values)[0])
     segments: Future[tuple[np.ndarray, float]] | None = None
     given, how = None, dict(vars(segmenter)) if segmenter else {}
     if own_segments is not None:
@@ -105,7 +109,7 @@ def prepare(
         segments.set_result((dense_labels(fitted), 0.0))
     elif segmenter is not None and segmenter != model.segmenter:
         segments = pool.submit(_timed_segments, seen, segmenter)
-    return Prepared(rgb, inputs, geometry, segments, given, how, ms_since(start))
+    return Prepared(views.shown, inputs, geometry, segments, given, how, ms_since(start), views.source)
 
 
 def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray, float]:

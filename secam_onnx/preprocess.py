@@ -16,11 +16,12 @@ from PIL import Image
 
 from secam_onnx.errors import OptionError
 from secam_onnx.geometry import Geometry
-from secam_onnx.images import luma
+from secam_onnx.images import LUMA, luma
 from secam_onnx.settings import (
     ASSUMED_OF_DATA,
     INTERPOLATIONS,
     MAX_CHANNELS,
+    OF_IMAGES,
     PRESETS,
     PreprocessingSettings,
     is_color,
@@ -179,6 +180,7 @@ class Preprocessing:
                     f"has a {name} of {len(given)}; give --{name} one number for all channels, or one for each."
                 )
             values[name] = given * n_channels if len(given) == 1 else given
+        _check_channels(settings.channels, n_channels)
         order = "RGB" if n_channels == 1 else values["channel_order"]  # of one there is none
         return cls(**{**values, "size": (rows, columns), "layout": layout, "channel_order": order})
 
@@ -203,6 +205,18 @@ class Preprocessing:
     def n_channels(self) -> int:
         """How many channels the model takes."""
         return len(self.mean)
+
+    def of_images(self, settings: PreprocessingSettings) -> Preprocessing:
+        """The same for other images: with the `settings.OF_IMAGES` of some settings, where they are not open.
+
+        Raises
+        ------
+        OptionError
+            They do not fit.
+        """
+        _check_channels(settings.channels, self.n_channels)
+        own = {name: getattr(settings, name) for name in OF_IMAGES if getattr(settings, name) is not None}
+        return dataclasses.replace(self, **own)
 
     @property
     def picture_channels(self) -> int:
@@ -286,7 +300,12 @@ class Preprocessing:
         """With the colour of the padding, which Pillow leaves black."""
         if self.pad_color is None or not any(self.pad_color):
             return seen
-        return np.where(geometry.on_image()[..., None], seen, np.asarray(self.pad_color, dtype=seen.dtype))
+        color = np.asarray(self.pad_color)
+        if len(color) == 3 and seen.shape[2] == 1:
+            color = color @ LUMA[:, None] / 65536
+        if len(color) not in (1, seen.shape[2]):
+            return seen  # what is shown of other channels than three
+        return np.where(geometry.on_image()[..., None], seen, color.astype(seen.dtype))
 
     @property
     def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
@@ -350,6 +369,14 @@ def _each_channel(image: np.ndarray, change: Callable[[Image.Image], Image.Image
         return np.asarray(change(Image.fromarray(image)))
     planes = image.astype(np.float32, copy=False).transpose(2, 0, 1)
     return np.stack([np.asarray(change(Image.fromarray(np.ascontiguousarray(plane)))) for plane in planes], axis=-1)
+
+
+def _check_channels(numbers: tuple[int, ...] | None, wanted: int) -> None:
+    if numbers is not None and len(numbers) != wanted:
+        raise OptionError(
+            f"The model takes {wanted} channel{'s' * (wanted > 1)}, and {len(numbers)} were named (--channels "
+            f"{','.join(map(str, numbers))}); name as many, counted from 1."
+        )
 
 
 def _is_range(values: tuple[float, ...]) -> bool:

@@ -19,6 +19,7 @@ __all__ = [
     "FITS",
     "INTERPOLATIONS",
     "MAX_CHANNELS",
+    "OF_IMAGES",
     "PRESETS",
     "PreprocessingSettings",
     "in_pixel_values",
@@ -31,6 +32,9 @@ Values = tuple[float, ...]
 
 MAX_CHANNELS = 512
 """How many channels an image may have."""
+
+OF_IMAGES = ("value_range", "channels", "display_channels")
+"""Settings that depend on the images as much as on the model, and can be given with any model."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 """Pillow's filters by name."""

@@ -48,6 +48,16 @@ def command() -> None:
     """Explain any ONNX image classifier: which superpixels carried the decision."""
 
 
+_shown: set[str] = set()
+
+
+def _shown_once(message: Warning | str, *_: object) -> None:
+    """Say a warning as users are told things, however many images it is about."""
+    if str(message) not in _shown:
+        _shown.add(str(message))
+        click.echo(f"Warning: {message}", err=True)
+
+
 def main() -> None:
     """Run the command line; errors of the family end with their message and code 2, Ctrl-C with code 130."""
     # The default would end the program on the spot and leave temporary files behind.
@@ -57,6 +67,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     if not sys.warnoptions:  # what Pillow thinks of somebody's EXIF data is of no use to who explains a folder
         warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.showwarning = _shown_once  # type: ignore[assignment]
     try:
         code = command(standalone_mode=False)
     except click.exceptions.Abort:

@@ -70,6 +70,26 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
         raise click.BadParameter(f"{value!r}; numbers, as 0.485,0.456,0.406, or one, were expected.") from None
 
 
+def _range(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    try:
+        low, high = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}; the values of black and white, as 0,4095, were expected.") from None
+    if not low < high < float("inf") or low == float("-inf"):
+        raise click.BadParameter(f"{value!r}; two finite numbers, the lower first, were expected.")
+    return low, high
+
+
+def _channels(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if not re.fullmatch(r"\s*[1-9]\d{0,2}\s*(,\s*[1-9]\d{0,2}\s*)*", value):
+        raise click.BadParameter(f"{value!r}; numbers of channels, counted from 1, as 4,3,2, were expected.")
+    return tuple(int(part) for part in value.split(","))
+
+
 def _size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     if value is None:
         return None
@@ -124,6 +144,24 @@ _PREPROCESSING: tuple[Callable[[Any], Any], ...] = (
     ),
     _choice("--layout", "NCHW", "NHWC", metavar="NCHW|NHWC", help="Where the shape of the input leaves it open."),
     _choice("--channel-order", "RGB", "BGR", metavar="RGB|BGR", help="Of the input; mean and std follow it."),
+    click.option(
+        "--value-range",
+        metavar="LOW,HIGH",
+        callback=_range,
+        help="Values of the image that stand for 0 and 255.  [default: of its type, or of a TIFF's tags]",
+    ),
+    click.option(
+        "--channels",
+        metavar="A,B,...",
+        callback=_channels,
+        help="Which channels of the image the model gets, counted from 1.  [default: all]",
+    ),
+    click.option(
+        "--display-channels",
+        metavar="A[,B,C]",
+        callback=_channels,
+        help="Which are shown, as red, green and blue or as grey, and make superpixels.  [default: the first three]",
+    ),
 )
 
 
@@ -134,9 +172,9 @@ def preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_settings(
         *, preprocess: str | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, **others: Any
     ) -> None:
-        from secam_onnx.settings import PreprocessingSettings, in_pixel_values, preset
+        from secam_onnx.settings import OF_IMAGES, PreprocessingSettings, in_pixel_values, preset
 
-        names = ("size", "crop", "fit", "pad_color", "interpolation", "layout", "channel_order")
+        names = ("size", "crop", "fit", "pad_color", "interpolation", "layout", "channel_order", *OF_IMAGES)
         single = {name: others.pop(name) for name in names}
         single["mean"], single["std"] = in_pixel_values(mean, std)
         settings = PreprocessingSettings(**single)

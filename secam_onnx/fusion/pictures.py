@@ -36,7 +36,7 @@ def normalised(n: Nodes, image: str, preprocessing: Preprocessing, elem_type: in
     scale, shift = preprocessing.scale_and_shift
     values = n.op("Cast", [image], to=TensorProto.FLOAT)
     if preprocessing.n_channels == 1:  # `images.luma`; whole numbers below 2^24, so floats do not round
-        parts = n.op("MatMul", [values, n.floats(np.array(LUMA, dtype=np.float32)[:, None])])
+        parts = n.op("MatMul", [values, n.floats(LUMA.astype(np.float32)[:, None])])
         values = n.op("Floor", [n.op("Mul", [n.op("Add", [parts, n.floats(2.0**15)]), n.floats(2.0**-16)])])
     if preprocessing.channel_order == "BGR":
         values = n.op("Gather", [values, n.integers([2, 1, 0])], axis=3)
