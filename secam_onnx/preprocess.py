@@ -244,7 +244,7 @@ class Preprocessing:
             way = f"whole picture fitted inside {_by(self.size)}, the rest padded with {color}"
         elif self.resize_to is not None:
             way = f"whole picture to {_by(self.resize_to)}, centre crop {_by(self.size)}"
-        mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.std))
+        mean, std = map(_listed, (self.mean, self.std))
         colours = {1: "grey", 3: self.channel_order}.get(self.n_channels, f"{self.n_channels} channels")
         if self.channels is not None:
             colours = f"channels {', '.join(map(str, self.channels))} of the image"
@@ -361,6 +361,11 @@ class Preprocessing:
             key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
         }
         return cls(**settings)
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    same = len(values) != 3 and len(set(values)) == 1  # three are what people expect to see
+    return ", ".join(f"{value:.6g}" for value in (values[:1] if same else values))
 
 
 def _each_channel(image: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:

@@ -16,7 +16,7 @@ _HEAD = (
     "f = Conv <strides = [4, 4], pads = [1, 1, 1, 1]> (x, w) r = Relu (f) p = GlobalAveragePool (r) "
     "v = Flatten (p) l = Gemm <transB = 1> (v, fc, b) "
 )
-_INTEGERS = {"i_0": [0], "i_1": [1], "i_3": [3], "i_0_1": [0, 1], "nchw": [-1, 1, SIZE, SIZE], "one": [1, CLASSES]}
+_INTEGERS = {"i_0": [0], "i_1": [1], "i_3": [3], "i_0_1": [0, 1], "nchw": [-1, 1, SIZE, SIZE], "minus": [-1]}
 
 
 def classifier_of(
@@ -37,6 +37,7 @@ def classifier_of(
     random = np.random.default_rng(seed)
     weights = {"w": (6, channels, 3, 3), "fc": (CLASSES, 6), "b": (CLASSES,)}
     values = {name: random.normal(0, 0.5, lengths).astype(np.float32) for name, lengths in weights.items()}
+    values["zero"] = np.array(0)
     values |= {name: np.array(numbers, dtype=np.int64) for name, numbers in _INTEGERS.items()}
     text = f'<ir_version: 8, opset_import: ["" : 18]> g (float i) => (float o) {{ {body} {_HEAD} {end} }}'
     model = parser.parse_model(text)

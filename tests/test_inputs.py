@@ -10,9 +10,10 @@ import onnx
 import onnxruntime
 import pytest
 from other_inputs import CLASSES, SIZE, classifier_of
+from PIL import Image
 from tiny_models import classifier
 
-from secam_onnx import Explainer, PreprocessingSettings
+from secam_onnx import Explainer, PreprocessingSettings, fuse
 from secam_onnx.errors import ModelError
 from secam_onnx.head import Graph
 from secam_onnx.inputs import image_input
@@ -21,7 +22,7 @@ LAST = "x = Transpose <perm = [0, 3, 1, 2]> (image)"
 READ = {  # shape, nodes up to the convolution, its channels: axes
     "grey": (("N", 1, SIZE, SIZE), "x = Identity (image)", 1, "NCHW"),
     "grey, last": (("N", SIZE, SIZE, 1), LAST, 1, "NHWC"),
-    "alpha": (("N", 4, SIZE, SIZE), "x = Div (image, image)", 4, "NCHW"),
+    "alpha": (("N", 4, SIZE, SIZE), "x = Mul (image, image)", 4, "NCHW"),
     "alpha, last": (("N", SIZE, SIZE, 4), LAST, 4, "NHWC"),
     "as many channels as rows": (("N", SIZE, SIZE, SIZE), LAST, SIZE, "NHWC"),
     "more channels than rows": (("N", 64, SIZE, SIZE), "x = Identity (image)", 64, "NCHW"),
@@ -108,11 +109,17 @@ def test_what_is_no_image_is_refused(shape: Sequence[int | str], message: str) -
 
 ENDS = {
     "classes of a batch": ("logits = Identity (l)", (1, CLASSES)),
+    "classes alone": ("logits = Squeeze (l, i_0)", (CLASSES,)),
+    "classes alone, as probabilities": ("s = Softmax (l) logits = Squeeze (s, i_0)", (CLASSES,)),
+    "probabilities of classes alone": ("s = Squeeze (l, i_0) logits = Softmax (s)", (CLASSES,)),
+    "the first of a batch": ("logits = Gather (l, zero)", (CLASSES,)),
+    "classes alone, all axes": ("logits = Squeeze (l)", (CLASSES,)),
+    "classes alone, reshaped": ("logits = Reshape (l, minus)", (CLASSES,)),
 }
 
 
 @pytest.mark.parametrize(("end", "scores"), ENDS.values(), ids=ENDS)
-@pytest.mark.parametrize("name", ["colours without a batch", "nothing but rows"])
+@pytest.mark.parametrize("name", ["colours without a batch", "last without a batch", "nothing but rows"])
 def test_without_a_batch_axis(name: str, end: str, scores: Sequence[int], tmp_path: Path, chelsea: np.ndarray) -> None:
     shape, body, channels, axes = READ[name]
     model = classifier_of(shape, body, channels, end=end, scores=scores)
@@ -122,8 +129,10 @@ def test_without_a_batch_axis(name: str, end: str, scores: Sequence[int], tmp_pa
         path, providers="cpu", preprocessing=PreprocessingSettings(crop="none", mean=(0,), std=(255,))
     )
     images = [chelsea, 255 - chelsea]
+    if channels == 4:
+        images = [np.dstack([image, image[..., 0]]) for image in images]
     for image, result in zip(images, explainer.explain_batch(images, "all"), strict=True):
-        x = explainer.preprocessing.normalise(explainer.preprocessing.crop(image)[0])
+        x = explainer.preprocessing.normalise(explainer.preprocessing.crop(image)[0])  # as other tests show it
         fed = x[0, 0] if axes == "HW" else x[0]
         (said,) = onnxruntime.InferenceSession(str(path)).run(None, {"image": fed})
         logits = np.array([entry.logit for entry in result.classes])
@@ -133,3 +142,36 @@ def test_without_a_batch_axis(name: str, end: str, scores: Sequence[int], tmp_pa
         np.testing.assert_allclose(logits, said.ravel(), atol=1e-5)
         assert result.completeness_error < 1e-5
         assert result.maps.shape == (CLASSES, SIZE // 4, SIZE // 4)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["grey", "grey, last", "Paddle's open lengths", "Keras's digits", "colours without a batch", "nothing but rows"],
+)
+def test_fused_files_of_such_models(name: str, tmp_path: Path, chelsea: np.ndarray) -> None:
+    shape, body, channels, axes = READ[name]
+    scores = ("N" if "N" in axes else 1, CLASSES)
+    onnx.save(classifier_of(shape, body, channels, scores=scores), tmp_path / "model.onnx")
+    settings = PreprocessingSettings(size=(SIZE, SIZE), crop="none", mean=(0.0,), std=(255.0,))
+    record = fuse(tmp_path / "model.onnx", tmp_path / "fused.onnx", preprocessing=settings).fused
+    assert record is not None
+    assert record.batch == (None if "N" in axes else 1)
+    picture = Image.fromarray(chelsea).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    session = onnxruntime.InferenceSession(str(tmp_path / "fused.onnx"))
+    logits, parts, bias = session.run(
+        ["logits", "segment_contributions", "bias"],
+        {"image": np.asarray(picture)[None], "classes": np.arange(CLASSES)[None]},
+    )
+    pixels = np.asarray(picture if channels == 3 else picture.convert("L"), dtype=np.float32) / 255
+    pixels = pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
+    x = {"NCHW": pixels[None], "NHWC": pixels[..., None], "NHW": pixels, "CHW": pixels, "HW": pixels[0]}[axes]
+    (said,) = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(None, {"image": x})
+    np.testing.assert_allclose(logits, said, atol=1e-5)
+    np.testing.assert_allclose(parts.sum(2) + bias, said, atol=1e-4)
+
+
+def test_fused_files_take_photographs_alone(tmp_path: Path) -> None:
+    onnx.save(classifier_of(("N", 4, SIZE, SIZE), channels=4), tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match=r"takes 8-bit RGB, and this one 4 channels.*without --fused"):
+        fuse(tmp_path / "model.onnx", tmp_path / "fused.onnx")
+    assert not (tmp_path / "fused.onnx").exists()

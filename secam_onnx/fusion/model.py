@@ -160,8 +160,8 @@ def fused_model(
     preprocessing = contract.preprocessing
     if not preprocessing.of_photographs:
         raise ModelError(
-            "A fused model takes pictures of 8-bit RGB, and this one wants other channels or another range of values "
-            f"({preprocessing}). Use the explainable model (export without --fused)."
+            f"A fused model takes 8-bit RGB, and this one {preprocessing.n_channels} channels, or channels or values "
+            "that were chosen. Export it without --fused."
         )
     rows, columns = head.map_size
     if rows is None or columns is None:

@@ -13,7 +13,16 @@ from onnx import NodeProto
 from secam_onnx.errors import HeadError
 from secam_onnx.head.by_hand import sigmoid_by_hand, softmax_by_hand
 from secam_onnx.head.graph import Graph, attribute, describe, shape_text
-from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, class_axis, copied, flat_transpose, number, over_classes
+from secam_onnx.head.patterns import (
+    SAME_NUMBERS,
+    SHAPES_ONLY,
+    class_axis,
+    copied,
+    flat_transpose,
+    number,
+    only_image,
+    over_classes,
+)
 
 __all__ = ["Applied", "Pick", "applied", "count_classes", "without_copies"]
 
@@ -67,7 +76,8 @@ def applied(graph: Graph, tensor: str, depth: int = 0) -> Applied | None:
     if op in ("QuantizeLinear", "DequantizeLinear"):
         inner = applied(graph, x, depth + 1)
         return None if inner is None else replace(inner, rounded=True)
-    if op in SAME_NUMBERS | SHAPES_ONLY or flat_transpose(graph, node) or _changes_nothing(graph, node):
+    same = op in SAME_NUMBERS | SHAPES_ONLY or flat_transpose(graph, node) or only_image(graph, node)
+    if same or _changes_nothing(graph, node):
         return applied(graph, _varying(graph, node) or x, depth + 1)
     if op in ("Gather", "Slice", "Split"):
         return _picked(graph, node, tensor, depth)
@@ -213,7 +223,7 @@ def without_copies(graph: Graph, tensor: str) -> str:
     flat = tensor
     while len(graph.shape(flat) or (0, 0)) < 2:
         node = graph.producer(flat)
-        if node is None or node.op_type not in SAME_NUMBERS | SHAPES_ONLY:
+        if node is None or not (node.op_type in SAME_NUMBERS | SHAPES_ONLY or only_image(graph, node)):
             return tensor
         flat = node.input[0]
     return flat

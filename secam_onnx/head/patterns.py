@@ -7,7 +7,16 @@ from onnx import NodeProto
 
 from secam_onnx.head.graph import Graph, attribute
 
-__all__ = ["SAME_NUMBERS", "SHAPES_ONLY", "class_axis", "copied", "flat_transpose", "number", "over_classes"]
+__all__ = [
+    "SAME_NUMBERS",
+    "SHAPES_ONLY",
+    "class_axis",
+    "copied",
+    "flat_transpose",
+    "number",
+    "only_image",
+    "over_classes",
+]
 
 SAME_NUMBERS = frozenset({"Identity", "Cast", "CastLike", "Dropout"})
 SHAPES_ONLY = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
@@ -40,12 +49,20 @@ def class_axis(graph: Graph, tensor: str) -> int | None:
 
 
 def over_classes(graph: Graph, tensor: str, axis: int) -> bool:
-    """Whether an axis of `(N, classes)`, perhaps with more axes of length 1, is that of the classes."""
+    """Whether an axis of `(N, classes)`, perhaps with more axes of length 1, or of `(classes,)`, counts the classes."""
     shape = graph.shape(tensor) or ()
     axis %= max(len(shape), 1)
     long = [index for index, length in enumerate(shape) if index and length != 1]
     # Before opset 13 a softmax runs over all axes from the one that is named.
-    return axis == 1 or [axis] == long or (graph.opset < 13 and 0 < axis <= min(long, default=0))
+    return len(shape) == 1 or axis == 1 or [axis] == long or (graph.opset < 13 and 0 < axis <= min(long, default=0))
+
+
+def only_image(graph: Graph, node: NodeProto) -> bool:
+    """Whether a Gather takes the only image out of its batch."""
+    if node.op_type != "Gather" or attribute(node, "axis", 0) != 0 or not graph.is_constant(node.input[1]):
+        return False
+    index = graph.constant(node.input[1])
+    return (graph.shape(node.input[0]) or (None,))[0] == 1 and index.ndim == 0
 
 
 def flat_transpose(graph: Graph, node: NodeProto) -> bool:
