@@ -107,7 +107,7 @@ def beginning_of(graph: Graph, name: str, layout: str, channels: int | None = 3)
     pictures = {name: _Picture(layout, tuple(map(_Channel, range(channels))))}
     last: list[_Picture] = []  # what the first layers take
     for node in graph.model.graph.node:
-        inputs = [entry for entry in reads(node) if not graph.is_constant(entry)]
+        inputs = [entry for entry in reads(node) if not graph.is_from_shapes(entry)]
         taken = [pictures[entry] for entry in inputs if entry in pictures]
         if not taken or node.op_type in ("Shape", "Size"):
             continue
@@ -226,7 +226,10 @@ def _normalisation(graph: Graph, node: NodeProto, picture: _Picture) -> _Picture
     if picture.axes[1:2] != "C" or not all(graph.is_constant(name) for name in node.input[1:]):
         return None
     gain, bias, mean, variance = (graph.constant(name).astype(np.float64) for name in node.input[1:5])
-    std = np.sqrt(variance + attribute(node, "epsilon", 1e-5))
+    variance = variance + attribute(node, "epsilon", 1e-5)
+    if not (variance > 0).all():
+        return None
+    std = np.sqrt(variance)
     changed = []
     for place, one in enumerate(picture.channels):
         seen = one.seen
@@ -253,6 +256,16 @@ def _gather(graph: Graph, node: NodeProto, picture: _Picture) -> _Picture | None
     chosen = [int(index) % count for index in np.atleast_1d(indices)]
     axes = picture.axes if indices.ndim else picture.axes.replace("C", "")
     return _picked(replace(picture, axes=axes), chosen)
+
+
+def _gather_nd(graph: Graph, node: NodeProto, picture: _Picture) -> _Picture | None:
+    """Some channels, which PyTorch's newer exporter brings to the front for it."""
+    if picture.axes[0] != "C" or attribute(node, "batch_dims", 0) or not graph.is_constant(node.input[1]):
+        return None
+    indices = graph.constant(node.input[1])
+    if indices.ndim != 2 or indices.shape[1] != 1:
+        return None
+    return _picked(picture, [int(index) % len(picture.channels) for index in indices[:, 0]])
 
 
 def _picked(picture: _Picture, chosen: list[int]) -> _Picture:
@@ -348,6 +361,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic),
     "BatchNormalization": _normalisation,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Neg": _negated,
     "Pad": _pad,
     **dict.fromkeys(("Resize", "Upsample"), _resize),

@@ -105,6 +105,33 @@ BEGINNINGS: dict[str, tuple[onnx.ModelProto, str, str]] = {
         "pixels",
         "the channels in reverse order, then a division by 128",
     ),
+    "channels by GatherND, as PyTorch exports an index": (
+        begun(
+            [
+                node("Transpose", "image", "t", perm=[1, 0, 2, 3]),
+                node("GatherND", "t", "i", "g"),
+                node("Transpose", "g", "r", perm=[1, 0, 2, 3]),
+                node("Div", "r", "k", "x"),
+            ],
+            {"i": np.array([[2], [1], [0]]), "k": 255.0},
+        ),
+        "pixels",
+        "the channels in reverse order, then a division by 255",
+    ),
+    "a Resize by a size that is computed": (
+        begun(
+            [
+                node("Div", "image", "k", "u"),
+                node("Shape", "u", "n", start=0, end=2),
+                node("Concat", "n", "hw", "sizes", axis=0),
+                node("Resize", "u", "", "", "sizes", "x"),
+            ],
+            {"k": 255.0, "hw": np.array([32, 32])},
+            ("N", 3, 48, 48),
+        ),
+        "pixels",
+        "a division by 255, then a Resize to 32 x 32",
+    ),
     "BatchNormalization of pixels": (
         begun([node("BatchNormalization", "image", "g", "b", "m", "v", "x")],
               {"g": np.array([1.4, 0.7, 1.0]), "b": np.array([0.3, -4, 2]), "m": np.full(3, 118.0),

@@ -33,11 +33,17 @@ _MEMORY = 8 << 30
 def seeds() -> dict[str, ModelProto]:
     """Small real models: one of each kind of head, a larger one, and two as Caffe2 wrote them."""
     sys.path.insert(0, str(ROOT / "tests"))
+    import beginnings
     import tiny_models
 
     models = {head: tiny_models.classifier(head) for head in tiny_models.HEADS}
     models["softmax"] = tiny_models.classifier(softmax=True)
     models["large"] = tiny_models.classifier("mlp", channels=64, classes=300)  # its weights are not read with it
+    constants = {"mean": [0.485, 0.456, 0.406], "scale": 1 / 255}
+    steps = [beginnings.node("Mul", "image", "scale", "y"), beginnings.node("Sub", "y", "mean", "z")]
+    models["normalises"] = beginnings.begun(
+        [*steps, beginnings.node("Transpose", "z", "x", perm=[0, 3, 1, 2])], constants, ("N", 32, 32, 3)
+    )
     for name in ("squeezenet", "shufflenet"):
         models[name] = onnx.load(LIGHT / f"light_{name}.onnx")
     return models
