@@ -20,6 +20,7 @@ from secam_onnx.rasters import (
     UNDECODABLE,
     EncodedImage,
     Raster,
+    announced_size,
     raster_of,
     read_raster,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_ASPECT",
     "MAX_PIXELS",
     "MIN_SIDE",
+    "NPY",
     "EncodedImage",
     "Photograph",
     "announced_pixels",
@@ -48,6 +50,9 @@ ENDINGS = (
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"),
 )
 """How the names of such files end, in lower case."""
+
+NPY = ".npy"
+"""And those of arrays, which need not be images."""
 
 
 Photograph = str | os.PathLike[str] | EncodedImage | Image.Image | np.ndarray
@@ -90,7 +95,7 @@ def announced_pixels(image: EncodedImage) -> int:
             with Image.open(io.BytesIO(image.data), formats=FORMATS) as opened:
                 return opened.width * opened.height
     except (*UNDECODABLE, Image.DecompressionBombError):
-        return 0
+        return announced_size(image)
 
 
 def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.ndarray:

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
 from secam_onnx.settings import MAX_CHANNELS
-from secam_onnx.tiff import MAGIC, PHOTOMETRIC, WHITE_IS_ZERO, nominal_range, read_tiff
+from secam_onnx.tiff import MAGIC, PHOTOMETRIC, WHITE_IS_ZERO, nominal_range, read_tiff, tiff_pixels
 
 __all__ = [
     "FORMATS",
@@ -33,6 +33,7 @@ __all__ = [
     "UNDECODABLE",
     "EncodedImage",
     "Raster",
+    "announced_size",
     "raster_of",
     "read_raster",
 ]
@@ -189,6 +190,18 @@ def read_raster(
         return _raster(pixels, alpha, known, value_range, name, file=True)
 
 
+def announced_size(image: EncodedImage) -> int:
+    """How many pixels an NPY file, or a TIFF that Pillow does not read, says that it has; 0 where it does not say."""
+    file = io.BytesIO(image.data)
+    try:
+        if image.data.startswith(_NPY):
+            height, width, _ = _npy_header(file, image.name)
+            return height * width
+        return tiff_pixels(file, image.name) if image.data.startswith(MAGIC) else 0
+    except (ImageError, *UNDECODABLE):
+        return 0
+
+
 def raster_of(
     image: Image.Image | np.ndarray, *, name: str = "the image", value_range: tuple[float, float] | None = None
 ) -> Raster:
@@ -280,21 +293,27 @@ def _file(source: str | os.PathLike[str] | EncodedImage) -> Iterator[tuple[Binar
 def _npy(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
     """An array of NumPy's, once its header has said that it is an image of bounded size."""
     try:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-        if len(shape) not in (2, 3) or dtype.hasobject or 0 in shape or (*shape, 1)[2] > MAX_CHANNELS:
-            raise ImageError(
-                f"{name} holds an array of shape {shape} and dtype {dtype}; an image (H, W) or (H, W, C) of numbers, "
-                f"with at most {MAX_CHANNELS} channels, was expected. Store one image, channels last."
-            )
-        height, width, channels = (*shape, 1)[:3]
+        height, width, channels = _npy_header(file, name)
         check_size((height, width, channels), name, max_pixels)
         file.seek(0)
         pixels = np.asarray(np.load(file, allow_pickle=False))
     except (ValueError, OSError, EOFError, TypeError, SyntaxError, MemoryError) as error:
         raise undecodable(name, error) from error
     return pixels.reshape(height, width, channels)
+
+
+def _npy_header(file: BinaryIO, name: str) -> tuple[int, int, int]:
+    """Height, width and channels."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if len(shape) not in (2, 3) or dtype.hasobject or 0 in shape or (*shape, 1)[2] > MAX_CHANNELS:
+        raise ImageError(
+            f"{name} holds an array of shape {shape} and dtype {dtype}; an image (H, W) or (H, W, C) of numbers, with "
+            f"at most {MAX_CHANNELS} channels, was expected. Store one image, channels last."
+        )
+    height, width, channels = (*shape, 1)[:3]
+    return height, width, channels
 
 
 def _has_deep_colours(image: Image.Image) -> bool:

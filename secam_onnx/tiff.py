@@ -18,7 +18,7 @@ from secam_onnx.settings import MAX_CHANNELS
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-__all__ = ["MAGIC", "PHOTOMETRIC", "WHITE_IS_ZERO", "nominal_range", "read_tiff"]
+__all__ = ["MAGIC", "PHOTOMETRIC", "WHITE_IS_ZERO", "nominal_range", "read_tiff", "tiff_pixels"]
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How such files begin."""
@@ -39,6 +39,18 @@ _UPRIGHT = {
     7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
     8: lambda a: a.swapaxes(0, 1)[::-1],
 }
+
+
+def tiff_pixels(file: BinaryIO, name: str) -> int:
+    """How many pixels the first page has.
+
+    Raises
+    ------
+    ImageError
+        It cannot be read.
+    """
+    with _opened(file, name, stack=False) as (first,):
+        return int(first.imagelength * first.imagewidth)
 
 
 def read_tiff(

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from secam_onnx.errors import ImageError
+from secam_onnx.images import announced_pixels
 from secam_onnx.rasters import EncodedImage, raster_of, read_raster
 
 CUBE = np.random.default_rng(0).integers(0, 65536, (9, 14, 12)).astype(np.uint16)
@@ -240,3 +241,9 @@ def test_a_compression_that_is_not_supported_is_named() -> None:
     data = tiff(CUBE, **FLAT)
     with pytest.raises(ImageError, match=r"compressed by LZW; .* uncompressed or Deflate"):
         read(by_hand(data, Compression=5))
+
+
+@pytest.mark.parametrize("name", ["NPY", "bands side by side", "bands one after the other", "a stack of pages"])
+def test_what_files_announce(name: str) -> None:
+    assert announced_pixels(EncodedImage("the file", CUBES[name])) == 9 * 14
+    assert announced_pixels(EncodedImage("the file", CUBES[name][:30])) == 0

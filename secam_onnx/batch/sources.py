@@ -18,7 +18,7 @@ from secam_onnx.batch.remote import RemoteImage, is_address, remote_images, show
 from secam_onnx.batch.shards import SHARD_ENDINGS, shard_images
 from secam_onnx.errors import ImageError, OptionError
 from secam_onnx.files import printable
-from secam_onnx.images import ENDINGS, EncodedImage
+from secam_onnx.images import ENDINGS, NPY, EncodedImage
 
 __all__ = ["Item", "Sources"]
 
@@ -166,8 +166,10 @@ class Sources:
         yield from _failed(name, wanted, _NothingError(text))
 
     def _matches(self, pattern: str, wanted: Wanted) -> Iterator[Item]:
+        # Label maps are NPY files as well, so these are images only where somebody says so.
+        endings = (*ENDINGS, *SHARD_ENDINGS, *([NPY] if pattern.lower().endswith(NPY) else []))
         for path in _in_order(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 (text in, text out)
-            if os.path.isdir(path) or path.lower().endswith((*ENDINGS, *SHARD_ENDINGS)):  # noqa: PTH112 (speed)
+            if os.path.isdir(path) or path.lower().endswith(endings):  # noqa: PTH112 (speed)
                 yield from self._expand(path, folder_name(path), wanted)
 
     def _expand(self, name: str, folder: str, wanted: Wanted) -> Iterator[Item]:

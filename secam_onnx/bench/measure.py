@@ -17,6 +17,7 @@ from secam_onnx.bench.fused import fused_run
 from secam_onnx.bench.lime import lime_explanation
 from secam_onnx.bench.plain import PlainModel
 from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
+from secam_onnx.classifier import Classifier
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, SecamError
 from secam_onnx.explainer import Explainer
 from secam_onnx.images import read_image
@@ -130,6 +131,9 @@ def measure(
             f"{path} is a fused model, in which the forward pass cannot be told from the rest; measure the model that "
             "it was made of, which is measured as a fused one, too."
         )
+    opened = explainer.classifier
+    if not explainer.preprocessing.of_photographs or (isinstance(opened, Classifier) and opened.input.dropped):
+        raise ModelError(f"{path} takes no photographs of (N, C, H, W) or (N, H, W, C), which is what is measured.")
     plain = PlainModel(path, explainer.providers)
     picture, _ = explainer.preprocessing.crop(image)
     one = plain.inputs([picture], explainer.preprocessing)

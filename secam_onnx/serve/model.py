@@ -41,8 +41,9 @@ def open_explainer(path: Path, settings: Settings) -> Explainer:
         See `Explainer`.
     """
     explainer = Explainer(path, providers=settings.provider, threads=settings.threads)
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    explainer.explain(noise)
+    preprocessing = explainer.preprocessing
+    channels = max(preprocessing.channels or (preprocessing.picture_channels,))
+    explainer.explain(np.random.default_rng(0).integers(0, 256, (64, 64, channels), dtype=np.uint8))
     return explainer
 
 

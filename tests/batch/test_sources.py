@@ -196,3 +196,17 @@ def test_wrong_arguments() -> None:
         Sources(["a.jpg", ""])
     with pytest.raises(OptionError, match=r"Cannot read the list gone.txt.*one image a line"):
         keys(lists="gone.txt")
+
+
+def test_arrays_are_images_where_they_are_asked_for(tmp_path: Path) -> None:
+    """And elsewhere perhaps label maps."""
+    for name in ("a.npy", "b.npy", "c.png"):
+        (tmp_path / name).write_bytes(b"some")
+
+    def found(name: str) -> list[str]:
+        return [Path(item.key).name for item in Sources([str(tmp_path / name)]).items() if item.error is None]
+
+    assert found("*.npy") == ["a.npy", "b.npy"]
+    assert found("a.npy") == ["a.npy"]
+    assert found("*") == ["c.png"]
+    assert found("") == ["c.png"]
