@@ -168,7 +168,7 @@ class Classifier:
 
         Raises
         ------
-        ModelError
+        FidelityError
             It gives other outputs; the message names one, and both numbers.
         """
         feeds = {image: {**feed, **self.fed} for image, feed in file.feeds.items()}

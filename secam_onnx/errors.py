@@ -5,6 +5,7 @@ Every message says what was found, what was expected and what to do.
 
 __all__ = [
     "ClassError",
+    "FidelityError",
     "ForkError",
     "HeadError",
     "ImageError",
@@ -23,6 +24,10 @@ class SecamError(Exception):
 
 class ModelError(SecamError):
     """The model file cannot be read, or it is not a classifier that can be explained."""
+
+
+class FidelityError(ModelError):
+    """The model gives other outputs here than its file does in plain ONNX Runtime; the message has both numbers."""
 
 
 class HeadError(ModelError):

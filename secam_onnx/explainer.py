@@ -16,7 +16,7 @@ from secam_onnx.answer import OpenModel
 from secam_onnx.assembly import answers, describe, put_together
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.explanation import Explanation
-from secam_onnx.fidelity import Verify
+from secam_onnx.fidelity import Fidelity, Verify
 from secam_onnx.images import Photograph
 from secam_onnx.labels import ClassQuery, as_queries, class_codes, given_labels
 from secam_onnx.opening import Opening
@@ -149,6 +149,11 @@ class Explainer:
     def preprocessing(self) -> Preprocessing:
         """What is done to a photograph before the network sees it."""
         return self.classifier.contract.preprocessing
+
+    @property
+    def fidelity(self) -> Fidelity | None:
+        """How the outputs compare with those of the untouched file; None where they were not compared."""
+        return self.classifier.fidelity
 
     @property
     def preprocessing_note(self) -> str | None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from secam_onnx import runtime
 from secam_onnx.contract import LOGITS
-from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.errors import FidelityError, ModelError, OptionError
 from secam_onnx.images import read_image
 from secam_onnx.names import RESERVED
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from secam_onnx.preprocess import Preprocessing
 
 __all__ = [
+    "NOT_COMPARED",
     "ON_A_CARD",
     "REPORT",
     "Feeds",
@@ -56,6 +57,9 @@ Outputs = Mapping[str, Mapping[str, Any]]
 
 LARGEST = 1 << 30
 """Bytes of weights above which `"auto"` compares nothing: it would take that much memory again, and seconds."""
+
+NOT_COMPARED = "the weights are more than 1 GiB: outputs were not compared with those of the file itself"
+"""What `"auto"` says of such a model."""
 
 _RANDOM_IMAGES = 2
 # Two graphs that were optimised in other ways round in other places. Float32 differs by 1e-6 of the largest number of
@@ -221,7 +225,7 @@ def compare_outputs(said: Outputs, found: Outputs, tolerance: float, *, advice: 
 
     Raises
     ------
-    ModelError
+    FidelityError
         They differ; it names the output and both numbers.
     """
     worst = 0.0
@@ -236,7 +240,7 @@ def compare_outputs(said: Outputs, found: Outputs, tolerance: float, *, advice: 
             if not difference <= tolerance:
                 at = "" if place is None else f" at {place}"
                 here, there = (ours.shape, wanted.shape) if place is None else (ours[place], wanted[place])
-                raise ModelError(
+                raise FidelityError(
                     f"The model's output {name!r} is {_text(here)}{at} for {image}, but the file itself, in plain ONNX "
                     f"Runtime, gives {_text(there)}: a difference of {difference:.1e}, relative to the largest number; "
                     f"at most {tolerance:g} was expected. {advice}"

@@ -120,7 +120,7 @@ class FusedModel:
 
         Raises
         ------
-        ModelError
+        FidelityError
             They differ; the message names one, and both numbers.
         """
         names = self._record.own_outputs
@@ -134,7 +134,7 @@ class FusedModel:
 
         Raises
         ------
-        ModelError
+        FidelityError
             They differ; the message names one, and both numbers.
         """
         names = [entry.name for entry in self._session.get_outputs()]

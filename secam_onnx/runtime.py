@@ -282,6 +282,7 @@ def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> o
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads if threads is not None else thread_limit() or 0
     options.log_severity_level = _FATAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # which changes no number
     file: bytes | str = os.fspath(path)
     try:
         str(file).encode()

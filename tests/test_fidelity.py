@@ -9,13 +9,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from click.testing import CliRunner
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-from tiny_models import classifier
+from tiny_models import classifier, tokens
 
 from secam_onnx import Explainer, Preprocessing, fidelity, fuse, runtime, weights
 from secam_onnx.classifier import open_classifier
+from secam_onnx.cli import explain
 from secam_onnx.contract import Contract
-from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.errors import FidelityError, ModelError, OptionError
 from secam_onnx.export import pipeline
 from secam_onnx.export.pipeline import export_model
 from secam_onnx.export.source import Source, from_onnx
@@ -24,41 +26,6 @@ from secam_onnx.fusion import Fusion
 from secam_onnx.head import Graph
 from secam_onnx.inputs import image_input
 from secam_onnx.inspection import inspect_model
-
-
-def tokens(channels: int, edge: int, prefix: int) -> ModelProto:
-    """Patches, transposed to tokens, a position embedding, one layer of attention, and a mean or the first token."""
-    chance = np.random.default_rng(0)
-    length, classes = edge * edge, 5
-    last = (
-        f"c = Concat <axis = 1> (e, a) {ATTENTION} u = Gather <axis = 1> (s, zero)"
-        if prefix
-        else f"c = Identity (a) {ATTENTION} u = ReduceMean <axes = [1], keepdims = 0> (s)"
-    )
-    model = onnx.parser.parse_model(
-        f'<ir_version: 8, opset_import: ["": 17]> g (float[N, 3, {8 * edge}, {8 * edge}] x) => (float[N, {classes}] z) '
-        "{ f = Conv <strides = [8, 8]> (x, kernel) r = Reshape (f, flat) t = Transpose <perm = [0, 2, 1]> (r) "
-        "a = Add (t, position) n = Shape <end = 1> (a) es = Concat <axis = 0> (n, rest) e = Expand (start, es) "
-        f"{last} z = MatMul (u, head) }}"
-    )
-    shapes = {
-        "kernel": (channels, 3, 8, 8),
-        "position": (1, length, channels),
-        "start": (1, prefix or 1, channels),
-        **dict.fromkeys(("wq", "wk", "wv"), (channels, channels)),
-        "head": (channels, classes),
-    }
-    values = {name: (chance.normal(size=shape) * 0.3).astype(np.float32) for name, shape in shapes.items()}
-    integers = {"flat": [0, channels, -1], "rest": [prefix or 1, channels]}
-    values |= {name: np.array(value) for name, value in integers.items()} | {"zero": np.array(0)}
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
-    return model
-
-
-ATTENTION = (
-    "q = MatMul (c, wq) k = MatMul (c, wk) v = MatMul (c, wv) kt = Transpose <perm = [0, 2, 1]> (k) "
-    "qk = MatMul (q, kt) p = Softmax (qk) o = MatMul (p, v) s = Add (c, o)"
-)
 
 
 @pytest.mark.parametrize("prefix", [0, 1])
@@ -84,7 +51,7 @@ def test_weights_shared_as_they_must_not_be_are_found_out(tmp_path: Path, monkey
     monkeypatch.setattr(weights, "share_safely", lambda model, values: None)
     options = {"preprocessing": "unit", "providers": "cpu", "features": "s"}
     with pytest.raises(
-        ModelError, match=r"output 'z' is -?[\d.]+ at \(0, \d\) for photograph .* gives -?[\d.]+: a diff"
+        FidelityError, match=r"output 'z' is -?[\d.]+ at \(0, \d\) for photograph .* gives -?[\d.]+: a diff"
     ):
         open_classifier(path, **options)  # type: ignore[arg-type]
     assert open_classifier(path, verify=False, **options).fidelity is None  # type: ignore[arg-type]
@@ -117,7 +84,7 @@ def test_every_way_to_open_an_ordinary_file_compares(tmp_path: Path, altered: Ca
     assert Explainer(path, providers="cpu").classifier.fidelity is not None
     altered(1.0)
     for fails in (Explainer, inspect_model):
-        with pytest.raises(ModelError, match=r"output 'logits' is .* report this model"):
+        with pytest.raises(FidelityError, match=r"output 'logits' is .* report this model"):
             fails(path)
     Explainer(path, verify=False)
 
@@ -132,7 +99,7 @@ def test_a_fused_file_is_compared_on_request(tmp_path: Path, altered: Callable[[
     assert {"logits", "cam", "segment_scores"} <= set(found["outputs"])
     assert len(found["images"]) == 3
     altered(1.0)
-    with pytest.raises(ModelError, match="gives"):
+    with pytest.raises(FidelityError, match="gives"):
         Explainer(path, verify=True)
 
 
@@ -147,7 +114,7 @@ def test_an_export_is_compared_with_its_source(
     assert len(contract.fidelity["images"]) == 3
     assert inspect_model(path)["fidelity"]["at_export"] == contract.fidelity
     altered(1.0)
-    with pytest.raises(ModelError, match=r"output 'probabilities' is .* report this model"):
+    with pytest.raises(FidelityError, match=r"output 'probabilities' is .* report this model"):
         export_model(from_onnx(source), tmp_path / "never.onnx", fusion=fusion)
     assert not (tmp_path / "never.onnx").exists()
 
@@ -173,7 +140,7 @@ def test_the_own_outputs_of_a_fused_file_are_those_of_its_source(
         return made, contract
 
     monkeypatch.setattr(pipeline, "fused_model", other_model)
-    with pytest.raises(ModelError, match=r"output 'logits' is .* gives"):
+    with pytest.raises(FidelityError, match=r"output 'logits' is .* gives"):
         fuse(source, tmp_path / "fused.onnx", Fusion(overlay=False), preprocessing=Preprocessing((32, 32)))
 
 
@@ -186,6 +153,25 @@ def test_very_large_models_are_compared_on_request(tmp_path: Path, monkeypatch: 
     assert found is not None
     assert len(found["images"]) == 3
     assert inspect_model(path)["fidelity"]["measured_now"] == found
+
+
+def test_the_command_line_says_what_it_did_not_compare(
+    tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(classifier(), path)
+    given = [str(photo), "-m", str(path), "-o", str(tmp_path / "out"), "--pictures", "0"]
+
+    def said(*options: str) -> str:
+        done = CliRunner().invoke(explain.command, [*given, *options])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    assert "Not verified" not in said()
+    monkeypatch.setattr(fidelity, "LARGEST", 100)
+    assert "Not verified: the weights are more than 1 GiB" in said()
+    assert "Not verified" not in said("--verify")
+    assert "Not verified" not in said("--no-verify")
 
 
 def test_no_such_way(tmp_path: Path) -> None:
@@ -258,7 +244,7 @@ def test_what_counts_as_different(said: object, found: object, message: str | No
     if message is None:
         assert compare_outputs(*outputs, 1e-3)["max_relative_difference"] <= 1e-3  # type: ignore[arg-type]
         return
-    with pytest.raises(ModelError, match=f"output 'y' {message}"):
+    with pytest.raises(FidelityError, match=f"output 'y' {message}"):
         compare_outputs(*outputs, 1e-3)  # type: ignore[arg-type]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["HEADS", "classifier", "mlp_on_pixels", "renamed", "two_inputs"]
+__all__ = ["HEADS", "classifier", "mlp_on_pixels", "renamed", "tokens", "two_inputs"]
 
 _STRIDE = 4
 _HIDDEN = 10
@@ -132,4 +132,39 @@ def renamed(model: ModelProto, names: Mapping[str, str]) -> ModelProto:
             tensors[:] = [names.get(name, name) for name in tensors]
     for entry in (*model.graph.initializer, *model.graph.input, *model.graph.output):
         entry.name = names.get(entry.name, entry.name)
+    return model
+
+
+_ATTENTION = (
+    "q = MatMul (c, wq) k = MatMul (c, wk) v = MatMul (c, wv) kt = Transpose <perm = [0, 2, 1]> (k) "
+    "qk = MatMul (q, kt) p = Softmax (qk) o = MatMul (p, v) s = Add (c, o)"
+)
+
+
+def tokens(channels: int, edge: int, prefix: int) -> ModelProto:
+    """Patches, transposed to tokens, a position embedding, one layer of attention, and a mean or the first token."""
+    chance = np.random.default_rng(0)
+    length, classes = edge * edge, 5
+    last = (
+        f"c = Concat <axis = 1> (e, a) {_ATTENTION} u = Gather <axis = 1> (s, zero)"
+        if prefix
+        else f"c = Identity (a) {_ATTENTION} u = ReduceMean <axes = [1], keepdims = 0> (s)"
+    )
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 17]> g (float[N, 3, {8 * edge}, {8 * edge}] x) => (float[N, {classes}] z) '
+        "{ f = Conv <strides = [8, 8]> (x, kernel) r = Reshape (f, flat) t = Transpose <perm = [0, 2, 1]> (r) "
+        "a = Add (t, position) n = Shape <end = 1> (a) es = Concat <axis = 0> (n, rest) e = Expand (start, es) "
+        f"{last} z = MatMul (u, head) }}"
+    )
+    shapes = {
+        "kernel": (channels, 3, 8, 8),
+        "position": (1, length, channels),
+        "start": (1, prefix or 1, channels),
+        **dict.fromkeys(("wq", "wk", "wv"), (channels, channels)),
+        "head": (channels, classes),
+    }
+    values = {name: (chance.normal(size=shape) * 0.3).astype(np.float32) for name, shape in shapes.items()}
+    integers = {"flat": [0, channels, -1], "rest": [prefix or 1, channels]}
+    values |= {name: np.array(value) for name, value in integers.items()} | {"zero": np.array(0)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
     return model

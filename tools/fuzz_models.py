@@ -2,8 +2,9 @@
 
     python tools/fuzz_models.py --seconds 120 --seed 1
 
-Every mutant is inspected (read, understood, proven) in a worker process: what ends it by a signal, takes longer than
-`--limit`, raises anything but a `SecamError`, or leaves a file behind is a finding. The mutant is then kept below
+Every mutant is inspected (read, understood, proven, and all outputs compared with those of the file as it is in plain
+ONNX Runtime) in a worker process: what gives other outputs, ends it by a signal, takes longer than `--limit`, raises
+anything but a `SecamError`, or leaves a file behind is a finding. The mutant is then kept below
 `--keep`, and the exit code is 1. Memory of a worker is limited, as a small server's is.
 """
 
@@ -38,6 +39,7 @@ def seeds() -> dict[str, ModelProto]:
 
     models = {head: tiny_models.classifier(head) for head in tiny_models.HEADS}
     models["softmax"] = tiny_models.classifier(softmax=True)
+    models["tokens"] = tiny_models.tokens(256, 16, 0)  # with a position embedding behind a Transpose
     models["large"] = tiny_models.classifier("mlp", channels=64, classes=300)  # its weights are not read with it
     constants = {"mean": [0.485, 0.456, 0.406], "scale": 1 / 255}
     steps = [beginnings.node("Mul", "image", "scale", "y"), beginnings.node("Sub", "y", "mean", "z")]
@@ -54,14 +56,18 @@ def work() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # ONNX Runtime prints there what it also raises
-    from secam_onnx.errors import SecamError
+    from secam_onnx.errors import FidelityError, SecamError
     from secam_onnx.inspection import inspect_model
 
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
         try:
-            inspect_model(line.strip())
-            answer = "explained"
+            report = inspect_model(line.strip())
+            answer = (
+                "compared" if report["fidelity"]["measured_now"]["outputs"] else "FOUND an open model, not compared"
+            )
+        except FidelityError as error:
+            answer = f"FOUND other outputs: {error}"
         except SecamError as error:
             answer = type(error).__name__ if str(error) else "an error without a word"
         except BaseException as error:

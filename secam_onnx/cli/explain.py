@@ -128,6 +128,12 @@ def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
 @click.option(
     "--threads", type=click.IntRange(1), metavar="N", help="For one forward pass on the CPU.  [default: all cores]"
 )
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Compare all outputs with those of the file itself in plain ONNX Runtime, on three images, or not at all.  "
+    "[default: on one; not above 1 GiB of weights, nor of fused files]",
+)
 @click.option("--provider", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda.")
 @preprocessing_options
 @labels_option
@@ -160,6 +166,7 @@ def command(
     label_map: Path | None,
     pictures: int,
     threads: int | None,
+    verify: bool | None,
     provider: str,
     preprocessing: PreprocessingSettings | None,
     labels: Path | None,
@@ -179,6 +186,7 @@ def command(
     from secam_onnx.batch.sources import Sources
     from secam_onnx.errors import OptionError
     from secam_onnx.explainer import Explainer
+    from secam_onnx.fidelity import NOT_COMPARED
     from secam_onnx.labels import read_labels
     from secam_onnx.selection import Selection
 
@@ -216,6 +224,7 @@ def command(
         "tokens": tokens,
         "attribution": attribution,
         "threads": threads,
+        "verify": "auto" if verify is None else verify,
     }
     # On Ray it is here for the settings only; this machine may have no GPU, and its actors check the provider.
     with contextlib.nullcontext() if json_progress else step(f"open {model or 'the default model'}", keep=False):
@@ -231,6 +240,8 @@ def command(
         click.echo(f"Probability {contract.probability_note}.", err=True)
     if explainer.classifier.way == "masking":
         click.echo(_of_masking(explainer), err=True)
+    if verify is None and explainer.fidelity is None and contract.fused is None:
+        click.echo(f"Not verified: {NOT_COMPARED} (--verify does that).", err=True)
     own_segments = None if label_map is None else _read_label_map(label_map)
     target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
     cluster = Cluster(model, options, ray_address, ray_actors) if on_ray else None

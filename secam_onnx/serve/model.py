@@ -18,6 +18,7 @@ from kserve.model import InferenceVerb
 
 from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
 from secam_onnx.explainer import Explainer
+from secam_onnx.fidelity import NOT_COMPARED
 from secam_onnx.files import sha256, unchanged
 from secam_onnx.serve import metrics, photographs, questions, replies
 from secam_onnx.serve.context import current
@@ -82,6 +83,8 @@ class ExplainerModel(Model):
             )
         if warning:
             logger.warning(warning, extra={"model": self.name})
+        if explainer.fidelity is None and explainer.classifier.contract.fused is None:
+            logger.warning(NOT_COMPARED, extra={"model": self.name})
         self._engine = Engine(self.name, explainer, self._settings.limits)
         self.ready = True
 

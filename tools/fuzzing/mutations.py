@@ -1,11 +1,15 @@
-"""Ways to damage a model: on the graph, so that it is still a protobuf, or on the bytes."""
+"""Ways to change a model.
+
+To damage it, on the graph, so that it is still a protobuf, or on the bytes; or to make another one of it that runs.
+"""
 
 from __future__ import annotations
 
 import random
 
+import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 __all__ = ["mutate"]
 
@@ -13,11 +17,16 @@ _OPERATORS = ("Relu", "Flatten", "GlobalAveragePool", "Gemm", "MatMul", "Softmax
 
 
 def mutate(model: ModelProto, chance: random.Random) -> bytes:
-    """One to four mutations, of the graph or of the bytes."""
-    if chance.random() < 0.6:
+    """One to four mutations: sound ones, some with a damage besides, or damages of the graph or of the bytes."""
+    draw = chance.random()
+    if draw < 0.7:
         mutant = ModelProto.FromString(model.SerializeToString())
-        for _ in range(chance.randint(1, 4)):
-            chance.choice(_STRUCTURAL)(mutant, chance)
+        if draw < 0.35:
+            for _ in range(chance.randint(1, 3)):
+                chance.choice(_SOUND)(mutant, chance)
+        if draw > 0.3:
+            for _ in range(chance.randint(1, 4)):
+                chance.choice(_STRUCTURAL)(mutant, chance)
         try:
             return mutant.SerializeToString()
         except Exception:  # a string that is no UTF-8, say: nobody could have written that file
@@ -45,6 +54,62 @@ def _node(model: ModelProto, chance: random.Random) -> onnx.NodeProto:
 
 def _names(model: ModelProto) -> list[str]:
     return [name for node in model.graph.node for name in (*node.input, *node.output)] or [""]
+
+
+def insert_transposed(model: ModelProto, chance: random.Random) -> None:
+    """Put arithmetic with a constant, as large as the tensor, between two Transposes."""
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT
+    }
+    inner = [name for name in sorted(shapes) if len(shapes[name]) > 1 and all(shapes[name][1:])]
+    if not inner:
+        return
+    name = chance.choice(inner)
+    order = list(range(1, len(shapes[name])))
+    chance.shuffle(order)
+    there = [0, *order] if chance.random() < 0.7 else chance.sample(range(len(order) + 1), len(order) + 1)
+    back = [there.index(axis) for axis in range(len(there))]
+    new = f"{name}_{chance.randrange(1 << 30)}"
+    lengths = [1 if axis == 0 else shapes[name][axis] for axis in there]
+    values = np.random.default_rng(chance.randrange(1 << 30)).normal(1, 0.3, lengths).astype(np.float32)
+    operands = [f"{new}_there", f"{new}_constant"]
+    chance.shuffle(operands)
+    nodes = [
+        helper.make_node("Transpose", [name], [f"{new}_there"], perm=there),
+        helper.make_node(chance.choice(("Add", "Mul", "Sub", "Max")), operands, [f"{new}_changed"]),
+        helper.make_node("Transpose", [f"{new}_changed"], [new], perm=back),
+    ]
+    for node in model.graph.node:
+        for place, read in enumerate(node.input):
+            if read == name:
+                node.input[place] = new
+    place = next(index for index, node in enumerate(model.graph.node) if name in node.output)
+    rest = [*nodes, *model.graph.node[place + 1 :]]
+    del model.graph.node[place + 1 :]
+    model.graph.node.extend(rest)
+    model.graph.initializer.append(numpy_helper.from_array(values, f"{new}_constant"))
+
+
+def scale_weight(model: ModelProto, chance: random.Random) -> None:
+    """Let a weight be very small, very large, or no number."""
+    floats = [tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT and tensor.raw_data]
+    if floats:
+        tensor = chance.choice(floats)
+        factor = np.float32(chance.choice((0.0, 1e-20, 1e-3, -1.0, 10.0, 1e4, np.nan, np.inf)))
+        with np.errstate(all="ignore"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * factor, tensor.name))
+
+
+def show_tensor(model: ModelProto, chance: random.Random) -> None:
+    """Let an inner tensor, or a weight, be an output."""
+    names = [name for node in model.graph.node for name in node.output]
+    names += [tensor.name for tensor in model.graph.initializer]
+    known = {value.name for value in model.graph.output}
+    shown = [name for name in names if name and name not in known]
+    if shown:
+        model.graph.output.append(helper.make_empty_tensor_value_info(chance.choice(shown)))
 
 
 def drop_node(model: ModelProto, chance: random.Random) -> None:
@@ -174,6 +239,7 @@ def damage_contract(model: ModelProto, chance: random.Random) -> None:
     model.metadata_props.add(key="secam_onnx", value=chance.choice(texts))
 
 
+_SOUND = (insert_transposed, insert_transposed, scale_weight, show_tensor)
 _STRUCTURAL = (
     drop_node,
     repeat_node,
