@@ -54,7 +54,7 @@ def told(recipe: Recipe) -> dict[str, Any]:
     asked: dict[str, Any] = {"mean": _pixels(recipe.mean, recipe), "std": _pixels(recipe.std, recipe)}
     asked |= {"interpolation": _interpolation(recipe.filter), "channel_order": recipe.order}
     if recipe.resize == "letterbox":
-        asked |= {"crop": "letterbox", "pad_colour": (recipe.pad,) * 3}
+        asked |= {"fit": "letterbox", "pad_color": (float(recipe.pad),), "crop_rounding": "down"}
     elif recipe.resize == "stretch" and not recipe.crop:
         asked["crop"] = "none"
     else:
