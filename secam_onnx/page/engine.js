@@ -68,11 +68,13 @@ export class Engine {
   }
 
   #method() {
-    const { head, fused, preprocessing, origin } = this.contract;
+    const { head, fused, preprocessing, origin, activation, probabilities, probability } = this.contract;
+    const raw = activation === "none" && (probabilities != null || probability === "none");
     return {
       name: "SeCAM",
       model: origin.network ?? origin.file ?? origin.source ?? null,
       head: head.kind,
+      explained: raw ? "output" : "logit", // as `Contract.explained`
       attribution: fused.attribution,
       features: head.features,
       map_size: fused.map_size,

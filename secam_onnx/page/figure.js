@@ -43,7 +43,7 @@ export class Figure {
       }
     }
     this.name.value = scene.names[index];
-    this.find(".probability").value = percent(this.entry.probability);
+    this.find(".probability").value = sure(this.entry);
     this.pointer.ariaLabel = `Superpixels for ${scene.names[index]}; arrow keys go from one to the next`;
     this.slider.max = this.entry.scores.length;
     this.find(".keep").hidden = scene.kind !== "superpixels";
@@ -67,7 +67,8 @@ export class Figure {
     const terms = { kept: inside, rest: outside, bias, ...(Math.abs(gap) > 0.005 && { gap }) };
     const term = ([name, value]) => `${value < 0 ? "−" : "+"} ${Math.abs(value).toFixed(2)} ${name}`;
     const sum = Object.entries(terms).map(term);
-    this.find("figcaption").textContent = `logit ${entry.logit.toFixed(2)} = ${sum.join(" ").replace(/^\+ /, "")}`;
+    const what = explained(scene.explanation);
+    this.find("figcaption").textContent = `${what} ${entry.logit.toFixed(2)} = ${sum.join(" ").replace(/^\+ /, "")}`;
     draw(this.picture, scene.small, scene.explanation, entry, { ...scene, keep });
   }
 
@@ -92,7 +93,7 @@ export class Figure {
       const part = entry.contributions[label];
       this.readout.classList.add(part < 0 ? "against" : "for");
       this.readout.value =
-        `${signed(part)} of the logit ${part < 0 ? "(against)" : "(for)"}, ` +
+        `${signed(part)} of the ${explained(scene.explanation)} ${part < 0 ? "(against)" : "(for)"}, ` +
         `mean score ${signed(entry.scores[label])} per cell, rank ${rank} of ${entry.scores.length}` +
         (padding(scene.explanation)[label] ? ", in the padding" : "");
     }
@@ -129,6 +130,16 @@ export class Figure {
     });
     return best;
   }
+}
+
+/** What the numbers of an explanation add up to: the logit, or the output itself. */
+function explained({ method }) {
+  return method?.explained ?? "logit";
+}
+
+/** How sure the model is of a class, as people read it; what it gives, where that is no probability (NaN, null). */
+export function sure({ probability, logit }) {
+  return Number.isFinite(probability) ? percent(probability) : signed(logit);
 }
 
 /** As people read it. */

@@ -2,7 +2,7 @@
 
 import { classesMeant, shownNames } from "./classes.js";
 import { centres, limit, report } from "./explanation.js";
-import { Figure, percent } from "./figure.js";
+import { Figure, sure } from "./figure.js";
 import { openPhotograph } from "./photograph.js";
 
 const LONGEST = 1000; // pixels of a picture on the page
@@ -148,11 +148,12 @@ export class View {
 
   #predictions() {
     find("predictions").replaceChildren(
-      ...this.#explanation.predictions.map(({ index, label, probability }) => {
+      ...this.#explanation.predictions.map(({ index, label, probability, logit }) => {
         const make = (tag) => document.createElement(tag);
         const [item, button, name, number, bar] = ["li", "button", "span", "span", "progress"].map(make);
-        [name.textContent, number.textContent, button.value] = [label, percent(probability), index];
-        [bar.value, bar.ariaLabel] = [probability, `probability of ${label}`];
+        [name.textContent, number.textContent, button.value] = [label, sure({ probability, logit }), index];
+        bar.hidden = !Number.isFinite(probability);
+        [bar.value, bar.ariaLabel] = [bar.hidden ? 0 : probability, `probability of ${label}`];
         button.append(name, number, bar);
         button.onclick = () => this.#explain(this.#figures[0], index);
         item.append(button);

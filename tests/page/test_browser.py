@@ -196,6 +196,23 @@ def test_a_model_of_three_classes_two_of_one_name(open_page: Any, photo: Path, t
     assert_same_numbers(found, Explainer(plain, labels=labels).explain(photo, classes=2))
 
 
+def test_a_value_is_no_probability(open_page: Any, photo: Path, tmp_path: Path) -> None:
+    """One raw output: the page shows it, and draws no bar."""
+    plain = tmp_path / "plain.onnx"
+    onnx.save(classifier(classes=1), plain)
+    (entry,) = Explainer(plain, providers="cpu").explain(photo).classes
+    with running(PageServer({**page_files(), MODEL: model_for_browsers(plain, tmp_path)}, 0)) as address:
+        page = open_page(address)
+        give(page, photo)
+        value = f"{entry.logit:+.2f}".replace("-", "\N{MINUS SIGN}")
+        assert text(page, "#predictions button span:nth-child(2)") == value
+        assert not page.locator("#predictions progress").is_visible()
+        assert page.locator("figcaption").first.inner_text().startswith("output ")
+        found = numbers(page, tmp_path)
+    assert found["predictions"][0]["probability"] is None
+    assert found["method"]["explained"] == "output"
+
+
 def test_two_classes_are_compared(
     explained: Any, expected: Any, explainer: Explainer, photo: Path, tmp_path: Path
 ) -> None:
