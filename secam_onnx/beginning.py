@@ -4,7 +4,7 @@ The walk goes forward from the input through nodes that scale, shift, reorder or
 they do to a channel is `(value - mean) / std`, and the size of these two numbers tells which values the graph expects:
 
 - `std` of 30 to 1000, as of a division by 255, by 127.5 or by 58: pixels of 0..255; anything smaller would come out
-  nearly constant. So is `std` around 1 with a mean of 50 to 200, as Caffe has it.
+  nearly constant. So is `std` around 1 with a mean of 50 to 200, as Caffe has it, and a Cast to whole numbers.
 - `std` of 0.1 to 0.7 with a mean of 0.2 to 0.8, as ImageNet's: pixels divided by 255. So is a multiplication by 255.
 - All else, such as the rescaling in torchvision's Inception-v3, says nothing of what goes in.
 
@@ -25,6 +25,7 @@ from secam_onnx.head import Graph, attribute, reads
 
 __all__ = ["Beginning", "beginning_of"]
 
+_INTEGERS = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64)
 _CAFFE = (103.939, 116.779, 123.68)  # means of blue, green and red
 
 
@@ -83,6 +84,7 @@ class _Picture:
     steps: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()  # of no meaning unless more follows: the padding of a convolution
     size: tuple[int, int] | None = None
+    whole: bool = False  # rounded to whole numbers before anything else
 
     def after(self, step: str, **changes: object) -> _Picture:
         return replace(self, steps=(*self.steps, *self.pending, step), pending=(), **changes)  # type: ignore[arg-type]
@@ -134,7 +136,8 @@ def _summary(last: list[_Picture], channels: int) -> Beginning:
     order: Literal["RGB", "BGR"] | None = None
     if len(mean) == len(_CAFFE) and np.allclose(np.abs(std), 1, atol=0.02):
         order = "BGR" if _near(mean, _CAFFE) else "RGB" if _near(mean, _CAFFE[::-1]) else None
-    return Beginning(picture.steps, _expected(np.array(mean), np.array(std)), mean, std, order, picture.size)
+    expects = "pixels" if picture.whole else _expected(np.array(mean), np.array(std))
+    return Beginning(picture.steps, expects, mean, std, order, picture.size)
 
 
 def _near(mean: tuple[float, ...], known: tuple[float, ...]) -> bool:
@@ -166,8 +169,9 @@ def _through(graph: Graph, node: NodeProto, taken: list[_Picture]) -> list[_Pict
 def _same(graph: Graph, node: NodeProto, picture: _Picture) -> _Picture:
     if node.op_type == "Clip":
         return replace(picture, pending=(*picture.pending, "Clip"))
-    if node.op_type == "Cast" and attribute(node, "to") in (TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64):
-        return replace(picture, pending=(*picture.pending, "a Cast to whole numbers"))
+    if node.op_type == "Cast" and attribute(node, "to") in _INTEGERS and graph.dtype(node.input[0]) not in _INTEGERS:
+        untouched = all(one.scale == 1 and one.shift == 0 for one in picture.channels)
+        return picture.after("a Cast to whole numbers", whole=picture.whole or untouched)
     return picture
 
 

@@ -132,6 +132,11 @@ BEGINNINGS: dict[str, tuple[onnx.ModelProto, str, str]] = {
         "pixels",
         "a division by 255, then a Resize to 32 x 32",
     ),
+    "a Cast to whole numbers": (
+        begun([node("Cast", "image", "i", to=TensorProto.UINT8), node("Cast", "i", "x", to=TensorProto.FLOAT)]),
+        "pixels",
+        "a Cast to whole numbers",
+    ),
     "BatchNormalization of pixels": (
         begun([node("BatchNormalization", "image", "g", "b", "m", "v", "x")],
               {"g": np.array([1.4, 0.7, 1.0]), "b": np.array([0.3, -4, 2]), "m": np.full(3, 118.0),

@@ -4,7 +4,7 @@
   (https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md). It says nothing of the crop.
 - Ultralytics' `task`, `imgsz` and `names`: a classifier gets pixels / 255 and a centre crop.
 - OpenVINO's `model_info ...`, as OTX writes it; see `openvino`.
-- RapidOCR's `character`: class names only.
+- RapidOCR's `character`, and `labels`, `classes` and the like of anybody: class names only.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from secam_onnx.sidecars import openvino
 __all__ = ["labels_inside", "preprocessing_inside"]
 
 _FORMAT, _GAMMA, _RANGE = "Image.BitmapPixelFormat", "Image.ColorSpaceGamma", "Image.NominalPixelRange"
+_OTHER_NAMES = ("id2label", "labels", "classes", "class_names", "categories")
 _ORDERS = {"bgr8": "BGR", "rgb8": "RGB", "rgba8": None, "gray8": None}
 _RANGES = {  # mean and std of pixels in 0..255
     "nominalrange_0_255": (0.0, 1.0),
@@ -73,18 +74,28 @@ def labels_inside(metadata: Mapping[str, str], n_classes: int | None) -> tuple[t
         "names": lambda text: in_order(literal(text)),
         "character": lambda text: in_order(text.rstrip("\n").split("\n")),
         openvino.LABELS: lambda text: in_order(text.split()),
+        **dict.fromkeys(_OTHER_NAMES, _listed),
     }
+    notes = []
     for key, read in readers.items():
         if key not in metadata:
             continue
         try:
             labels = read(metadata[key])
         except ValueError as error:
-            return None, f"none in the file's metadata: {key}: {error}"
-        if n_classes not in (None, len(labels)):
-            return None, f"none in the file's metadata: {key} has {len(labels)} names for {n_classes} classes"
-        return labels, f"read from the file's metadata ({key})"
-    return None, ""
+            notes.append(f"{key}: {error}")
+        else:
+            if n_classes in (None, len(labels)):
+                return labels, f"read from the file's metadata ({key})"
+            notes.append(f"{key} has {len(labels)} names for {n_classes} classes")
+    return None, f"none in the file's metadata: {'; '.join(notes)}" if notes else ""
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """JSON, a list or dict of Python, or names parted by commas or lines."""
+    if text.lstrip().startswith(("[", "{", "(")):
+        return in_order(literal(text))
+    return in_order(text.strip().split("\n" if "\n" in text.strip() else ","))
 
 
 def _ultralytics(metadata: Mapping[str, str]) -> PreprocessingSettings | None:

@@ -116,6 +116,21 @@ def test_rapidocr_names_classes_only(tmp_path: Path) -> None:
     assert (explainer.preprocessing_note or "").startswith("assumed: torchvision's ImageNet settings")
 
 
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("labels", "a,b,c"),
+        ("classes", '["a", "b", "c"]'),
+        ("class_names", "a\nb\nc\n"),
+        ("id2label", "{0: 'a', 1: 'b', 2: 'c'}"),
+    ],
+)
+def test_names_under_other_keys(key: str, text: str) -> None:
+    assert labels_inside({key: text}, 3) == (("a", "b", "c"), f"read from the file's metadata ({key})")
+    other = labels_inside({"names": "3", key: text}, 3)  # what is no list of names does not hide one that is
+    assert other[0] == ("a", "b", "c")
+
+
 def test_otx_and_openvino() -> None:
     found = preprocessing_inside(OTX)
     assert found is not None
