@@ -130,6 +130,7 @@ def describe(model: OpenModel) -> dict[str, object]:
         "probability": contract.probability_note,
         "attribution": ATTRIBUTIONS[model.way],
         "features": " + ".join(contract.head.all_features),
+        **({"features_warning": warning} if (warning := contract.origin.get("features_warning")) else {}),
         "map_size": None,
         "superpixels": None,
         "preprocessing": {**contract.preprocessing.to_dict(), **told},

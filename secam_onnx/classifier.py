@@ -205,7 +205,7 @@ class Classifier:
         padded = filled_up(inputs, size)
         head, own = self.contract.head, self.contract.probabilities
         maps = [features_name(index) for index in range(len(head.all_features))]
-        if head.prefix:
+        if head.special:
             maps[0] += OWN_LAYOUT
         names = [*maps, self.contract.logits, *([] if own is None else [own])]
         runs = (self.input.fed(padded[start : start + size]) for start in range(0, len(padded), size))
@@ -467,7 +467,7 @@ def make_classifier(
         image_input(graph, *told(contract.preprocessing)),
         head.n_classes,
         session,
-        Attribution(derived, way, (graph.shape(head.features) or (None,))[0]),
+        Attribution(derived, way, (graph.shape(head.features) or (None,) * 4)[head.grid.batch_axis]),
         tolerance_of(head.epsilon(graph)),
         fed,
     )

@@ -84,12 +84,13 @@ class HeadRecord:
         The nodes on the way down to the logits, each with what it was understood as.
     rejected : tuple of (str, str)
         Tensors that were not chosen, with reasons.
-    layout : {'NCHW', 'NHWC', 'NLC', 'NCL'}
+    layout : {'NCHW', 'NHWC', 'NLC', 'NCL', 'LNC'}
         The feature map's own axes, L for tokens; the output `secam_features` is NCHW whatever they are.
     algebra : {'piecewise linear', 'rounded', 'smooth', 'unknown'}
         Whether the map adds up to the logit exactly, but for rounding, nearly, or the head is masked and run again.
-    prefix : int
-        Tokens before the grid that have no position; then `secam_features_own_layout`, `(N, tokens, C)`, has all.
+    prefix, suffix : int
+        Tokens before and behind the grid that have no position; then `secam_features_own_layout`, `(N, tokens, C)`,
+        has all.
     span : ((float, float), (float, float))
         The part of the picture that the feature map lies on: start and end of its rows and columns as shares of the
         edge, the end first where the model mirrors the picture.
@@ -108,6 +109,7 @@ class HeadRecord:
     layout: str = "NCHW"
     algebra: str = "piecewise linear"
     prefix: int = 0
+    suffix: int = 0
     span: Span = WHOLE
     further: tuple[BranchRecord, ...] = ()
 
@@ -117,6 +119,11 @@ class HeadRecord:
     def all_features(self) -> tuple[str, ...]:
         """Names of all feature maps."""
         return (self.features, *(entry.features for entry in self.further))
+
+    @property
+    def special(self) -> int:
+        """How many tokens have no position."""
+        return self.prefix + self.suffix
 
     @property
     def tokens(self) -> tuple[int, int] | None:
@@ -130,7 +137,7 @@ class HeadRecord:
         channels, rows, columns = self.shape
         if channels is None or rows is None or columns is None:
             return None
-        lengths = {"N": None, "C": channels, "H": rows, "W": columns, "L": self.prefix + rows * columns}
+        lengths = {"N": None, "C": channels, "H": rows, "W": columns, "L": self.special + rows * columns}
         return tuple(lengths[axis] for axis in self.layout)
 
 

@@ -100,6 +100,7 @@ def make_explainable(
         shape=head.grid.shape,
         algebra=head.algebra,
         prefix=head.grid.prefix,
+        suffix=head.grid.suffix,
         span=head.grid.span.edges,
         further=tuple(BranchRecord(grid.tensor, grid.shape, grid.layout, grid.span.edges) for grid in head.grids[1:]),
         pick=head.end.pick,
@@ -107,6 +108,8 @@ def make_explainable(
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),
     )
+    if head.warning:
+        origin["features_warning"] = head.warning
     logits, probabilities = expose(model, graph, head, features=FEATURES, logits=LOGITS, probabilities=PROBABILITIES)
     how, note = choose_activation(head.end, activation)
     if note:
@@ -187,6 +190,9 @@ def locate_head(
         single = head is not None and head.understood and len(head.grids) == 1
         if (single and head is not None and None not in head.grid.shape) or not unknown:
             break
+        # All at once: not a run for every step further up.
+        graph.known_shapes(name for node in model.graph.node for name in node.output if name)
+        unknown = graph.vague - asked
         asked |= unknown
         graph.learn(probe_shapes(model, graph, sorted(unknown), images, folder))
     if head is None:
@@ -205,7 +211,7 @@ def check_contract(contract: Contract, graph: Graph) -> None:
     again = "Export the original model again with `secam-onnx export`."
     head = contract.head
     exposed = [features_name(index) for index in range(len(head.all_features))]
-    if head.prefix:
+    if head.special:
         exposed[0] += OWN_LAYOUT
     there = [
         *(("feature map", name, graph.producer(name) is not None) for name in head.all_features),

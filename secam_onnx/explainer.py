@@ -166,6 +166,11 @@ class Explainer:
         return self.classifier.contract.origin.get("preprocessing_warning")
 
     @property
+    def features_warning(self) -> str | None:
+        """Why maps may say little, where the feature map that was found is not a good one."""
+        return self.classifier.contract.origin.get("features_warning")
+
+    @property
     def segmenter(self) -> Segmenter:
         """How superpixels are made."""
         return self._segmenter

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from secam_onnx import runtime
 from secam_onnx.head import Graph, Shape
+from secam_onnx.names import RESERVED
 from secam_onnx.weights import without_weights
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 __all__ = ["probe_shapes"]
 
-_AT_MOST = 256  # tensors that are kept during the run
+_SHAPE = f"{RESERVED}shape_"
 
 
 def probe_shapes(
@@ -40,18 +45,33 @@ def probe_shapes(
     dict
         Shapes, the batch axis None where it is open; empty if the model does not run.
     """
-    names = [name for name in tensors if graph.producer(name) is not None][:_AT_MOST]
+    names = [name for name in dict.fromkeys(tensors) if graph.producer(name) is not None]
     (image,) = graph.inputs
     declared = graph.shape(image.name) or ()
     light, weights = without_weights(model, folder)
-    known = {value.name for value in light.graph.output}
-    light.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in known)
+    del light.graph.output[:]  # shapes are kept during a run, not what has them
+    for index, name in enumerate(names):
+        light.graph.node.append(helper.make_node("Shape", [name], [f"{_SHAPE}{index}"]))
+        light.graph.output.append(helper.make_tensor_value_info(f"{_SHAPE}{index}", TensorProto.INT64, [None]))
     try:
         session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights)
-        shape = [own or other for own, other in zip(declared, images, strict=True)]
-        values = session.run(names, {image.name: np.zeros(shape, dtype=runtime.input_dtype(session))})
+        found = _run(session, image.name, declared, images)
+        if declared[0] is None:
+            more = _run(session, image.name, declared, (images[0] + 1, *images[1:]))
+            found = [_open(*shapes, images[0]) for shapes in zip(found, more, strict=True)]
     except Exception:  # what is wrong with the model is said when it is opened to be used
         return {}
-    batch = images[:1] if declared[0] is None else None
-    found = {name: np.shape(value) for name, value in zip(names, values, strict=True)}
-    return {name: (None, *shape[1:]) if shape[:1] == batch else shape for name, shape in found.items()}
+    return dict(zip(names, found, strict=True))
+
+
+def _run(session: onnxruntime.InferenceSession, image: str, declared: Shape, images: tuple[int, ...]) -> list[Shape]:
+    shape = [own or other for own, other in zip(declared, images, strict=True)]
+    black = np.zeros(shape, dtype=runtime.input_dtype(session))
+    return [tuple(map(int, value)) for value in session.run(None, {image: black})]
+
+
+def _open(shape: Shape, other: Shape, batch: int) -> Shape:
+    """The lengths that are those of the batch, of one image more in `other`, are open."""
+    if len(shape) != len(other):
+        return shape
+    return tuple(None if pair == (batch, batch + 1) else pair[0] for pair in zip(shape, other, strict=True))

@@ -233,8 +233,9 @@ def command(
     if (explainer.preprocessing_note or "").startswith("assumed"):
         again = "" if explainer.classifier.contract.fused is None else "export it --fused again, with "
         click.echo(f"Preprocessing {explainer.preprocessing_note}. Another: {again}--preprocess PRESET.", err=True)
-    if explainer.preprocessing_warning:
-        click.echo(f"Warning: {explainer.preprocessing_warning}", err=True)
+    for warning in (explainer.preprocessing_warning, explainer.features_warning):
+        if warning:
+            click.echo(f"Warning: {warning}", err=True)
     contract = explainer.classifier.contract
     if contract.probability_note.startswith(("assumed", "none")):
         click.echo(f"Probability {contract.probability_note}.", err=True)

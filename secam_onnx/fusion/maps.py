@@ -88,7 +88,7 @@ def spliced_maps(n: Nodes, network: ModelProto, head: Head, contribution: Contri
         nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own)
         return Spliced(nodes, initializers, MAPS, BIAS)
     # With tokens that have no position, the contribution model takes all tokens as its features.
-    whole = {FEATURES: _IN_OWN_LAYOUT} if head.grid.prefix else {}
+    whole = {FEATURES: _IN_OWN_LAYOUT} if head.grid.special else {}
     nodes = renamed(body.node, _names_inside(body.node) | whole)
     constants = known | {tensor.name for tensor in initializers}
     if way == "masking":

@@ -141,11 +141,10 @@ def contribution_model(
         for name, to in ((maps, MAPS), (bias, BIAS), (gap, GAP), (rounding, ROUNDING))
     ]
 
-    own = (graph.shape(head.features) or ())[1:]
     inputs = [
         *(
             helper.make_tensor_value_info(
-                features_name(index), TensorProto.FLOAT, ["N", *(own if grid.prefix else grid.shape)]
+                features_name(index), TensorProto.FLOAT, ["N", *(grid.tokens if grid.special else grid.shape)]
             )
             for index, grid in enumerate(head.grids)
         ),
@@ -181,8 +180,9 @@ def own_layout(index: int) -> str:
 def _entry(graph: Graph, grid: Grid, source: str, own: str) -> list[NodeProto]:
     """From `(N, C, h, w)` float32 to a feature map as the model has it."""
     elem_type = graph.dtype(grid.tensor) or TensorProto.FLOAT
-    if grid.prefix:
-        return [helper.make_node("Cast", [source], [grid.tensor], to=elem_type)]
+    if grid.special:
+        turned = grid.batch_first(source, own)
+        return [*turned, helper.make_node("Cast", [own if turned else source], [grid.tensor], to=elem_type)]
     cast = helper.make_node("Cast", [own], [grid.tensor], to=elem_type)
     return [*grid.from_nchw(source, own), cast]
 

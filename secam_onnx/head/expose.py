@@ -42,7 +42,7 @@ def expose(
         The output that holds the probabilities, likewise; None where the graph has none.
     """
     for index, grid in enumerate(head.grids):
-        _expose_map(model, graph, grid, features if index == 0 else f"{features}_{index + 1}")
+        _expose_map(model, grid, features if index == 0 else f"{features}_{index + 1}")
     return _exposed_logits(model, graph, head, logits), _exposed_probabilities(model, graph, head, probabilities)
 
 
@@ -107,14 +107,15 @@ def _added(model: ModelProto, n: Nodes, tensor: str, name: str, n_classes: int) 
     return name
 
 
-def _expose_map(model: ModelProto, graph: Graph, grid: Grid, name: str) -> None:
+def _expose_map(model: ModelProto, grid: Grid, name: str) -> None:
     own = name if grid.layout == "NCHW" else f"{name}{OWN_LAYOUT}"
-    model.graph.node.append(_cast(grid.tensor, own))
+    turned = grid.batch_first(cast := f"{own}_as_made" if grid.batch_axis else own, own)
+    model.graph.node.extend([_cast(grid.tensor, cast), *turned])
     if own != name:
         model.graph.node.extend(grid.to_nchw(own, name))
     _declare(model, name, [None, *grid.shape])
-    if grid.prefix:
-        _declare(model, own, [None, *(graph.shape(grid.tensor) or ())[1:]])
+    if grid.special:
+        _declare(model, own, [None, *grid.tokens])
 
 
 def _cast(tensor: str, name: str) -> NodeProto:

@@ -46,6 +46,8 @@ class Head:
         The understood nodes, from the logits back to the feature map; none where the head is not understood.
     rejected : tuple of Rejection
         What was not chosen, with reasons.
+    warning : str
+        Why the feature map may say little; empty where nothing speaks against it.
     """
 
     grids: tuple[Grid, ...]
@@ -53,6 +55,7 @@ class Head:
     output: str
     steps: tuple[Step, ...]
     rejected: tuple[Rejection, ...]
+    warning: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -240,7 +243,8 @@ def _search(
         except HeadError as error:
             rejected.append(Rejection(name, str(error)))
             continue
-        found.append(Head(tuple(way.grids), end, name, tuple(way.steps), tuple(way.rejected)))
+        steps, passed = tuple(way.steps), tuple(way.rejected)
+        found.append(Head(tuple(way.grids), end, name, steps, passed, way.warning))
     return found, rejected
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,15 @@ class Graph:
         values = [numpy_helper.from_array(self.constant(name), name) for name in initializers]
         return self._evaluate(nodes, values, tensor)
 
+    def integers(self, node: NodeProto, name: str, index: int) -> list[int] | None:
+        """Numbers that newer opsets take as an input and older ones as an attribute; None if the run decides."""
+        if len(node.input) > index and node.input[index]:
+            if not self.is_constant(node.input[index]):
+                return None
+            return [int(value) for value in self.constant(node.input[index]).reshape(-1)]
+        value: list[int] | None = attribute(node, name)
+        return value
+
     def ancestry(self, tensor: str) -> tuple[list[NodeProto], list[str]]:
         """The nodes that make a tensor, in running order, and the initializers that they read."""
         nodes: dict[int, NodeProto] = {}
@@ -152,7 +161,9 @@ class Graph:
         """
         shape = self._learned.get(tensor) or self._inferred_shape(tensor)
         if shape is None or None in shape[1:]:
-            self.vague.add(tensor)
+            unknown = {axis for axis, length in enumerate(shape or ()) if axis and length is None}
+            if not unknown or not unknown <= self._depends_on_batch(tensor):
+                self.vague.add(tensor)
         return shape
 
     def known_shapes(self, tensors: Iterable[str]) -> dict[str, Shape]:
@@ -172,12 +183,44 @@ class Graph:
         if shape is not None and None not in shape[1:]:
             return shape
         # Shapes that are computed at run time come out once the number of images is known.
-        pinned = self._pinned_types.get(tensor, (0, None))[1]
-        if pinned is None or (shape is not None and len(shape) != len(pinned)):
+        few, more = self._pinned_shapes(tensor)
+        if few is None or (shape is not None and len(shape) != len(few)):
             return shape
+        told = tuple(own if own == other else None for own, other in zip(few, more or few, strict=True))
         if shape is None:
-            return tuple(None if axis == 0 and length == _PINNED else length for axis, length in enumerate(pinned))
-        return (*shape[:1], *(own or other for own, other in zip(shape[1:], pinned[1:], strict=True)))
+            return (None, *told[1:]) if few[:1] == (_PINNED,) else told
+        return (*shape[:1], *(own or other for own, other in zip(shape[1:], told[1:], strict=True)))
+
+    def _pinned_shapes(self, tensor: str) -> tuple[Shape | None, Shape | None]:
+        """A tensor's shapes for two images and for three, where the model leaves their number open."""
+        few, more = (self._types_for(count).get(tensor, (0, None))[1] for count in (_PINNED, _PINNED + 1))
+        return few, more if few is not None and more is not None and len(few) == len(more) else None
+
+    def _depends_on_batch(self, tensor: str) -> set[int]:
+        """The axes whose length changes with the number of images."""
+        few, more = self._pinned_shapes(tensor)
+        return set() if few is None or more is None else {axis for axis in range(len(few)) if few[axis] != more[axis]}
+
+    def batch_axis(self, tensor: str) -> int | None:
+        """The axis of a tensor that counts photographs; None where none does, or where it counts something besides."""
+        shape = self.shape(tensor) or ()
+        batch = self._fixed_batch
+        if batch is not None:
+            axes = [axis for axis, length in enumerate(shape) if length == batch]
+            first = shape[:1] == (None,) or axes[:1] == [0]
+            return 0 if first else axes[0] if len(axes) == 1 else None
+        few, more = self._pinned_shapes(tensor)
+        if few is None or more is None or None in (*few, *more):
+            axes = [axis for axis, length in enumerate(shape) if length is None]
+            return axes[0] if axes[:1] == [0] or len(axes) == 1 else None
+        axes = sorted(self._depends_on_batch(tensor))
+        return axes[0] if [(few[axis], more[axis]) for axis in axes] == [(_PINNED, _PINNED + 1)] else None
+
+    @cached_property
+    def _fixed_batch(self) -> int | None:
+        """How many photographs the model takes, where it says so."""
+        shape = self.shape(self.inputs[0].name) if self.inputs else None
+        return shape[0] if shape is not None and len(shape) == 4 else 1
 
     def dtype(self, tensor: str) -> int:
         """The element type of a tensor (`TensorProto.FLOAT`, ...); 0 if unknown."""
@@ -259,11 +302,15 @@ class Graph:
     @cached_property
     def _pinned_types(self) -> Types:
         """The same for a batch of two images, where the model leaves that open."""
+        return self._types_for(_PINNED)
+
+    @cache  # noqa: B019 - a graph lives as long as what is found in it
+    def _types_for(self, batch: int) -> Types:
         light = self._without_weights()
         for value in light.graph.input:
             dims = value.type.tensor_type.shape.dim
             if len(dims) == 4 and not dims[0].HasField("dim_value"):  # fewer axes: perhaps no batch among them
-                dims[0].dim_value = _PINNED
+                dims[0].dim_value = batch
         for field in (light.graph.value_info, light.graph.output):
             for value in field:
                 value.type.tensor_type.ClearField("shape")  # what the exporter wrote there names the batch

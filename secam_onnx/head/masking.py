@@ -44,16 +44,17 @@ def masked_maps(
     """
     b = builder
     # One mask a cell, then nothing, then everything: (h*w + 2, 1, 1, h, w), or (h*w + 2, 1, tokens, 1).
-    prefix = b.head.grid.prefix
-    grid = b.integers([edge or 0 for edge in b.head.grid.shape[1:]]) if prefix else b.op("Shape", [features], start=2)
+    own = b.head.grid
+    grid = b.integers([edge or 0 for edge in own.shape[1:]]) if own.special else b.op("Shape", [features], start=2)
     cells = b.op("ReduceProd", [grid], keepdims=0)
     order = b.op("Range", [b.integers(0), cells, b.integers(1)])
     single = b.op("OneHot", [order, cells, b.floats([0.0, 1.0])], axis=-1)
     row = b.op("Concat", [b.integers([1]), b.op("Reshape", [cells, b.integers([1])])], axis=0)
     ends = [b.op("Expand", [b.floats([value]), row]) for value in (0.0, 1.0)]
     masks = b.op("Concat", [single, *ends], axis=0)
-    if prefix:
-        masks = b.op("Pad", [masks, b.integers([0, prefix, 0, 0]), b.floats(1.0)])  # these are always kept
+    if own.special:
+        around = b.integers([0, own.prefix, 0, own.suffix])
+        masks = b.op("Pad", [masks, around, b.floats(1.0)])  # these are always kept
         masks = b.op("Unsqueeze", [masks, b.integers([1, 3])])
     else:
         masks = b.op("Reshape", [masks, b.op("Concat", [b.integers([-1, 1, 1]), grid], axis=0)])

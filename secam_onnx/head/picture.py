@@ -153,7 +153,7 @@ class Pictures:
             if after == before and axes[0] not in view.axes:
                 return view if axes[0] else None
         else:
-            axes = self._integers(node, "axes", 1) or []
+            axes = self._graph.integers(node, "axes", 1) or []
             axes = [axis % max(before, after, 1) for axis in axes]
         if not axes or abs(before - after) != len(axes):
             return None
@@ -171,26 +171,28 @@ class Pictures:
         """What is left of the picture behind a crop or a mirror."""
         shape = self._graph.shape(node.input[0]) or ()
         if node.op_type == "Slice":
-            starts, ends = (self._integers(node, name, index) for index, name in enumerate(("starts", "ends"), start=1))
+            starts, ends = (
+                self._graph.integers(node, name, index) for index, name in enumerate(("starts", "ends"), start=1)
+            )
             if starts is None or ends is None:
                 return None
-            axes = self._integers(node, "axes", 3) or list(range(len(starts)))
-            steps = self._integers(node, "steps", 4) or [1] * len(starts)
+            axes = self._graph.integers(node, "axes", 3) or list(range(len(starts)))
+            steps = self._graph.integers(node, "steps", 4) or [1] * len(starts)
             cuts = {axis % len(shape): slice(*bounds) for axis, *bounds in zip(axes, starts, ends, steps, strict=True)}
         elif node.op_type == "Gather":
-            indices = np.asarray(self._integers(node, "indices", 1) or [])
+            indices = np.asarray(self._graph.integers(node, "indices", 1) or [])
             step = -1 if len(indices) > 1 and indices[0] > indices[1] else 1
             if not len(indices) or (np.diff(indices) != step).any() or indices.min() < 0:
                 return None
             end = int(indices[-1]) + step
             cuts = {attribute(node, "axis", 0) % len(shape): slice(int(indices[0]), end if end >= 0 else None, step)}
         elif node.op_type == "ReverseSequence":
-            axis, lengths = attribute(node, "time_axis", 0), self._integers(node, "sequence_lens", 1)
+            axis, lengths = attribute(node, "time_axis", 0), self._graph.integers(node, "sequence_lens", 1)
             if lengths is None or set(lengths) != {shape[axis]}:
                 return None
             cuts = {axis: slice(None, None, -1)}
         elif node.op_type == "Pad":
-            pads = self._integers(node, "pads", 1)
+            pads = self._graph.integers(node, "pads", 1)
             few = pads is not None and all(0 <= pad <= _CONVOLUTION_PADS for pad in pads)
             return view if few else None
         else:
@@ -205,15 +207,6 @@ class Pictures:
                     return None
                 span = span.part(view.axes.index(axis), part)
         return replace(view, span=span)
-
-    def _integers(self, node: NodeProto, name: str, index: int) -> list[int] | None:
-        """Numbers that newer opsets take as an input and older ones as an attribute; None if the run decides."""
-        if len(node.input) > index and node.input[index]:
-            if not self._graph.is_constant(node.input[index]):
-                return None
-            return [int(value) for value in self._graph.constant(node.input[index]).reshape(-1)]
-        value: list[int] | None = attribute(node, name)
-        return value
 
 
 def _mixes(node: NodeProto) -> bool:

@@ -101,7 +101,7 @@ def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:
     """
     if (
         len(head.grids) > 1
-        or head.grid.prefix
+        or head.grid.special
         or None in head.grid.shape
         or graph.opset < _OPSET
         or _names_are_taken(graph)

@@ -16,8 +16,9 @@ from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
 from secam_onnx.head.contrib import DOMAIN
-from secam_onnx.head.graph import Graph, describe, shape_text
+from secam_onnx.head.graph import Graph, attribute, describe, shape_text
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
+from secam_onnx.head.layout import channel_axis
 from secam_onnx.head.picture import Pictures, UnknownPlaceError
 from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 
@@ -48,11 +49,14 @@ class Walk:
         The nodes passed, from the logits on; empty where they were not understood.
     rejected : list of Rejection
         What was passed by, with reasons.
+    warning : str
+        Why the feature map may say little; empty where nothing speaks against it.
     """
 
     grids: list[Grid]
     steps: list[Step] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
+    warning: str = ""
 
 
 Inputs = Callable[[NodeProto, str], Sequence[str]]
@@ -173,14 +177,13 @@ def walk_to_any_grid(graph: Graph, logits: str, features: Features, tokens: tupl
     """
     rejected: list[Rejection] = []
     pictures = _pictures(graph, features)
-    attended = False
+    attended, picked = 0, False
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
-        nonlocal attended
-        names = [name for name in graph.computed_inputs(node) if not graph.is_from_shapes(name)]
-        # Only attention carries other tokens to the class token, so a map below the last one would say nothing.
-        attended |= node.op_type in _ATTENTION and len(names) > 1
-        return names
+        nonlocal attended, picked
+        attended += _attends(graph, node)
+        picked |= _picks_a_token(graph, node, output)
+        return [name for name in graph.computed_inputs(node) if not graph.is_from_shapes(name)]
 
     try:
         for tensor in _cuts(graph, logits, inputs, features):
@@ -189,13 +192,48 @@ def walk_to_any_grid(graph: Graph, logits: str, features: Features, tokens: tupl
             if features and tensor not in features:
                 continue
             try:
-                grid = grid_of(graph, tensor, tokens, prefix=attended and graph.opset >= 10)
-                return Walk([_placed(pictures, grid)], [], rejected)
+                grid = grid_of(graph, tensor, tokens, special=attended > 0 and graph.opset >= 10)
+                # Only attention carries other tokens to the one that is read: a map below it would say nothing.
+                if picked and not attended and "L" in grid.layout:
+                    raise NoGridError(f"shape {shape_text(graph.shape(tensor))}: one of its tokens alone is read")
+                warning = "" if features or attended <= 2 else _before_all_attention(graph, tensor)
+                return Walk([_placed(pictures, grid)], [], rejected, warning)
             except NoGridError as reason:
                 rejected.append(Rejection(tensor, str(reason)))
     except HeadError as error:
         raise HeadError(f"{error} {_trail(rejected)}".strip()) from error
     raise AssertionError("a walk ends at a feature map or with an error")
+
+
+def _attends(graph: Graph, node: NodeProto) -> bool:
+    """Whether a node is one of the two products of attention, or all of it."""
+    data = (name for name in dict.fromkeys(node.input) if name and not graph.is_constant(name))
+    return node.op_type in _ATTENTION and sum(not graph.is_from_shapes(name) for name in data) > 1
+
+
+def _picks_a_token(graph: Graph, node: NodeProto, output: str) -> bool:
+    """Whether a single number is left along an axis that counts neither photographs nor channels."""
+    if node.op_type not in ("Gather", "Slice", "Split"):
+        return False
+    before, after = graph.shape(node.input[0]) or (), graph.shape(output) or ()
+    if len(before) < 3 or len(after) not in (len(before), len(before) - 1):
+        return False
+    if len(after) < len(before):
+        axes = [attribute(node, "axis", 0) % len(before)]
+    else:
+        axes = [axis for axis, length in enumerate(after) if length == 1 and before[axis] != 1]
+    return bool(set(axes) - {graph.batch_axis(node.input[0]), channel_axis(graph, node.input[0])})
+
+
+def _before_all_attention(graph: Graph, tensor: str) -> str:
+    """What to say where a transformer's patches are its feature map for want of tokens that are a grid."""
+    if any(_attends(graph, node) for node in graph.ancestry(tensor)[0]):
+        return ""
+    return (
+        f"The feature map {tensor!r} lies before all attention, as no tokens behind it are known to be a grid: what a "
+        "whole transformer makes of a single cell may say little. --features names a tensor of tokens, --grid its rows "
+        "and columns."
+    )
 
 
 def _cuts(graph: Graph, logits: str, inputs: Inputs, features: Features) -> Iterator[str]:

@@ -76,13 +76,14 @@ class ExplainerModel(Model):
             See `Explainer`.
         """
         explainer = await asyncio.to_thread(self._read)
-        note, warning = explainer.preprocessing_note or "", explainer.preprocessing_warning
+        note = explainer.preprocessing_note or ""
         if note.startswith("assumed"):
             logger.warning(
                 f"preprocessing {note}; for another, export the model with --preprocess", extra={"model": self.name}
             )
-        if warning:
-            logger.warning(warning, extra={"model": self.name})
+        for warning in (explainer.preprocessing_warning, explainer.features_warning):
+            if warning:
+                logger.warning(warning, extra={"model": self.name})
         if explainer.fidelity is None and explainer.classifier.contract.fused is None:
             logger.warning(NOT_COMPARED, extra={"model": self.name})
         self._engine = Engine(self.name, explainer, self._settings.limits)

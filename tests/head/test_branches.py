@@ -54,10 +54,25 @@ def alone(name: str, folder: Path, **options: int) -> tuple[Classifier, ModelPro
     {
         "mean": (MEAN, (0.5, 0.5)),
         "sum": ("logits = Add (a_z, b_z)", (1, 1)),
+        "stacked before the batch": (
+            "o = Unsqueeze (a_z, i_0) q = Unsqueeze (b_z, i_0) s = Concat <axis = 0> (o, q) "
+            "logits = ReduceMean <axes = [0], keepdims = 0> (s)",
+            (0.5, 0.5),
+        ),
+        "stacked before the batch, one twice": (
+            "o = Unsqueeze (a_z, i_0) q = Unsqueeze (b_z, i_0) s = Concat <axis = 0> (o, q, o) "
+            "logits = ReduceSum <keepdims = 0> (s, i_0)",
+            (2, 1),
+        ),
+        "stacked behind the batch": (
+            "o = Unsqueeze (a_z, i_1) q = Unsqueeze (b_z, i_1) s = Concat <axis = 1> (o, q) "
+            "logits = ReduceMean <axes = [1], keepdims = 0> (s)",
+            (0.5, 0.5),
+        ),
         "difference": ("logits = Sub (a_z, b_z)", (1, -1)),
         "weighted": ("s = Constant <value_float = 0.25> () u = Mul (a_z, s) logits = Add (u, b_z)", (0.25, 1)),
     }.values(),
-    ids=["mean", "sum", "difference", "weighted"],
+    ids=["mean", "sum", "stacked first", "stacked first, one twice", "stacked second", "difference", "weighted"],
 )
 @pytest.mark.parametrize("last", [False, True], ids=["NCHW", "NHWC"])
 def test_two_networks(joined: str, shares: tuple[float, float], last: bool, tmp_path: Path) -> None:
@@ -176,7 +191,14 @@ def _weight(network: ModelProto, name: str) -> np.ndarray:
     return numpy_helper.to_array(next(entry for entry in network.graph.initializer if entry.name == name))
 
 
-@pytest.mark.parametrize("joined", ["t = Tanh (a_z) logits = Mul (t, b_z)", "s = Add (a_z, b_z) logits = Sigmoid (s)"])
+@pytest.mark.parametrize(
+    "joined",
+    [
+        "t = Tanh (a_z) logits = Mul (t, b_z)",
+        "s = Add (a_z, b_z) logits = Sigmoid (s)",
+        "s = Softmax (a_z) t = Softmax (b_z) logits = Mean (s, t)",
+    ],
+)
 def test_branches_that_are_multiplied_are_integrated_together(joined: str, tmp_path: Path) -> None:
     """SSR-Net's stages: along the path from no features at all, of both branches, the sum is the logit."""
     joined = joined.replace("logits = Sigmoid (s)", f"h = Sigmoid (s) logits = Gemm (h, wh_{CLASSES}x{CLASSES})")

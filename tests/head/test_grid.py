@@ -66,8 +66,10 @@ def test_tokens_are_a_square_or_as_given() -> None:
     assert grid_of(square, "y", (1, 9)).shape == (4, 1, 9)
     oblong = graph_of(TOKENS + "y = Relu (t)", shape=(4, 2, 3))
     assert grid_of(oblong, "y", (2, 3)).shape == (4, 2, 3)
+    assert grid_of(oblong, "y").shape == (4, 2, 3)  # as the graph tells
+    mixed = "g = Reshape (f, i_0_0_m1) m = MatMul (g, w_6x6) y = Transpose <perm = [0, 2, 1]> (m)"
     with pytest.raises(NoGridError, match=r"its 6 tokens are no square; give the grid \(--grid\)"):
-        grid_of(oblong, "y")
+        grid_of(graph_of(mixed, shape=(4, 2, 3)), "y")
     with pytest.raises(NoGridError, match="its 6 tokens are no grid of 3 x 3"):
         grid_of(oblong, "y", (3, 3))
 
@@ -99,10 +101,12 @@ def test_a_reader_tells_where_the_producers_do_not() -> None:
     assert grid_of(graph, "f", told=3).layout == "NCHW"
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "NLC", "NCL"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "NLC", "NCL", "LNC"])
 def test_there_and_back(layout: str) -> None:
     grid = Grid("y", layout, (4, 3, 2))
-    back = grid.to_nchw("own", "again") if layout != "NCHW" else [helper.make_node("Identity", ["own"], ["again"])]
+    first = grid.batch_first("own", "first")
+    back = grid.to_nchw("first" if first else "own", "again")
+    back = [*first, *back] if layout != "NCHW" else [helper.make_node("Identity", ["own"], ["again"])]
     infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("f", "own", "again")]
     model = helper.make_model(helper.make_graph([*grid.from_nchw("f", "own"), *back], "g", infos[:1], infos[1:]))
     features = np.random.default_rng(0).standard_normal((2, 4, 3, 2)).astype(np.float32)

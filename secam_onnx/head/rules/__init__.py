@@ -22,6 +22,7 @@ from secam_onnx.head.rules.pool import PoolRule, ReduceRule
 from secam_onnx.head.rules.quantize import QuantizeRule
 from secam_onnx.head.rules.reshape import ReshapeRule, ReshapeStep
 from secam_onnx.head.rules.softmax import SoftmaxRule
+from secam_onnx.head.rules.stack import StackRule
 from secam_onnx.head.rules.strided import StridedRule
 from secam_onnx.head.rules.transpose import TransposeRule
 from secam_onnx.head.rules.window import Window
@@ -49,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     ConcatRule(),
     ActivationRule(),
     SoftmaxRule(),
+    StackRule(),
     ReduceRule(),
     NormRule(),
     PoolRule(),

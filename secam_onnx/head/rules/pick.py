@@ -15,7 +15,7 @@ import numpy as np
 from onnx import NodeProto
 
 from secam_onnx.head.graph import Graph, attribute, shape_text
-from secam_onnx.head.grid import channel_axis
+from secam_onnx.head.layout import channel_axis
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 
 if TYPE_CHECKING:

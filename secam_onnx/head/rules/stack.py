@@ -1,0 +1,62 @@
+"""Logits of several networks stacked along a new first axis, and their mean or sum: `torch.stack(outputs).mean(0)`.
+
+The new axis stands before the batch, so the nodes are understood together: the result is the mean of what was stacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from onnx import NodeProto
+
+from secam_onnx.head.graph import Graph, attribute
+from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+
+if TYPE_CHECKING:
+    from secam_onnx.head.builder import Builder
+
+__all__ = ["StackRule"]
+
+
+class StackStep(Step):
+    """The mean or sum of several tensors, one of which may be there twice."""
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        graph = builder.graph
+        stacked = _stacked(graph, self.node)
+        share = 1 / len(stacked) if self.node.op_type == "ReduceMean" else 1
+        dense = builder.dense(gradient)
+        return [Gradient(builder.scale(dense, share * stacked.count(name)), name) for name in self.inputs]
+
+
+class StackRule(Rule):
+    """ReduceMean and ReduceSum over the first axis, which a Concat of Unsqueezes made."""
+
+    ops = frozenset({"ReduceMean", "ReduceSum"})
+
+    def match(self, graph: Graph, node: NodeProto) -> Step:
+        axes = graph.integers(node, "axes", 1)
+        stacked = _stacked(graph, node)
+        if axes not in ([0], [-3]) or attribute(node, "keepdims", 1) or not stacked:
+            raise NoMatchError("it reduces over no stack of tensors")
+        shapes = {len(graph.shape(name) or ()) for name in stacked}
+        if shapes != {2}:
+            raise NoMatchError("it reduces over a stack of other than logits")
+        names = tuple(dict.fromkeys(stacked))
+        what = "mean" if node.op_type == "ReduceMean" else "sum"
+        return StackStep(node, names, node.output[0], role="", reason=f"{what} of {len(stacked)} stacked tensors")
+
+
+def _stacked(graph: Graph, node: NodeProto) -> list[str]:
+    """What was stacked; nothing if it is no stack."""
+    joined = graph.producer(node.input[0])
+    if joined is None or joined.op_type != "Concat" or attribute(joined, "axis", 1) not in (0, -3):
+        return []
+    parts = [graph.producer(name) for name in joined.input]
+    whole = [
+        part.input[0]
+        for part in parts
+        if part is not None and part.op_type == "Unsqueeze" and graph.integers(part, "axes", 1) in ([0], [-3])
+    ]
+    return whole if len(whole) == len(parts) else []

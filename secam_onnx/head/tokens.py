@@ -1,0 +1,206 @@
+"""Which tokens of a transformer are cells of the picture, and which have no position (class tokens, registers).
+
+The axis that counts tokens is followed back through the graph, to where the rows and columns of a map became one axis.
+Whatever was joined to these cells on the way, before them or behind, has no position; how many these are is never told
+from numbers alone, such as 21 tokens being a square of 16 and five more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from onnx import NodeProto
+
+from secam_onnx.head.contrib import as_standard
+from secam_onnx.head.graph import Graph, Shape, attribute
+from secam_onnx.head.layout import channel_axis
+
+__all__ = ["Tokens", "tokens_of"]
+
+_DEEPEST = 400  # nodes; along its skip connections a transformer of 48 blocks has half of that
+_MOVE = {
+    "ConvTranspose", "Einsum", "Expand", "GatherElements", "GatherND", "Pad", "Resize", "ReverseSequence", "ScatterND",
+    "Tile", "TopK",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What lies along an axis.
+
+    Attributes
+    ----------
+    prefix, suffix : int
+        Tokens before and behind the cells.
+    rows, columns : int
+        Of the grid of cells, row by row.
+    """
+
+    rows: int
+    columns: int
+    prefix: int = 0
+    suffix: int = 0
+
+
+def tokens_of(graph: Graph, tensor: str, axis: int) -> Tokens | None:
+    """What lies along an axis of a tensor; None if the graph does not tell.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    tensor : str
+        A tensor whose shape is known.
+    axis : int
+        The axis that counts tokens.
+    """
+    return _Search(graph).along(tensor, axis, 0)
+
+
+class _Search:
+    """Goes back from a tensor, to each tensor and axis once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._known: dict[tuple[str, int], Tokens | None] = {}
+
+    def along(self, tensor: str, axis: int, depth: int) -> Tokens | None:
+        place = (tensor, axis)
+        if place not in self._known:
+            self._known[place] = None
+            self._known[place] = self._made(tensor, axis, depth + 1) if depth < _DEEPEST else None
+        return self._known[place]
+
+    def _made(self, tensor: str, axis: int, depth: int) -> Tokens | None:
+        node, shape = self._graph.producer(tensor), self._graph.shape(tensor)
+        if node is None or shape is None or axis >= len(shape) or shape[axis] is None:
+            return None
+        node = as_standard(node)
+        if node.op_type == "Concat" and attribute(node, "axis", 1) % len(shape) == axis:
+            return self._joined(node, axis, depth)
+        if node.op_type in ("Slice", "Split") and (cut := self._cut(node, tensor, axis)) is not None:
+            return self._without(self.along(node.input[0], axis, depth), *cut)
+        if node.op_type == "Transpose":
+            return self.along(node.input[0], attribute(node, "perm", range(len(shape))[::-1])[axis], depth)
+        if node.op_type == "Gather":
+            return self._picked(node, axis, depth)
+        if node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze"):
+            return self._reshaped(node.input[0], shape, axis, depth)
+        if node.op_type == "MatMul":
+            return self._multiplied(node, len(shape), axis, depth)
+        return None if node.op_type in _MOVE else self._from_any(node, shape, axis, depth)
+
+    def _data(self, node: NodeProto) -> list[str]:
+        """What a node computes with; first what was made first, as along a skip connection."""
+        graph = self._graph
+        names = (name for name in node.input if name and not graph.is_constant(name))
+        return sorted((name for name in names if not graph.is_from_shapes(name)), key=graph.position)
+
+    def _joined(self, node: NodeProto, axis: int, depth: int) -> Tokens | None:
+        lengths = [(self._graph.shape(name) or ())[axis : axis + 1] for name in node.input]
+        data = self._data(node)
+        found = [self.along(name, axis, depth) if name in data else None for name in node.input]
+        cells = [index for index, part in enumerate(found) if part is not None]
+        if any(len(length) != 1 or length[0] is None for length in lengths):
+            return None
+        numbers = [length[0] or 0 for length in lengths]
+        if not cells and len(data) == 1:  # the others are parameters
+            cells = [list(node.input).index(data[0])]
+            found[cells[0]] = _square(numbers[cells[0]])
+        if len(cells) != 1 or (part := found[index := cells[0]]) is None:
+            return None
+        before, behind = sum(numbers[:index]), sum(numbers[index + 1 :])
+        return replace(part, prefix=part.prefix + before, suffix=part.suffix + behind)
+
+    def _cut(self, node: NodeProto, output: str, axis: int) -> tuple[int, int] | None:
+        """How many tokens a Slice or Split leaves out before and behind."""
+        graph = self._graph
+        whole = graph.shape(node.input[0]) or ()
+        length = whole[axis] if axis < len(whole) else None
+        if length is None:
+            return None
+        if node.op_type == "Split":
+            if attribute(node, "axis", 0) % len(whole) != axis:
+                return 0, 0
+            parts = [(graph.shape(name) or ())[axis : axis + 1] for name in node.output]
+            if any(len(part) != 1 or part[0] is None for part in parts):
+                return None
+            numbers, index = [part[0] or 0 for part in parts], list(node.output).index(output)
+            return sum(numbers[:index]), sum(numbers[index + 1 :])
+        starts, ends = (graph.integers(node, name, place) for place, name in enumerate(("starts", "ends"), start=1))
+        if starts is None or ends is None:
+            return None
+        axes = graph.integers(node, "axes", 3) or list(range(len(starts)))
+        steps = graph.integers(node, "steps", 4) or [1] * len(starts)
+        for which, start, end, step in zip(axes, starts, ends, steps, strict=False):
+            if which % len(whole) == axis:
+                first, last, _ = slice(start, end).indices(length)
+                return (first, length - last) if step == 1 else None
+        return 0, 0
+
+    @staticmethod
+    def _without(tokens: Tokens | None, before: int, behind: int) -> Tokens | None:
+        if tokens is None or before > tokens.prefix or behind > tokens.suffix:
+            return None
+        return replace(tokens, prefix=tokens.prefix - before, suffix=tokens.suffix - behind)
+
+    def _picked(self, node: NodeProto, axis: int, depth: int) -> Tokens | None:
+        picked, rank = self._graph.shape(node.input[1]), len(self._graph.shape(node.input[0]) or ())
+        if picked is None or not rank:
+            return None
+        along = attribute(node, "axis", 0) % rank
+        if len(picked) == 1 and along == axis:
+            return None
+        added = len(picked) - 1 if axis > along or (not picked and axis >= along) else 0
+        return self.along(node.input[0], axis - added, depth)
+
+    def _reshaped(self, before: str, after: Shape, axis: int, depth: int) -> Tokens | None:
+        shape = self._graph.shape(before)
+        if shape is None:
+            return None
+        leading = _count(after[:axis])
+        for index, length in enumerate(shape):
+            if _count(shape[:index]) != leading or length is None:
+                continue
+            if length == after[axis] and (found := self.along(before, index, depth)) is not None:
+                return found
+            columns = shape[index + 1] if index + 1 < len(shape) else None
+            if columns is not None and length * columns == after[axis] and self._are_spatial(before, index, len(shape)):
+                return Tokens(length, columns)
+        return None
+
+    def _are_spatial(self, tensor: str, first: int, rank: int) -> bool:
+        """Whether an axis and the next are rows and columns of a map."""
+        return rank == 4 and channel_axis(self._graph, tensor) == {2: 1, 1: 3}.get(first, -1)
+
+    def _multiplied(self, node: NodeProto, rank: int, axis: int, depth: int) -> Tokens | None:
+        """Rows come from the first factor, columns from the second."""
+        index = 1 if axis == rank - 1 and rank > 1 else 0
+        name = node.input[index]
+        own = axis - rank + len(self._graph.shape(name) or ())
+        return self.along(name, own, depth) if own >= 0 and name in self._data(node) else None
+
+    def _from_any(self, node: NodeProto, shape: Shape, axis: int, depth: int) -> Tokens | None:
+        """Of a node that leaves tokens where they are: activations, normalisations, sums, attention."""
+        for name in self._data(node):
+            own = self._graph.shape(name) or ()
+            if len(own) == len(shape) and own[axis] == shape[axis]:
+                found = self.along(name, axis, depth)
+                if found is not None:
+                    return found
+        return None
+
+
+def _square(length: int) -> Tokens | None:
+    edge = math.isqrt(length)
+    return Tokens(edge, edge) if edge > 1 and edge * edge == length else None
+
+
+def _count(lengths: Sequence[int | None]) -> tuple[int, int]:
+    """The product of the lengths that are known, and how many are not."""
+    product = 1
+    for length in lengths:
+        product *= 1 if length is None else length
+    return product, sum(length is None for length in lengths)
