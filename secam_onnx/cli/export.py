@@ -159,5 +159,6 @@ def _tell(contract: Contract) -> None:
     click.echo(f"Explained: the {contract.explained}. Probability: {contract.probability_note}")
     if note.startswith("assumed"):
         click.echo(f"Preprocessing {note}. Another: --preprocess PRESET, or --mean, --std and --crop.", err=True)
-    if warning := contract.origin.get("preprocessing_warning"):
-        click.echo(f"Warning: {warning}", err=True)
+    for name in ("preprocessing_warning", "features_warning"):
+        if warning := contract.origin.get(name):
+            click.echo(f"Warning: {warning}", err=True)
