@@ -59,7 +59,7 @@ from secam_onnx.labels import ClassQuery, resolve_classes
 from secam_onnx.onnx_file import read_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.settings import OF_IMAGES, PreprocessingSettings
-from secam_onnx.sidecars import model_file
+from secam_onnx.sidecars import default_model, model_file
 from secam_onnx.weights import as_inputs, without_weights
 
 if TYPE_CHECKING:
@@ -390,9 +390,11 @@ def _filled_in(
         else:
             clashing.append("labels")
     if clashing:
+        fixes = f"fixes its own {' and '.join(clashing)}"
+        if file == default_model():
+            raise OptionError(f"The default model {fixes}; name the model that is meant (--model FILE).")
         raise OptionError(
-            f"{file} is an explainable model, which fixes its own {' and '.join(clashing)}; to change that, export it "
-            "again with `secam-onnx export`."
+            f"{file} is an explainable model, which {fixes}; to change that, export it again with `secam-onnx export`."
         )
     return contract
 

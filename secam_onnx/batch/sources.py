@@ -157,11 +157,13 @@ class Sources:
         yield from self._matches(name, asked) if pattern else self._expand(name, folder, asked)
         if found:
             return
-        shown = printable(name)
-        if pattern and not any(glob.iglob(name, recursive=True)):  # noqa: PTH207 (text in, text out)
-            text = f"{shown} does not exist and, as a pattern, matches nothing; give the path of an image."
+        called = printable(name)
+        if self._exclude is not None and os.path.realpath(name) == self._exclude:
+            text = f"The folder {called} is that of the results, which is not searched; choose another with -o."
+        elif pattern and not any(glob.iglob(name, recursive=True)):  # noqa: PTH207 (text in, text out)
+            text = f"{called} does not exist and, as a pattern, matches nothing; give the path of an image."
         else:
-            what = f"What {shown} matches is no image" if pattern else f"The folder {shown} holds no image"
+            what = f"What {called} matches is no image" if pattern else f"The folder {called} holds no image"
             text = f"{what}; JPEG, PNG, WebP, TIFF, ... and .tar shards are found by the endings of their names."
         yield from _failed(name, wanted, _NothingError(text))
 
@@ -186,9 +188,10 @@ class Sources:
     def _stored(self, address: str, wanted: Wanted) -> Iterator[Item]:
         try:
             if not self._stores:
-                raise ImageError(
-                    f"{shown(address)} is an address; only --engine ray reads these. Give the path of a file."
-                )
+                todo = "Download it, and give the path of the file."
+                if not address.lower().startswith(("http://", "https://")):
+                    todo = "Give the path of a file; --engine ray reads addresses."
+                raise ImageError(f"{shown(address)} is an address, and a file was expected. {todo}")
             for image in remote_images(address):
                 if wanted(image.key, folder_name(image.key)):
                     yield Item(image.key, folder_name(image.key), image)

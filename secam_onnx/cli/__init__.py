@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
+import os
 import signal
 import sys
 import warnings
@@ -37,6 +39,18 @@ class _LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"secam_onnx.cli.{name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, _COMMANDS, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_COMMANDS)}."
+            if not near and os.path.exists(name):  # noqa: PTH110 (whose answer to a name that is too long is no)
+                meant = f"to explain a photograph: secam-onnx explain {name}"
+            raise click.UsageError(f"{name!r} is no command; {meant}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
@@ -58,6 +72,16 @@ def _shown_once(message: Warning | str, *_: object) -> None:
         click.echo(f"Warning: {message}", err=True)
 
 
+def _with_model_hint(error: click.ClickException) -> click.ClickException:
+    """Of commands whose model is an option, an argument too many is most often that."""
+    context = getattr(error, "ctx", None)
+    if context is None or "unexpected extra argument" not in error.message:
+        return error
+    if not any("--model" in parameter.opts for parameter in context.command.params):
+        return error
+    return click.UsageError(f"{error.message}; a model goes behind --model.", context)
+
+
 def main() -> None:
     """Run the command line; errors of the family end with their message and code 2, Ctrl-C with code 130."""
     # The default would end the program on the spot and leave temporary files behind.
@@ -74,7 +98,7 @@ def main() -> None:
         click.echo("Stopped. Nothing was left half-written.", err=True)
         code = 130
     except click.ClickException as error:
-        error.show()
+        _with_model_hint(error).show()
         code = 2
     except SecamError as error:
         click.echo(f"Error: {error}", err=True)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +50,8 @@ def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
 
     if is_address(value):
         raise click.BadParameter(f"{value!r} is an address; results go to a folder here, which can be copied there.")
+    if os.path.isfile(value):  # noqa: PTH113 (whose answer to a name that is too long is no)
+        raise click.BadParameter(f"{value!r} is a file; results go to a folder, a new one or that of an earlier run.")
     return Path(value)
 
 
@@ -186,12 +191,13 @@ def command(
     from secam_onnx.batch.sources import Sources
     from secam_onnx.errors import OptionError
     from secam_onnx.explainer import Explainer
-    from secam_onnx.fidelity import NOT_COMPARED
     from secam_onnx.labels import read_labels
     from secam_onnx.selection import Selection
 
     if not images and lists is None:
         raise click.UsageError("Missing argument 'IMAGE...': files, folders, patterns or .tar shards, or --from-list.")
+    if models := [name for name in images if name.lower().endswith(".onnx")]:
+        raise click.UsageError(f"{models[0]} is a model; it goes behind --model, and IMAGE is what it is to explain.")
     if pictures < 0:
         raise click.BadParameter(f"{pictures} is negative; 0 or more was expected.", param_hint="--pictures")
     on_ray = engine == "ray"
@@ -230,23 +236,30 @@ def command(
     with contextlib.nullcontext() if json_progress else step(f"open {model or 'the default model'}", keep=False):
         explainer = Explainer(model, **options | ({"providers": "cpu"} if on_ray else {}))
     explainer.check_classes(classes)
-    if (explainer.preprocessing_note or "").startswith("assumed"):
-        again = "" if explainer.classifier.contract.fused is None else "export it --fused again, with "
-        click.echo(f"Preprocessing {explainer.preprocessing_note}. Another: {again}--preprocess PRESET.", err=True)
-    for warning in (explainer.preprocessing_warning, explainer.features_warning):
-        if warning:
-            click.echo(f"Warning: {warning}", err=True)
-    contract = explainer.classifier.contract
-    if contract.probability_note.startswith(("assumed", "none")):
-        click.echo(f"Probability {contract.probability_note}.", err=True)
-    if explainer.classifier.way == "masking":
-        click.echo(_of_masking(explainer), err=True)
-    if verify is None and explainer.fidelity is None and contract.fused is None:
-        click.echo(f"Not verified: {NOT_COMPARED} (--verify does that).", err=True)
+    for note in _notes(explainer, verify):
+        click.echo(json.dumps({"event": "note", "message": note}) if json_progress else note, err=True)
     own_segments = None if label_map is None else _read_label_map(label_map)
     target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
     cluster = Cluster(model, options, ray_address, ray_actors) if on_ray else None
     explain_all(explainer, sources, classes, target, own_segments, batch_size, cluster)
+
+
+def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:
+    """What was assumed, what takes long, and what was not done."""
+    from secam_onnx.fidelity import NOT_COMPARED
+
+    contract = explainer.classifier.contract
+    if (explainer.preprocessing_note or "").startswith("assumed"):
+        again = "" if contract.fused is None else "export it --fused again, with "
+        yield f"Preprocessing {explainer.preprocessing_note}. Another: {again}--preprocess PRESET."
+    for warning in filter(None, (explainer.preprocessing_warning, explainer.features_warning)):
+        yield f"Warning: {warning}"
+    if contract.probability_note.startswith(("assumed", "none")):
+        yield f"Probability {contract.probability_note}."
+    if explainer.classifier.way == "masking":
+        yield _of_masking(explainer)
+    if verify is None and explainer.fidelity is None and contract.fused is None:
+        yield f"Not verified: {NOT_COMPARED} (--verify does that)."
 
 
 def _of_masking(explainer: Explainer) -> str:

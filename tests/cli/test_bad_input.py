@@ -97,7 +97,7 @@ def test_a_class_that_the_model_does_not_have(class_: str, words: tuple[str, ...
 def test_a_class_name_that_two_classes_share(tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "names.txt").write_text("a\ncrane\nb\nc\nCrane\nd\ne\n")
     arguments = ("explain", "photo.png", "-m", "tiny.onnx", "--labels", "names.txt", "-c", "crane")
-    refused(*arguments, words=("2 classes are called 'crane'", "indices 1, 4"))
+    refused(*arguments, words=("2 classes are called 'crane'", "index:1, index:4"))
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_a_class_name_that_two_classes_share(tmp_path: Path, refused: Callable[.
         ("--pictures -1", ("--pictures", "-1 is negative", "0 or more")),
         ("--segmenter voronoi", ("voronoi", "kmeans, slic, felzenszwalb, quickshift")),
         ("--provider nonsense", ("nonsense", "auto", "cpu", "cuda")),
-        ("--labels names.txt", ("fixes its own labels", "export")),
-        ("--preprocess lite", ("fixes its own preprocessing", "export")),
+        ("--labels names.txt", ("fixes its own labels", "--model")),
+        ("--preprocess lite", ("fixes its own preprocessing", "--model")),
         ("-m tiny.onnx --preprocess nonsense", ("nonsense", "torchvision, lite")),
-        ("-m tiny.onnx --logits nonsense", ("no output 'nonsense'", "outputs are logits")),
+        ("-m tiny.onnx --logits nonsense", ("no output or tensor 'nonsense'", "outputs are logits")),
         ("-m tiny.onnx --features nonsense", ("'nonsense'",)),
         ("--frobnicate", ("No such option", "--frobnicate")),
     ],
@@ -175,10 +175,10 @@ def test_a_label_map_for_two_images(refused: Callable[..., str]) -> None:
         ("empty.txt", b"", ("every class needs a name",)),
         ("gap.txt", b"a\n\nb\nc\nd\ne\nf\n", ("every class needs a name",)),
         ("latin.txt", b"caf\xe9\n", ("latin.txt", "one name a line")),
-        ("broken.json", b"{", ("broken.json", "JSON list")),
-        ("holes.json", b'{"0": "a", "2": "b"}', ("'1' is missing", "from 0")),
-        ("number.json", b"5", ("number.json", "JSON list")),
-        ("word.json", b'"abcdefg"', ("word.json", "JSON list")),
+        ("broken.json", b"{", ("broken.json", "JSON")),
+        ("holes.json", b'{"0": "a", "2": "b"}', ("1 is missing", "from 0")),
+        ("number.json", b"5", ("number.json", "JSON")),
+        ("word.json", b'"abcdefg"', ("word.json", "JSON")),
         (None, b"", ("gone.txt", "no such file")),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

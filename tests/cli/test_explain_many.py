@@ -38,7 +38,19 @@ def room(tmp_path: Path, photo: Path) -> Path:
     return tmp_path
 
 
-OPTIONS = ("-m", "tiny.onnx", "--preprocess", "unit", "--segmenter", "grid", "--pictures", "0")
+SLOW = ("-m", "slow.onnx", "--preprocess", "unit", "--activation", "softmax", "--segmenter", "grid")
+OPTIONS = (
+    "-m",
+    "tiny.onnx",
+    "--preprocess",
+    "unit",
+    "--activation",
+    "softmax",
+    "--segmenter",
+    "grid",
+    "--pictures",
+    "0",
+)
 
 
 def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
@@ -52,8 +64,8 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     assert "batches of 4, more are no faster on the CPU" in total
     table = str(Path("secam-out", "errors.csv"))
     assert done.stderr.splitlines() == [
-        f"Error: {Path('photos', 'bad.jpg')} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP and "
-        "AVIF are.",
+        f"Error: {Path('photos', 'bad.jpg')} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP, "
+        "AVIF and NPY are.",
         f"1 of 28 images could not be explained; {table} says why.",
     ]
     again = run_cli("explain", "photos", "shard.tar", *OPTIONS, "--resume")
@@ -67,7 +79,7 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     ("names", "words"),
     [
         (("*.gif", "photos/*/*.jpg"), ("*.gif does not exist and, as a pattern, matches nothing", "photos/*/*.jpg")),
-        (("*.onnx",), ("What *.onnx matches is no image; JPEG",)),
+        (("tiny.*",), ("What tiny.* matches is no image; JPEG",)),
         (("empty",), ("The folder empty holds no image; JPEG",)),
         (("empty", "*.gif"), ("The folder empty", "*.gif")),
     ],
@@ -156,6 +168,13 @@ def test_progress_for_machines(room: Path, run_cli: RunCli) -> None:
     assert done.stdout == ""
 
 
+def test_notes_for_machines_are_json_too(room: Path, run_cli: RunCli) -> None:
+    done = run_cli("explain", "shard.tar", "-m", "tiny.onnx", "--pictures", "0", "--json-progress")
+    assert done.returncode == 0
+    notes = [line for line in map(json.loads, done.stderr.splitlines()) if line["event"] == "note"]
+    assert any(note["message"].startswith("Preprocessing assumed") for note in notes)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_bar_on_a_terminal(room: Path) -> None:
     import pty
@@ -192,7 +211,7 @@ def test_it_is_stopped_and_goes_on(number: int, code: int, tmp_path: Path, photo
         os.link(shutil.copy(photo, tmp_path / "photo.png"), tmp_path / "photos" / f"{index:02d}.png")
     slow = tiny_models.classifier(channels=32, size=256, layers=4)
     (tmp_path / "slow.onnx").write_bytes(slow.SerializeToString())
-    options = ("-m", "slow.onnx", "--preprocess", "unit", "--segmenter", "grid", "--to", "parquet", "-o", "out")
+    options = (*SLOW, "--to", "parquet", "-o", "out")
     command = [
         sys.executable,
         "-m",
@@ -235,11 +254,11 @@ def test_the_count_after_ctrl_c_is_the_count_on_the_disk(to: str, tmp_path: Path
         os.link(shutil.copy(photo, tmp_path / "photo.png"), tmp_path / "photos" / f"{index:02d}.png")
     slow = tiny_models.classifier(channels=32, size=256, layers=4)
     (tmp_path / "slow.onnx").write_bytes(slow.SerializeToString())
-    options = ("-m", "slow.onnx", "--preprocess", "unit", "--segmenter", "grid", "--to", to, "-o", "out")
+    options = (*SLOW, "--to", to, "-o", "out")
     command = [sys.executable, "-u", "-m", "secam_onnx", "explain", "photos", *options, "--batch-size", "2"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     finished = []
-    for stop in range(2):
+    for stop in range(2 if to == "folder" else 1):
         again = ["--resume"] if stop else []
         with subprocess.Popen([*command, *again], cwd=tmp_path, env=UNMEASURED, text=True, **pipes) as process:
             assert process.stdout is not None
