@@ -20,7 +20,7 @@ from real_files.comparing import compare, difference, told
 from real_files.report import report, verdict
 from skimage import data
 
-GOOD = {"differences": {"logits": 1e-7}, "answer_difference": 0.0, "not_compared": [], "explained": "logits"}
+GOOD = {"differences": {"logits": 1e-7}, "answer_difference": 0.0, "not_compared": [], "output": "logits"}
 
 
 def recipe(**fields: Any) -> Recipe:

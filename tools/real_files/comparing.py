@@ -25,8 +25,8 @@ from real_files.authors import Recipe, in_pillow, probabilities, recipes
 from skimage import data
 
 from secam_onnx import Explainer, PreprocessingSettings
+from secam_onnx.answer import ATTRIBUTIONS
 from secam_onnx.errors import SecamError
-from secam_onnx.inspection import inspect_model
 
 __all__ = ["compare", "difference", "photographs"]
 
@@ -53,15 +53,13 @@ def told(recipe: Recipe) -> dict[str, Any]:
     rows, columns = recipe.size
     asked: dict[str, Any] = {"mean": _pixels(recipe.mean, recipe), "std": _pixels(recipe.std, recipe)}
     asked |= {"interpolation": _interpolation(recipe.filter), "channel_order": recipe.order}
-    if recipe.resize == "letterbox":
-        asked |= {"fit": "letterbox", "pad_color": (float(recipe.pad),), "crop_rounding": "down"}
+    if recipe.resize in ("letterbox", "left"):  # nothing fits a line of text to the left; the middle is nearest
+        zero = asked["mean"] if recipe.resize == "left" else (recipe.pad,)
+        asked |= {"fit": "letterbox", "pad_color": zero[:1], "size": recipe.size, "crop_rounding": "down"}
     elif recipe.resize == "stretch" and not recipe.crop:
-        asked["crop"] = "none"
+        asked["fit"] = "stretch"
     else:
         asked["resize_to"] = (rows, columns) if recipe.resize == "stretch" else rows
-    if recipe.resize == "left":  # no option says that; the whole line is stretched
-        asked = {**asked, "size": recipe.size, "crop": "none"}
-        del asked["resize_to"]
     if recipe.grey:
         del asked["channel_order"]
     options: dict[str, Any] = {"preprocessing": PreprocessingSettings(**asked), "output": recipe.output}
@@ -151,16 +149,37 @@ def compare(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
 
 
 def _said(path: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """What `inspect` reads, and the largest differences."""
+    """What was read of the file, and the largest differences."""
     try:
-        report = inspect_model(path, **options)
-        watched = Watched(Explainer(path, providers="cpu", **options))
+        explainer = Explainer(path, providers="cpu", **options)
+        explanation = explainer.explain(photographs()[0])
     except SecamError as error:
         return {"error": type(error).__name__, "words": str(error)}
     except Exception as error:
         return {"error": type(error).__name__, "words": str(error), "not_ours": True}
-    plain, differences, answered = Plain(path), {}, 0.0
-    explained = report["logits"]["explained_output"]
+    contract, head = explainer.classifier.contract, explainer.classifier.contract.head
+    further = [{"tensor": entry.features, "shape": list(entry.shape)} for entry in head.further]
+    read = {
+        "features": {"tensor": head.features, "shape": list(head.shape), "layout": head.layout, "further": further},
+        "head": head.kind,
+        "algebra": head.algebra,
+        "attribution": ATTRIBUTIONS[explainer.classifier.way],
+        "activation": contract.activation,
+        "probability": contract.probability_note,
+        "output": contract.output,
+        "classes": explainer.classifier.n_classes,
+        "preprocessing": f"{explainer.preprocessing_note or 'the file'}: {explainer.preprocessing}",
+        "origin": dict(contract.origin),
+        "labels": list(explainer.labels[:20]) if explainer.labels else None,
+        "completeness": explanation.completeness_error,
+    }
+    return read | _measured(Watched(explainer), Plain(path))
+
+
+def _measured(watched: Watched, plain: Plain) -> dict[str, Any]:
+    """The largest difference of every output, and of what is explained from the output that it was found in."""
+    differences: dict[str, float] = {}
+    answered, explained = 0.0, watched.model.contract.output
     for photograph in photographs():
         inputs = watched.fed(photograph)
         taken = watched.as_taken(inputs)
@@ -169,24 +188,10 @@ def _said(path: Path, options: dict[str, Any]) -> dict[str, Any]:
             differences[name] = max(differences.get(name, 0.0), difference(ours[name], theirs[name]))
         if explained in theirs:  # it is the logits, or what was made of them
             own = theirs[explained].reshape(1, -1)
-            said = [array.reshape(1, -1) for array in watched.model.forward(inputs)[1:3] if array is not None]
+            said = [array.reshape(1, -1) for array in watched.model.forward(inputs)[1:3]]
             answered = max(answered, min(difference(array, own) for array in said))
-    return {
-        "features": report["feature_map"],
-        "head": report["head"]["kind"],
-        "algebra": report["head"]["algebra"],
-        "attribution": report["head"]["attribution"],
-        "activation": report["logits"]["activation"],
-        "explained": explained,
-        "classes": report["classes"],
-        "preprocessing": report["preprocessing_note"],
-        "origin": report["origin"],
-        "labels": report["labels"][:20] if report["labels"] else None,
-        "completeness": report["completeness"]["measured_now"]["max_relative_error"],
-        "differences": differences,
-        "not_compared": sorted(set(plain.outputs) - set(differences)),
-        "answer_difference": answered,
-    }
+    left = sorted(set(plain.outputs) - set(differences))
+    return {"differences": differences, "not_compared": left, "answer_difference": answered}
 
 
 def _authors(path: Path, recipe: Recipe) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def verdict(row: Row, recipe: Recipe | None = None) -> str:
     wrong = [f"{name} DIFFERS" for name, value in row["differences"].items() if not value <= EQUAL]
     if row["answer_difference"] > EQUAL:
         wrong.append("what is explained DIFFERS from the output")
-    if row["not_compared"] and row["explained"] in row["not_compared"]:
+    if row["not_compared"] and row["output"] in row["not_compared"]:
         wrong.append("its output was not compared")
     return "; ".join(wrong) or "equal"
 
@@ -79,6 +79,11 @@ def found_by_itself(row: Row) -> str:
     )
 
 
+def probability_of(row: Row) -> str:
+    """What probabilities are, when nothing is told."""
+    return str(row.get("probability", "-")).split(";")[0].split(",")[0]
+
+
 def authors_words(recipe: Recipe) -> str:
     """What the authors do, in a few words."""
     if recipe.refused:
@@ -100,7 +105,7 @@ def trained_table(rows: Mapping[str, Row], known: Mapping[str, Recipe]) -> str:
         row = rows[name]
         lines.append([
             name, recipe.task, row.get("made_by", "-"), row.get("head", "-"),
-            f"{largest(row):.1e}" if "differences" in row else "-", row.get("activation", "-"), recipe.activation,
+            f"{largest(row):.1e}" if "differences" in row else "-", probability_of(row), recipe.activation,
             found_by_itself(row), authors_words(recipe), *beside_authors(row, recipe), verdict(row, recipe),
         ])  # fmt: skip
     return table(header, lines)
@@ -108,7 +113,7 @@ def trained_table(rows: Mapping[str, Row], known: Mapping[str, Recipe]) -> str:
 
 def networks_table(rows: Mapping[str, Row]) -> str:
     """Networks with random weights."""
-    header = ["file", "opset", "feature map", "head", "attribution", "outputs differ by", "proof", "verdict"]
+    header = ["file", "opset", "feature map", "head", "attribution", "outputs differ by", "adds up to", "verdict"]
     lines = []
     for name, row in rows.items():
         shape = " x ".join(map(str, row["features"]["shape"])) if "features" in row else "-"
