@@ -254,7 +254,7 @@ def open_classifier(
         See `runtime.resolve_providers`.
     preprocessing, labels : optional
         For a file that does not say: an ordinary model, or one that was exported without. For an ordinary model they
-        win over what the files beside it say.
+        win over what the file and those beside it say.
     output, features : str, optional
         For an ordinary model: which output to explain, and a feature map further up, by name.
     tokens : (int, int), optional

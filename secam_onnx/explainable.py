@@ -66,7 +66,7 @@ def make_explainable(
     preprocessing : Preprocessing, PreprocessingSettings or str, optional
         See `choose_preprocessing`; `origin` says how it was chosen.
     file : Path, optional
-        Where the model lies, if what the files beside it say is to be used.
+        Where the model lies, if the files beside it are to be read as well.
     labels, origin, output, features, tokens
         As in `Contract` and `find_head`.
     activation : str, optional

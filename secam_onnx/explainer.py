@@ -53,12 +53,11 @@ class Explainer:
     selection : Selection, optional
         Which superpixels the pictures keep; by default as the overlay of a fused model, or `Selection()`.
     preprocessing : Preprocessing, PreprocessingSettings or str, optional
-        For an ordinary model, whose file does not say: all of it, some settings, or a preset's name. What is not given
-        is read from the files beside the model (`preprocessor_config.json`, timm's `config.json`), or else as
-        torchvision has it.
+        For an ordinary model: all of it, some settings, or a preset's name. What is not given is read from the file's
+        metadata or the files beside it, told by what the graph begins with, or else as torchvision has it (`choice`).
     labels : sequence of str, mapping or path, optional
         Class names for an ordinary model, also as `{index: name}` or as a file (see `labels.read_labels`); read from
-        the `config.json` beside it by default.
+        the file's metadata or the files beside it by default.
     output, features : str, optional
         For an ordinary model: which output to explain, or any tensor `(N, classes)`, and a feature map further up, by
         name.

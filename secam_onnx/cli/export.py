@@ -78,8 +78,8 @@ def command(
     inception_v3, vgg16, ...
 
     The result is an ordinary ONNX file with the feature map as one more output, and with preprocessing, class names and
-    the proof that the explanation adds up to the logits inside. Preprocessing and class names are read from
-    preprocessor_config.json and config.json (Hugging Face, timm) beside the file, where they are not given.
+    the proof that the explanation adds up to the logits inside. Where preprocessing and class names are not
+    given, they are what the file's metadata, files beside it (Hugging Face, timm, OTX) or its graph say.
 
     With --fused the whole of SeCAM is in the graph: a file that explains itself, in any runtime, without this package.
     """

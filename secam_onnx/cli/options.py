@@ -58,8 +58,8 @@ attribution_option = click.option(
 labels_option = click.option(
     "--labels",
     type=click.Path(path_type=Path),
-    help="Class names: one a line, with or without indices; JSON, CSV, YAML.  [default: of a config.json beside the "
-    "model]",
+    help="Class names: one a line, with or without indices; JSON, CSV, YAML.  [default: what the file, or those "
+    "beside it, say]",
 )
 
 
@@ -116,8 +116,8 @@ _PREPROCESSING: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--preprocess",
         metavar="PRESET",
-        help="torchvision (assumed where nobody says), lite, keras-caffe, keras-tf, unit or raw. The options below "
-        "change single settings of it, or of what the files beside the model say.",
+        help="torchvision (assumed where nothing says), lite, keras-caffe, keras-tf, unit or raw. The options below "
+        "change single settings of it, or of what the file, those beside it or the graph say.",
     ),
     click.option("--mean", metavar="A,B,C", callback=_numbers, help="Of pixels in 0..1; a value above 1: in 0..255."),
     click.option("--std", metavar="A,B,C", callback=_numbers, help="In the same unit. One number: for all channels."),
