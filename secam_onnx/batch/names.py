@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
 from secam_onnx.images import ENDINGS
 
-__all__ = ["folder_name", "unique_stems"]
+__all__ = ["alike", "digest", "folder_name", "unique_stems"]
 
 _LONGEST = 150  # bytes of a part; file systems take 255
 _LONGEST_PATH = 1000
@@ -27,10 +28,10 @@ def unique_stems(names: Iterable[str]) -> list[str]:
         stem = path.stem.removesuffix(".tar")  # of .tar.gz
         stem = _safe(stem if stem not in ("", "..") else path.resolve().name or "root")
         folder, count = stem, 1
-        while folder.casefold() in taken:  # file systems may ignore case
+        while alike(folder) in taken:
             count += 1
             folder = f"{stem}-{count}"
-        taken.add(folder.casefold())
+        taken.add(alike(folder))
         folders.append(folder)
     return folders
 
@@ -46,9 +47,18 @@ def folder_name(name: str) -> str:
     safe[:-1] = [f"{part}_" if part.lower().endswith(ENDINGS) else part for part in safe[:-1]]
     if safe == parts != [] and not Path(name).is_absolute() and len(name) <= _LONGEST_PATH:
         return "/".join(parts)
-    digest = blake2b(name.encode(errors="surrogateescape"), digest_size=4).hexdigest()
     short = safe if len(name) <= _LONGEST_PATH else safe[-1:]
-    return "-".join(["/".join(short), digest])
+    return "-".join(["/".join(short), digest(name)])
+
+
+def alike(folder: str) -> str:
+    """The same for names that Windows or macOS take for one: they may differ in case, or in how accents are written."""
+    return unicodedata.normalize("NFC", folder).casefold()
+
+
+def digest(name: str) -> str:
+    """Eight digits that keep a name apart from others."""
+    return blake2b(name.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
 def _safe(part: str) -> str:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from secam_onnx.batch.names import folder_name, unique_stems
+from secam_onnx.batch.keys import KeySet
+from secam_onnx.batch.names import alike, digest, folder_name, unique_stems
 from secam_onnx.batch.remote import RemoteImage, is_address, remote_images, shown
 from secam_onnx.batch.shards import SHARD_ENDINGS, shard_images
 from secam_onnx.errors import ImageError, OptionError
@@ -224,14 +225,20 @@ def _entries(top: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _members(shard: str, key: str, folder: str, wanted: Wanted) -> Iterator[Item]:
-    def names(member: str) -> tuple[str, str]:
-        return f"{key}/{member}", f"{folder}/{folder_name(member)}"
+    met, place = KeySet(), ""
 
-    for member, image in shard_images(shard, lambda member: wanted(*names(member))):
+    def asked(member: str) -> bool:
+        nonlocal place
+        place = f"{folder}/{folder_name(member)}"
+        if not met.add(alike(place)):
+            place = f"{place}-{digest(member)}"
+        return wanted(f"{key}/{member}", place)
+
+    for member, image in shard_images(shard, asked):
         if not isinstance(image, ImageError):
-            yield Item(*names(member), image)
+            yield Item(f"{key}/{member}", place, image)
         elif member:
-            yield Item(*names(member), error=image)
+            yield Item(f"{key}/{member}", place, error=image)
         elif wanted(key, folder):
             yield Item(key, folder, error=image)
 

@@ -22,7 +22,10 @@ def peak():
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
     except OSError:
-        import resource
+        try:
+            import resource
+        except ImportError:  # on Windows
+            sys.exit("peak memory cannot be measured on this system")
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 """
 _FORWARD = f"""{_PEAK}

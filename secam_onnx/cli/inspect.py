@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +67,9 @@ def command(
         progress=functools.partial(step, keep=False),
     )
     if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False, indent=1))
+        # What a console of another encoding cannot show would come out as no JSON.
+        unicode = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+        click.echo(json.dumps(report, ensure_ascii=not unicode, indent=1))
         return
     labels = report["labels"] or []
     report["labels"] = [*labels[:3], "..."] if labels else "none"

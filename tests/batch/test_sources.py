@@ -6,6 +6,8 @@ import io
 import itertools
 import os
 import sys
+import tarfile
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,20 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def keys(*names: str, **options: object) -> list[str]:
     return [item.key for item in Sources(names, **options).items()]  # type: ignore[arg-type]
+
+
+def test_members_whose_names_differ_in_case_or_in_accents_alone(shard: MakeShard, tmp_path: Path) -> None:
+    """On Windows and macOS their results would lie in one folder."""
+    names = ["a.jpg", "A.JPG", "caf\u00e9.jpg", "cafe\u0301.jpg", "b.jpg", "a.jpg"]
+    with tarfile.open(tmp_path / "case.tar", "w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    met = []
+    found = list(Sources(["case.tar"]).items(lambda key, folder: key not in met and not met.append(key)))
+    assert [item.key for item in found] == [f"case.tar/{name}" for name in names[:-1]]
+    assert [item.folder for item in found][:1] + [item.folder for item in found][-1:] == ["case/a.jpg", "case/b.jpg"]
+    folded = {unicodedata.normalize("NFC", item.folder).casefold() for item in found}
+    assert len(folded) == 5
 
 
 def test_files_folders_patterns_and_shards_together(photos: MakePhotos, shard: MakeShard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,17 @@ def inspect(run_cli: RunCli) -> Callable[..., dict[str, Any]]:
         return json.loads(result.stdout)
 
     return run
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+def test_json_on_a_console_of_another_encoding(encoding: str, tmp_path: Path, run_cli: RunCli) -> None:
+    names = ["\U0001f408", "\u732b", "chat é", "\x81", "d", "e", "f"]
+    (tmp_path / "m.onnx").write_bytes(tiny_models.classifier().SerializeToString())
+    (tmp_path / "config.json").write_text(json.dumps({"id2label": dict(enumerate(names))}), encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = run_cli("inspect", "--json", "m.onnx", env=environment, encoding=encoding)
+    assert json.loads(done.stdout)["labels"] == names, done.stderr
+    assert ("\u732b" in done.stdout) == (encoding == "utf-8")
 
 
 def test_the_default_model(inspect: Callable[..., dict[str, Any]]) -> None:

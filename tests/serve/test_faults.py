@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,11 @@ pytest.importorskip("kserve")
 import tiny_models
 from processes import UNMEASURED
 from servers import PATIENCE_S, WHITE, Running, busy_model, png, running
+
+from secam_onnx.errors import OptionError
+from secam_onnx.serve.server import listen
+from secam_onnx.serve.settings import Settings
+from secam_onnx.serve.workers import supervise
 
 
 @pytest.fixture
@@ -65,6 +71,15 @@ def test_the_grace_ends(tmp_path: Path) -> None:
         server.wait(lambda: server.figure("secam_pending_images") == 1)
         assert server.stop() == 0
         assert endless.exception(PATIENCE_S) is not None or endless.result()[0] >= 500
+
+
+def test_several_processes_where_they_cannot_share_a_port(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows; HTTP's socket is handed to them."""
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # it is this process that would be stopped
+    settings = Settings(models={"model": model}, host="127.0.0.1", port=0, grpc_port=0)
+    with listen("127.0.0.1", 0) as http, pytest.raises(OptionError, match=r"--no-grpc.*--workers 1"):
+        supervise(settings, http, 2, started=lambda _: None)
 
 
 def test_a_server_that_is_killed_leaves_nothing(model: Path, tmp_path: Path) -> None:
