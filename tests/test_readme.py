@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tifffile
+from other_inputs import classifier_of
 from PIL import Image
 from tiny_models import classifier
 
@@ -32,6 +34,11 @@ def workplace(tmp_path: Path, photo: Path) -> Path:
     with Image.open(photo) as image:
         image.convert("RGB").save(tmp_path / "photo.jpg")
     onnx.save(classifier(classes=400), tmp_path / "classifier.onnx")
+    random = np.random.default_rng(0)
+    for image, model, channels in (("lungs", "x-ray", 1), ("scene", "bands", 12)):
+        onnx.save(classifier_of(("N", channels, 32, 32), channels=channels), tmp_path / f"{model}.onnx")
+        pixels = random.integers(0, 4096, (60, 80, channels)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"{image}.tif", pixels, photometric="minisblack", planarconfig="contig")
     (tmp_path / "names.txt").write_text("\n".join(f"name {index}" for index in range(400)))
     (tmp_path / "photos").mkdir()
     for name in (*"012", "photos/0"):
