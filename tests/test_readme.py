@@ -37,8 +37,8 @@ def workplace(tmp_path: Path, photo: Path) -> Path:
     random = np.random.default_rng(0)
     for image, model, channels in (("lungs", "x-ray", 1), ("scene", "bands", 12)):
         onnx.save(classifier_of(("N", channels, 32, 32), channels=channels), tmp_path / f"{model}.onnx")
-        pixels = random.integers(0, 4096, (60, 80, channels)).astype(np.uint16)
-        tifffile.imwrite(tmp_path / f"{image}.tif", pixels, photometric="minisblack", planarconfig="contig")
+        pages = random.integers(0, 4096, (channels, 60, 80)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"{image}.tif", pages, photometric="minisblack")
     (tmp_path / "names.txt").write_text("\n".join(f"name {index}" for index in range(400)))
     (tmp_path / "photos").mkdir()
     for name in (*"012", "photos/0"):
