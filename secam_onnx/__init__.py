@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from secam_onnx.explanation import Prediction as Prediction
     from secam_onnx.export.pipeline import fuse as fuse
     from secam_onnx.fusion import Fusion as Fusion
+    from secam_onnx.heads import Heads as Heads
     from secam_onnx.preprocess import Preprocessing as Preprocessing
     from secam_onnx.selection import Selection as Selection
     from secam_onnx.settings import PreprocessingSettings as PreprocessingSettings
@@ -25,6 +26,7 @@ _HOMES = {
     "Explainer": "explainer",
     "Explanation": "explanation",
     "Fusion": "fusion",
+    "Heads": "heads",
     "Prediction": "explanation",
     "Preprocessing": "preprocess",
     "PreprocessingSettings": "settings",

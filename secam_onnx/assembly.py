@@ -23,6 +23,7 @@ from secam_onnx.superpixels import pooling_matrices
 __all__ = ["answers", "answers_or_errors", "describe", "highest", "put_together"]
 
 Job = TypeVar("Job")
+Found = TypeVar("Found")
 
 _TOP = 5  # predictions in a result
 _ROWS = 32
@@ -52,8 +53,8 @@ def answers(model: OpenModel, jobs: Sequence[Prepared], queries: Sequence[Sequen
 
 
 def answers_or_errors(
-    jobs: Sequence[Job], answers: Callable[[Sequence[Job]], Sequence[Answer]]
-) -> list[Answer | ModelError]:
+    jobs: Sequence[Job], answers: Callable[[Sequence[Job]], Sequence[Found]]
+) -> list[Found | ModelError]:
     """Run a model on some photographs at once; where it fails, on each alone, as one may be the reason.
 
     Parameters

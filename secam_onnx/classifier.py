@@ -65,7 +65,14 @@ from secam_onnx.weights import as_inputs, without_weights
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Classifier", "check_probabilities", "make_classifier", "open_classifier"]
+__all__ = [
+    "Classifier",
+    "check_probabilities",
+    "make_classifier",
+    "open_attribution",
+    "open_classifier",
+    "said_by_the_file",
+]
 
 
 class Classifier:
@@ -296,13 +303,8 @@ def open_classifier(
                 fixed = {"output": output, "features": features, "grid": tokens}
                 contract = _filled_in(file, contract, graph, preprocessing, labels, fixed, activation)
                 head = _found_again(model, graph, contract, file.parent)
-            said = None
-            if is_compared(verify, model):  # first, so that never two sessions of the whole network are in memory
-                images = trial_images(contract.preprocessing, photograph_only=verify == "auto")
-                as_it_is = runtime.open_as_it_is(file, threads)
-                input_ = image_input(graph, *told(contract.preprocessing))
-                said = untouched(as_it_is, input_, contract.preprocessing, images, rounding_tolerance(model))
-                del as_it_is
+            # First, so that never two sessions of the whole network are in memory.
+            said = said_by_the_file(file, model, graph, contract, verify, threads)
             name = printable(file.name)
             data = data_files(model, file)
             opened = make_classifier(name, model, graph, head, contract, file.parent, providers, attribution, threads)
@@ -312,6 +314,18 @@ def open_classifier(
             if ordinary:
                 check_probabilities(opened, head.end, activation)
             return opened
+
+
+def said_by_the_file(
+    file: Path, model: ModelProto, graph: Graph, contract: Contract, verify: Verify, threads: int | None
+) -> Untouched | None:
+    """What the untouched file gives, if `verify` asks for that; see `open_classifier`."""
+    if not is_compared(verify, model):
+        return None
+    images = trial_images(contract.preprocessing, photograph_only=verify == "auto")
+    input_ = image_input(graph, *told(contract.preprocessing))
+    as_it_is = runtime.open_as_it_is(file, threads)
+    return untouched(as_it_is, input_, contract.preprocessing, images, rounding_tolerance(model))
 
 
 def check_probabilities(classifier: Classifier, end: End, activation: str | None = None) -> None:
@@ -443,22 +457,10 @@ def make_classifier(
     on_cpu = runtime.resolve_providers(providers)[0] == [runtime.CPU]
     fed = as_inputs(light, known, made.copied) if on_cpu else {}
 
-    def derive() -> onnxruntime.InferenceSession:
-        contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
-        # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some
-        # of them goes wrong for int8.
-        return runtime.open_session(
-            contribution.model.SerializeToString(),
-            providers,
-            weights=contribution.weights,
-            integer_kernels=way == "masking",
-            threads=threads,
-        )
-
     # The network's session packs its weights while the contribution model is derived from them. What is wrong with
     # the network is said of it, not of what was derived from it.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        deriving = pool.submit(derive)
+        deriving = pool.submit(open_attribution, graph, head, way, folder, known, providers, threads)
         session = runtime.open_session(
             light.SerializeToString(), providers, weights=known, prepack=True, threads=threads
         )
@@ -469,7 +471,30 @@ def make_classifier(
         image_input(graph, *told(contract.preprocessing)),
         head.n_classes,
         session,
-        Attribution(derived, way, (graph.shape(head.features) or (None,) * 4)[head.grid.batch_axis]),
+        derived,
         tolerance_of(head.epsilon(graph)),
         fed,
     )
+
+
+def open_attribution(
+    graph: Graph,
+    head: Head,
+    way: str,
+    folder: Path,
+    known: runtime.Weights,
+    providers: runtime.Providers,
+    threads: int | None,
+) -> Attribution:
+    """Derive the contribution model of a head and open it; `known` are weights that were read before."""
+    contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
+    # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some of
+    # them goes wrong for int8.
+    session = runtime.open_session(
+        contribution.model.SerializeToString(),
+        providers,
+        weights=contribution.weights,
+        integer_kernels=way == "masking",
+        threads=threads,
+    )
+    return Attribution(session, way, (graph.shape(head.features) or (None,) * 4)[head.grid.batch_axis])

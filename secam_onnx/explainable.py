@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from secam_onnx.head import (
     expose,
     features_name,
     find_head,
+    find_heads,
     unexpose,
 )
 from secam_onnx.inputs import image_input
@@ -36,6 +37,7 @@ __all__ = [
     "check_contract",
     "check_labels",
     "locate_head",
+    "locate_heads",
     "make_explainable",
     "told",
 ]
@@ -176,28 +178,45 @@ def locate_head(
     HeadError, OptionError
         See `find_head`.
     """
+
+    def find() -> list[Head]:
+        return [find_head(graph, output=output, features=features, tokens=tokens)]
+
+    return _with_probes(model, graph, preprocessing, folder, find)[0]
+
+
+def locate_heads(model: ModelProto, graph: Graph, preprocessing: Preprocessing, folder: Path) -> list[Head]:
+    """Find all heads in the same way; see `locate_head` and `find_heads`."""
+    return _with_probes(model, graph, preprocessing, folder, lambda: find_heads(graph))
+
+
+def _with_probes(
+    model: ModelProto, graph: Graph, preprocessing: Preprocessing, folder: Path, find: Callable[[], list[Head]]
+) -> list[Head]:
+    """What is found once shapes that stand in the way are known."""
     input_ = image_input(graph, *told(preprocessing))
     lengths = dict(zip("NCHW", (_PROBED, preprocessing.n_channels, *preprocessing.size), strict=True))
     images = tuple(lengths[axis] for axis in input_.axes)
     asked: set[str] = set()
     while True:
-        head, failure = None, None
+        heads: list[Head] = []
+        failure = None
         try:
-            head = find_head(graph, output=output, features=features, tokens=tokens)
+            heads = find()
         except HeadError as error:
             failure = error
         unknown = graph.vague - asked
-        single = head is not None and head.understood and len(head.grids) == 1
-        if (single and head is not None and None not in head.grid.shape) or not unknown:
+        known = (head.understood and len(head.grids) == 1 and None not in head.grid.shape for head in heads)
+        if (heads and all(known)) or not unknown:
             break
         # All at once: not a run for every step further up.
         graph.known_shapes(name for node in model.graph.node for name in node.output if name)
         unknown = graph.vague - asked
         asked |= unknown
         graph.learn(probe_shapes(model, graph, sorted(unknown), images, folder))
-    if head is None:
+    if not heads:
         raise failure or HeadError("no head was found")
-    return head
+    return heads
 
 
 def check_contract(contract: Contract, graph: Graph) -> None:

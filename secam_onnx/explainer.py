@@ -119,7 +119,24 @@ class Explainer:
             "threads": threads,
             "verify": verify,
         }
-        self._opening = Opening(model, options)
+        self._set(Opening(model, options), segmenter, selection)
+
+    @classmethod
+    def of_opened(
+        cls,
+        model: str | os.PathLike[str],
+        options: dict[str, Any],
+        opened: OpenModel,
+        segmenter: Segmenter | None,
+        selection: Selection | None,
+    ) -> Explainer:
+        """Make an explainer of a model that is open already; for another process it is opened with these options."""
+        explainer = cls.__new__(cls)
+        explainer._set(Opening(model, options, opened), segmenter, selection)
+        return explainer
+
+    def _set(self, opening: Opening, segmenter: Segmenter | None, selection: Selection | None) -> None:
+        self._opening = opening
         fused = self.classifier.contract.fused
         self._segmenter = segmenter or (fused.segmenter if fused else Segmenter())
         self._selection = selection or (fused.selection if fused else Selection())

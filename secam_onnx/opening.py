@@ -51,13 +51,17 @@ class Opening:
         The model or its folder; the default model by default.
     options : dict
         For `open_model`.
+    opened : OpenModel, optional
+        The model, where it was opened with these options already.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | None, options: dict[str, Any]) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] | None, options: dict[str, Any], opened: OpenModel | None = None
+    ) -> None:
         self._default = model is None
         self.path = model_file(default_model() if model is None else model).absolute()
         self._options = options
-        self._here = self._opened()
+        self._here = self._opened(opened)
         self._said = _said(self._here.model)
 
     @property
@@ -77,8 +81,8 @@ class Opening:
                     self._here = self._opened_after_fork()
         return self._here
 
-    def _opened(self) -> _Here:
-        model = open_model(self.path, **self._options)
+    def _opened(self, model: OpenModel | None = None) -> _Here:
+        model = model or open_model(self.path, **self._options)
         states = {file: file_state(file) for file in (self.path, *model.files)}
         pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
         return _Here(os.getpid(), model, pool, states)

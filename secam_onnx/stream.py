@@ -7,16 +7,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
-from secam_onnx.answer import Answer
 from secam_onnx.assembly import answers_or_errors
 from secam_onnx.errors import ImageError, ModelError, SecamError
-from secam_onnx.explanation import Explanation
 from secam_onnx.prepared import Prepared
 from secam_onnx.threads import map_ahead, thread_pool
 
 __all__ = ["stream"]
 
 Item = TypeVar("Item")
+Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 _PIXEL_BYTES = 64 << 20  # of photographs in one batch; larger ones make smaller batches
 
@@ -25,12 +25,12 @@ def stream(
     items: Iterable[Item],
     *,
     prepare: Callable[[Item, Executor], Prepared],
-    answers: Callable[[Sequence[Prepared]], Sequence[Answer]],
-    put_together: Callable[[Prepared, Answer], Explanation],
+    answers: Callable[[Sequence[Prepared]], Sequence[Found]],
+    put_together: Callable[[Prepared, Found], Result],
     batch_size: int,
     workers: int,
     keep_images: bool,
-) -> Generator[Explanation | SecamError, None, None]:
+) -> Generator[Result | SecamError, None, None]:
     """Explain photographs in order, with all steps at work at the same time.
 
     Helper threads read and crop, make superpixels and put results together, while one more thread runs the network:
@@ -51,7 +51,7 @@ def stream(
 
     Yields
     ------
-    Explanation, ImageError or ModelError
+    result, ImageError or ModelError
         One for each photograph, in order: what was found, or why it was not.
     """
     with thread_pool(workers, "helper") as helpers, thread_pool(1, "network") as network:
@@ -63,12 +63,12 @@ def stream(
                 return error
             return job if keep_images else job.without_image()
 
-        def run(batch: Sequence[Prepared | SecamError]) -> list[tuple[Prepared, Answer] | SecamError]:
+        def run(batch: Sequence[Prepared | SecamError]) -> list[tuple[Prepared, Found] | SecamError]:
             jobs = [job for job in batch if isinstance(job, Prepared)]
             found = iter(answers_or_errors(jobs, answers) if jobs else [])
             return [job if isinstance(job, SecamError) else _paired(job, next(found)) for job in batch]
 
-        def finish(found: tuple[Prepared, Answer] | SecamError) -> Explanation | SecamError:
+        def finish(found: tuple[Prepared, Found] | SecamError) -> Result | SecamError:
             return found if isinstance(found, SecamError) else put_together(*found)
 
         # Tasks may wait for superpixels only: those were begun before them, so they have a thread.
@@ -90,5 +90,5 @@ def _batches(jobs: Iterable[Prepared | SecamError], batch_size: int) -> Iterator
         yield batch
 
 
-def _paired(job: Prepared, found: Answer | ModelError) -> tuple[Prepared, Answer] | SecamError:
+def _paired(job: Prepared, found: Found | ModelError) -> tuple[Prepared, Found] | SecamError:
     return found if isinstance(found, ModelError) else (job, found)

@@ -46,7 +46,7 @@ LAYERS = [
     {"classifier", "fused"},
     {"assembly"},
     {"opening", "stream"},
-    {"explainer", "proof", "fusion"},
+    {"explainer", "heads", "proof", "fusion"},
     {"inspection", "export", "batch", "bench"},
     {"page"},
     {"serve"},

@@ -36,12 +36,12 @@ SAME = {
     "square": "{y} = Mul ({x}, {x})",
     "half": "{y} = Mul ({x}, c_0p5)",
     "mean with itself mirrored": (
-        "{y}s = Slice ({x}, i_m1, i_m9, i_1, i_m1) {y}a = Add ({x}, {y}s) {y} = Mul ({y}a, c_0p5)"
+        "{y}s = Slice ({x}, i_m1, i_m99, i_1, i_m1) {y}a = Add ({x}, {y}s) {y} = Mul ({y}a, c_0p5)"
     ),
     "pair": "{y}n = Sub (c_1, {x}) {y} = Concat <axis = 1> ({y}n, {x})",
-    "last ones": "{y} = Slice ({x}, i_m2, i_9, i_1)",
-    "the last": "{y} = Slice ({x}, i_m1, i_9, i_1)",
-    "backwards": "{y} = Slice ({x}, i_m1, i_m9, i_1, i_m1)",
+    "last ones": "{y} = Slice ({x}, i_m2, i_99, i_1)",
+    "the last": "{y} = Slice ({x}, i_m1, i_99, i_1)",
+    "backwards": "{y} = Slice ({x}, i_m1, i_m99, i_1, i_m1)",
     "picked": "{y} = Gather <axis = 1> ({x}, i_m1_0)",
     "again": "{y} = Softmax <axis = 1> ({x})",
 }

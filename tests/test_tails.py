@@ -396,3 +396,8 @@ def test_captions_say_what_is_explained(tmp_path: Path) -> None:
     assert found.to_dict()["classes"][0]["probability"] is None
     assert found.panel().size[0] > 0
     assert json.loads(json.dumps(found.to_dict()))["predictions"][0]["probability"] is None
+
+
+def test_no_class_is_left(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="the number of classes must be positive"):
+        Explainer(saved(network("s = Softmax (z) y = Slice (s, i_9, i_12, i_1)"), tmp_path), providers="cpu")

@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,10 +16,12 @@ from secam_onnx.batch.remote import RemoteImage
 from secam_onnx.batch.sources import Item, Wanted
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer
-from secam_onnx.explanation import Explanation
 from secam_onnx.images import Photograph
 from secam_onnx.labels import ClassQuery
 from secam_onnx.threads import cores, map_ahead, thread_pool
+
+if TYPE_CHECKING:
+    from secam_onnx.heads import Heads
 
 __all__ = ["ItemSource", "Sink", "Totals", "run", "unfinished"]
 
@@ -42,7 +44,7 @@ class Sink(Protocol):
     def failed(self, key: str) -> bool:
         """Whether an earlier run could not, and it is not to be tried again."""
 
-    def encode(self, item: Item, explanation: Explanation) -> Any:
+    def encode(self, item: Item, explanation: Any) -> Any:
         """The costly part of keeping a result."""
 
     def add(self, item: Item, encoded: Any) -> None:
@@ -102,7 +104,7 @@ def unfinished(sink: Sink, totals: Totals) -> Wanted:
 
 
 def run(
-    explainer: Explainer,
+    explainer: Explainer | Heads,
     sources: ItemSource,
     sink: Sink,
     classes: Sequence[ClassQuery] = ("top-1",),
@@ -111,7 +113,7 @@ def run(
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
     totals: Totals | None = None,
-    seen: Callable[[Item, Explanation | SecamError], None] = lambda item, result: None,
+    seen: Callable[[Item, Any], None] = lambda item, result: None,
 ) -> Totals:
     """Explain all images that the sink does not have yet.
 
@@ -158,7 +160,7 @@ def run(
         totals.failed += 1
         seen(item, error)
 
-    def encode(pair: tuple[Item, Explanation | SecamError]) -> tuple[Item, Explanation | SecamError, Any]:
+    def encode(pair: tuple[Item, Any]) -> tuple[Item, Any, Any]:
         item, result = pair
         return item, result, None if isinstance(result, SecamError) else sink.encode(item, result)
 

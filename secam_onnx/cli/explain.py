@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from secam_onnx.explainer import Explainer
+    from secam_onnx.heads import Heads
     from secam_onnx.settings import PreprocessingSettings
     from secam_onnx.superpixels import Segmenter
 
@@ -232,16 +233,41 @@ def command(
         "threads": threads,
         "verify": "auto" if verify is None else verify,
     }
+    own_segments = None if label_map is None else _read_label_map(label_map)
+    target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
+    if logits == "all":
+        heads = _heads(model, options, on_ray=on_ray)
+        heads.check_classes(classes)
+        for explainer in heads.explainers.values():
+            _say(explainer, verify, as_json=json_progress)
+        explain_all(heads, sources, classes, target, own_segments, batch_size)
+        return
     # On Ray it is here for the settings only; this machine may have no GPU, and its actors check the provider.
     with contextlib.nullcontext() if json_progress else step(f"open {model or 'the default model'}", keep=False):
         explainer = Explainer(model, **options | ({"providers": "cpu"} if on_ray else {}))
     explainer.check_classes(classes)
-    for note in _notes(explainer, verify):
-        click.echo(json.dumps({"event": "note", "message": note}) if json_progress else note, err=True)
-    own_segments = None if label_map is None else _read_label_map(label_map)
-    target = Target(output, to == "parquet", resume, retry_errors, label_maps, pictures, json_progress)
+    _say(explainer, verify, as_json=json_progress)
     cluster = Cluster(model, options, ray_address, ray_actors) if on_ray else None
     explain_all(explainer, sources, classes, target, own_segments, batch_size, cluster)
+
+
+def _heads(model: Path | None, options: dict[str, Any], *, on_ray: bool) -> Heads:
+    """All heads of a model; what is said of one head goes with one."""
+    from secam_onnx.heads import Heads
+    from secam_onnx.sidecars import default_model
+
+    options = {name: value for name, value in options.items() if value is not None and name != "output"}
+    shared = {"providers", "segmenter", "selection", "preprocessing", "threads", "verify"}
+    if on_ray or not options.keys() <= shared:
+        what = {"tokens": "grid"}.get(name := next(iter(options.keys() - shared), "engine ray"), name)
+        raise click.UsageError(f"--{what} goes with one head, not with --logits all.")
+    with step(f"open {model or 'the default model'}", keep=False):
+        return Heads(model or default_model(), **options)
+
+
+def _say(explainer: Explainer, verify: bool | None, *, as_json: bool) -> None:
+    for note in _notes(explainer, verify):
+        click.echo(json.dumps({"event": "note", "message": note}) if as_json else note, err=True)
 
 
 def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:

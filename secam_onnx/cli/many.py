@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from secam_onnx.errors import SecamError
     from secam_onnx.explainer import Explainer
     from secam_onnx.explanation import Explanation
+    from secam_onnx.heads import Heads
 
 __all__ = ["Cluster", "Target", "explain_all"]
 
@@ -57,7 +59,7 @@ class Cluster:
 
 
 def explain_all(
-    explainer: Explainer,
+    explainer: Explainer | Heads,
     sources: Sources,
     classes: Sequence[str],
     target: Target,
@@ -65,17 +67,24 @@ def explain_all(
     batch_size: int | None,
     cluster: Cluster | None = None,
 ) -> None:
-    """Explain all images and end the program with the right code."""
+    """Explain all images, by one head or by all, and end the program with the right code."""
     from secam_onnx.batch.run import Totals, run
     from secam_onnx.errors import OptionError
+    from secam_onnx.explainer import Explainer
 
     few = sources.files is not None and sources.files <= _FEW and not (target.parquet or target.resume)
     few = few and not target.json_progress
-    sink, table = _sink(explainer, classes, target, few, cluster)
-    size, how = _batch_size(explainer, batch_size, cluster)
+    sink: Sink
+    if isinstance(explainer, Explainer):
+        first = explainer
+        sink, table = _sink(explainer, classes, target, few, cluster)
+    else:
+        first = next(iter(explainer.explainers.values()))
+        sink, table = _sinks(explainer, classes, target, few)
+    size, how = _batch_size(first, batch_size, cluster)
     work: Callable[..., Totals]
     if cluster is not None:
-        work = _on_ray(explainer, classes, target, sources, sink, size, cluster)
+        work = _on_ray(first, classes, target, sources, sink, size, cluster)
     else:
         assert size is not None
         work = functools.partial(run, explainer, sources, sink, classes, segments=segments, batch_size=size)
@@ -125,6 +134,21 @@ def _sink(
     return folders.FolderSink(target.folder, settings, pictures=target.pictures, error_table=not few, **again), table
 
 
+def _sinks(heads: Heads, classes: Sequence[str], target: Target, few: bool) -> tuple[Sink, Path]:
+    """A sink for each head, in a folder that is called as its output is."""
+    from secam_onnx.batch.heads import HeadSinks
+
+    targets = {name: dataclasses.replace(target, folder=_folder(target, name)) for name in heads.explainers}
+    made = {name: _sink(explainer, classes, targets[name], few, None) for name, explainer in heads.explainers.items()}
+    return HeadSinks({name: sink for name, (sink, _) in made.items()}), next(iter(made.values()))[1]
+
+
+def _folder(target: Target, head: str) -> Path:
+    from secam_onnx.batch.names import folder_name
+
+    return target.folder / folder_name(head).replace("/", "_")
+
+
 def _batch_size(explainer: Explainer, asked: int | None, cluster: Cluster | None) -> tuple[int | None, str]:
     from secam_onnx.batch.sizes import choose_batch_size
 
@@ -164,14 +188,15 @@ class _Talk:
         self._target, self._few, self._live = target, few, live
         self._errors = 0
 
-    def seen(self, item: Item, result: Explanation | SecamError) -> None:
+    def seen(self, item: Item, result: Explanation | Mapping[str, Explanation] | SecamError) -> None:
         from secam_onnx.errors import SecamError
 
+        if isinstance(result, Mapping):
+            for name, one in result.items():
+                self._explained(f"{item.key}, {name}", _folder(self._target, name) / item.folder, one)
+            return
         if not isinstance(result, SecamError):
-            if not self._live and not self._target.parquet:
-                if self._few and sys.stderr.isatty():
-                    click.echo("\r\033[K", nl=False, err=True)  # of the seconds that count up there
-                click.echo(_summary(item.key, self._target.folder / item.folder, result, self._target.pictures))
+            self._explained(item.key, self._target.folder / item.folder, result)
             return
         self._errors += 1
         if self._target.json_progress:
@@ -186,6 +211,12 @@ class _Talk:
             tqdm.write(text, file=sys.stderr)
         else:
             click.echo(text, err=True)
+
+    def _explained(self, name: str, folder: Path, explanation: Explanation) -> None:
+        if not self._live and not self._target.parquet:
+            if self._few and sys.stderr.isatty():
+                click.echo("\r\033[K", nl=False, err=True)  # of the seconds that count up there
+            click.echo(_summary(name, folder, explanation, self._target.pictures))
 
 
 def _end(totals: Totals, table: Path | None, *, quiet: bool) -> None:

@@ -33,7 +33,7 @@ def _rows_and_columns(_: click.Context, __: click.Parameter, value: str | None) 
 logits_option = click.option(
     "--logits",
     metavar="NAME",
-    help="Output to explain, where there are several, or any tensor (N, classes) in the graph.",
+    help="Output to explain, where there are several, or any tensor (N, classes) within; explain: or all heads.",
 )
 activation_option = click.option(
     "--activation",

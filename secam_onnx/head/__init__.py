@@ -15,7 +15,7 @@ from secam_onnx.head.contribution import (
 )
 from secam_onnx.head.ends import BINARY, End
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
-from secam_onnx.head.find import Head, find_head
+from secam_onnx.head.find import Head, find_head, find_heads
 from secam_onnx.head.graph import Graph, Shape, attribute, describe, reads
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.split import TERMS, layer_to_split, split_layer, with_split_layer
@@ -45,6 +45,7 @@ __all__ = [
     "expose",
     "features_name",
     "find_head",
+    "find_heads",
     "layer_to_split",
     "own_layout",
     "reads",

@@ -162,7 +162,7 @@ def _picked(graph: Graph, node: NodeProto, tensor: str, depth: int) -> Applied |
         return None
     axis, n = class_axis(graph, x), len(inner.pick)
     chosen = None if axis is None else _chosen(graph, node, tensor, axis, n)
-    if chosen is None or any(not -n <= index < n for index in chosen):
+    if not chosen or any(not -n <= index < n for index in chosen):
         return None
     return replace(inner, pick=tuple(inner.pick[index] for index in chosen))
 

@@ -18,7 +18,7 @@ from secam_onnx.head.span import WHOLE, common_size
 from secam_onnx.head.walk import Features, Rejection, Walk, walk_by_rules, walk_to_any_grid, walk_to_several
 from secam_onnx.names import RESERVED
 
-__all__ = ["Head", "find_head"]
+__all__ = ["Head", "find_head", "find_heads"]
 
 _NO_MASKING = ". Nor is there a feature map that could be masked cell by cell: "
 
@@ -176,6 +176,20 @@ def find_head(
     OptionError
         `output` or `features` is not in the model, or several outputs would do and none was named.
     """
+    heads = find_heads(graph, output=output, features=features, tokens=tokens)
+    if len(heads) > 1:
+        raise OptionError(_several(graph, heads))
+    return heads[0]
+
+
+def find_heads(
+    graph: Graph,
+    *,
+    output: str | None = None,
+    features: str | Sequence[str] | None = None,
+    tokens: tuple[int, int] | None = None,
+) -> list[Head]:
+    """Find all heads of a model: one for each tensor of logits, in the order of the outputs; see `find_head`."""
     own = [name for name in graph.outputs if not name.startswith(RESERVED)]
     if output is not None and (output.startswith(RESERVED) or graph.producer(output) is None):
         raise OptionError(f"The model has no output or tensor {output!r}; its outputs are {', '.join(own) or 'none'}.")
@@ -202,22 +216,22 @@ def find_head(
     found = [head for head in weighted if not any(_passes(other, head) > _passes(head, other) for other in weighted)]
     # Of outputs of the same logits, first those that have all classes, then those whose probabilities are known.
     found.sort(key=lambda head: (len(head.end.winners), head.end.probabilities is None))
-    if len({head.logits for head in found}) > 1:
-        raise OptionError(_several(graph, found))
-    labels = next((head.end.labels for head in found if head.end.labels is not None), None)
-    end = replace(found[0].end, labels=labels)
-    return replace(found[0], end=end, rejected=(*found[0].rejected, *rejected))
+    heads: dict[str, Head] = {}
+    for head in found:
+        chosen = heads.setdefault(head.logits, replace(head, rejected=(*head.rejected, *rejected)))
+        if chosen.end.labels is None and head.end.labels is not None:
+            heads[head.logits] = replace(chosen, end=replace(chosen.end, labels=head.end.labels))
+    return sorted(heads.values(), key=lambda head: names.index(head.output))
 
 
 def _several(graph: Graph, heads: Iterable[Head]) -> str:
     """The question which one, with what there is to know of each."""
-    of = {head.logits: head for head in reversed(list(heads))}
     listed = "; ".join(
         f"{head.output!r} {shape_text(graph.shape(head.output))}, {head.n_classes} class{'es' * (head.n_classes > 1)}, "
         + {"none": "no activation"}.get(head.activation, head.activation)
-        for head in reversed(of.values())
+        for head in heads
     )
-    return f"Several outputs are logits: {listed}. Choose the one to explain by its name: --logits NAME."
+    return f"Several outputs are logits: {listed}. Choose the one to explain by its name (--logits NAME), or all."
 
 
 def _passes(head: Head, other: Head) -> bool:

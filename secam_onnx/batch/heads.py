@@ -1,0 +1,64 @@
+"""Results of several heads of one model: each has a folder or dataset of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from secam_onnx.batch.run import Sink
+from secam_onnx.batch.sources import Item
+from secam_onnx.errors import SecamError
+from secam_onnx.explanation import Explanation
+
+__all__ = ["HeadSinks"]
+
+
+class HeadSinks:
+    """A sink for what `Heads` gives.
+
+    Parameters
+    ----------
+    sinks : dict of str to Sink
+        By the output that is explained. An image is finished once it is in all of them.
+    """
+
+    def __init__(self, sinks: Mapping[str, Sink]) -> None:
+        self._sinks = dict(sinks)
+        self._partly: dict[str, set[str]] = {}
+        self.needs_images = any(sink.needs_images for sink in sinks.values())
+
+    @property
+    def written(self) -> int:
+        """How many images of this run are kept by all."""
+        return min(sink.written for sink in self._sinks.values())
+
+    def finished(self, key: str, folder: str) -> bool:
+        """Whether an earlier run has explained this image, by every head."""
+        have = {name for name, sink in self._sinks.items() if sink.finished(key, folder)}
+        if have and len(have) < len(self._sinks):  # it was stopped in between
+            self._partly[key] = have
+        return len(have) == len(self._sinks)
+
+    def failed(self, key: str) -> bool:
+        """Whether an earlier run could not, and it is not to be tried again."""
+        return any(sink.failed(key) for sink in self._sinks.values())
+
+    def encode(self, item: Item, explanation: Mapping[str, Explanation]) -> dict[str, Any]:
+        """The costly part of keeping the results."""
+        missing = explanation.keys() - self._partly.get(item.key, set())
+        return {name: self._sinks[name].encode(item, one) for name, one in explanation.items() if name in missing}
+
+    def add(self, item: Item, encoded: Mapping[str, Any]) -> None:
+        """The rest of it."""
+        for name, one in encoded.items():
+            self._sinks[name].add(item, one)
+
+    def fail(self, item: Item, error: SecamError) -> None:
+        """Keep why there is no result."""
+        for sink in self._sinks.values():
+            sink.fail(item, error)
+
+    def close(self) -> None:
+        """Keep what is not kept yet."""
+        for sink in self._sinks.values():
+            sink.close()
