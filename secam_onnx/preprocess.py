@@ -59,7 +59,7 @@ class Preprocessing:
         Order of the channels in the input tensor, where there are three.
     crop_rounding : {'even', 'down'}
         Which way half a pixel goes where the crop cannot lie in the middle: to the even number, as torchvision and timm
-        do it, or up and to the left, as Hugging Face's transformers does. Padding: as Pillow, or as Ultralytics.
+        do it, or up and to the left, as Hugging Face's transformers does. Padding's always goes up and to the left.
     value_range : (float, float) or None
         Values of the image that stand for 0 and 255; what lies between or beyond follows the same line. None: what the
         image's type or file says.
@@ -286,7 +286,7 @@ class Preprocessing:
             new_height, new_width = (max(1, round(side * share)) for side in (height, width))
         else:
             new_height, new_width = self.resize_to
-        middle = round if self.crop_rounding == "even" else int
+        middle = round if self.crop_rounding == "even" and self.resize_to != "letterbox" else int
         top, left = middle((new_height - rows) / 2), middle((new_width - columns) / 2)
         # As a whole: a box would be rounded, and which way is resized along first differs between versions of Pillow.
         cut = (left, top, left + columns, top + rows)

@@ -25,16 +25,17 @@ def photograph(height: int, width: int) -> np.ndarray:
 
 @pytest.mark.parametrize("color", [(0.0,), (114.0, 20.0, 255.0)])
 @pytest.mark.parametrize("size", SIZES)
-def test_letterboxing_is_pillows(size: tuple[int, int], color: tuple[float, ...]) -> None:
+def test_the_photograph_fits_inside_as_pillow_has_it(size: tuple[int, int], color: tuple[float, ...]) -> None:
     image = photograph(*size)
     seen, _ = Preprocessing((64, 48), "letterbox", pad_color=color).crop(image)
-    fill = tuple(int(value) for value in (color if len(color) == 3 else color * 3))
-    expected = ImageOps.pad(Image.fromarray(image), (48, 64), Image.Resampling.BILINEAR, color=fill)
+    inside = ImageOps.contain(Image.fromarray(image), (48, 64), Image.Resampling.BILINEAR)
+    expected = Image.new("RGB", (48, 64), tuple(int(value) for value in (color if len(color) == 3 else color * 3)))
+    expected.paste(inside, ((48 - inside.width) // 2, (64 - inside.height) // 2))
     np.testing.assert_array_equal(seen, np.asarray(expected))
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_rounded_down_it_is_ultralytics(size: tuple[int, int]) -> None:
+def test_half_a_pixel_of_padding_goes_where_ultralytics_puts_it(size: tuple[int, int]) -> None:
     """Its LetterBox by hand, but for OpenCV's filter."""
     (height, width), image = size, photograph(*size)
     share = min(65 / height, 48 / width)
@@ -43,8 +44,9 @@ def test_rounded_down_it_is_ultralytics(size: tuple[int, int]) -> None:
     expected = np.full((65, 48, 3), 114, dtype=np.uint8)
     resized = Image.fromarray(image).resize(new, Image.Resampling.BILINEAR)
     expected[top : top + new[1], left : left + new[0]] = np.asarray(resized)
-    settings = Preprocessing((65, 48), "letterbox", crop_rounding="down", pad_color=(114.0,))
-    np.testing.assert_array_equal(settings.crop(image)[0], expected)
+    for rounding in ("even", "down"):
+        settings = Preprocessing((65, 48), "letterbox", crop_rounding=rounding, pad_color=(114.0,))
+        np.testing.assert_array_equal(settings.crop(image)[0], expected)
 
 
 def test_stretched_and_cropped_is_torchvisions(chelsea: np.ndarray) -> None:

@@ -13,7 +13,7 @@ function plan([height, width], { size: [rows, columns], resize_to: edge, crop_ro
     const short = Math.min(height, width);
     to = [height, width].map((side) => (side === short ? edge : Math.trunc((edge * side) / short)));
   }
-  const middle = rounding === "even" ? evenly : Math.trunc;
+  const middle = rounding === "even" && edge !== "letterbox" ? evenly : Math.trunc;
   return { to, window: { top: middle((to[0] - rows) / 2), left: middle((to[1] - columns) / 2), rows, columns } };
 }
 

@@ -23,7 +23,7 @@ _OF_OTX = ("label_ids", "otx_version", "task_type")
 _GEOMETRIES: dict[str, dict[str, Any]] = {
     "standard": {"crop": "none"},
     "crop": {"crop": 1.0},
-    "fit_to_window_letterbox": {"fit": "letterbox", "crop_rounding": "down"},
+    "fit_to_window_letterbox": {"fit": "letterbox"},
 }
 
 

@@ -66,7 +66,7 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
         mean=(255 * mean[0], 255 * mean[1], 255 * mean[2]),
         std=(255 * std[0], 255 * std[1], 255 * std[2]),
         channel_order="RGB",
-        crop_rounding="down" if mode == "border" else "even",
+        crop_rounding="even",
         source=f"{source} (timm)",
     )
 
