@@ -74,6 +74,8 @@ def run(command: Sequence[str | Path], log: Path, seconds: int | None = None) ->
 
     with log.open("w") as words:
         done = subprocess.run(command, stdout=words, stderr=words, preexec_fn=limit, check=False)
+        if done.returncode < 0:
+            words.write(f"\nended by signal {-done.returncode}, after {seconds} s of processor time at most\n")
     if done.returncode:
         click.echo(f"{log.stem}: failed ({done.returncode}), see {log}", err=True)
         return False
@@ -170,6 +172,7 @@ def compare(places: Sequence[Path], results: Path, limit: int, again: bool) -> N
     """Compare files, or those in folders, each in a process of its own."""
     known: dict[str, dict[str, Any]] = json.loads(results.read_text()) if results.exists() else {}
     now = state()
+    known |= not_written(places)
     for file in files(places):
         name = f"{file.parent.name}/{file.stem}"
         if not again and known.get(name, {}).get("state") == now:
@@ -178,6 +181,12 @@ def compare(places: Sequence[Path], results: Path, limit: int, again: bool) -> N
         row = compared(file, limit) | {"state": now, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
         known[name] = row
         results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+
+
+def not_written(places: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Networks that an exporter does not write, with the last line of what it said."""
+    logs = [log for place in places for log in sorted(place.glob("*.log")) if not log.with_suffix(".onnx").exists()]
+    return {f"{log.parent.name}/{log.stem}": {"not_written": log.read_text().strip().splitlines()[-1]} for log in logs}
 
 
 def compared(file: Path, limit: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 import tiny_models
 from click.testing import CliRunner
-from compare_files import main, produce
+from compare_files import main, not_written, produce
 from PIL import Image
 from real_files import comparing
 from real_files.authors import Recipe, probabilities, recipes, resample
@@ -160,8 +160,10 @@ def test_comparing_goes_on_where_it_stopped(tiny: Path, tmp_path: Path) -> None:
 
 
 def test_the_report_counts_and_quotes() -> None:
+    missing = {"networks/huge": {"not_written": "no operator"}}
     row = {"state": {"commit": "abc"}, "date": "2026-11-28", "error": "ModelError", "words": "No head was found."}
-    text = report({"trained/tiny": row}, {"tiny": recipe()})
+    text = report({"trained/tiny": row, **missing}, {"tiny": recipe()})
+    assert "- `networks/huge`: no operator" in text
     assert "1 not explained" in text
     assert "- `trained/tiny`: No head was found." in text
     assert "1 files at commit abc; 2026-11-28." in text
@@ -172,5 +174,9 @@ def test_a_failed_export_leaves_its_words_and_no_file(tmp_path: Path) -> None:
     produce(tmp_path / "a.onnx", [sys.executable, "-c", program])
     assert [path.name for path in tmp_path.iterdir()] == ["a.log"]
     assert "no operator" in (tmp_path / "a.log").read_text()
+    results = tmp_path / "files.json"
+    CliRunner().invoke(main, ["compare", str(tmp_path), "--results", str(results)], catch_exceptions=False)
+    assert not results.exists()  # nothing was compared
+    assert not_written([tmp_path]) == {f"{tmp_path.name}/a": {"not_written": "no operator"}}
     produce(tmp_path / "b.onnx", [sys.executable, "-c", program.replace("sys.exit('no operator')", "")])
     assert (tmp_path / "b.onnx").read_text() == "half"

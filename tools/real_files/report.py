@@ -128,6 +128,8 @@ def networks_table(rows: Mapping[str, Row]) -> str:
 
 def report(results: Mapping[str, Row], known: Mapping[str, Recipe]) -> str:
     """All tables, with what they come to."""
+    missing = {key: row for key, row in results.items() if "not_written" in row}
+    results = {key: row for key, row in results.items() if key not in missing}
     groups: dict[str, dict[str, Row]] = {}
     for key, row in sorted(results.items()):
         group, _, name = key.partition("/")
@@ -144,6 +146,9 @@ def report(results: Mapping[str, Row], known: Mapping[str, Recipe]) -> str:
     refusals = [f"- `{key}`: {row['words']}" for key, row in sorted(results.items()) if "error" in row]
     if refusals:
         parts.append("## What is said of files that are not explained\n\n" + "\n".join(refusals) + "\n")
+    if missing:
+        words = "".join(f"- `{key}`: {row['not_written']}\n" for key, row in sorted(missing.items()))
+        parts.append(f"## Networks that the exporter did not write\n\n{words}")
     return "\n".join(parts)
 
 
