@@ -27,7 +27,6 @@ __all__ = [
     "preset",
 ]
 
-Triple = tuple[float, float, float]
 Values = tuple[float, ...]
 
 MAX_CHANNELS = 512

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from secam_onnx.settings import PreprocessingSettings, Triple
-from secam_onnx.sidecars.values import flag, number, three
+from secam_onnx.settings import PreprocessingSettings, Values
+from secam_onnx.sidecars.values import by_channel, flag, number
 
 __all__ = ["is_image_processor", "settings"]
 
@@ -192,21 +192,19 @@ def _edges(steps: Mapping[str, Any], key: str, *, square: bool) -> Edges:
     return edges[0] if len(edges) == 1 else (edges[0], edges[1])
 
 
-def _normalisation(kind: str, steps: Mapping[str, Any]) -> tuple[Triple, Triple]:
+def _normalisation(kind: str, steps: Mapping[str, Any]) -> tuple[Values, Values]:
     """Mean and std of pixels in 0..255 that do all the steps at once."""
     factor, offset = 1.0, 0.0
     if flag(steps, "do_rescale"):
         factor = number(steps, "rescale_factor")
         offset = 1.0 if kind == "EfficientNet" and flag(steps, "rescale_offset") else 0.0
-    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    mean: Values = (0.0,)
+    std: Values = (1.0,)
     if flag(steps, "do_normalize") and kind != "MobileViT":  # that one has no such step
-        mean, std = three(steps, "image_mean"), three(steps, "image_std")
+        mean, std = by_channel(steps, "image_mean"), by_channel(steps, "image_std")
     if kind == "EfficientNet" and flag(steps, "include_top"):  # these networks divide a second time
-        again = three(steps, "image_std")
-        std = (std[0] * again[0], std[1] * again[1], std[2] * again[2])
+        again = by_channel(steps, "image_std")
+        std = tuple(one * other for one, other in zip(std * len(again) if len(std) == 1 else std, again, strict=True))
     if min(std) <= 0:
         raise ValueError(f"image_std is {steps['image_std']!r} where positive numbers were expected")
-    return (
-        ((mean[0] + offset) / factor, (mean[1] + offset) / factor, (mean[2] + offset) / factor),
-        (std[0] / factor, std[1] / factor, std[2] / factor),
-    )
+    return tuple((value + offset) / factor for value in mean), tuple(value / factor for value in std)

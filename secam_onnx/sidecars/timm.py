@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from secam_onnx.settings import INTERPOLATIONS, PreprocessingSettings
-from secam_onnx.sidecars.values import number, three
+from secam_onnx.sidecars.values import by_channel, number
 
 __all__ = ["is_config", "settings"]
 
@@ -51,7 +51,7 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
         raise ValueError(f"crop_pct is {share}, which pads the picture with black; that is not supported")
     if mode == "center" and height != width:
         raise ValueError(f"crop_mode is 'center' for {height} x {width} pixels, which is supported for squares only")
-    mean, std = three(config, "mean"), three(config, "std")
+    mean, std = by_channel(config, "mean"), by_channel(config, "std")
     if min(std) <= 0:
         raise ValueError(f"std is {list(std)} where positive numbers were expected")
     resize_to: int | tuple[int, int] | None = around[0] if mode == "center" else around
@@ -63,8 +63,8 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
         size=(height, width),
         **(letterbox if mode == "border" else stretch),
         interpolation=interpolation,
-        mean=(255 * mean[0], 255 * mean[1], 255 * mean[2]),
-        std=(255 * std[0], 255 * std[1], 255 * std[2]),
+        mean=tuple(255 * value for value in mean),
+        std=tuple(255 * value for value in std),
         channel_order="RGB",
         crop_rounding="even",
         source=f"{source} (timm)",
@@ -81,11 +81,7 @@ def _size(config: Mapping[str, Any], arguments: Any) -> tuple[int, int]:
     own = arguments.get("img_size") if isinstance(arguments, dict) and config.get("fixed_input_size") else None
     if own:  # the network was built for another size than its weights were first trained for
         size = [3, own, own] if isinstance(own, int) else [3, *own] if isinstance(own, list) else own
-    if (
-        not isinstance(size, list)
-        or len(size) != 3
-        or size[0] != 3
-        or not all(isinstance(edge, int) and 1 <= edge <= 8192 for edge in size)
-    ):
-        raise ValueError(f"input_size is {size!r} where [3, height, width] was expected")
+    good = isinstance(size, list) and len(size) == 3 and all(type(edge) is int and 1 <= edge <= 8192 for edge in size)
+    if not good:
+        raise ValueError(f"input_size is {size!r} where [channels, height, width] was expected")
     return size[1], size[2]

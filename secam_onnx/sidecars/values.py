@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["flag", "number", "three"]
+__all__ = ["by_channel", "flag", "number"]
 
 
 def flag(data: Mapping[str, Any], key: str) -> bool:
@@ -25,11 +25,13 @@ def number(data: Mapping[str, Any], key: str) -> float:
     return float(value)
 
 
-def three(data: Mapping[str, Any], key: str) -> tuple[float, float, float]:
+def by_channel(data: Mapping[str, Any], key: str) -> tuple[float, ...]:
     """A finite number for each channel, or one for all."""
     value = data.get(key)
-    values: list[Any] = value if isinstance(value, list) and len(value) == 3 else [value] * 3
+    values: list[Any] = value if isinstance(value, list) else [value]
     for entry in values:
         if isinstance(entry, bool) or not isinstance(entry, float | int) or not math.isfinite(entry):
-            raise ValueError(f"{key} is {value!r} where three numbers were expected")
-    return float(values[0]), float(values[1]), float(values[2])
+            raise ValueError(f"{key} is {value!r} where a number for each channel was expected")
+    if not values:
+        raise ValueError(f"{key} is empty where a number for each channel was expected")
+    return tuple(map(float, values))

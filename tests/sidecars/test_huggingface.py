@@ -145,7 +145,8 @@ CONVNEXT = {"image_processor_type": "ConvNextImageProcessor"}
         ({**VIT, "size": True}, "size is True where"),
         ({**VIT, "do_center_crop": True}, "crop_size is None where"),
         ({**VIT, "resample": 9}, "resample is 9 where one of Pillow's filters, 0 to 5, was expected"),
-        ({**VIT, "image_mean": [0.5, 0.5]}, r"image_mean is \[0.5, 0.5\] where three numbers were expected"),
+        ({**VIT, "image_mean": [0.5, None]}, r"image_mean is \[0.5, None\] where a number for each channel"),
+        ({**VIT, "image_mean": []}, "image_mean is empty where a number for each channel"),
         ({**VIT, "image_std": [1, 0, 1]}, r"image_std is \[1, 0, 1\] where positive numbers"),
         ({**VIT, "rescale_factor": 0}, "rescale_factor is 0 where a positive number"),
         ({**CONVNEXT, "size": {"height": 224, "width": 224}}, "size has no shortest_edge"),
@@ -216,3 +217,12 @@ def test_another_programs_config_does_no_harm(content: str, note: str, tmp_path:
     assert labels is None
     assert found.startswith(f"none in config.json: {note}")
     assert preprocessing_beside(tmp_path / "model.onnx")[0] is None
+
+
+def test_one_channel(tmp_path: Path) -> None:
+    config = {**VIT, "image_mean": [0.5], "image_std": [0.25], "size": {"height": 28, "width": 28}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    settings, _ = preprocessing_beside(tmp_path / "model.onnx")
+    assert settings is not None
+    found = Preprocessing.fitted(settings, (28, 28), n_channels=1)
+    assert (found.mean, found.std, found.resize_to) == ((127.5,), (63.75,), None)

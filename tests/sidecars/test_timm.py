@@ -103,10 +103,10 @@ def test_squash_and_a_network_built_for_another_size(tmp_path: Path) -> None:
         ({"interpolation": "random"}, "interpolation is 'random' where one of nearest, bilinear"),
         ({"crop_pct": 1.1}, "crop_pct is 1.1, which pads"),
         ({"crop_pct": "most"}, "crop_pct is 'most' where a positive number"),
-        ({"input_size": [1, 28, 28]}, r"input_size is \[1, 28, 28\] where \[3, height, width\]"),
+        ({"input_size": [28, 28]}, r"input_size is \[28, 28\] where \[channels, height, width\]"),
         ({"input_size": 224}, "input_size is 224 where"),
         ({"input_size": [3, 128, 256]}, "for 128 x 256 pixels, which is supported for squares only"),
-        ({"mean": [0.5]}, r"mean is \[0.5\] where three numbers"),
+        ({"mean": [0.5, "a"]}, r"mean is \[0.5, 'a'\] where a number for each channel"),
         ({"std": [1, -1, 1]}, r"std is \[1.0, -1.0, 1.0\] where positive"),
     ],
     ids=str,
@@ -129,3 +129,18 @@ def test_class_names(beside: Beside, tmp_path: Path) -> None:
         None,
         "none in config.json: the index 1 is missing; labels count from 0 without gaps",
     )
+
+
+def test_one_channel(tmp_path: Path) -> None:
+    config = {
+        "input_size": [1, 28, 28],
+        "mean": [0.1307],
+        "std": [0.3081],
+        "crop_pct": 1.0,
+        "interpolation": "bilinear",
+    }
+    settings, _ = preprocessing_beside(written(tmp_path, pretrained_cfg=config))
+    assert settings is not None
+    found = Preprocessing.fitted(settings, (28, 28), n_channels=1)
+    assert found == Preprocessing((28, 28), 28, mean=(0.1307 * 255,), std=(0.3081 * 255,))
+    assert Preprocessing.fitted(settings, (28, 28)).mean == (0.1307 * 255,) * 3  # as timm repeats it
