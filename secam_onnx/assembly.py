@@ -165,7 +165,7 @@ def _check(explanation: Explanation, model: OpenModel) -> None:
             f"The map misses the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "
             "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.answer import OpenModel
+from secam_onnx.answer import ATTRIBUTIONS, OpenModel
+from secam_onnx.arguments import checked
 from secam_onnx.assembly import answers, describe, put_together
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.explanation import Explanation
@@ -90,6 +91,7 @@ class Explainer:
        arXiv 2307.04137.
     """
 
+    @checked("labels")
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
@@ -107,6 +109,8 @@ class Explainer:
         threads: int | None = None,
         verify: Verify = "auto",
     ) -> None:
+        if threads is not None and threads < 1:
+            raise OptionError(f"threads is {threads}; 1 or more was expected.")
         options: dict[str, Any] = {
             "providers": "auto" if providers is None else providers,
             "preprocessing": preprocessing,
@@ -202,6 +206,14 @@ class Explainer:
         selection = {name: value for name, value in vars(self._selection).items() if value is not None}
         return describe(self.classifier) | {"superpixels": dict(vars(self._segmenter)), "selection": selection}
 
+    def __repr__(self) -> str:
+        model = self.classifier
+        providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self.providers)
+        return (
+            f"<Explainer of {model.name}: {model.n_classes} classes, {model.contract.head.kind}, "
+            f"{ATTRIBUTIONS[model.way]}; {self.preprocessing}; on {providers}>"
+        )
+
     def check_classes(self, classes: ClassQuery | Iterable[ClassQuery]) -> None:
         """Complain about classes that the model does not have, before any image is read.
 
@@ -212,6 +224,7 @@ class Explainer:
         """
         class_codes(as_queries(classes), self.classifier.n_classes, self.labels)
 
+    @checked("image", "classes")
     def explain(
         self,
         image: Photograph,
@@ -223,9 +236,9 @@ class Explainer:
 
         Parameters
         ----------
-        image : path, EncodedImage, Image or ndarray
-            A file; the bytes of one; a Pillow image; or `(H, W)`, `(H, W, 3)` or `(H, W, 4)`, uint8, uint16 or floating
-            point in [0, 1].
+        image : path, bytes, open file, EncodedImage, Image or ndarray
+            A file; what is in one; a file that is open for bytes; a Pillow image; or `(H, W)`, `(H, W, 3)` or `(H, W,
+            4)`, uint8, uint16 or floating point in [0, 1].
         classes : int, str or iterable of these
             Which classes: indices, names, `"top-K"`, `"all"`. An int is an index; of text see `labels.find_class`.
         segments : ndarray, optional
@@ -250,6 +263,7 @@ class Explainer:
         (answer,) = answers(self.classifier, [job], [as_queries(classes)])
         return put_together(self.classifier, job, answer, self._selection)
 
+    @checked("images", "classes")
     def explain_batch(
         self,
         images: Iterable[Photograph],
@@ -276,6 +290,7 @@ class Explainer:
         ImageError, ClassError, OptionError
             As in `explain`; the first one ends it.
         """
+        _check_several(images)
         photographs = list(images)
         if segments is not None and len(segments) != len(photographs):
             raise OptionError(f"There are {len(segments)} label maps for {len(photographs)} images; give one each.")
@@ -286,6 +301,7 @@ class Explainer:
             results.append(result)
         return results
 
+    @checked("images", "classes")
     def explain_stream(
         self,
         images: Iterable[Photograph],
@@ -327,6 +343,7 @@ class Explainer:
         OptionError
             A label map does not fit; `batch_size` or `workers` below 1.
         """
+        _check_several(images)
         queries = as_queries(classes)
         self.check_classes(queries)
         workers = cores() if workers is None else workers
@@ -345,3 +362,10 @@ class Explainer:
             workers=workers,
             keep_images=keep_images,
         )
+
+
+def _check_several(images: object) -> None:
+    if isinstance(images, str | bytes | os.PathLike) or hasattr(images, "read"):
+        raise OptionError("images is one image; give a list of them, or call explain.")
+    if not isinstance(images, Iterable) or not getattr(images, "ndim", 1):
+        raise OptionError(f"images is of type {type(images).__name__}; several of them, as a list, were expected.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import html
 import io
 import os
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from secam_onnx import render
+from secam_onnx.arguments import checked
 from secam_onnx.completeness import TOLERANCE, completeness_error
 from secam_onnx.errors import ClassError, OptionError
 from secam_onnx.labels import ClassQuery, class_name, find_class
@@ -25,6 +28,7 @@ from secam_onnx.selection import Selection
 __all__ = ["Explanation", "Prediction"]
 
 SCHEMA = 1  # of the JSON
+_PANELS = 10  # in a notebook
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,13 @@ class Explanation:
         padding[self.segments[self.geometry.on_image()]] = False
         return padding
 
+    @checked("class_")
     def keep(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
         """Which superpixels are kept: `(S,)` bool. Parameters as in `mask`."""
         row = self._row(class_)
         return (selection or self.selection).keep(self.scores[row], self.contributions[row])
 
+    @checked("class_")
     def mask(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
         """The kept superpixels on the photograph.
 
@@ -162,6 +168,7 @@ class Explanation:
         kept = np.append(self.keep(class_, selection), False)
         return kept[render.segments_on_image(self.segments, self.geometry)]
 
+    @checked("class_")
     def overlay(
         self, class_: ClassQuery | None = None, selection: Selection | None = None, *, kind: str = "superpixels"
     ) -> Image.Image:
@@ -195,6 +202,7 @@ class Explanation:
             values = render.map_on_image(self.maps[row], self.geometry)
         return Image.fromarray(render.heat_overlay(self.image, values, self._limit(row)))
 
+    @checked("class_")
     def panel(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> Image.Image:
         """The three pictures side by side, with class name, numbers and a colour bar. Parameters as in `mask`."""
         self._check_image()
@@ -265,6 +273,7 @@ class Explanation:
             "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
         }
 
+    @checked()
     def save(self, folder: str | os.PathLike[str], *, pictures: int | None = None) -> Path:
         """Write everything into a folder that appears whole: panel and single PNGs of each class, JSON and NPZ.
 
@@ -287,10 +296,19 @@ class Explanation:
         """
         return save_explanation(self, folder, pictures)
 
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.panel().save(buffer, format="PNG")
-        return buffer.getvalue()
+    def _repr_html_(self) -> str | None:
+        """The panels of all classes that were asked for, up to ten, in notebooks."""
+        if not self.image.size:
+            return None
+        parts = []
+        for entry in self.classes[:_PANELS]:
+            buffer = io.BytesIO()
+            self.panel(entry.index).save(buffer, format="PNG")
+            data = base64.b64encode(buffer.getvalue()).decode()
+            parts.append(f'<p><img src="data:image/png;base64,{data}" alt="{html.escape(entry.label)}"></p>')
+        if len(self.classes) > _PANELS:
+            parts.append(f"<p>{_PANELS} of {len(self.classes)} classes; <code>panel(CLASS)</code> draws any.</p>")
+        return "\n".join(parts)
 
     def __repr__(self) -> str:
         found = ", ".join(map(str, self.classes[:3]))

@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -36,6 +37,7 @@ __all__ = [
     "Photograph",
     "announced_pixels",
     "as_rgb",
+    "in_memory",
     "luma",
     "other_channels",
     "read_image",
@@ -55,9 +57,11 @@ NPY = ".npy"
 """And those of arrays, which need not be images."""
 
 
-Photograph = str | os.PathLike[str] | EncodedImage | Image.Image | np.ndarray
-"""What counts as an image: a path, the bytes of a file, a Pillow image, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)`
-or `(H, W, 4)`."""
+Photograph = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | EncodedImage | Image.Image | np.ndarray
+)
+"""What counts as an image: a path, the bytes of a file, an open file, a Pillow image, or an array `(H, W)` or
+`(H, W, C)`."""
 
 
 def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -85,6 +89,32 @@ def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int
     """
     name = source.name if isinstance(source, EncodedImage) else printable(str(Path(source)))
     return rgb_of(read_raster(source, max_pixels=max_pixels), name)
+
+
+def in_memory(image: Photograph) -> str | os.PathLike[str] | EncodedImage | Image.Image | np.ndarray:
+    """The same image, of bytes or of an open file what is in it; such a file is read from its beginning, if it can be.
+
+    Raises
+    ------
+    ImageError
+        The file is closed, was opened for text, or cannot be read.
+    """
+    if isinstance(image, bytes | bytearray | memoryview):
+        return EncodedImage("the image", bytes(image))
+    read = getattr(image, "read", None)
+    if read is None or isinstance(image, os.PathLike | EncodedImage | Image.Image | np.ndarray | str):
+        return image  # type: ignore[return-value]
+    found = getattr(image, "name", None)
+    name = printable(found) if isinstance(found, str) else "the image"
+    try:
+        if image.seekable():
+            image.seek(0)
+        data = read()
+    except (OSError, ValueError, AttributeError) as error:
+        raise ImageError(f"{name} cannot be read ({error}); give an open file, or its path.") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name} is open for text; open it for bytes, as in open(path, 'rb').")
+    return EncodedImage(name, data)
 
 
 def announced_pixels(image: EncodedImage) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from secam_onnx.arguments import check_fields
 from secam_onnx.errors import OptionError
 from secam_onnx.geometry import Geometry
 from secam_onnx.images import LUMA, luma
@@ -86,6 +87,7 @@ class Preprocessing:
     pad_color: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         checks = {
             "size": len(self.size) == 2 and all(isinstance(edge, int) and 1 <= edge <= 8192 for edge in self.size),
             "resize_to": self.resize_to in (None, "letterbox") or self._is_around_the_crop(self.resize_to),

@@ -33,6 +33,10 @@ def save_explanation(
 ) -> Path:
     """Write everything; see `Explanation.save`. `notes`, JSON types, go into the JSON as well."""
     target = Path(folder)
+    if "\0" in str(target):
+        raise OutputError(f"The folder's name, {str(target)!r}, holds a null character; choose another one.")
+    if target.absolute() == Path.cwd():
+        raise OutputError(f"{target.absolute()} is the current folder, which is not replaced; name a folder in it.")
     _check_replaceable(target)
     best = sorted(explanation.classes, key=lambda entry: -entry.logit)[:pictures]
     with new_folder(target) as temporary:

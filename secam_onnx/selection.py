@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from secam_onnx.arguments import check_fields
 from secam_onnx.errors import OptionError
 
 __all__ = ["DEFAULT_COVERAGE", "Selection"]
@@ -35,10 +36,11 @@ class Selection:
     coverage: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) > 1:
             raise OptionError(f"{' and '.join(given)} were given together; choose one way to select superpixels.")
-        if self.top_segments is not None and (not isinstance(self.top_segments, int) or self.top_segments < 1):
+        if self.top_segments is not None and self.top_segments < 1:
             raise OptionError(f"top_segments is {self.top_segments}; a whole number, 1 or more, was expected.")
         for name in ("threshold", "coverage"):
             value = given.get(name)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from secam_onnx.arguments import check_fields
 from secam_onnx.errors import OptionError
 
 __all__ = [
@@ -84,6 +85,7 @@ class PreprocessingSettings:
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.crop is not None and self.resize_to is not None:
             raise OptionError(f"crop {self.crop} and resize_to {self.resize_to} say the same in two ways; choose one.")
         if self.crop not in (None, "none") and not (isinstance(self.crop, float | int) and 0 < self.crop <= 1):

@@ -14,7 +14,7 @@ import numpy as np
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
-from secam_onnx.images import LUMA, Photograph, other_channels, rgb_of
+from secam_onnx.images import LUMA, Photograph, in_memory, other_channels, rgb_of
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.rasters import MAX_PIXELS, EncodedImage, Raster, raster_of, read_raster
 
@@ -47,7 +47,7 @@ def view(
 
     Parameters
     ----------
-    image : path, EncodedImage, Image or ndarray
+    image : path, bytes, open file, EncodedImage, Image or ndarray
         See `Explainer.explain`.
     preprocessing : Preprocessing
         Says which channels the model gets, which are shown, and what black and white are.
@@ -63,6 +63,7 @@ def view(
     """
     photographs = preprocessing.of_photographs
     given = preprocessing.value_range
+    image = in_memory(image)
     if isinstance(image, str | os.PathLike | EncodedImage):
         name = image.name if isinstance(image, EncodedImage) else printable(str(Path(image)))
         stack = preprocessing.n_channels not in (1, 3) or preprocessing.channels is not None

@@ -17,6 +17,7 @@ PACKAGE = Path(secam_onnx.__file__).parent
 # From the ground up; a module may import what stands on a line above its own, or on its own line.
 LAYERS = [
     {"errors"},
+    {"arguments"},
     {
         "files",
         "forks",

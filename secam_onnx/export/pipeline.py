@@ -12,6 +12,7 @@ import onnx
 from onnx import ModelProto
 
 from secam_onnx import runtime
+from secam_onnx.arguments import checked
 from secam_onnx.checks.structure import damage_explained
 from secam_onnx.classifier import check_probabilities, make_classifier
 from secam_onnx.contract import Contract
@@ -22,6 +23,7 @@ from secam_onnx.fused import FusedModel
 from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
 from secam_onnx.head import Graph
 from secam_onnx.inputs import image_input
+from secam_onnx.labels import given_labels
 from secam_onnx.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.proof import Progress, prove, prove_fused, silent
@@ -35,6 +37,7 @@ _CONVERTED = (
 )
 
 
+@checked("progress")
 def export_model(
     source: Source,
     path: str | os.PathLike[str],
@@ -121,6 +124,7 @@ def export_model(
     return contract
 
 
+@checked("labels")
 def fuse(
     model: str | os.PathLike[str],
     path: str | os.PathLike[str],
@@ -165,7 +169,7 @@ def fuse(
     if preprocessing is not None:
         source = dataclasses.replace(source, preprocessing=preprocessing)
     if labels is not None:
-        source = dataclasses.replace(source, labels=tuple(labels))
+        source = dataclasses.replace(source, labels=given_labels(labels))
     options = {"output": output, "features": features, "tokens": tokens, "activation": activation}
     return export_model(source, path, fusion=fusion or Fusion(), overwrite=overwrite, **options)  # type: ignore[arg-type]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from secam_onnx.arguments import checked
 from secam_onnx.contract import Contract
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError
 from secam_onnx.files import printable
@@ -50,6 +51,7 @@ class Source:
     untouched: Path | None = None
 
 
+@checked()
 def open_source(name: str, weights: str | None = None, seed: int | None = None, source: str | None = None) -> Source:
     """Open a model file by its path or its folder's, or a network of torchvision or Keras by its name.
 

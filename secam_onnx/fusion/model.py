@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from secam_onnx.arguments import check_fields
 from secam_onnx.attribution import choose_attribution
 from secam_onnx.checks.order import reads
 from secam_onnx.completeness import tolerance_of
@@ -78,6 +79,7 @@ class Fusion:
     attribution: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.segmenter.method != "kmeans":
             raise OptionError(
                 f"The segmenter {self.segmenter.method!r} cannot go into a fused model; only kmeans is made of ONNX "

@@ -26,8 +26,12 @@ def model_file(path: str | os.PathLike[str]) -> Path:
         A folder with no ONNX file, or with several of other names.
     """
     given = Path(path)
-    if not given.is_dir():
-        return given
+    try:
+        if not given.is_dir() and "\0" not in str(given):
+            return given
+        given.stat()
+    except (OSError, ValueError) as error:  # too long, with a null character, or a folder that may not be looked into
+        raise ModelError(f"{str(path)[:80]!r} is no path of a model ({error}); give that of an .onnx file.") from error
     for usual in (given / "model.onnx", given / "onnx" / "model.onnx"):  # the second is where optimum writes
         if usual.is_file():
             return usual

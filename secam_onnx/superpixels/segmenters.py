@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secam_onnx import runtime
+from secam_onnx.arguments import check_fields
 from secam_onnx.errors import OptionError
 
 if TYPE_CHECKING:
@@ -42,13 +43,14 @@ class Segmenter:
     compactness: float = None  # type: ignore[assignment]  # becomes the method's own
 
     def __post_init__(self) -> None:
+        if self.compactness is None:
+            object.__setattr__(self, "compactness", 15.0 if str(self.method) == "kmeans" else 10.0)
+        check_fields(self)
         if self.method not in SEGMENTERS:
             raise OptionError(f"Unknown segmenter {self.method!r}; there are {', '.join(SEGMENTERS)}.")
         if not 1 <= self.segments <= 10_000:
             raise OptionError(f"segments is {self.segments}; 1 to 10000 was expected.")
-        if self.compactness is None:
-            object.__setattr__(self, "compactness", 15.0 if self.method == "kmeans" else 10.0)
-        elif not 1e-3 <= self.compactness <= 1e4:
+        if not 1e-3 <= self.compactness <= 1e4:
             raise OptionError(f"compactness is {self.compactness}; 0.001 to 10000 was expected.")
 
 
