@@ -96,7 +96,8 @@ def remove_leftovers(folder: Path, *, deep: bool = False) -> None:
         It cannot be removed.
     """
     with output_errors(folder):
-        for entry in [*(folder.rglob if deep else folder.glob)(".secam-*.tmp")]:
+        found = [*(folder.rglob if deep else folder.glob)(".secam-*")]
+        for entry in (entry for entry in found if entry.suffix in (".tmp", ".old")):
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:

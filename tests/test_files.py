@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from secam_onnx.errors import ModelError, OutputError
-from secam_onnx.files import new_file, new_folder, unchanged
+from secam_onnx.files import new_file, new_folder, remove_leftovers, unchanged
 
 STOPS = [ValueError("stop"), KeyboardInterrupt(), SystemExit(3)]
 
@@ -196,3 +196,16 @@ def test_what_changes_under_a_reader_is_noticed(tmp_path: Path) -> None:
             changed(change)
     with pytest.raises(ValueError, match="as before"), unchanged(file):
         raise ValueError("as before")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_leftovers_of_a_killed_program(tmp_path, deep):
+    """The new result, and the old one that was moved aside."""
+    place = tmp_path / "photos" if deep else tmp_path
+    for name in (".secam-1.tmp", ".secam-1.old"):
+        (place / name).mkdir(parents=True)
+        (place / name / "part").write_text("half")
+    (place / ".secam-2.tmp").write_text("half")
+    (place / "mine").write_text("whole")
+    remove_leftovers(tmp_path, deep=deep)
+    assert [path.name for path in place.iterdir()] == ["mine"]

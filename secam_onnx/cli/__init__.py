@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import os
@@ -44,6 +43,8 @@ class _LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in _COMMANDS and not name.startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(name, _COMMANDS, n=1)
             meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_COMMANDS)}."
             if not near and os.path.exists(name):  # noqa: PTH110 (whose answer to a name that is too long is no)
