@@ -176,7 +176,7 @@ def test_another_model_of_that_name_is_refused(
 ) -> None:
     other = tmp_path / "tiny.onnx"
     other.write_bytes(tiny.model.read_bytes() + b"\x08\x0a")  # the same once more: the IR version
-    monkeypatch.setattr(tiny, "model", other)
+    monkeypatch.setattr(type(tiny), "model", property(lambda _: other))
     with pytest.raises(OptionError, match="model_sha256"):
         into(tiny, dataset, tmp_path / "photos", resume=True, label_maps=True, classes=["top-2", "0"])
 
