@@ -269,7 +269,7 @@ def large(folder: Path, **options: object) -> Path:
 def forwarded(path: Path) -> list[np.ndarray]:
     opened = open_classifier(path, providers="cpu")
     features, logits, _ = opened.forward(INPUTS)
-    return [features, logits, *opened.contribute(features, np.array([[1, 2]] * len(INPUTS)))]
+    return [*features, logits, *opened.contribute(features, np.array([[1, 2]] * len(INPUTS)))]
 
 
 INPUTS = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)

@@ -35,7 +35,9 @@ def seeds() -> dict[str, ModelProto]:
     """Small real models: one of each kind of head, a larger one, and two as Caffe2 wrote them."""
     sys.path.insert(0, str(ROOT / "tests"))
     import beginnings
+    import branched
     import tiny_models
+    import token_networks
 
     models = {head: tiny_models.classifier(head) for head in tiny_models.HEADS}
     models["softmax"] = tiny_models.classifier(softmax=True)
@@ -46,6 +48,9 @@ def seeds() -> dict[str, ModelProto]:
     models["normalises"] = beginnings.begun(
         [*steps, beginnings.node("Transpose", "z", "x", perm=[0, 3, 1, 2])], constants, ("N", 32, 32, 3)
     )
+    branches = branched.branch("x", "a") + branched.branch("m", "b", stride=8) + "logits = Mean (a_z, b_z)"
+    models["branches"] = branched.model("m = Slice (x, i_m1, i_m999, i_3, i_m1) " + branches)
+    models["special tokens"] = token_networks.transformer(1, 2, positions_first=True)
     for name in ("squeezenet", "shufflenet"):
         models[name] = onnx.load(LIGHT / f"light_{name}.onnx")
     return models

@@ -76,7 +76,7 @@ def test_features_and_logits_equal_pytorch(pair: tuple[Classifier, Reference, np
     if isinstance(reference.head, torch.nn.Sequential):  # VGG16's first layer is split, and run cell by cell
         weight = reference.head[0].weight.unflatten(1, expected.shape[1:])
         expected = torch.einsum("jcyx,ncyx->njyx", weight, expected)
-    close(features, expected.detach().numpy())
+    close(features[0], expected.detach().numpy())
     close(logits, reference.logits.detach().numpy())
     close(probabilities, reference.logits.softmax(dim=1).detach().numpy())
 

@@ -9,8 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 from heads import build
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, helper
 from onnx.utils import Extractor
+from token_networks import CHANNELS, CLASSES, Transformer, transformer
 
 from secam_onnx import Explainer, Preprocessing
 from secam_onnx.classifier import open_classifier
@@ -21,106 +22,6 @@ from secam_onnx.head import Graph, find_head
 from secam_onnx.head.tokens import Tokens, tokens_of
 
 SETTINGS = Preprocessing((32, 32))
-CHANNELS, CLASSES = 8, 5
-
-
-class Transformer:
-    """Patches of 8 x 8 pixels of a picture of 32 x 32 or 32 x 48, and blocks of attention with a skip connection."""
-
-    def __init__(self, columns: int = 4, batch: int | str = "N") -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-        self._random = np.random.default_rng(0)
-        self.image = (batch, 3, 32, 8 * columns)
-        patches = self.op("Conv", ["x", self.weight(CHANNELS, 3, 8, 8)], strides=[8, 8], kernel_shape=[8, 8])
-        flat = self.op("Reshape", [patches, self.integers(0, CHANNELS, -1)])
-        self.tokens = self.op("Transpose", [flat], perm=[0, 2, 1])
-        self.count = 4 * columns
-
-    def op(self, op_type: str, inputs: list[str], **attributes: object) -> str:
-        name = f"{op_type.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, inputs, [name], **attributes))
-        return name
-
-    def constant(self, value: np.ndarray) -> str:
-        self.weights.append(numpy_helper.from_array(value, f"c{len(self.weights)}"))
-        return self.weights[-1].name
-
-    def weight(self, *shape: int) -> str:
-        return self.constant((self._random.standard_normal(shape) * 0.5).astype(np.float32))
-
-    def integers(self, *values: int) -> str:
-        return self.constant(np.array(values))
-
-    def positions(self) -> None:
-        self.tokens = self.op("Add", [self.tokens, self.weight(1, self.count, CHANNELS)])
-
-    def join(self, before: int, behind: int = 0) -> None:
-        """Tokens that are parameters, repeated for each picture."""
-        batch = self.op("Gather", [self.op("Shape", [self.tokens]), self.integers(0)], axis=0)
-        special = {
-            place: self.op(
-                "Expand",
-                [
-                    self.weight(1, number, CHANNELS),
-                    self.op("Concat", [batch, self.integers(number, CHANNELS)], axis=0),
-                ],
-            )
-            for place, number in (("before", before), ("behind", behind))
-            if number
-        }
-        parts = [part for part in (special.get("before"), self.tokens, special.get("behind")) if part is not None]
-        self.tokens = self.op("Concat", parts, axis=1)
-        self.count += before + behind
-
-    def blocks(self, number: int = 2, *, first: bool = True) -> None:
-        """`first`: whether the batch is."""
-        for _ in range(number):
-            y = self.op("LayerNormalization", [self.tokens, self.weight(CHANNELS), self.weight(CHANNELS)], axis=-1)
-            q, k, v = (self.op("MatMul", [y, self.weight(CHANNELS, CHANNELS)]) for _ in range(3))
-            if not first:
-                q, v = (self.op("Transpose", [part], perm=[1, 0, 2]) for part in (q, v))
-            k = self.op("Transpose", [k], perm=[0, 2, 1] if first else [1, 2, 0])
-            mixed = self.op("MatMul", [self.op("Softmax", [self.op("MatMul", [q, k])], axis=-1), v])
-            mixed = mixed if first else self.op("Transpose", [mixed], perm=[1, 0, 2])
-            self.tokens = self.op("Add", [self.tokens, self.op("MatMul", [mixed, self.weight(CHANNELS, CHANNELS)])])
-
-    def batch_second(self) -> None:
-        self.tokens = self.op("Transpose", [self.tokens], perm=[1, 0, 2])
-
-    def token(self, index: int, axis: int = 1) -> str:
-        return self.op("Gather", [self.tokens, self.constant(np.array(index))], axis=axis)
-
-    def fc(self, x: str) -> str:
-        return self.op("Gemm", [x, self.weight(CHANNELS, CLASSES), self.weight(CLASSES)])
-
-    def model(self, logits: str) -> ModelProto:
-        self.nodes.append(helper.make_node("Identity", [logits], ["logits"]))
-        infos = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in (("x", self.image), ("logits", (self.image[0], CLASSES)))
-        ]
-        graph = helper.make_graph(self.nodes, "g", infos[:1], infos[1:], self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        onnx.checker.check_model(model)
-        return model
-
-
-def transformer(
-    before: int, behind: int, *, positions_first: bool, head: str = "class", columns: int = 4
-) -> ModelProto:
-    net = Transformer(columns)
-    if positions_first:
-        net.positions()
-    net.join(before, behind)
-    if not positions_first:
-        net.positions()
-    net.blocks()
-    index = 0 if before else -1
-    if head == "two":
-        one, other = net.fc(net.token(index)), net.fc(net.token(1 if before > 1 else -2))
-        return net.model(net.op("Mul", [net.op("Add", [one, other]), net.constant(np.float32(0.5))]))
-    return net.model(net.fc(net.token(index)))
 
 
 CASES = {

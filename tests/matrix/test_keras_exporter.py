@@ -46,7 +46,7 @@ def test_features_probabilities_and_maps_equal_keras(name: str, tmp_path: Path) 
         own = np.einsum("yxcj,ncyx->njyx", kernel.reshape(*cell.shape[1:], cell.shape[0], -1), own)
     ours, bias = classifier.contribute(features, np.array([CLASS_IDS] * 2))
     assert ours.shape[2:] == cell.shape[1:]
-    for one, other in ((features, own), (probabilities, theirs), (ours, maps)):
+    for one, other in ((features[0], own), (probabilities, theirs), (ours, maps)):
         np.testing.assert_allclose(one, other, rtol=2e-3, atol=5e-4 * np.abs(other).max())
     np.testing.assert_allclose(ours.sum((2, 3)) + bias, logits[:, CLASS_IDS], rtol=1e-3, atol=1e-4)
 

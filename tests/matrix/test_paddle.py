@@ -65,7 +65,7 @@ def test_features_logits_and_maps_equal_paddle(name: str) -> None:
     classifier = open_classifier(path, providers="cpu")
     features, logits, _ = classifier.forward(reference["image"])
     maps, bias = classifier.contribute(features, np.array([CLASS_IDS]))
-    for ours, own in ((features, reference["features"]), (logits, reference["logits"]), (maps, reference["maps"])):
+    for ours, own in ((features[0], reference["features"]), (logits, reference["logits"]), (maps, reference["maps"])):
         np.testing.assert_allclose(ours, own, rtol=2e-3, atol=2e-4 * np.abs(own).max())
     np.testing.assert_allclose(maps.sum((2, 3)) + bias, logits[:, CLASS_IDS], rtol=1e-3, atol=1e-4)
 
