@@ -333,14 +333,17 @@ def _concat(graph: Graph, node: NodeProto, taken: list[_Picture]) -> list[_Pictu
 
 
 def _unsqueeze(graph: Graph, node: NodeProto, picture: _Picture) -> _Picture | None:
-    """A channel that was taken out alone becomes an axis again."""
-    axes = attribute(node, "axes")
-    if axes is None and len(node.input) > 1 and graph.is_constant(node.input[1]):
-        axes = graph.constant(node.input[1]).ravel().tolist()
-    if "C" in picture.axes or not axes or len(axes) != 1:
-        return None
-    place = axes[0] % (len(picture.axes) + 1)
-    return replace(picture, axes=f"{picture.axes[:place]}C{picture.axes[place:]}")
+    """The axis of the batch, or of a channel that was taken out alone."""
+    added = attribute(node, "axes")
+    if added is None and len(node.input) > 1 and graph.is_constant(node.input[1]):
+        added = graph.constant(node.input[1]).ravel().tolist()
+    axes, rank = picture.axes, len(picture.axes) + len(added or ())
+    for place in sorted(axis % rank for axis in added or ()):
+        missing = [letter for letter in "NC" if letter not in axes]
+        if not missing:
+            return None
+        axes = f"{axes[:place]}{missing[0]}{axes[place:]}"
+    return replace(picture, axes=axes) if added else None
 
 
 def _resize(graph: Graph, node: NodeProto, picture: _Picture) -> _Picture | None:

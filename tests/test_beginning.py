@@ -15,6 +15,7 @@ from secam_onnx import Explainer, Preprocessing, runtime
 from secam_onnx.beginning import beginning_of
 from secam_onnx.errors import OptionError
 from secam_onnx.head import Graph
+from secam_onnx.inputs import image_input
 from secam_onnx.inspection import inspect_model
 from secam_onnx.settings import PreprocessingSettings
 
@@ -132,6 +133,15 @@ BEGINNINGS: dict[str, tuple[onnx.ModelProto, str, str]] = {
         "pixels",
         "a division by 255, then a Resize to 32 x 32",
     ),
+    "one image without a batch axis": (
+        begun(
+            [node("Unsqueeze", "image", "zero", "u"), node("Div", "u", "k", "x")],
+            {"zero": np.array([0]), "k": 255.0},
+            (3, 32, 32),
+        ),
+        "pixels",
+        "a division by 255",
+    ),
     "a Cast to whole numbers": (
         begun([node("Cast", "image", "i", to=TensorProto.UINT8), node("Cast", "i", "x", to=TensorProto.FLOAT)]),
         "pixels",
@@ -168,8 +178,8 @@ BEGINNINGS: dict[str, tuple[onnx.ModelProto, str, str]] = {
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_what_the_graph_begins_with(name: str) -> None:
     model, expects, steps = BEGINNINGS[name]
-    layout = "NHWC" if model.graph.input[0].type.tensor_type.shape.dim[3].dim_value == 3 else "NCHW"
-    found = beginning_of(Graph(model), "image", layout)
+    graph = Graph(model)
+    found = beginning_of(graph, "image", image_input(graph).axes)
     assert found.expects == expects
     assert str(found).startswith(steps) if steps else not found.steps
 
