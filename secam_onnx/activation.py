@@ -22,7 +22,7 @@ _TOLERANCE = 0.03  # relative; a clip near 0 and 1 takes 0.02
 _STEPS = 2 / 255  # of quantised probabilities
 
 
-def choose_activation(end: End, wanted: str | None) -> tuple[str, str]:
+def choose_activation(end: End, wanted: str | None, beside: tuple[str, str] | None = None) -> tuple[str, str]:
     """What makes probabilities of the logits, and how that was chosen, as far as the graph tells.
 
     Parameters
@@ -31,11 +31,13 @@ def choose_activation(end: End, wanted: str | None) -> tuple[str, str]:
         What the graph says.
     wanted : {'softmax', 'sigmoid', 'none', 'auto'}, optional
         What the user says.
+    beside : (str, str), optional
+        What the files beside the model say of raw outputs, and a note.
 
     Raises
     ------
     OptionError
-        That is none of these, or contradicts the graph.
+        What the user says is none of these, or contradicts the graph.
     """
     if wanted not in (None, *ACTIVATIONS):
         raise OptionError(f"Unknown activation {wanted!r}; there are {', '.join(ACTIVATIONS)}.")
@@ -49,6 +51,8 @@ def choose_activation(end: End, wanted: str | None) -> tuple[str, str]:
         return own, ""
     if wanted not in (None, "auto"):
         return wanted, "as given"
+    if beside is not None and end.tail != "applied" and (beside[0], end.n_logits) != ("softmax", 1):
+        return beside
     if end.tail == "applied":
         return "none", (
             "none: the output is made of a softmax or sigmoid in a way that is not understood; --activation says what "
@@ -130,6 +134,6 @@ def _compare(contract: Contract, end: End, logits: np.ndarray, shares: np.ndarra
     if not np.abs(found - expected).max() <= allowed:
         raise ModelError(
             f"The model was read as {end.activation} of {end.logits!r}, but for class {worst} the output "
-            f"{contract.output!r} gives {found[0, worst]:.4g}, and that {expected[0, worst]:.4g}. Please report this "
-            f"model; --logits {end.logits} explains the numbers before."
+            f"{contract.output!r} gives {found[0, worst]:.4g}, where that is {expected[0, worst]:.4g}. Please report "
+            f"this model; --logits {end.logits} explains the numbers before."
         )

@@ -32,6 +32,7 @@ from secam_onnx.labels import miscounted
 from secam_onnx.preprocess import Preprocessing
 from secam_onnx.probe import probe_shapes
 from secam_onnx.settings import PreprocessingSettings
+from secam_onnx.sidecars import activation_beside
 
 __all__ = [
     "check_contract",
@@ -113,7 +114,7 @@ def make_explainable(
     if head.warning:
         origin["features_warning"] = head.warning
     logits, probabilities = expose(model, graph, head, features=FEATURES, logits=LOGITS, probabilities=PROBABILITIES)
-    how, note = choose_activation(head.end, activation)
+    how, note = choose_activation(head.end, activation, None if file is None else activation_beside(file))
     if note:
         origin["probability"] = note
     return graph, head, Contract(

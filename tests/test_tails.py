@@ -15,9 +15,12 @@ from onnx import TensorProto
 from tails import PICTURE, network, own_values, saved, with_maps
 
 from secam_onnx import Explainer
+from secam_onnx.activation import check_activation
+from secam_onnx.answer import probabilities as in_numpy
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explanation import Explanation, Prediction
 from secam_onnx.export import export_model, from_onnx, fuse
+from secam_onnx.head import End
 
 SOFTMAX = {
     "softmax": "y = Softmax (z)",
@@ -401,3 +404,33 @@ def test_captions_say_what_is_explained(tmp_path: Path) -> None:
 def test_no_class_is_left(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the number of classes must be positive"):
         Explainer(saved(network("s = Softmax (z) y = Slice (s, i_9, i_12, i_1)"), tmp_path), providers="cpu")
+
+
+@pytest.mark.parametrize(
+    ("problem", "how"),
+    [("multi_label_classification", "sigmoid"), ("single_label_classification", "softmax"), ("regression", "none")],
+)
+def test_the_problem_type_beside_a_model(problem: str, how: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", "problem_type": problem}))
+    _, found = explained(saved(network("y = Identity (z)"), tmp_path))
+    z = logits(found)
+    wanted = {"sigmoid": 1 / (1 + np.exp(-z)), "softmax": np.exp(z) / np.exp(z).sum(), "none": np.full(4, np.nan)}[how]
+    np.testing.assert_allclose(shares(found), wanted, rtol=1e-5)
+    assert found.method["probability"] == f"{how}, by the problem_type in config.json: {problem}"
+    _, told = explained(saved(network("y = Identity (z)"), tmp_path), activation="sigmoid")
+    np.testing.assert_allclose(shares(told), 1 / (1 + np.exp(-z)), rtol=1e-5)
+    _, own = explained(saved(network("y = Softmax (z)"), tmp_path))
+    np.testing.assert_allclose(shares(own), np.exp(z) / np.exp(z).sum(), rtol=1e-5)
+
+
+def test_logits_that_do_not_belong_to_the_probabilities_are_an_error(tmp_path: Path) -> None:
+    """Whatever a pattern may be taken for, values have the last word."""
+    explainer = Explainer(saved(network("y = Softmax (z)"), tmp_path), providers="cpu")
+    contract = explainer.classifier.contract
+    logits_ = np.array([[1.0, 2.0, 3.0, 0.0]], np.float32)
+    for activation in ("softmax", "sigmoid", "log_softmax"):
+        end = End("z", 4, activation, probabilities="y")
+        right = in_numpy(logits_, activation.removeprefix("log_"))
+        assert check_activation(contract, end, lambda _, right=right: (logits_, right), [logits_]) is contract
+        with pytest.raises(ModelError, match=f"read as {activation} of 'z', but for class [0-3] the output 'y' gives"):
+            check_activation(contract, end, lambda _, wrong=right[:, ::-1]: (logits_, wrong), [logits_])

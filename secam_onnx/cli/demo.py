@@ -56,6 +56,8 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
         note, warning = origin.get("preprocessing", ""), origin.get("preprocessing_warning")
         if note.startswith("assumed"):
             click.echo(f"Preprocessing {note}. Another: secam-onnx export MODEL --preprocess PRESET.", err=True)
+        if contract is not None and contract.probability_note.startswith(("assumed", "none")):
+            click.echo(f"Probability {contract.probability_note}.", err=True)
         if warning:
             click.echo(f"Warning: {warning}", err=True)
         if folder is not None:

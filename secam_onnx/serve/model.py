@@ -81,6 +81,9 @@ class ExplainerModel(Model):
             logger.warning(
                 f"preprocessing {note}; for another, export the model with --preprocess", extra={"model": self.name}
             )
+        sure = explainer.classifier.contract.probability_note
+        if sure.startswith(("assumed", "none")):
+            logger.warning(f"probability {sure}", extra={"model": self.name})
         for warning in (explainer.preprocessing_warning, explainer.features_warning):
             if warning:
                 logger.warning(warning, extra={"model": self.name})

@@ -20,6 +20,7 @@ from secam_onnx.sidecars.find import beside, default_model, model_file, read_obj
 from secam_onnx.sidecars.inside import labels_inside, preprocessing_inside
 
 __all__ = [
+    "activation_beside",
     "default_model",
     "labels_beside",
     "labels_inside",
@@ -70,6 +71,28 @@ def preprocessing_beside(model: str | os.PathLike[str]) -> tuple[PreprocessingSe
                 with _complaint(config):
                     return timm.settings(data, f"read from {CONFIG}"), ""
     return None, "; ".join(notes)
+
+
+def activation_beside(model: str | os.PathLike[str]) -> tuple[str, str] | None:
+    """What makes probabilities of raw outputs, by the `problem_type` in the `config.json` beside a model, and a note.
+
+    Parameters
+    ----------
+    model : path
+        The ONNX file.
+
+    Returns
+    -------
+    activation, note : str
+        'softmax', 'sigmoid' or 'none', and where that was read; None if nothing is said.
+    """
+    file = beside(model, CONFIG)
+    try:
+        told = None if file is None else read_object(file).get("problem_type")
+    except ValueError:  # which is said where preprocessing and names are read
+        return None
+    activation = huggingface.ACTIVATIONS.get(told) if isinstance(told, str) else None
+    return None if activation is None else (activation, f"{activation}, by the problem_type in {CONFIG}: {told}")
 
 
 def labels_beside(model: str | os.PathLike[str], n_classes: int | None) -> tuple[tuple[str, ...] | None, str]:

@@ -14,7 +14,15 @@ from PIL import Image
 from secam_onnx.settings import PreprocessingSettings, Values
 from secam_onnx.sidecars.values import by_channel, flag, number
 
-__all__ = ["is_image_processor", "settings"]
+__all__ = ["ACTIVATIONS", "is_image_processor", "settings"]
+
+ACTIVATIONS = {
+    "single_label_classification": "softmax",
+    "multi_label_classification": "sigmoid",
+    "regression": "none",
+}
+"""What makes probabilities of raw outputs, by the `problem_type` of a `config.json`."""
+
 
 _HALF, _IMAGENET = [0.5] * 3, ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 _CLIP = {
