@@ -1,0 +1,39 @@
+"""A tensor that is the picture still, on its way through the first nodes of a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = ["Channel", "Picture"]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """`scale * value + shift` of a channel of the input; mean and std are what a BatchNormalization has seen there."""
+
+    index: int
+    scale: float = 1.0
+    shift: float = 0.0
+    seen: tuple[float, float] | None = None
+
+    def then(self, scale: float, shift: float) -> Channel:
+        return replace(self, scale=scale * self.scale, shift=scale * self.shift + shift)
+
+    @property
+    def mean_and_std(self) -> tuple[float, float]:
+        return self.seen or (-self.shift / self.scale, 1 / abs(self.scale))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A tensor that is the picture still: its axes, and what its channels are."""
+
+    axes: str
+    channels: tuple[Channel, ...]
+    steps: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()  # of no meaning unless more follows: the padding of a convolution
+    size: tuple[int, int] | None = None
+    whole: bool = False  # rounded to whole numbers before anything else
+
+    def after(self, step: str, **changes: object) -> Picture:
+        return replace(self, steps=(*self.steps, *self.pending, step), pending=(), **changes)  # type: ignore[arg-type]
