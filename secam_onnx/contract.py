@@ -1,8 +1,9 @@
 """The contract of an explainable model: what the extra outputs and the metadata of the file say.
 
 An explainable model is an ordinary ONNX file with its own inputs and outputs untouched and, besides them, the output
-`secam_features` (float32 `(N, C, h, w)`), `secam_logits` and `secam_probabilities` where the model itself does not give
-them so, and one `metadata_props` entry, key `secam_onnx`: the JSON of a `Contract`.
+`secam_features` (float32 `(N, C, h, w)`; `secam_features_2`, ... for further branches of the head), `secam_logits` and
+`secam_probabilities` where the model itself does not give them so, and one `metadata_props` entry, key `secam_onnx`:
+the JSON of a `Contract`.
 """
 
 from __future__ import annotations
