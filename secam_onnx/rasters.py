@@ -165,10 +165,10 @@ def read_raster(
     with _file(source) as (file, name):
         head = file.read(len(_NPY))
         file.seek(0)
-        if head == _NPY:
-            pixels = _npy(file, name, max_pixels)
-            return _raster(pixels, pixels.shape[2] in (2, 4), None, value_range, name)
         try:
+            if head == _NPY:
+                pixels = _npy(file, name, max_pixels)
+                return _raster(pixels, pixels.shape[2] in (2, 4), None, value_range, name)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
                 with Image.open(file, formats=FORMATS) as image:
@@ -184,7 +184,9 @@ def read_raster(
                 ) from None
         except Image.DecompressionBombError:
             raise ImageError(f"{name} is over the limit of {max_pixels:,} pixels; make it smaller.") from None
-        except UNDECODABLE as error:
+        except ImageError:
+            raise
+        except Exception as error:  # of damaged files, of any kind
             raise undecodable(name, error) from error
         pixels, alpha, known = read_tiff(file, name, lambda *size: check_size(size, name, max_pixels), stack=stack)
         return _raster(pixels, alpha, known, value_range, name, file=True)
@@ -198,7 +200,7 @@ def announced_size(image: EncodedImage) -> int:
             height, width, _ = _npy_header(file, image.name)
             return height * width
         return tiff_pixels(file, image.name) if image.data.startswith(MAGIC) else 0
-    except (ImageError, *UNDECODABLE):
+    except Exception:  # what is wrong with it is said when it is read
         return 0
 
 
@@ -292,14 +294,10 @@ def _file(source: str | os.PathLike[str] | EncodedImage) -> Iterator[tuple[Binar
 
 def _npy(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
     """An array of NumPy's, once its header has said that it is an image of bounded size."""
-    try:
-        height, width, channels = _npy_header(file, name)
-        check_size((height, width, channels), name, max_pixels)
-        file.seek(0)
-        pixels = np.asarray(np.load(file, allow_pickle=False))
-    except (ValueError, OSError, EOFError, TypeError, SyntaxError, MemoryError) as error:
-        raise undecodable(name, error) from error
-    return pixels.reshape(height, width, channels)
+    height, width, channels = _npy_header(file, name)
+    check_size((height, width, channels), name, max_pixels)
+    file.seek(0)
+    return np.asarray(np.load(file, allow_pickle=False)).reshape(height, width, channels)
 
 
 def _npy_header(file: BinaryIO, name: str) -> tuple[int, int, int]:

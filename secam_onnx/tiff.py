@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -50,7 +49,7 @@ def tiff_pixels(file: BinaryIO, name: str) -> int:
         It cannot be read.
     """
     with _opened(file, name, stack=False) as (first,):
-        return int(first.imagelength * first.imagewidth)
+        return int(first.imagelength) * int(first.imagewidth)
 
 
 def read_tiff(
@@ -85,14 +84,17 @@ def read_tiff(
     """
     with _opened(file, name, stack=stack) as pages:
         first = pages[0]
-        channels = first.samplesperpixel * len(pages)
+        height, width = int(first.imagelength), int(first.imagewidth)  # damaged files may hold other types there
+        channels = int(first.samplesperpixel) * len(pages)
         if channels > MAX_CHANNELS:
             raise ImageError(f"{name} has {channels:,} channels; at most {MAX_CHANNELS} were expected.")
-        check_size(first.imagelength, first.imagewidth, channels)
+        check_size(height, width, channels)
         for page in pages:
             _check_segments(page, file, name)
         planes = [_channels_last(page) for page in pages]
         pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
+        if pixels.shape != (height, width, channels):
+            raise ImageError(f"{name} unpacks to another size than it says; it is damaged. Get the file again.")
         tags = {tag.code: tag.value for tag in first.tags.values()}
         known = nominal_range(pixels.dtype, tags)
         if first.photometric == WHITE_IS_ZERO:
@@ -156,8 +158,7 @@ def _opened(file: BinaryIO, name: str, *, stack: bool) -> Iterator[list[TiffPage
             yield pages
     except ImageError:
         raise
-    except (tifffile.TiffFileError, OSError, ValueError, KeyError, IndexError, TypeError, struct.error,
-            zlib.error, NotImplementedError, AttributeError, OverflowError, ImportError) as error:  # fmt: skip
+    except Exception as error:  # of damaged files, of any kind
         raise ImageError(f"{name} cannot be decoded ({error}); it may be cut off. Get the file again.") from error
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -247,3 +249,18 @@ def test_a_compression_that_is_not_supported_is_named() -> None:
 def test_what_files_announce(name: str) -> None:
     assert announced_pixels(EncodedImage("the file", CUBES[name])) == 9 * 14
     assert announced_pixels(EncodedImage("the file", CUBES[name][:30])) == 0
+
+
+@pytest.mark.parametrize("name", CUBES)
+def test_damaged_files_are_images_or_image_errors(name: str) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        data = bytearray(CUBES[name])
+        for _ in range(random.integers(1, 5)):
+            place = random.integers(min(400, len(data)))
+            data[place] = random.integers(256)
+        cut = bytes(data[: random.integers(10, len(data))] if random.random() < 0.2 else data)
+        with contextlib.suppress(ImageError), warnings.catch_warnings(action="ignore"):
+            found = read(cut, stack=True, max_pixels=10_000)
+            assert found.pixels.ndim == 3
+            assert found.values().shape == found.pixels.shape
