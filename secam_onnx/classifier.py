@@ -208,6 +208,8 @@ class Classifier:
             The model fails on this input or gives NaN.
         """
         size = self.input.batch or len(inputs)
+        if self.input.whole_numbers:  # of several channels or more than 8 bits, they are not rounded yet
+            inputs = np.clip(np.rint(inputs), 0, 255)
         inputs = inputs.astype(self._dtype, copy=False)
         padded = filled_up(inputs, size)
         head, own = self.contract.head, self.contract.probabilities

@@ -237,8 +237,8 @@ class Explainer:
         Parameters
         ----------
         image : path, bytes, open file, EncodedImage, Image or ndarray
-            A file; what is in one; a file that is open for bytes; a Pillow image; or `(H, W)`, `(H, W, 3)` or `(H, W,
-            4)`, uint8, uint16 or floating point in [0, 1].
+            A file; what is in one; a file that is open for bytes; a Pillow image; or `(H, W)` or `(H, W, C)`, uint8,
+            uint16 or floating point in [0, 1], or any numbers where `preprocessing` has a `value_range`.
         classes : int, str or iterable of these
             Which classes: indices, names, `"top-K"`, `"all"`. An int is an index; of text see `labels.find_class`.
         segments : ndarray, optional

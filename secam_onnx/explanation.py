@@ -67,7 +67,8 @@ class Explanation:
     Attributes
     ----------
     image : ndarray
-        `(H, W, 3)` uint8, the photograph, upright; `(0, 0, 3)` where it was not kept, and no pictures can be drawn.
+        `(H, W, 3)` uint8, the photograph, upright, or the channels of another image that are shown; `(0, 0, 3)` where
+        it was not kept, and no pictures can be drawn.
     geometry : Geometry
         Where the model's input lies on it.
     predictions : tuple of Prediction

@@ -110,7 +110,9 @@ def _map(entry: HeadRecord | BranchRecord) -> dict[str, Any]:
 def _inputs(model: OpenModel) -> dict[str, Any]:
     """What goes in, and of a fused model, what it makes of that."""
     if isinstance(model, Classifier):
-        return {"input": {"name": model.input.name, "shape": list(model.input.shape)}}
+        input_ = model.input
+        found = {"name": input_.name, "shape": list(input_.shape), "axes": input_.axes, "channels": input_.channels}
+        return {"input": found}
     record = model.contract.fused
     assert record is not None
     superpixels = {**vars(record.segmenter), "at_most": record.n_segments}

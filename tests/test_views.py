@@ -239,3 +239,14 @@ def test_padding_around_deep_images(channels: int, color: tuple[float, ...]) -> 
     np.testing.assert_allclose(seen[0, 0], np.broadcast_to(expected, channels), atol=0.01)
     assert geometry.box[1] < 0
     assert preprocessing.crop(found.shown)[0].shape == (SIZE, SIZE, 3)
+
+
+def test_whole_numbers_are_rounded_once_for_a_model_that_takes_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    body = "x = Cast <to = 1> (image)"
+    onnx.save(classifier_of(("N", 4, SIZE, SIZE), body, 4, dtype=onnx.TensorProto.UINT8), path)
+    result = Explainer(path, providers="cpu").explain(PIXELS[..., :4], "all")
+    planes = [Image.fromarray(PIXELS[..., c].astype(np.float32)).resize((SIZE, SIZE), 2) for c in range(4)]
+    x = np.clip(np.rint(np.stack(planes)), 0, 255).astype(np.uint8)[None]
+    (said,) = onnxruntime.InferenceSession(str(path)).run(None, {"image": x})
+    np.testing.assert_allclose([entry.logit for entry in result.classes], said[0], rtol=1e-5)
