@@ -28,6 +28,7 @@ def test_features_are_the_named_tensor_and_maps_add_up(name: str) -> None:
     assert report["feature_map"]["tensor"] == cell.layer
     assert tuple(report["feature_map"]["shape"]) == cell.shape
     assert (report["head"]["kind"], report["head"]["algebra"]) == (cell.head, cell.algebra)
+    assert report["fidelity"]["measured_now"]["max_relative_difference"] < 1e-4
     assert report["completeness"]["measured_now"]["max_relative_error"] < 1e-4
 
     # Its weights are all alike, so the photograph does not matter; what plain ONNX Runtime gives for it does.

@@ -35,6 +35,7 @@ def test_features_probabilities_and_maps_equal_keras(name: str, tmp_path: Path) 
     assert (report["head"]["kind"], report["head"]["algebra"]) == (cell.head, cell.algebra)
     assert report["feature_map"]["layout"] == "NHWC"
     assert report["feature_map"]["shape"][0] == cell.shape[0]
+    assert report["fidelity"]["measured_now"]["max_relative_difference"] < 1e-4
     assert report["completeness"]["measured_now"]["max_relative_error"] < 1e-4
     assert all(entry["reason"] for entry in report["rejected"])
 

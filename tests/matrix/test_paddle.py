@@ -60,6 +60,7 @@ def test_features_logits_and_maps_equal_paddle(name: str) -> None:
     report = inspect_model(path)
     assert (report["head"]["kind"], report["head"]["algebra"]) == (cell.head, cell.algebra)
     assert tuple(report["feature_map"]["shape"]) == cell.shape
+    assert report["fidelity"]["measured_now"]["max_relative_difference"] < 1e-4
     assert report["completeness"]["measured_now"]["max_relative_error"] < 1e-4
     reference = np.load(path.with_suffix(".npz"))
     classifier = open_classifier(path, providers="cpu")

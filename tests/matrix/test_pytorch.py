@@ -66,6 +66,7 @@ def check_report(report: dict, cell: Cell) -> None:
     assert report["rejected"], "what lies between feature map and logits was looked at"
     assert all(entry["reason"] for entry in report["rejected"])
     measured = report["completeness"]["measured_now"]
+    assert report["fidelity"]["measured_now"]["max_relative_difference"] < 1e-4
     assert measured["identity_error"] < 5e-4
     assert measured["max_relative_error"] < (5e-4 if cell.algebra == "piecewise linear" else 0.05)
 

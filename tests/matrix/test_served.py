@@ -77,6 +77,7 @@ def test_float16(original: Path, photo: Path, tmp_path: Path, keep_io_types: boo
     onnx.save(convert_float_to_float16(onnx.load(original), keep_io_types=keep_io_types), tmp_path / "half.onnx")
     report = inspect_model(tmp_path / "half.onnx")
     assert (report["head"]["kind"], report["head"]["algebra"]) == ("gap + fc", "piecewise linear")
+    assert report["fidelity"]["measured_now"]["max_relative_difference"] < 5e-3
     assert report["completeness"]["measured_now"]["max_relative_error"] < 5e-3
     inputs = fed(224, photo)[:1]
     _, expected_logits, expected, _, _ = explained(original, inputs)

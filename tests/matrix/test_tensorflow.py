@@ -47,6 +47,7 @@ def test_features_probabilities_and_maps_equal_tensorflow(network: keras.Model, 
     report = inspect_model(path)
     assert (report["head"]["kind"], report["head"]["algebra"]) == (cell.head, cell.algebra)
     assert (tuple(report["feature_map"]["shape"]), report["feature_map"]["layout"]) == (cell.shape, "NHWC")
+    assert report["fidelity"]["measured_now"]["max_relative_difference"] < 1e-4
     assert report["completeness"]["measured_now"]["max_relative_error"] < 1e-4
 
     images = np.random.default_rng(1).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)
