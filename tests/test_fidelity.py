@@ -208,6 +208,28 @@ def test_all_outputs_are_compared_in_the_batch_of_the_file() -> None:
     assert found["max_relative_difference"] == 0
 
 
+HALVES = {
+    "float32": ("y = Relu (x)", 1e-3),
+    "weights stored with 16 bits": ("c = Cast <to = 1> (h) y = Add (x, c)", 1e-3),
+    "half precision inside": ("c = Cast <to = 10> (x) d = Add (c, h) y = Cast <to = 1> (d)", 0.02),
+    "8 bits": ("q = QuantizeLinear (x, s, z) y = DequantizeLinear (q, s, z)", 0.1),
+    "8 bits, decided by the run": ("q, s1, z1 = DynamicQuantizeLinear (x) y = DequantizeLinear (q, s1, z1)", 0.1),
+    "8 bits, of one's own operators": ("y = QLinearConv (x, s, z, w, s, z, s, z)", 0.1),
+}
+
+
+@pytest.mark.parametrize("kind", HALVES)
+def test_what_rounding_explains_depends_on_the_numbers(kind: str) -> None:
+    body, expected = HALVES[kind]
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": 17]> g (float[N] x) => (float[N] y) {{ {body} }}'
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float16), "h"))
+    if "(c, h)" not in body and "(h)" not in body:
+        del model.graph.initializer[:]
+    assert rounding_tolerance(model) == expected
+
+
 NAN, INF = np.nan, np.inf
 
 
