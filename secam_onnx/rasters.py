@@ -59,6 +59,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # what matters is ra
 _NPY = b"\x93NUMPY"
 _BITS = 258
 _SIXTEEN = 0xFFFF
+_HALF = 128
 _DARK = (
     "Pixels of more than 8 bits use less than half of 0..65535, the range that was assumed, so that they are dark. "
     "Give the values of black and white, as --value-range 0,4095 (value_range in Python)."
@@ -174,9 +175,11 @@ def read_raster(
                 with Image.open(file, formats=FORMATS) as image:
                     if stack and image.format == "TIFF" and (pages := _pages(image, name, max_pixels, value_range)):
                         return pages
-                    if not _has_deep_colours(image):
+                    deep = _has_deep_colours(image)
+                    if not deep or (value_range is None and _upper_bits_do(image)):
                         check_size((image.height, image.width, 3), name, max_pixels)
-                        return raster_of(image, name=name, value_range=value_range)
+                        found = raster_of(image, name=name, value_range=value_range)
+                        return replace(found, doubt=_DARK) if deep and found.pixels.max() < _HALF else found
         except UnidentifiedImageError:
             if head[:4] not in MAGIC:
                 raise ImageError(
@@ -318,6 +321,12 @@ def _has_deep_colours(image: Image.Image) -> bool:
     """Whether this is a TIFF of colours whose lower bits Pillow would drop."""
     bits = dict(getattr(image, "tag_v2", {})).get(_BITS, ())
     return isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8
+
+
+def _upper_bits_do(image: Image.Image) -> bool:
+    """Whether 16-bit colours are packed as only Pillow unpacks them, to their upper 8, and no tag speaks against."""
+    known = nominal_range(np.dtype(np.uint16), dict(getattr(image, "tag_v2", {})))
+    return image.mode == "RGB" and image.info.get("compression") in ("tiff_lzw", "packbits") and known is None
 
 
 def _pages(image: Image.Image, name: str, max_pixels: int, value_range: tuple[float, float] | None) -> Raster | None:

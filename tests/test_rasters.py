@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import struct
@@ -264,3 +265,28 @@ def test_damaged_files_are_images_or_image_errors(name: str) -> None:
             found = read(cut, stack=True, max_pixels=10_000)
             assert found.pixels.ndim == 3
             assert found.values().shape == found.pixels.shape
+
+
+_LZW = (  # by tifffile with imagecodecs, not needed to run this: 8 x 8, red by column, green by row, a third of blue
+    b"SUkqAAgAAAANAAABBAABAAAACAAAAAEBBAABAAAACAAAAAIBAwADAAAAqgAAAAMBAwABAAAABQAAAAYBAwABAAAAAgAAABEBBAABAAAAwAAAABUBAwAB"
+    b"AAAAAwAAABYBBAABAAAACAAAABcBBAABAAAApQAAABoBBQABAAAAsAAAABsBBQABAAAAuAAAABwBAwABAAAAAQAAACgBAwABAAAAAQAAAAAAAAAQABAA"
+    b"EAABAAAAAQAAAAEAAAABAAAAgAAg"
+)
+_DEEP = _LZW + (
+    b"QAKpVSQkgUFEhJhJVWxthpISUNbS2hpsbcNf7/hsCg8Fg8fKsLkUPkUSkUVkUYkUbkUChcgEkxkZJmkPmkSmkVmkYmkbmkCh8yoc1osPosSosVosYosbo"
+    b"sCiUyqc1qsPqsSqsVqsYqsbqsCisysc1ssPssSssVssYssbssCjEyuc1usPusSusVusYusbusCjcywc1wsPwsSwsVwsYwsbwsBA"
+)
+_TWELVE = _LZW + (
+    b"QAKoFJICgUFSQEhIFbYGhokBMNNoLhq2BsNf4PhsCg8Fg8fAsLkUPkUSkUVkUYkUbkUChcgAUxkYEmkPmkSmkVmkYmkbmkCh8yoc1osPosSosVosYosbo"
+    b"sCiUyqc1qsPqsSqsVqsYqsbqsCisysc1ssPssSssVssYssbssCjEyuc1usPusSusVusYusbusCjcywc1wsPwsSwsVwsYwsbwsBA"
+)
+
+
+def test_of_colours_that_only_pillow_unpacks_the_upper_bits_do() -> None:
+    y, x = np.mgrid[:8, :8]
+    found = read(base64.b64decode(_DEEP))
+    np.testing.assert_array_equal(found.pixels, np.dstack([x * 65535 // 7, y * 65535 // 7, 0 * x + 21845]) >> 8)
+    assert (found.black, found.white, found.doubt) == (0, 255, "")
+    assert "--value-range" in read(base64.b64decode(_TWELVE)).doubt
+    with pytest.raises(ImageError, match="compressed by LZW"):
+        read(base64.b64decode(_TWELVE), value_range=(0, 4095))
