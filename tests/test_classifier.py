@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -210,9 +211,13 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         open_classifier(saved(mlp_on_pixels(), tmp_path))
 
 
-def test_an_explainable_model_keeps_its_own_settings() -> None:
-    with pytest.raises(OptionError, match=r"fixes its own preprocessing and labels; .*secam-onnx export"):
-        open_classifier(default_model(), preprocessing="unit", labels=("a",))
+def test_an_explainable_model_keeps_its_own_settings(tmp_path: Path) -> None:
+    given = {"preprocessing": "unit", "labels": ("a",)}
+    with pytest.raises(OptionError, match=r"The default model fixes its own preprocessing and labels; name the model"):
+        open_classifier(default_model(), **given)
+    shutil.copy(default_model(), tmp_path / "another.onnx")
+    with pytest.raises(OptionError, match=r"another.*fixes its own preprocessing and labels; .*secam-onnx export"):
+        open_classifier(tmp_path / "another.onnx", **given)
 
 
 def test_nan_logits_are_an_error(tmp_path: Path, chelsea: np.ndarray) -> None:

@@ -156,7 +156,7 @@ def test_bad_options(command: str, options: str, words: tuple[str, ...], refused
 @pytest.mark.parametrize("options", ["--mean 0", "--size 224", "--preprocess lite --crop none"])
 def test_an_explainable_model_keeps_its_own(options: str, refused: Callable[..., str]) -> None:
     refused("inspect", *options.split(), words=())
-    refused("explain", "photo.png", *options.split(), words=("fixes its own preprocessing", "export"))
+    refused("explain", "photo.png", *options.split(), words=("fixes its own preprocessing", "--model"))
 
 
 def test_a_graph_that_divides_itself_is_warned_of_in_every_command(
