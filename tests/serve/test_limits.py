@@ -183,7 +183,7 @@ def test_the_log_says_why_there_is_no_answer(busy: Running) -> None:
 
 
 def test_the_log_says_what_was_assumed(busy: Running) -> None:
-    (line,) = (line for line in busy.lines if "assumed" in str(line["message"]))
+    (line,) = (line for line in busy.lines if str(line["message"]).startswith("preprocessing assumed"))
     assert str(line["message"]).startswith("preprocessing assumed: torchvision's ImageNet settings")
     assert (line["level"], line["model"]) == ("WARNING", "model")
 
