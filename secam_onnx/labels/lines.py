@@ -16,9 +16,9 @@ __all__ = ["names_in_csv", "names_in_lines"]
 
 _HEADERS = ("name", "names", "label", "labels", "class", "class_name", "classname")  # of a CSV with a single column
 _LONGEST = 1000  # characters of a name
-_BETWEEN = r"(?:\s*[:,;=|]\s*|\s+)"
+_BETWEEN = r"(?:\s*[:,;=|]\s*|\s+-\s+|\s+)"
 _NUMBER_FIRST = re.compile(rf"(?P<index>\d{{1,9}})(?:{_BETWEEN}|[.)]\s+)(?P<name>\S.*)")
-_NUMBER_LAST = re.compile(rf"(?P<name>.*\S){_BETWEEN}(?P<index>\d{{1,9}})")
+_NUMBER_LAST = re.compile(rf"(?P<name>.*[^\s:,;=|-]){_BETWEEN}(?P<index>\d{{1,9}})")
 _SYNSET = re.compile(r"n\d{8}[\s,:]+(\S.*)")  # of WordNet, as in ImageNet's synset_words.txt
 
 
