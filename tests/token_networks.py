@@ -42,22 +42,29 @@ class Transformer:
     def positions(self) -> None:
         self.tokens = self.op("Add", [self.tokens, self.weight(1, self.count, CHANNELS)])
 
-    def join(self, before: int, behind: int = 0) -> None:
-        """Tokens that are parameters, repeated for each picture."""
-        batch = self.op("Gather", [self.op("Shape", [self.tokens]), self.integers(0)], axis=0)
-        special = {
-            place: self.op(
-                "Expand",
-                [
-                    self.weight(1, number, CHANNELS),
-                    self.op("Concat", [batch, self.integers(number, CHANNELS)], axis=0),
-                ],
-            )
-            for place, number in (("before", before), ("behind", behind))
-            if number
-        }
-        parts = [part for part in (special.get("before"), self.tokens, special.get("behind")) if part is not None]
-        self.tokens = self.op("Concat", parts, axis=1)
+    def join(self, before: int, behind: int = 0, *, axis: int = 1) -> None:
+        """Tokens that are parameters, repeated for each picture; the tokens' axis is 1, or 0 where the batch is second.
+
+        In the latter case their shape is written as PyTorch's older exporter does, by a Where, whose value inference
+        does not tell.
+        """
+        batch = self.op("Gather", [self.op("Shape", [self.tokens]), self.integers(1 - axis)], axis=0)
+
+        def repeated(number: int) -> str:
+            if axis == 1:
+                shape = self.op("Concat", [batch, self.integers(number, CHANNELS)], axis=0)
+                return self.op("Expand", [self.weight(1, number, CHANNELS), shape])
+            shape = self.op("Concat", [self.integers(number), batch, self.integers(CHANNELS)], axis=0)
+            kept = self.op("Equal", [shape, self.integers(-1, -1, -1)])
+            shape = self.op("Where", [kept, self.integers(1, 1, 1), shape])
+            return self.op("Expand", [self.weight(number, 1, CHANNELS), shape])
+
+        parts = [self.tokens]
+        if before:
+            parts.insert(0, repeated(before))
+        if behind:
+            parts.append(repeated(behind))
+        self.tokens = self.op("Concat", parts, axis=axis)
         self.count += before + behind
 
     def blocks(self, number: int = 2, *, first: bool = True) -> None:

@@ -160,9 +160,9 @@ class Graph:
         Tensors of which something besides the batch is not known are remembered in `vague`.
         """
         shape = self._learned.get(tensor) or self._inferred_shape(tensor)
-        if shape is None or None in shape[1:]:
-            unknown = {axis for axis, length in enumerate(shape or ()) if axis and length is None}
-            if not unknown or not unknown <= self._depends_on_batch(tensor):
+        if shape is None or None in (shape if self._fixed_batch is not None else shape[1:]):
+            batch = self._depends_on_batch(tensor) or ({0} if self._fixed_batch is None else set())
+            if shape is None or any(length is None and axis not in batch for axis, length in enumerate(shape)):
                 self.vague.add(tensor)
         return shape
 
@@ -175,7 +175,7 @@ class Graph:
         """Take shapes that were seen in a run for those that inference leaves open."""
         for tensor, shape in shapes.items():
             inferred = self._inferred_shape(tensor)
-            if inferred is None or None in inferred[1:]:
+            if inferred is None or None in inferred:
                 self._learned[tensor] = shape
 
     def _inferred_shape(self, tensor: str) -> Shape | None:
@@ -189,7 +189,7 @@ class Graph:
         told = tuple(own if own == other else None for own, other in zip(few, more or few, strict=True))
         if shape is None:
             return (None, *told[1:]) if few[:1] == (_PINNED,) else told
-        return (*shape[:1], *(own or other for own, other in zip(shape[1:], told[1:], strict=True)))
+        return tuple(own or other for own, other in zip(shape, told, strict=True))
 
     def _pinned_shapes(self, tensor: str) -> tuple[Shape | None, Shape | None]:
         """A tensor's shapes for two images and for three, where the model leaves their number open."""
@@ -219,7 +219,7 @@ class Graph:
     @cached_property
     def _fixed_batch(self) -> int | None:
         """How many photographs the model takes, where it says so."""
-        shape = self.shape(self.inputs[0].name) if self.inputs else None
+        shape = self._types.get(self.inputs[0].name, (0, None))[1] if self.inputs else None
         return shape[0] if shape is not None and len(shape) == 4 else 1
 
     def dtype(self, tensor: str) -> int:

@@ -43,6 +43,11 @@ class Tokens:
     prefix: int = 0
     suffix: int = 0
 
+    @property
+    def count(self) -> int:
+        """How many these are together."""
+        return self.prefix + self.rows * self.columns + self.suffix
+
 
 def tokens_of(graph: Graph, tensor: str, axis: int) -> Tokens | None:
     """What lies along an axis of a tensor; None if the graph does not tell.
@@ -56,7 +61,9 @@ def tokens_of(graph: Graph, tensor: str, axis: int) -> Tokens | None:
     axis : int
         The axis that counts tokens.
     """
-    return _Search(graph).along(tensor, axis, 0)
+    found = _Search(graph).along(tensor, axis, 0)
+    length = (graph.shape(tensor) or ())[axis]
+    return found if found is None or length in (None, found.count) else None
 
 
 class _Search:
@@ -75,7 +82,7 @@ class _Search:
 
     def _made(self, tensor: str, axis: int, depth: int) -> Tokens | None:
         node, shape = self._graph.producer(tensor), self._graph.shape(tensor)
-        if node is None or shape is None or axis >= len(shape) or shape[axis] is None:
+        if node is None or shape is None or axis >= len(shape):
             return None
         node = as_standard(node)
         if node.op_type == "Concat" and attribute(node, "axis", 1) % len(shape) == axis:
@@ -162,12 +169,12 @@ class _Search:
             return None
         leading = _count(after[:axis])
         for index, length in enumerate(shape):
-            if _count(shape[:index]) != leading or length is None:
+            if _count(shape[:index]) != leading:
                 continue
-            if length == after[axis] and (found := self.along(before, index, depth)) is not None:
+            if length in (None, after[axis]) and (found := self.along(before, index, depth)) is not None:
                 return found
             columns = shape[index + 1] if index + 1 < len(shape) else None
-            if columns is not None and length * columns == after[axis] and self._are_spatial(before, index, len(shape)):
+            if length and columns and length * columns == after[axis] and self._are_spatial(before, index, len(shape)):
                 return Tokens(length, columns)
         return None
 
@@ -186,7 +193,7 @@ class _Search:
         """Of a node that leaves tokens where they are: activations, normalisations, sums, attention."""
         for name in self._data(node):
             own = self._graph.shape(name) or ()
-            if len(own) == len(shape) and own[axis] == shape[axis]:
+            if len(own) == len(shape) and own[axis] in (None, shape[axis]):
                 found = self.along(name, axis, depth)
                 if found is not None:
                     return found

@@ -129,14 +129,18 @@ def test_one_block_after_a_map_is_attention_pooling() -> None:
 
 
 @pytest.mark.parametrize("batch", ["N", 1])
-@pytest.mark.parametrize("special", [(0, 0), (1, 0), (1, 2)])
+@pytest.mark.parametrize(("special", "late"), [((0, 0), False), ((1, 0), False), ((1, 2), False), ((1, 2), True)])
 @pytest.mark.parametrize("head", ["token", "mean"])
-def test_the_batch_in_the_second_axis(batch: int | str, special: tuple[int, int], head: str, tmp_path: Path) -> None:
+def test_the_batch_in_the_second_axis(
+    batch: int | str, special: tuple[int, int], late: bool, head: str, tmp_path: Path
+) -> None:
     """As PyTorch's TransformerEncoderLayer(batch_first=False) and OpenAI's CLIP have it."""
     net = Transformer(batch=batch)
-    if any(special):
+    if any(special) and not late:
         net.join(*special)
     net.batch_second()
+    if late:
+        net.join(*special, axis=0)
     net.blocks(first=False)
     pooled = net.token(0, axis=0) if head == "token" else net.op("ReduceMean", [net.tokens], axes=[0], keepdims=0)
     model = net.model(net.fc(pooled))
