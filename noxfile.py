@@ -42,6 +42,7 @@ FLOORS = [
     "pillow==12.3.0",
     "pyarrow==20.0.0",
     "scikit-image==0.25.0",
+    "tifffile==2022.8.12",
     "tqdm==4.67.0",
 ]
 
