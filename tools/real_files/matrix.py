@@ -98,6 +98,7 @@ def tensorflow(folder: Path) -> None:
 
 def paddle(folder: Path) -> None:
     """Networks of PaddlePaddle through paddle2onnx."""
+    os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"  # paddle2onnx installs packages otherwise
     written = importlib.import_module("test_paddle").write
     for name in PADDLE:
         if not (folder / f"paddle-{name}.onnx").exists():

@@ -32,7 +32,8 @@ authors do with a photograph and with the output is written down in `tools/real_
 code says it. *Preprocessing by itself* is what is done when nothing is told; *told so* compares probabilities with
 those of the authors' steps, done by Pillow, OpenCV and NumPy alone, when the options say what the authors do. This
 package resizes with Pillow's filters only, which smooth where a photograph gets smaller; OpenCV's and TensorFlow's do
-not, so one more column does the authors' steps with Pillow's filter. `files.json` has every figure and every word.
+not, so one more column does the authors' steps with Pillow's filter. [files.json](files.json) has every figure and
+every word.
 """
 
 Row = Mapping[str, Any]
@@ -131,7 +132,7 @@ def report(results: Mapping[str, Row], known: Mapping[str, Recipe]) -> str:
     missing = {key: row for key, row in results.items() if "not_written" in row}
     results = {key: row for key, row in results.items() if key not in missing}
     groups: dict[str, dict[str, Row]] = {}
-    for key, row in sorted(results.items()):
+    for key, row in sorted(results.items(), key=lambda entry: (not entry[0].startswith("trained/"), entry[0])):
         group, _, name = key.partition("/")
         groups.setdefault(group, {})[name] = row
     parts = [INTRODUCTION, _states(results)]
