@@ -240,6 +240,11 @@ def count_classes(graph: Graph, tensor: str) -> int:
     shape = graph.shape(tensor)
     if shape is None or len(shape) < 2 or None in shape[1:] or sum(n != 1 for n in shape[1:]) > 1:
         raise HeadError(f"its shape is {shape_text(shape)}; logits have shape (N, classes), the number known")
+    if graph.fixed_batch is not None and shape[0] not in (None, graph.fixed_batch):
+        raise HeadError(
+            f"its shape is {shape_text(shape)}, but the model takes {graph.fixed_batch} at once; logits have shape "
+            "(N, classes)"
+        )
     classes = math.prod(length for length in shape[1:] if length is not None)
     if not classes:
         raise HeadError(f"its shape is {shape_text(shape)}; the number of classes must be positive")

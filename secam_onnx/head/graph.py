@@ -160,8 +160,8 @@ class Graph:
         Tensors of which something besides the batch is not known are remembered in `vague`.
         """
         shape = self._learned.get(tensor) or self._inferred_shape(tensor)
-        if shape is None or None in (shape if self._fixed_batch is not None else shape[1:]):
-            batch = self._depends_on_batch(tensor) or ({0} if self._fixed_batch is None else set())
+        if shape is None or None in (shape if self.fixed_batch is not None else shape[1:]):
+            batch = self._depends_on_batch(tensor) or ({0} if self.fixed_batch is None else set())
             if shape is None or any(length is None and axis not in batch for axis, length in enumerate(shape)):
                 self.vague.add(tensor)
         return shape
@@ -204,7 +204,7 @@ class Graph:
     def batch_axis(self, tensor: str) -> int | None:
         """The axis of a tensor that counts photographs; None where none does, or where it counts something besides."""
         shape = self.shape(tensor) or ()
-        batch = self._fixed_batch
+        batch = self.fixed_batch
         if batch is not None:
             axes = [axis for axis, length in enumerate(shape) if length == batch]
             first = shape[:1] == (None,) or axes[:1] == [0]
@@ -217,7 +217,7 @@ class Graph:
         return axes[0] if [(few[axis], more[axis]) for axis in axes] == [(_PINNED, _PINNED + 1)] else None
 
     @cached_property
-    def _fixed_batch(self) -> int | None:
+    def fixed_batch(self) -> int | None:
         """How many photographs the model takes, where it says so."""
         shape = self._types.get(self.inputs[0].name, (0, None))[1] if self.inputs else None
         return shape[0] if shape is not None and len(shape) == 4 else 1

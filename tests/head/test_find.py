@@ -79,6 +79,13 @@ def test_an_output_of_another_rank_is_no_logits() -> None:
         find_head(Graph(model("z = Relu (c)", "float[N, 6, 4, 4] z")))
 
 
+def test_a_first_axis_that_is_not_the_batch_is_no_logits() -> None:
+    """Text recognition gives a row of classes for each letter, however many images there are."""
+    letters = "m = MaxPool <kernel_shape = [1, 4]> (c) z = Transpose <perm = [2, 3, 0, 1]> (m)"
+    with pytest.raises(HeadError, match=r"its shape is \(4, 1, 1, 6\), but the model takes 1 at once"):
+        find_head(Graph(model(letters, "float[4, 1, 1, 6] z", "float[1, 3, 4, 4] x")))
+
+
 def test_a_model_without_spatial_map_names_the_dead_end() -> None:
     text = """<ir_version: 10, opset_import: ["" : 18]> net (float[N, 2] x) => (float[N, 2] z)
     <float[2, 2] w = {1, 2, 3, 4}> { z = MatMul (x, w) }"""
