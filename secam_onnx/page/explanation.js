@@ -62,6 +62,8 @@ export function padding({ segments, geometry }) {
 /** The value of the strongest colour. */
 export const limit = ({ cam }) => cam.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
+const IMAGE = { dtype: "uint8", channels: 3, black: 0, white: 255 }; // browsers decode all files to this
+
 /** As `explanation.json` of secam-onnx; `counts` maps the classes that are shown to how many superpixels are kept. */
 export function report(explanation, counts, photograph) {
   const padded = padding(explanation);
@@ -88,7 +90,7 @@ export function report(explanation, counts, photograph) {
     }),
     classes: entries,
     completeness_error: Math.max(...error),
-    method: explanation.method,
+    method: { ...explanation.method, image: IMAGE },
     selection: chosen.every((count) => count === null) ? { coverage: COVERAGE } : { top_segments: chosen },
     geometry: explanation.geometry,
     timings_ms: explanation.timings,
