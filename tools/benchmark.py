@@ -23,6 +23,7 @@ from typing import Any
 
 import click
 from benchmarking.networks import NETWORKS, PHOTO, ROOT, model_file
+from benchmarking.options import names_among
 from benchmarking.peers import Environments, Workers
 from benchmarking.processes import time_processes
 from benchmarking.report import written
@@ -33,16 +34,10 @@ RESULTS = ROOT / "benchmarks" / "speed.json"
 DECIMALS = 4  # of what is written: nanoseconds say nothing
 
 
-def names(_: click.Context, option: click.Parameter, value: str) -> list[str]:
-    """Read a list of networks, separated by commas."""
-    chosen = [name for name in value.split(",") if name]
-    if unknown := [name for name in chosen if name not in NETWORKS]:
-        raise click.BadParameter(f"{', '.join(unknown)}; there are {', '.join(NETWORKS)}.", param=option)
-    return chosen
-
-
 @click.command(context_settings={"show_default": True})
-@click.option("--models", default=",".join(NETWORKS), callback=names, help="Which networks, separated by commas.")
+@click.option(
+    "--models", default=",".join(NETWORKS), callback=names_among(NETWORKS), help="Which networks, separated by commas."
+)
 @click.option("--rounds", default=20, type=click.IntRange(1), help="Rounds in which all take turns.")
 @click.option("--slow-rounds", default=1, type=click.IntRange(0), help="Those in which LIME and RISE take part.")
 @click.option("--lime-samples", default=1000, type=click.IntRange(2), help="Perturbed images LIME asks about.")

@@ -30,6 +30,7 @@ from typing import Any
 
 import click
 from benchmarking.networks import ROOT
+from benchmarking.options import names_among
 
 from secam_onnx.bench import record
 from secam_onnx.sidecars import default_model
@@ -61,16 +62,10 @@ NO_TF32 = {"NVIDIA_TF32_OVERRIDE": "0"}
 NO_CARD = {"CUDA_VISIBLE_DEVICES": ""}
 
 
-def names(_: click.Context, option: click.Parameter, value: str) -> list[str]:
-    """Read a list of networks, separated by commas."""
-    chosen = [name for name in value.split(",") if name]
-    if unknown := [name for name in chosen if name not in NETWORKS]:
-        raise click.BadParameter(f"{', '.join(unknown)}; there are {', '.join(NETWORKS)}.", param=option)
-    return chosen
-
-
 @click.command(context_settings={"show_default": True})
-@click.option("--networks", default=",".join(NETWORKS), callback=names, help="Which, separated by commas.")
+@click.option(
+    "--networks", default=",".join(NETWORKS), callback=names_among(NETWORKS), help="Which, separated by commas."
+)
 @click.option("--provider", default="cuda", help="cuda; cpu to try this script where there is no card.")
 @click.option("--batches", default="1,8,32", help="Photographs a forward pass, separated by commas.")
 @click.option(
