@@ -72,6 +72,12 @@ def choose_preprocessing(
         settings = preset(wanted) if isinstance(wanted, str) else wanted or PreprocessingSettings()
         if input_.whole_numbers:
             _check_raw(input_, settings.mean, settings.std)
+        if settings.channel_order == "BGR" and input_.channels != 3:
+            raise OptionError(
+                f"channel_order is BGR, and the model takes {input_.channels} "
+                f"channel{'s' * (input_.channels != 1)}; that order is of three. Leave --channel-order out"
+                f"{', and say with --channels which ones the model gets' * (input_.channels > 1)}."
+            )
         settings = _filled_up(graph, input_, settings, beginning, file)
         chosen = Preprocessing.fitted(settings, input_.size, input_.layout, input_.channels)
         note = origin["preprocessing"] = settings.source or "as given"

@@ -157,7 +157,7 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
     return rgb_of(raster_of(image, name=name), name)
 
 
-def rgb_of(raster: Raster, name: str = "the image") -> np.ndarray:
+def rgb_of(raster: Raster, name: str = "the image", wanted: int = 3) -> np.ndarray:
     """Show an image of one or three channels, with or without transparency.
 
     Parameters
@@ -166,6 +166,8 @@ def rgb_of(raster: Raster, name: str = "the image") -> np.ndarray:
         The image.
     name : str
         How error messages call it.
+    wanted : int
+        How many channels the model takes, for error messages.
 
     Returns
     -------
@@ -178,7 +180,7 @@ def rgb_of(raster: Raster, name: str = "the image") -> np.ndarray:
         It has another number of channels.
     """
     if raster.channels - raster.alpha not in (1, 3):
-        raise ImageError(other_channels(raster, 3, name))
+        raise ImageError(other_channels(raster, wanted, name))
     pixels = raster.bytes()
     if raster.alpha:
         pixels = _over_white(pixels)

@@ -229,7 +229,10 @@ def raster_of(
     if isinstance(image, Image.Image):
         return _of_pillow(image, name, value_range)
     if not isinstance(image, np.ndarray):
-        raise ImageError(f"{name} is of type {type(image).__name__}; a path, a Pillow image or an array was expected.")
+        raise ImageError(
+            f"{name} is of type {type(image).__name__}; a path, the bytes of a file, an open file, a Pillow "
+            "image or an array was expected."
+        )
     pixels = image[..., None] if image.ndim == 2 else image
     if pixels.ndim != 3 or 0 in pixels.shape or pixels.shape[2] > MAX_CHANNELS:
         raise ImageError(

@@ -82,7 +82,7 @@ def view(
         if not photographs:
             values = _for_model(raster, preprocessing, name)
             return View(_shown(raster, preprocessing, name), values, source)
-        shown = rgb_of(raster, name)
+        shown = rgb_of(raster, name, preprocessing.n_channels)
         whole = preprocessing.n_channels == 3 or eight_bit or raster.pixels.dtype in (np.uint8, bool)
         return View(shown, None if whole else _converted(raster, 1), source)
     except ImageError as error:

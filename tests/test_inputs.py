@@ -172,6 +172,12 @@ def test_fused_files_of_such_models(name: str, tmp_path: Path, chelsea: np.ndarr
 
 def test_fused_files_take_photographs_alone(tmp_path: Path) -> None:
     onnx.save(classifier_of(("N", 4, SIZE, SIZE), channels=4), tmp_path / "model.onnx")
-    with pytest.raises(ModelError, match=r"takes 8-bit RGB, and this one 4 channels.*without --fused"):
+    with pytest.raises(ModelError, match=r"8-bit RGB as it is, and this one takes 4 channels\. .*without --fused\.$"):
         fuse(tmp_path / "model.onnx", tmp_path / "fused.onnx")
     assert not (tmp_path / "fused.onnx").exists()
+    onnx.save(classifier_of(("N", 1, SIZE, SIZE), channels=1), tmp_path / "grey.onnx")
+    settings = PreprocessingSettings(value_range=(0, 4095), channels=(2,))
+    with pytest.raises(
+        ModelError, match=r"takes images by value_range and channels\. .*leave value_range and channels"
+    ):
+        fuse(tmp_path / "grey.onnx", tmp_path / "fused.onnx", preprocessing=settings)

@@ -129,7 +129,7 @@ def test_transparency_is_a_channel_for_four_and_laid_over_white_for_others(chels
     ("image", "channels", "message"),
     [
         (PIXELS, 3, r"shape \(40, 50, 12\)|12 channels, and the model takes 3.*--channels 1,2,3 "),
-        (PIXELS, 1, "12 channels"),
+        (PIXELS, 1, r"has 12 channels, and the model takes 1\b.*--channels 1 "),
         (PIXELS[..., :3], 4, "has 3 channels, and the model takes 4.*--channels 1,2,3,4 "),
         (PIXELS[..., :3], 12, r"3 channels, and the model takes 12.*--channels 1,2,3,4,\.\.\."),
         (PIXELS[..., 0], 2, "1 channel, and the model takes 2"),
@@ -155,6 +155,32 @@ def test_another_number_of_channels_names_both(image: np.ndarray, channels: int,
 def test_settings_that_do_not_fit(channels: int, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         of(channels, **settings)
+
+
+@pytest.mark.parametrize("file", [True, False], ids=["NPY", "array"])
+def test_one_channel_of_many_has_to_be_chosen(file: bool, tmp_path: Path) -> None:
+    np.save(tmp_path / "cube.npy", PIXELS)
+    image = tmp_path / "cube.npy" if file else PIXELS
+    for fused in (False, True):
+        with pytest.raises(ImageError, match=r"has 12 channels, and the model takes 1\b.*--channels 1 "):
+            view(image, of(1), eight_bit=fused)
+    np.testing.assert_array_equal(view(image, of(1, channels=(5,))).values, PIXELS[..., 4:5])
+
+
+@pytest.mark.parametrize("channels", [1, 12])
+def test_an_order_of_three_channels_is_not_taken_without_effect(channels: int, tmp_path: Path) -> None:
+    onnx.save(classifier_of(("N", channels, SIZE, SIZE), channels=channels), tmp_path / "model.onnx")
+    settings = PreprocessingSettings(channel_order="BGR")
+    for preset in ({}, {"mean": (0.0,), "std": (1.0,), "source": "preset raw"}):
+        given = settings.over(PreprocessingSettings(**preset))
+        with pytest.raises(OptionError, match=f"takes {channels} channels?; that order is of three.*--channel-order"):
+            Explainer(tmp_path / "model.onnx", preprocessing=given)
+    Explainer(tmp_path / "model.onnx", preprocessing=PreprocessingSettings(channel_order="RGB"))
+
+
+def test_what_is_no_image_names_all_that_are() -> None:
+    with pytest.raises(ImageError, match="NoneType; a path, the bytes of a file, an open file, a Pillow image or an"):
+        view(None, of(3))  # type: ignore[arg-type]
 
 
 def test_of_other_than_three_channels_imagenets_mean_is_not_assumed() -> None:

@@ -27,7 +27,9 @@ from secam_onnx.head import CLASS_IDS, Graph, Head, contribution_model, with_spl
 from secam_onnx.inputs import image_input
 from secam_onnx.names import RESERVED
 from secam_onnx.nodes import Nodes
+from secam_onnx.preprocess import Preprocessing
 from secam_onnx.selection import Selection
+from secam_onnx.settings import OF_IMAGES
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.kmeans import BLOCKS, kmeans
@@ -161,10 +163,7 @@ def fused_model(
     """
     preprocessing = contract.preprocessing
     if not preprocessing.of_photographs:
-        raise ModelError(
-            f"A fused model takes 8-bit RGB, and this one {preprocessing.n_channels} channels, or channels or values "
-            "that were chosen. Export it without --fused."
-        )
+        raise ModelError(_no_photographs(preprocessing))
     rows, columns = head.map_size
     if rows is None or columns is None:
         raise ModelError("The size of the feature map depends on the run; export the model for one image size.")
@@ -283,6 +282,15 @@ def _results(
     if record.overlay:
         results["overlay"] = overlay(n, "image", segments, pools, record.selection, size)
     return results
+
+
+def _no_photographs(preprocessing: Preprocessing) -> str:
+    """What is said of a model that takes more than an ordinary picture."""
+    takes, less = f"{preprocessing.n_channels} channels", ""
+    if preprocessing.n_channels in (1, 3):
+        chosen = [name for name in OF_IMAGES if getattr(preprocessing, name) is not None]
+        takes, less = f"images by {' and '.join(chosen)}", f", or leave {' and '.join(chosen)} out"
+    return f"A fused model takes 8-bit RGB as it is, and this one takes {takes}. Export it without --fused{less}."
 
 
 def _clashing(network: ModelProto, taken: Iterable[str]) -> dict[str, str]:
