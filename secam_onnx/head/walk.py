@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
+from secam_onnx.head.apart import check_cells_are_joined
 from secam_onnx.head.contrib import DOMAIN
 from secam_onnx.head.graph import Graph, attribute, describe, shape_text
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
@@ -100,6 +101,7 @@ def walk_by_rules(graph: Graph, logits: str, features: Features, tokens: tuple[i
                 continue
             try:
                 grid = grid_of(graph, tensor, tokens, _told_by_readers(steps, tensor))
+                check_cells_are_joined(graph, (step.node for step in steps), grid)
             except NoGridError as reason:
                 if features:
                     raise HeadError(f"the tensor {tensor!r} is no feature map: {reason}") from reason
@@ -141,7 +143,9 @@ def walk_to_several(graph: Graph, logits: str, features: Features, tokens: tuple
             raise HeadError(f"a branch of the head ends at the image itself, {tensor!r} {_trail(rejected)}".strip())
         if tensor in features or (not features and tensor in weighted):
             try:
-                grids.append(grid_of(graph, tensor, tokens, _told_by_readers(steps, tensor)))
+                grid = grid_of(graph, tensor, tokens, _told_by_readers(steps, tensor))
+                check_cells_are_joined(graph, _behind(steps, tensor), grid)
+                grids.append(grid)
                 continue
             except NoGridError as reason:
                 rejected.append(Rejection(tensor, str(reason)))
@@ -178,9 +182,11 @@ def walk_to_any_grid(graph: Graph, logits: str, features: Features, tokens: tupl
     rejected: list[Rejection] = []
     pictures = _pictures(graph, features)
     attended, picked = 0, False
+    nodes: list[NodeProto] = []
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
         nonlocal attended, picked
+        nodes.append(node)
         attended += _attends(graph, node)
         picked |= _picks_a_token(graph, node, output)
         return [name for name in graph.computed_inputs(node) if not graph.is_from_shapes(name)]
@@ -193,6 +199,7 @@ def walk_to_any_grid(graph: Graph, logits: str, features: Features, tokens: tupl
                 continue
             try:
                 grid = grid_of(graph, tensor, tokens, special=attended > 0 and graph.opset >= 10)
+                check_cells_are_joined(graph, nodes, grid)
                 # Only attention carries other tokens to the one that is read: a map below it would say nothing.
                 if picked and not attended and "L" in grid.layout:
                     raise NoGridError(f"shape {shape_text(graph.shape(tensor))}: one of its tokens alone is read")
@@ -253,6 +260,16 @@ def _cuts(graph: Graph, logits: str, inputs: Inputs, features: Features) -> Iter
                 met.add(name)
                 heappush(front, (-graph.position(name), name))
     raise HeadError("the logits do not depend on the image")
+
+
+def _behind(steps: Sequence[Step], tensor: str) -> list[NodeProto]:
+    """Of the nodes passed, those that depend on a tensor."""
+    reached, nodes = {tensor}, []
+    for step in reversed(steps):
+        if not reached.isdisjoint(step.inputs):
+            reached.add(step.output)
+            nodes.append(step.node)
+    return nodes
 
 
 def _told_by_readers(steps: Sequence[Step], tensor: str) -> int | None:

@@ -43,6 +43,32 @@ def test_a_map_of_classes_is_taken_where_the_way_further_up_is_not_understood() 
     assert reasons(head)["further up"] == "Add 'd' combines two tensors"
 
 
+CLASSES_ALONE = {
+    "the logits themselves": "p = Conv (f, w_1x4x1x1) y = Flatten (p) u = Unsqueeze (y, i_m1) logits = Sigmoid (u)",
+    "without activation": "c = Conv (f, w_1x4x1x1) logits = Reshape (c, i_0_m1)",
+    "elementwise nodes": "c = Conv (f, w_1x4x1x1) s = Sin (c) t = Mul (s, b_1) logits = Flatten (t)",
+    "a layer for each cell": "s = Sin (f) r = Reshape (s, i_0_4_6) t = Transpose <perm = [0, 2, 1]> (r) "
+    "m = MatMul (t, w_4x1) logits = Flatten (m)",
+}
+
+
+@pytest.mark.parametrize("body", CLASSES_ALONE.values(), ids=CLASSES_ALONE)
+def test_a_tensor_whose_cells_are_the_classes_is_no_map(body: str) -> None:
+    """A stripe at the place of the class's number would say nothing of the picture, and add up to the logit."""
+    with pytest.raises(HeadError, match="its cells are the classes"):
+        find_head(Graph(build(body)))
+
+
+def test_such_a_tensor_by_name() -> None:
+    with pytest.raises(HeadError, match=r"'c' is no feature map: .* its cells are the classes"):
+        find_head(Graph(build("c = Conv (f, w_1x4x1x1) logits = Flatten (c)")), features="c")
+
+
+@pytest.mark.parametrize("join", ["g = Conv <pads = [1, 1, 1, 1]> (s, w_1x4x3x3)", "g = Conv (s, w_1x4x3x2)"])
+def test_what_takes_cells_together_leaves_a_map(join: str) -> None:
+    assert find_head(Graph(build(f"s = Relu (f) {join} logits = Flatten (g)"))).features == "s"
+
+
 def test_an_embedding_beside_the_logits_is_no_second_head() -> None:
     model = build("r = Relu (f) " + FC.format("r") + " e = Flatten (p)")
     model.graph.output.append(helper.make_tensor_value_info("e", TensorProto.FLOAT, None))

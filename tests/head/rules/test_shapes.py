@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from heads import assert_refused, check, fill
+from heads import assert_refused, build, check, fill
+
+from secam_onnx.errors import HeadError
+from secam_onnx.head import Graph, find_head
 
 FC = "logits = Gemm (v, w_24x5, b_5)"
 FC3 = "logits = Gemm (v, w_3x5, b_5)"
@@ -128,9 +131,13 @@ def test_a_strided_view_that_reorders_is_refused() -> None:
         ("g = Gather <axis = 1> (f, i_0_2_3_1) v = Flatten (g)", "picks several of the features"),
         ("g = Slice (f, i_0_0, i_4_3, i_1_2) v = Flatten (g)", "cuts several axes at once"),
         ("g = Slice (f, i_3, i_m9, i_1, i_m1) v = Flatten (g)", "takes every other number"),
-        ("e = Expand (f, i_2_4_3_2) v = Flatten (e)", "one image for a batch"),
     ],
 )
 def test_refused(body: str, reason: str) -> None:
     constants = {"yes": np.array(True)} if "yes" in body else None
-    assert_refused(f"{body} {FC}", reason, batch=1 if "Expand" in body else 2, constants=constants, opset=18)
+    assert_refused(f"{body} {FC}", reason, batch=2, constants=constants, opset=18)
+
+
+def test_one_image_is_no_batch() -> None:
+    with pytest.raises(HeadError, match="the model takes 1 at once"):
+        find_head(Graph(build(f"e = Expand (f, i_2_4_3_2) v = Flatten (e) {FC}", batch=1)), features="f")
