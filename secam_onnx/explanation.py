@@ -86,7 +86,8 @@ class Explanation:
     bias : ndarray
         `(K,)` float32, the part of the logit that no superpixel carries.
     given_labels : ndarray or None
-        `(S,)` the number that each superpixel has in the label map of one's own; None where superpixels were made.
+        `(S,)` the number that each superpixel has in the label map of one's own, padding beyond the map masked; None
+        where superpixels were made.
     selection : Selection
         Which superpixels the pictures keep.
     method : dict
@@ -249,14 +250,13 @@ class Explanation:
         classes, padding = [], self.padding
         for row, entry in enumerate(self.classes):
             kept = self.selection.keep(self.scores[row], self.contributions[row])
-            table = zip(self.scores[row].tolist(), self.contributions[row].tolist(), kept.tolist(), strict=True)
+            columns = (self.scores[row], self.contributions[row], kept, padding)
             superpixels: list[dict[str, Any]] = [
-                {"label": label, "mean_score": score, "contribution": contribution, "kept": keep}
-                for label, (score, contribution, keep) in enumerate(table)
+                {"label": label, "mean_score": score, "contribution": contribution, "kept": keep, "in_padding": padded}
+                for label, (score, contribution, keep, padded) in enumerate(
+                    zip(*(column.tolist() for column in columns), strict=True)
+                )
             ]
-            if padding.any():
-                for entry_, padded in zip(superpixels, padding.tolist(), strict=True):
-                    entry_["in_padding"] = padded
             if self.given_labels is not None:
                 for entry_, given in zip(superpixels, self.given_labels.tolist(), strict=True):
                     entry_["given_label"] = given

@@ -37,7 +37,7 @@ class Prepared:
     segments : Future or None
         Label map `(h, w)`, and the milliseconds that it took; None where the model makes its own, or none is wanted.
     given_labels : ndarray or None
-        The numbers that a label map of one's own has for the superpixels.
+        The numbers that a label map of one's own has for the superpixels; masked where it has none.
     segmenter : dict
         How superpixels are made, for the result; empty where none are.
     preprocess_ms : float
@@ -104,8 +104,8 @@ def prepare(
     segments: Future[tuple[np.ndarray, float]] | None = None
     given, how = None, dict(vars(segmenter)) if segmenter else {}
     if own_segments is not None:
-        fitted = _fit_segments(own_segments, geometry)
-        segments, given, how = Future(), np.unique(fitted), {"method": "given label map"}
+        fitted, given = _fit_segments(own_segments, geometry)
+        segments, how = Future(), {"method": "given label map"}
         segments.set_result((dense_labels(fitted), 0.0))
     elif segmenter is not None and segmenter != model.segmenter:
         segments = pool.submit(_timed_segments, seen, segmenter)
@@ -117,17 +117,20 @@ def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray,
     return segment(seen, segmenter), ms_since(start)
 
 
-def _fit_segments(labels: np.ndarray, geometry: Geometry) -> np.ndarray:
-    labels = np.asarray(labels)
+def _fit_segments(labels: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """A label map at the model's input size, and its numbers; that of padding, which has none, is masked."""
+    labels, padding = np.asarray(labels), None
     check_labels(labels)
     if labels.shape == geometry.image_size:
         labels = geometry.to_input(labels)
         shown = geometry.on_image()
         if not shown.all():  # padding is a superpixel of its own, the last one
-            labels = np.where(shown, labels.astype(np.int64), int(labels.max()) + 1)
+            padding = int(labels.max()) + 1
+            labels = np.where(shown, labels.astype(np.int64), padding)
     if labels.shape != geometry.input_size:
         raise OptionError(
             f"The label map has shape {labels.shape}; the photograph's {geometry.image_size} or the model input's "
             f"{geometry.input_size} was expected."
         )
-    return labels
+    numbers = np.unique(labels)
+    return labels, numbers if padding is None else np.ma.masked_equal(numbers, padding)

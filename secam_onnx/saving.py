@@ -66,7 +66,9 @@ def _arrays(explanation: Explanation) -> dict[str, Any]:
         "input_size": np.array(geometry.input_size),
         "box": np.array(geometry.box),
     }
-    return arrays if explanation.given_labels is None else {**arrays, "given_labels": explanation.given_labels}
+    if explanation.given_labels is not None:
+        arrays["given_labels"] = np.ma.getdata(explanation.given_labels)
+    return arrays
 
 
 def _save_pictures(explanation: Explanation, entry: Prediction, folder: Path) -> list[str]:

@@ -72,8 +72,8 @@ export function report(explanation, counts, photograph) {
     const keep = kept(explanation.classes.get(index), count);
     const { gap } = parts({ ...entry, contributions }, keep);
     const superpixels = Array.from(scores, (mean_score, label) => {
-      const place = padded.includes(true) ? { in_padding: padded[label] } : {};
-      return { label, mean_score, contribution: contributions[label], kept: keep[label], ...place };
+      const contribution = contributions[label];
+      return { label, mean_score, contribution, kept: keep[label], in_padding: padded[label] };
     });
     return { ...entry, gap, superpixels };
   });
