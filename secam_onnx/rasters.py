@@ -57,7 +57,8 @@ UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError)
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what matters is raised
 
 _NPY = b"\x93NUMPY"
-_BITS = 258
+_BITS, _SAMPLE_FORMAT = 258, 339
+_OWN_TYPES = {("L", 2, 8): np.int8, ("I", 2, 16): np.int16, ("I", 1, 32): np.uint32}
 _SIXTEEN = 0xFFFF
 _HALF = 128
 _DARK = (
@@ -357,8 +358,10 @@ def _of_pillow(image: Image.Image, name: str, value_range: tuple[float, float] |
         raise undecodable(name, error) from error
     clear = image.info.get("transparency")
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _deep_grey(np.asarray(image), tags, clear, value_range, name)
+    own = _own_type(image.mode, tags)
+    if own is not None or image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        pixels = np.asarray(image)
+        return _deep_grey(pixels if own is None else pixels.astype(own), tags, clear, value_range, name)
     if image.mode in ("RGBa", "La"):  # colours multiplied by alpha
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
     if image.mode in ("P", "PA") or "transparency" in image.info:
@@ -366,6 +369,13 @@ def _of_pillow(image: Image.Image, name: str, value_range: tuple[float, float] |
     pixels = np.asarray(image if image.mode in ("L", "LA", "RGB", "RGBA", "1") else image.convert("RGB"))
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     return _raster(pixels, pixels.shape[2] in (2, 4), None, value_range, name)
+
+
+def _own_type(mode: str, tags: Mapping[int, Any]) -> type | None:
+    """What the numbers of a TIFF of one channel are, where Pillow has no mode for them; the bits are the same."""
+    kind, bits = tags.get(_SAMPLE_FORMAT, (1,)), tags.get(_BITS, ())
+    one = all(isinstance(entry, tuple) and len(entry) == 1 for entry in (kind, bits))
+    return _OWN_TYPES.get((mode, kind[0], bits[0])) if one else None
 
 
 def _deep_grey(
@@ -412,7 +422,8 @@ def _raster(
                 f"{name} holds values from {low:g} to {high:g}; floating-point pixels must lie in [0, 1]. {_SAY_RANGE}"
             )
         return Raster(pixels, 0, 1, alpha)
-    if pixels.dtype != np.uint16 and not (file and low >= 0 and high <= _SIXTEEN):
+    wide = pixels.dtype.itemsize > 1
+    if pixels.dtype != np.uint16 and not (file and wide and low >= 0 and high <= _SIXTEEN):
         raise ImageError(
             f"{name} has dtype {pixels.dtype}; uint8, uint16, bool or floating point in [0, 1] was expected. Its "
             f"values are {low:g} to {high:g}. {_SAY_RANGE}"

@@ -155,6 +155,50 @@ def test_what_black_and_white_are(data: bytes | None, expected: tuple[float, flo
     assert (asked.black, asked.white, asked.doubt) == (10, 20, "")
 
 
+NUMBERS = np.random.default_rng(2).integers(0, 2**32, (9, 14)).astype(np.uint32)
+
+
+def written(pixels: np.ndarray, how: str) -> bytes:
+    if how == "two pages":
+        return tiff(np.stack([pixels, pixels]), **BLACK)
+    if how == "big-endian":
+        return tiff(pixels, byteorder=">", **BLACK)
+    return tiff(pixels, compression=None if how == "plain" else "zlib", **BLACK)
+
+
+@pytest.mark.parametrize("how", ["plain", "packed", "big-endian", "two pages"])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.float32])
+def test_one_channel_keeps_the_numbers_and_the_type_that_were_written(dtype: type, how: str) -> None:
+    pixels = NUMBERS.astype(dtype)
+    stack = how == "two pages"
+    found = read(written(pixels, how), value_range=(0, 1), stack=stack)
+    assert found.pixels.dtype == dtype
+    assert found.channels == 1 + stack
+    for channel in range(found.channels):
+        np.testing.assert_array_equal(found.pixels[..., channel], pixels)
+    ends = (-128, 127) if dtype == np.int8 else (0, 2**32 - 1)
+    values = read(written(pixels, how), value_range=ends).values()
+    np.testing.assert_array_equal(values, read(npy(pixels), value_range=ends).values())
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.uint32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_whole_numbers_that_say_no_range_are_called_as_they_are(dtype: type, channels: int) -> None:
+    pixels = NUMBERS.astype(dtype)
+    if channels == 3:
+        pixels = np.dstack([pixels] * 3)
+    with pytest.raises(ImageError, match=f"dtype {np.dtype(dtype)};.*--value-range"):
+        read(tiff(pixels, **(BLACK if channels == 1 else {"photometric": "rgb"})))
+    with pytest.raises(ImageError, match=r"dtype int8;.*values are 0 to 1\."):
+        read(tiff(np.eye(9, dtype=np.int8), **BLACK))
+
+
+def test_the_highest_value_of_unsigned_32_bits() -> None:
+    found = read(tiff(NUMBERS, extratags=[(MAX_SAMPLE, 4, 1, 2**32 - 1, True)], **BLACK))
+    assert (found.black, found.white) == (0, 2**32 - 1)
+    np.testing.assert_allclose(found.values()[..., 0], NUMBERS / (2**32 - 1) * 255, rtol=1e-6)
+
+
 @pytest.mark.parametrize("deep", [False, True])
 def test_where_white_is_zero_it_is_turned(deep: bool) -> None:
     pixels = CUBE[..., 0] if deep else (CUBE[..., 0] >> 8).astype(np.uint8)
