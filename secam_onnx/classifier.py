@@ -226,6 +226,13 @@ class Classifier:
             raise ModelError(
                 f"The model fails on an input of shape {inputs.shape}: {error}. Does the preprocessing fit it?"
             ) from error
+        for values in (values for part in parts for values in part[len(maps) :]):
+            if values.shape[:1] != (size,):
+                raise ModelError(
+                    f"The model was fed {size} image{'s' * (size > 1)}, but {self.contract.output!r} was made of "
+                    f"values of shape {values.shape}; a row for each image was expected, (N, classes). Explain one "
+                    "image at a time, if the model is made for one."
+                )
         found = [
             (part[0] if len(part) == 1 else np.concatenate(part))[: len(inputs)] for part in zip(*parts, strict=True)
         ]

@@ -314,6 +314,26 @@ def test_logits_may_be_any_tensor(tmp_path: Path) -> None:
         Explainer(file, providers="cpu", output="f")
 
 
+@pytest.mark.parametrize(
+    "tail", ["g = Gather (z, i_0) y = Softmax (g)", "g = Slice (z, i_0, i_1, i_0) y = Softmax (g)"]
+)
+def test_one_row_for_all_images_is_not_taken_for_theirs(tail: str, tmp_path: Path) -> None:
+    file = saved(network(tail), tmp_path)
+    explainer = Explainer(file, providers="cpu")
+    pictures = [PICTURE, PICTURE // 2, PICTURE[::-1].copy()]
+    for picture, found in zip(pictures, explainer.explain_batch(pictures, "all"), strict=True):
+        np.testing.assert_allclose(shares(found), shares(explainer.explain(picture, "all")), rtol=1e-5)
+    given = explainer.classifier.feed(PICTURE)
+    with pytest.raises(ModelError, match=r"fed 3 images, but 'y' was made of values of shape \(1, 4\)"):
+        explainer.classifier.forward(np.concatenate([given] * 3))
+
+
+def test_classes_in_place_of_images_are_refused(tmp_path: Path) -> None:
+    file = saved(network("s = Softmax (z) y = Transpose <perm = [1, 0]> (s)"), tmp_path)
+    with pytest.raises(ModelError, match="logits have shape"):
+        Explainer(file, providers="cpu")
+
+
 KINDS = {
     "raw": (SOFTMAX["softmax"].replace("Softmax", "Identity"), {}),
     "raw, sigmoids": ("y = Identity (z)", {"activation": "sigmoid"}),
