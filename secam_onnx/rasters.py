@@ -61,6 +61,7 @@ _BITS, _SAMPLE_FORMAT = 258, 339
 _OWN_TYPES = {("L", 2, 8): np.int8, ("I", 2, 16): np.int16, ("I", 1, 32): np.uint32}
 _SIXTEEN = 0xFFFF
 _HALF = 128
+_DIM = 1 / 16  # of the range; reflectances of dark scenes use as little as a tenth of theirs
 _DARK = (
     "Pixels of more than 8 bits use less than half of 0..65535, the range that was assumed, so that they are dark. "
     "Give the values of black and white, as --value-range 0,4095 (value_range in Python)."
@@ -97,7 +98,7 @@ class Raster:
     alpha : bool
         Whether the last channel is transparency.
     doubt : str
-        What speaks against the range that was assumed; empty where nothing does.
+        What speaks against the range that was assumed or given; empty where nothing does.
     """
 
     pixels: np.ndarray
@@ -410,7 +411,7 @@ def _raster(
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise ImageError(f"{name} holds NaN or infinity, which are no pixels. Replace them, by 0 for instance.")
     if asked is not None:
-        return Raster(pixels, *asked, alpha)
+        return Raster(pixels, *asked, alpha, _misfit(pixels[..., :-1] if alpha else pixels, *asked))
     if pixels.dtype in (bool, np.uint8):
         return Raster(pixels, 0, 1 if pixels.dtype == bool else 255, alpha)
     if known is not None:
@@ -429,3 +430,18 @@ def _raster(
             f"values are {low:g} to {high:g}. {_SAY_RANGE}"
         )
     return Raster(pixels, 0, _SIXTEEN, alpha, _DARK if 0 < high <= _SIXTEEN // 2 else "")
+
+
+def _misfit(pixels: np.ndarray, black: float, white: float) -> str:
+    """What speaks against a range that was given: almost all is black in it, or most lies outside."""
+    if np.mean((pixels < black) | (pixels > white)) > 0.5:
+        return (
+            f"Most values lie outside {black:g}..{white:g}, the range that was given; pictures show those as black "
+            f"or white. {_SAY_RANGE}"
+        )
+    if black < float(pixels.max()) <= black + (white - black) * _DIM:
+        return (
+            f"All values lie in the lowest sixteenth of {black:g}..{white:g}, the range that was given, so that pixels "
+            f"are almost black. {_SAY_RANGE}"
+        )
+    return ""

@@ -151,8 +151,34 @@ def test_what_black_and_white_are(data: bytes | None, expected: tuple[float, flo
     assert (found.black, found.white) == expected
     assert bool(found.doubt) == doubt
     assert not doubt or "--value-range" in found.doubt
-    asked = read(data, value_range=(10, 20))
-    assert (asked.black, asked.white, asked.doubt) == (10, 20, "")
+    asked = read(data, value_range=(-10, 5000))
+    assert (asked.black, asked.white) == (-10, 5000)
+
+
+OUTSIDE, BLACK_ALONE = "outside 0..255, the range that was given", "lowest sixteenth of 0..10000, the range that was"
+FITS = {
+    "fractions in thousands": ((GREY / 4095).astype(np.float32), (0, 10_000), BLACK_ALONE),
+    "bytes in thousands": ((GREY >> 4).astype(np.uint8), (0, 10_000), BLACK_ALONE),
+    "12 bits in bytes": (GREY, (0, 255), OUTSIDE),
+    "below it": (GREY.astype(np.float32) - 5000, (0, 255), OUTSIDE),
+    "12 bits": (GREY, (0, 4095), ""),
+    "a dark scene": ((GREY // 4).astype(np.uint16), (0, 10_000), ""),
+    "a few beyond": (GREY, (200, 3900), ""),
+    "nothing but black": (np.zeros((9, 14), np.uint16), (0, 10_000), ""),
+    "beside its opacity": (np.dstack([GREY, GREY * 0 + 65535]), (0, 4095), ""),
+    "a photograph": (np.dstack([(GREY >> 4).astype(np.uint8)] * 3), (0, 255), ""),
+}
+
+
+@pytest.mark.parametrize(("pixels", "asked", "doubt"), FITS.values(), ids=FITS)
+def test_a_range_that_was_given_and_does_not_fit_is_doubted(
+    pixels: np.ndarray, asked: tuple[float, float], doubt: str
+) -> None:
+    for found in (raster_of(pixels, value_range=asked), read(npy(pixels), value_range=asked)):
+        assert (found.black, found.white) == asked
+        assert doubt in found.doubt
+        assert bool(found.doubt) == bool(doubt)
+        assert not doubt or "--value-range" in found.doubt
 
 
 NUMBERS = np.random.default_rng(2).integers(0, 2**32, (9, 14)).astype(np.uint32)
