@@ -17,9 +17,13 @@ from secam_onnx.images import MAX_PIXELS, Photograph
 from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
 from secam_onnx.views import view
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["ImageWarning", "Prepared", "prepare"]
 
 _NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
+
+
+class ImageWarning(UserWarning):
+    """What speaks against how an image was read; its result says it as well, in `method["image"]["doubt"]`."""
 
 
 @dataclass
@@ -97,7 +101,7 @@ def prepare(
     contract = model.contract
     views = view(image, contract.preprocessing, max_pixels=max_pixels, eight_bit=contract.fused is not None)
     if "doubt" in views.source:
-        warnings.warn(str(views.source["doubt"]), UserWarning, stacklevel=2)
+        warnings.warn(str(views.source["doubt"]), ImageWarning, stacklevel=2)
     seen, geometry = contract.preprocessing.crop(views.shown)
     # Before the superpixels, which would hold it up for longer than it takes.
     inputs = model.feed(seen if views.values is None else contract.preprocessing.crop(views.values)[0])

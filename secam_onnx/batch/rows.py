@@ -45,6 +45,7 @@ def schema(settings: Mapping[str, Any], *, label_maps: bool = False) -> pa.Schem
     floats = pa.list_(pa.float32())
     class_ = [("index", pa.int32()), ("label", pa.string()), ("probability", pa.float32()), ("logit", pa.float32())]
     numbers = [("bias", pa.float32()), ("gap", pa.float32())]
+    values = [("black", pa.float64()), ("white", pa.float64()), ("doubt", pa.string())]
     superpixels = [("scores", floats), ("contributions", floats), ("kept", pa.list_(pa.bool_()))]
     fields = [
         ("image", pa.string()),
@@ -54,6 +55,8 @@ def schema(settings: Mapping[str, Any], *, label_maps: bool = False) -> pa.Schem
         ("classes", pa.list_(pa.struct([*class_, *numbers, *superpixels]))),
         ("box", pa.struct([(side, pa.float64()) for side in ("left", "top", "right", "bottom")])),
         ("completeness_error", pa.float64()),
+        ("in_padding", pa.list_(pa.bool_())),
+        ("values", pa.struct([("dtype", pa.string()), ("channels", pa.int32()), *values])),
         *([("label_map", pa.binary())] if label_maps else []),
     ]
     return pa.schema(fields, metadata={METADATA: json.dumps(settings, ensure_ascii=False).encode()})
@@ -104,6 +107,8 @@ def row(key: str, explanation: Explanation, *, label_maps: bool = False) -> dict
         "classes": classes,
         "box": dict(zip(("left", "top", "right", "bottom"), explanation.geometry.box, strict=True)),
         "completeness_error": explanation.completeness_error,
+        "in_padding": explanation.padding,
+        "values": explanation.method.get("image"),
     }
     return columns | ({"label_map": encode_label_map(explanation.segments)} if label_maps else {})
 

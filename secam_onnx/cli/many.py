@@ -8,6 +8,8 @@ import functools
 import json
 import sys
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -71,6 +73,7 @@ def explain_all(
     from secam_onnx.batch.run import Totals, run
     from secam_onnx.errors import OptionError
     from secam_onnx.explainer import Explainer
+    from secam_onnx.prepared import ImageWarning
 
     few = sources.files is not None and sources.files <= _FEW and not (target.parquet or target.resume)
     few = few and not target.json_progress
@@ -99,8 +102,10 @@ def explain_all(
     talk = _Talk(target, few, live=not few and not isinstance(show, contextlib.nullcontext))
     start = time.perf_counter()
     try:
-        with show:
+        with show, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImageWarning)  # it does not know what the image is called
             work(totals=totals, seen=talk.seen)
+            talk.say_how_many()
     except (KeyboardInterrupt, SystemExit):  # the latter by SIGTERM
         if not few and not target.json_progress:
             click.echo(f"{_images(totals.explained)} finished in {target.folder}; go on with --resume.", err=True)
@@ -187,10 +192,14 @@ class _Talk:
     def __init__(self, target: Target, few: bool, live: bool) -> None:
         self._target, self._few, self._live = target, few, live
         self._errors = 0
+        self._doubts: Counter[str] = Counter()
 
     def seen(self, item: Item, result: Explanation | Mapping[str, Explanation] | SecamError) -> None:
         from secam_onnx.errors import SecamError
 
+        if not isinstance(result, SecamError):
+            one = next(iter(result.values())) if isinstance(result, Mapping) else result
+            self._doubted(item.key, one.method.get("image", {}).get("doubt"))
         if isinstance(result, Mapping):
             for name, one in result.items():
                 self._explained(f"{item.key}, {name}", _folder(self._target, name) / item.folder, one)
@@ -204,13 +213,30 @@ class _Talk:
             return
         if self._errors > _ERRORS_SHOWN and not self._few:
             return
-        text = f"Error: {result}"
-        if self._live:
+        self._say(f"Error: {result}")
+
+    def say_how_many(self) -> None:
+        """How many more images there were that a warning applies to."""
+        for doubt, count in self._doubts.items():
+            if count > 1:
+                self._say(f"Warning: {count - 1} more image{'s' * (count > 2)}: {doubt}")
+
+    def _doubted(self, name: str, doubt: str | None) -> None:
+        """Say it of the first image alone, of as many as there may be."""
+        if doubt:
+            self._doubts[doubt] += 1
+            if self._doubts[doubt] == 1:
+                self._say(f"Warning: {name}: {doubt}")
+
+    def _say(self, text: str) -> None:
+        if self._target.json_progress:
+            text = json.dumps({"event": "note", "message": text})
+        elif self._live:
             from tqdm import tqdm
 
             tqdm.write(text, file=sys.stderr)
-        else:
-            click.echo(text, err=True)
+            return
+        click.echo(text, err=True)
 
     def _explained(self, name: str, folder: Path, explanation: Explanation) -> None:
         if not self._live and not self._target.parquet:

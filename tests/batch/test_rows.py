@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tiny_models
 
-from secam_onnx import Explainer, Explanation
+from secam_onnx import Explainer, Explanation, PreprocessingSettings
 from secam_onnx.batch import rows
 from secam_onnx.errors import ImageError, ModelError
 from secam_onnx.superpixels import decode_label_map
@@ -34,6 +37,22 @@ def test_a_row_holds_what_the_explanation_holds(cat: Explanation) -> None:
         np.testing.assert_array_equal(entry["kept"], cat.keep(expected.index))
         total = sum(entry["contributions"]) + entry["bias"] + entry["gap"]
         assert total == pytest.approx(entry["logit"], rel=1e-5)
+    assert row["values"] == {"dtype": "uint8", "channels": 3, "black": 0, "white": 255, "doubt": None}
+    assert row["in_padding"] == [False] * cat.scores.shape[1]
+
+
+def test_a_row_says_what_the_image_was_and_what_is_padding(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(tiny_models.classifier().SerializeToString())
+    settings = PreprocessingSettings(fit="letterbox", value_range=(0, 10_000))
+    explainer = Explainer(tmp_path / "model.onnx", providers="cpu", preprocessing=settings)
+    with pytest.warns(UserWarning, match="range that was given"):
+        dark = explainer.explain(np.eye(80, 160, dtype=np.float32))
+    table = pa.RecordBatch.from_pylist([rows.row("dark", dark)], schema=rows.schema({}))
+    (row,) = table.to_pylist()
+    assert row["values"] == dict(dark.method["image"])
+    assert "range that was given" in row["values"]["doubt"]
+    assert row["in_padding"] == dark.padding.tolist()
+    assert 0 < sum(row["in_padding"]) < len(row["in_padding"])
 
 
 @pytest.mark.parametrize("n_segments", [1, 200, 256, 257, 3000])

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_models
 from PIL import Image
@@ -73,6 +74,25 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     told = f"1 of 28 images could not be explained, 1 of them earlier (--retry-errors); {table} says why."
     assert again.stderr.splitlines() == [told]
     assert "27 finished earlier" in again.stdout
+
+
+@pytest.mark.parametrize("form", ["folder", "parquet", "json"])
+@pytest.mark.parametrize("images", [3, 22])
+def test_a_warning_names_the_first_image_and_how_many_more(form: str, images: int, room: Path, run_cli: RunCli) -> None:
+    for number in range(images):
+        Image.fromarray(np.full((9, 14), 900 + number, np.uint16)).save(room / f"{number:02d}.tif")
+    Image.fromarray(np.full((9, 14), 60_000, np.uint16)).save(room / "-1.png")
+    options = {"folder": (), "parquet": ("--to", "parquet"), "json": ("--json-progress",)}[form]
+    done = run_cli("explain", "./-1.png", *sorted(room.glob("*.tif")), *OPTIONS, *options)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    if form == "json":
+        events = list(map(json.loads, lines))
+        assert events[-1]["event"] == "done"
+        lines = [entry["message"] for entry in events if entry["event"] == "note"]
+    first, rest = [line for line in lines if "--value-range" in line]
+    assert re.match(r"Warning: .*00\.tif: Pixels of more than 8 bits use less than half", first)
+    assert rest.startswith(f"Warning: {images - 1} more images: Pixels of more than 8 bits")
 
 
 @pytest.mark.parametrize(
