@@ -174,8 +174,9 @@ def _contradiction(beginning: Beginning, chosen: Preprocessing, note: str) -> st
     fed = (np.array([[0.0], [255.0]]) - chosen.mean) / chosen.std
     if np.abs(fed - [[0.0], [top]]).max() <= _NEAR * top:
         return ""
+    kept = fed if beginning.keeps is None else np.clip(fed, *beginning.keeps)
     made, meant = (
-        (values - np.array(beginning.mean)) / np.array(beginning.std) for values in (fed, np.array([[0.0], [top]]))
+        (values - np.array(beginning.mean)) / np.array(beginning.std) for values in (kept, np.array([[0.0], [top]]))
     )
     return (
         f"The graph begins with {beginning}, which is made for {_MADE_FOR[beginning.expects]}, of which it makes "

@@ -168,6 +168,51 @@ BEGINNINGS: dict[str, tuple[onnx.ModelProto, str, str]] = {
         "",
         "",
     ),
+    "quantisation of normalised pixels as int8": (
+        begun([node("QuantizeLinear", "image", "k", "z", "q"), node("DequantizeLinear", "q", "k", "z", "x")],
+              {"k": 0.0207, "z": np.int8(-14)}),
+        "",
+        "",
+    ),
+    "quantisation of -1..1": (
+        begun([node("QuantizeLinear", "image", "k", "z", "q"), node("DequantizeLinear", "q", "k", "z", "x")],
+              {"k": 2 / 255, "z": np.uint8(128)}),
+        "",
+        "",
+    ),
+    "quantisation of 0..1": (
+        begun([node("QuantizeLinear", "image", "k", "z", "q"), node("DequantizeLinear", "q", "k", "z", "x")],
+              {"k": 1 / 255, "z": np.int8(-128)}),
+        "unit",
+        "a QuantizeLinear to 0..1",
+    ),
+    "quantisation of 0..255": (
+        begun([node("QuantizeLinear", "image", "k", "q"), node("DequantizeLinear", "q", "k", "x")], {"k": 1.0}),
+        "pixels",
+        "a QuantizeLinear to 0..255",
+    ),
+    "Clip 0..1": (begun([node("Clip", "image", "a", "b", "x")], {"a": 0.0, "b": 1.0}), "unit", "a Clip to 0..1"),
+    "Clip of what was centred": (
+        begun([node("Div", "image", "b", "d"), node("Sub", "d", "c", "s"), node("Clip", "s", "a", "c", "x")],
+              {"a": -1.0, "b": 0.5, "c": 1.0}),
+        "unit",
+        "a division by 0.5, then the subtraction of 1, then a Clip to -1..1",
+    ),
+    "ReLU6": (begun([node("Clip", "image", "a", "b", "x")], {"a": 0.0, "b": 6.0}), "", ""),
+    "ImageNet's numbers as a depthwise Conv": (
+        begun([node("Conv", "image", "w", "b", "x", group=3)],
+              {"w": (1 / 255 / STD).reshape(3, 1, 1, 1), "b": -MEAN / STD}),
+        "pixels",
+        "a 1 x 1 Conv, each channel times 0.0171248",
+    ),
+    "a Conv that also turns the channels round": (
+        begun([node("Conv", "image", "w", "x")], {"w": np.eye(3)[::-1].reshape(3, 3, 1, 1) / 255}),
+        "pixels",
+        "a 1 x 1 Conv, each channel times 0.00392157 in another order",
+    ),
+    "a Conv that mixes channels": (
+        begun([node("Conv", "image", "w", "x")], {"w": (np.eye(3) + 0.1).reshape(3, 3, 1, 1) / 255}), "", "",
+    ),
     "nothing": (classifier(), "", ""),
     "padding of a convolution": (
         begun([node("Pad", "image", "p", "x")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, ("N", 3, 30, 30)), "", "",
@@ -204,6 +249,14 @@ def test_two_branches_of_which_one_takes_the_picture_as_it_comes() -> None:
     model = begun([node("Div", "image", "k", "x")], {"k": 255.0})
     model.graph.node.extend([node("GlobalMaxPool", "image", "other")])
     assert not beginning_of(Graph(model), "image", "NCHW").steps
+
+
+@pytest.mark.parametrize(("other", "expects"), [(127.5, "pixels"), (0.5, "")])
+def test_two_branches_that_scale_each_in_its_own_way(other: float, expects: str) -> None:
+    model = begun([node("Div", "image", "k", "x")], {"k": 255.0, "o": other})
+    model.graph.node.extend([node("Div", "image", "o", "o1"), node("GlobalMaxPool", "o1", "o2")])
+    found = beginning_of(Graph(model), "image", "NCHW")
+    assert (found.expects, str(found)) == (expects, "a division by 255" if expects else "")
 
 
 def saved(model: onnx.ModelProto, folder: Path) -> Path:
@@ -279,6 +332,14 @@ def test_of_values_that_the_graph_divides_itself_nothing_else_may_be_said(tmp_pa
     )
 
 
+def test_what_is_cut_off_is_warned_of(tmp_path: Path) -> None:
+    path = saved(BEGINNINGS["quantisation of 0..1"][0], tmp_path)
+    assert Explainer(path, providers="cpu").preprocessing.std == (255,) * 3
+    warning = Explainer(path, providers="cpu", preprocessing="torchvision").preprocessing_warning or ""
+    assert "a QuantizeLinear to 0..1, which is made for pixels divided by 255, of which it makes 0 to 1" in warning
+    assert "feeds it -2.12 to 2.64, of which it makes 0 to 1. Unless" in warning
+
+
 def test_a_resize_in_the_graph_gives_the_size(tmp_path: Path, chelsea: np.ndarray) -> None:
     model = begun(
         [node("Resize", "image", "", "", "sizes", "x", mode="linear")],
@@ -309,6 +370,25 @@ def test_whole_numbers_are_pixels(tmp_path: Path, chelsea: np.ndarray) -> None:
     seen = explainer.preprocessing.crop(chelsea)[0]
     by_index = sorted(explainer.explain(chelsea, "all").classes, key=lambda prediction: prediction.index)
     np.testing.assert_allclose([one.logit for one in by_index], own_logits(path, seen[None]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("scale", "zero"), [(1 / 255, 0), (2 / 255, 128)])
+def test_whole_numbers_that_the_graph_dequantises_itself(scale: float, zero: int, tmp_path: Path) -> None:
+    nodes = [
+        node("DequantizeLinear", "image", "k", "z", "d"),
+        node("Transpose", "d", "t", perm=[0, 3, 1, 2]),
+        node("Sub", "t", "m", "s"),
+        node("Div", "s", "h", "x"),
+    ]
+    constants = {"k": scale, "z": np.uint8(zero), "m": a_channel(MEAN * (zero == 0)), "h": 0.5}
+    model = begun(nodes, constants, NHWC, TensorProto.UINT8)
+    found = beginning_of(Graph(model), "image", "NHWC")
+    assert found.expects == "pixels"
+    assert found.mean == pytest.approx(np.full(3, zero) if zero else MEAN * 255)
+    explainer = Explainer(saved(model, tmp_path), providers="cpu")
+    assert explainer.preprocessing.std == (1,) * 3
+    assert explainer.preprocessing_warning is None
 
 
 @pytest.mark.parametrize(

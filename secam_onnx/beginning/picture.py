@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["Channel", "Picture"]
+import numpy as np
+
+__all__ = ["Channel", "Picture", "numbers"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class Picture:
     pending: tuple[str, ...] = ()  # of no meaning unless more follows: the padding of a convolution
     size: tuple[int, int] | None = None
     whole: bool = False  # rounded to whole numbers before anything else
+    grid: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # scale and zero point, where it is quantised
+    keeps: tuple[float, float] | None = None  # values of the input: what is beyond is cut off
 
     def after(self, step: str, **changes: object) -> Picture:
         return replace(self, steps=(*self.steps, *self.pending, step), pending=(), **changes)  # type: ignore[arg-type]
+
+
+def numbers(values: np.ndarray) -> str:
+    """For people: one where all are the same."""
+    shown = values[:1] if np.all(values == values[0]) else values
+    return ", ".join(f"{value:.6g}" for value in shown[:8]) + (", ..." if len(shown) > 8 else "")

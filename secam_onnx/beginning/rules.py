@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from secam_onnx.beginning.picture import Picture
+from secam_onnx.beginning.picture import Picture, numbers
+from secam_onnx.beginning.ranges import clip, dequantise, quantise
 from secam_onnx.head import Graph, attribute
 
 __all__ = ["through"]
@@ -28,9 +29,9 @@ def through(graph: Graph, node: NodeProto, taken: list[Picture]) -> list[Picture
     return made if made is None or isinstance(made, list) else [made]
 
 
-def _same(graph: Graph, node: NodeProto, picture: Picture) -> Picture:
-    if node.op_type == "Clip":
-        return replace(picture, pending=(*picture.pending, "Clip"))
+def _same(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+    if node.op_type == "Cast" and picture.grid is not None:
+        return None
     if node.op_type == "Cast" and attribute(node, "to") in _INTEGERS and graph.dtype(node.input[0]) not in _INTEGERS:
         untouched = all(one.scale == 1 and one.shift == 0 for one in picture.channels)
         return picture.after("a Cast to whole numbers", whole=picture.whole or untouched)
@@ -64,8 +65,8 @@ def _arithmetic(graph: Graph, node: NodeProto, picture: Picture) -> Picture | No
         "Div": "a division by",
     }
     word = "the subtraction from" if turned and node.op_type == "Sub" else words[node.op_type]
-    changed = tuple(one.then(*numbers) for one, *numbers in zip(picture.channels, scale, shift, strict=True))
-    return picture.after(f"{word} {_numbers(values)}", channels=changed)
+    changed = tuple(one.then(*pair) for one, *pair in zip(picture.channels, scale, shift, strict=True))
+    return picture.after(f"{word} {numbers(values)}", channels=changed)
 
 
 def _a_channel(constant: np.ndarray, picture: Picture) -> np.ndarray | None:
@@ -83,11 +84,6 @@ def _a_channel(constant: np.ndarray, picture: Picture) -> np.ndarray | None:
     return np.broadcast_to(along, count).astype(np.float64) if len(along) in (1, count) else None
 
 
-def _numbers(values: np.ndarray) -> str:
-    shown = values[:1] if np.all(values == values[0]) else values
-    return ", ".join(f"{value:.6g}" for value in shown[:8]) + (", ..." if len(shown) > 8 else "")
-
-
 def _normalisation(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
     if picture.axes[1:2] != "C" or not all(graph.is_constant(name) for name in node.input[1:]):
         return None
@@ -103,8 +99,34 @@ def _normalisation(graph: Graph, node: NodeProto, picture: Picture) -> Picture |
             seen = (mean[place] - one.shift) / one.scale, std[place] / abs(one.scale)
         scale = gain[place] / std[place]
         changed.append(replace(one.then(scale, bias[place] - scale * mean[place]), seen=seen))
-    step = f"a BatchNormalization with mean {_numbers(mean)} and std {_numbers(std)}"
+    step = f"a BatchNormalization with mean {numbers(mean)} and std {numbers(std)}"
     return picture.after(step, channels=tuple(changed))
+
+
+def _convolution(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+    """One of 1 x 1 that only scales, shifts and reorders the channels."""
+    if picture.axes != "NCHW" or not all(graph.is_constant(name) for name in node.input[1:] if name):
+        return None
+    if any(attribute(node, "pads", [])) or any(stride != 1 for stride in attribute(node, "strides", [])):
+        return None
+    weights, count = graph.constant(node.input[1]).astype(np.float64), len(picture.channels)
+    if weights.shape[0] != count or weights.shape[2:] != (1, 1):
+        return None
+    depthwise = attribute(node, "group", 1) == count
+    matrix = np.diag(weights.ravel()) if depthwise else weights[:, :, 0, 0]
+    if matrix.shape != (count, count) or not ((matrix != 0).sum(0) == 1).all() or not matrix.any(1).all():
+        return None
+    chosen = matrix.nonzero()[1].tolist()
+    scale = matrix[range(count), chosen]
+    shift = graph.constant(node.input[2]).astype(np.float64) if len(node.input) > 2 else np.zeros(count)
+    if len(shift) != count:
+        return None
+    changed = tuple(picture.channels[index].then(*pair) for index, *pair in zip(chosen, scale, shift, strict=True))
+    if changed == picture.channels:
+        return picture
+    added = f" plus {numbers(shift)}" if shift.any() else ""
+    turned = " in another order" if chosen != list(range(count)) else ""
+    return picture.after(f"a 1 x 1 Conv, each channel times {numbers(scale)}{added}{turned}", channels=changed)
 
 
 def _negated(graph: Graph, node: NodeProto, picture: Picture) -> Picture:
@@ -226,13 +248,17 @@ def _pad(graph: Graph, node: NodeProto, picture: Picture) -> Picture:
 
 _Rule = Callable[[Graph, NodeProto, Picture], "Picture | list[Picture] | None"]
 _RULES: dict[str, _Rule] = {
-    **dict.fromkeys(("Identity", "Cast", "Clip", "Dropout", "QuantizeLinear", "DequantizeLinear"), _same),
+    **dict.fromkeys(("Identity", "Cast", "Dropout"), _same),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic),
     "BatchNormalization": _normalisation,
+    "Clip": clip,
+    "Conv": _convolution,
+    "DequantizeLinear": dequantise,
     "Gather": _gather,
     "GatherND": _gather_nd,
     "Neg": _negated,
     "Pad": _pad,
+    "QuantizeLinear": quantise,
     **dict.fromkeys(("Resize", "Upsample"), _resize),
     "Slice": _slice,
     "Split": _split,

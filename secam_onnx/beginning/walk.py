@@ -6,6 +6,7 @@ they do to a channel is `(value - mean) / std`, and the size of these two number
 - `std` of 30 to 1000, as of a division by 255, by 127.5 or by 58: pixels of 0..255; anything smaller would come out
   nearly constant. So is `std` around 1 with a mean of 50 to 200, as Caffe has it, and a Cast to whole numbers.
 - `std` of 0.1 to 0.7 with a mean of 0.2 to 0.8, as ImageNet's: pixels divided by 255. So is a multiplication by 255.
+- A Clip or QuantizeLinear that keeps 0..255, or 0..1, of what goes in tells the same; others tell nothing.
 - All else, such as the rescaling in torchvision's Inception-v3, says nothing of what goes in.
 
 A BatchNormalization is read by its running mean and variance, which are those of what the network was trained on.
@@ -13,7 +14,7 @@ A BatchNormalization is read by its running mean and variance, which are those o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -43,6 +44,8 @@ class Beginning:
         Of the input, where the means tell it: those of ImageNet in Caffe differ by colour.
     size : (int, int) or None
         Rows and columns that the graph itself resizes the picture to.
+    keeps : (float, float) or None
+        The lowest and highest value of the input that a Clip or QuantizeLinear lets through.
     """
 
     steps: tuple[str, ...] = ()
@@ -51,6 +54,7 @@ class Beginning:
     std: tuple[float, ...] = ()
     channel_order: Literal["RGB", "BGR"] | None = None
     size: tuple[int, int] | None = None
+    keeps: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         return ", then ".join(self.steps)
@@ -89,13 +93,26 @@ def beginning_of(graph: Graph, name: str, layout: str, channels: int | None = 3)
 
 
 def _summary(last: list[Picture], channels: int) -> Beginning:
-    """What the first layers have in common."""
-    whole = [picture for picture in last if len(picture.channels) == channels and picture.steps]
-    if not whole or any(set(one.channels) != set(whole[0].channels) for one in last if one.steps):
-        return Beginning()
-    picture = max(whole, key=lambda one: len(one.steps))
-    if any(not one.steps for one in last):
+    """What the first layers have in common: the same steps, or others that are made for the same values."""
+    if not all(one.steps for one in last):
         return Beginning()  # one branch takes the picture as it comes
+    whole = [_told(picture, channels) for picture in last if len(picture.channels) == channels]
+    if not whole:
+        return Beginning()
+    longest = max(whole, key=lambda one: len(one.steps))
+    if all(set(one.channels) == set(last[0].channels) for one in last):
+        return longest
+    if len(whole) < len(last) or not longest.expects or any(one.expects != longest.expects for one in whole):
+        return Beginning()
+    order, size, keeps = (
+        getattr(longest, name) if len({getattr(one, name) for one in whole}) == 1 else None
+        for name in ("channel_order", "size", "keeps")
+    )
+    return replace(longest, channel_order=order, size=size, keeps=keeps)
+
+
+def _told(picture: Picture, channels: int) -> Beginning:
+    """What the steps to one of the first layers tell."""
     of_inputs = sorted(picture.channels, key=lambda one: one.index)
     if [one.index for one in of_inputs] != list(range(channels)) or not all(one.scale for one in of_inputs):
         return Beginning(picture.steps, size=picture.size)
@@ -105,7 +122,9 @@ def _summary(last: list[Picture], channels: int) -> Beginning:
     if len(mean) == len(_CAFFE) and np.allclose(np.abs(std), 1, atol=0.02):
         order = "BGR" if _near(mean, _CAFFE) else "RGB" if _near(mean, _CAFFE[::-1]) else None
     expects = "pixels" if picture.whole else _expected(np.array(mean), np.array(std))
-    return Beginning(picture.steps, expects, mean, std, order, picture.size)
+    if not expects and picture.keeps is not None:
+        expects = "pixels" if picture.keeps[1] > 2 else "unit"
+    return Beginning(picture.steps, expects, mean, std, order, picture.size, picture.keeps)
 
 
 def _near(mean: tuple[float, ...], known: tuple[float, ...]) -> bool:
