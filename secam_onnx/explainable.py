@@ -133,6 +133,12 @@ def _named(
 ) -> tuple[Head, tuple[str, ...] | None]:
     """The head with its class names, from wherever they come; one sigmoid with two names is made a pair."""
     single = head.n_classes == 1 and "sigmoid" in (head.activation, activation)
+    renumbered = _renumbered(head)
+    if labels is not None and renumbered:
+        raise OptionError(
+            f"{head.output!r} numbers its classes {renumbered}, so names by number would go to other classes. Leave "
+            f"the names out, or name the tensor before (--logits {head.logits}), which takes them in its own order."
+        )
     if labels is not None:
         if single and len(labels) == len(BINARY):
             return replace(head, end=head.end.as_pair()), labels
@@ -142,13 +148,20 @@ def _named(
     if single:
         labels, note = choose_labels(graph, file, len(BINARY))
         head = head if labels is None else replace(head, end=head.end.as_pair())
-    if labels is None:
+    if labels is None and not renumbered:
         labels, note = choose_labels(graph, file, head.n_classes)
     if labels is None and head.end.labels is not None and len(head.end.labels) == head.n_classes:
         labels, note = head.end.labels, "read from the graph (ZipMap or a table of names)"
     if note:
         origin["labels"] = note
     return head, labels
+
+
+def _renumbered(head: Head) -> str:
+    """The numbers that a table in the graph gives the classes, where they are those of other classes; else empty."""
+    own = [str(index) for index in range(head.n_classes)]
+    names = list(head.end.labels or ())
+    return ", ".join(names[:8]) + ", ..." * (len(names) > 8) if names != own and sorted(names) == sorted(own) else ""
 
 
 def locate_head(

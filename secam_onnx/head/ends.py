@@ -12,7 +12,7 @@ from secam_onnx.head.applied import Pick, applied, count_classes, without_copies
 from secam_onnx.head.graph import Graph
 from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, number
 from secam_onnx.head.tail import tail_of
-from secam_onnx.head.winners import before_the_winners
+from secam_onnx.head.winners import before_the_winners, check_order
 
 __all__ = ["BINARY", "End", "Pick", "end_of"]
 
@@ -93,12 +93,14 @@ def end_of(graph: Graph, output: str) -> End:
     for probabilities in dict.fromkeys((tensor, scaled)):
         found = applied(graph, probabilities)
         if found is not None:
+            check_order(graph, found.logits)
             same = found.pick == tuple((index, 1) for index in range(found.n_logits))
             return End(
                 found.logits, found.n_logits, found.activation, None if same else found.pick, probabilities,
                 labels=labels, winners=winners, rounded=found.rounded,
             )  # fmt: skip
     logits = without_copies(graph, tensor)
+    check_order(graph, logits)
     return End(logits, count_classes(graph, logits), tail=tail_of(graph, logits), labels=labels, winners=winners)
 
 

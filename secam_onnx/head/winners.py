@@ -2,59 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from onnx import NodeProto
 
+from secam_onnx.errors import HeadError
 from secam_onnx.head.graph import Graph, attribute, describe
 from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, class_axis
+from secam_onnx.head.tables import Table, class_names, table_of
 
-__all__ = ["before_the_winners"]
+__all__ = ["before_the_winners", "check_order"]
 
 _WINNERS = {"TopK", "ArgMax", "ZipMap", "ReduceMax", "LabelEncoder", "ArrayFeatureExtractor"}
+_SMALLEST = {"ArgMin", "ReduceMin"}
+_PLACE_BY_PLACE = (
+    SAME_NUMBERS
+    | SHAPES_ONLY
+    | {"Softmax", "LogSoftmax", "Sigmoid", "Exp", "Log", "Neg", "Clip", "Relu", "Mul", "Div", "Add", "Sub", "Slice"}
+)
 
 
 def before_the_winners(graph: Graph, output: str) -> tuple[str, tuple[str, ...] | None, tuple[str, ...]]:
-    """The tensor of all classes from which the winners were taken, class names, and the nodes that took them."""
-    start, labels, winners = output, None, []
+    """The tensor of all classes from which the winners were taken, class names, and the nodes that took them.
+
+    Raises
+    ------
+    HeadError
+        It is the smallest value that wins.
+    """
+    start, labels, winners, tables = output, None, [], list[Table]()
     tensor: str | None = output
     while tensor is not None and (node := graph.producer(tensor)) is not None and node.input:
         following: str | None = node.input[0]
+        _check_largest(graph, node)
+        table = table_of(graph, node)
+        if table is not None:
+            following = next(name for name in node.input if not graph.is_constant(name))
+            tables.append(table)
         if node.op_type in _WINNERS and not graph.is_constant(tensor):
-            labels = _names(graph, node) or labels
-            if node.op_type in ("ArrayFeatureExtractor",) or graph.is_constant(node.input[0]):
+            if node.op_type == "ArrayFeatureExtractor":
                 following = node.input[1]
             elif node.op_type in ("ArgMax", "ReduceMax", "TopK") and not _over_all(graph, node):
                 break
+            elif node.op_type != "LabelEncoder":
+                if tables or node.op_type == "ZipMap":
+                    labels = _names(graph, node, tables) or labels
+                tables = []
             winners.append(describe(node))
             start = following or start
-        elif node.op_type == "Gather" and graph.is_constant(node.input[0]):  # a table, by the winner
-            following = node.input[1]
-        elif node.op_type not in SAME_NUMBERS | SHAPES_ONLY | {"Gather", "Slice"}:
+        elif table is None and node.op_type not in SAME_NUMBERS | SHAPES_ONLY | {"Gather", "Slice"}:
             break
         tensor = following
     return (start, labels, tuple(winners)) if winners else (output, None, ())
 
 
-def _names(graph: Graph, node: NodeProto) -> tuple[str, ...] | None:
-    """Class names in an operator of ai.onnx.ml."""
-    if node.op_type == "ArrayFeatureExtractor" and graph.is_constant(node.input[0]):
-        return tuple(map(_text, graph.constant(node.input[0]).reshape(-1)))
-    for key in ("classlabels_strings", "classlabels_int64s", "values_strings"):
-        values = attribute(node, key)
-        if values:
-            return tuple(map(_text, values))
-    return None
+def check_order(graph: Graph, logits: str) -> None:
+    """Refuse scores that are sorted: place 0 is the winner's, whichever class that is.
+
+    Raises
+    ------
+    HeadError
+        They come from a TopK, and nothing but functions of single places lies between.
+    """
+    tensor: str | None = logits
+    while tensor is not None and (node := graph.producer(tensor)) is not None and node.input:
+        if node.op_type == "TopK" and _over_all(graph, node):
+            raise HeadError(
+                f"its values are sorted by {describe(node)}, so that a place is no class; --logits {node.input[0]} "
+                "explains the classes before"
+            )
+        if node.op_type not in _PLACE_BY_PLACE:
+            return
+        names = graph.computed_inputs(node)
+        tensor = names[0] if len(names) == 1 else None
 
 
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+def _check_largest(graph: Graph, node: NodeProto) -> None:
+    """Refuse what looks for the smallest, as of distances."""
+    smallest = node.op_type in _SMALLEST or (node.op_type == "TopK" and not attribute(node, "largest", 1))
+    if smallest and _over_all(graph, node):
+        raise HeadError(
+            f"{describe(node)} takes the smallest of {node.input[0]!r}, as of distances; logits were "
+            "expected, the largest of which wins. Export the model with negative distances and the largest"
+        )
+
+
+def _names(graph: Graph, node: NodeProto, tables: Sequence[Table]) -> tuple[str, ...] | None:
+    """Class names: those of ZipMap, or what tables, the last one first, make of each class number."""
+    if node.op_type == "ZipMap":
+        values = attribute(node, "classlabels_strings") or attribute(node, "classlabels_int64s")
+        return class_names(len(values), [dict(enumerate(values))]) if values else None
+    axis, shape = class_axis(graph, node.input[0]), graph.shape(node.input[0])
+    n_classes = None if axis is None or shape is None else shape[axis]
+    return None if n_classes is None else class_names(n_classes, tables)
 
 
 def _over_all(graph: Graph, node: NodeProto) -> bool:
-    """Whether a node looks for the largest of all classes of an image."""
-    if node.op_type == "ReduceMax":
+    """Whether a node looks for the largest or smallest of all classes of an image."""
+    if node.op_type in ("ReduceMax", "ReduceMin"):
         axes = attribute(node, "axes")
         if axes is None and len(node.input) > 1 and graph.is_constant(node.input[1]):
-            axes = graph.constant(node.input[1]).reshape(-1).tolist()
+            axes = np.asarray(graph.constant(node.input[1])).reshape(-1).tolist()
     else:
         axes = [attribute(node, "axis", -1 if node.op_type == "TopK" else 0)]
     rank = len(graph.shape(node.input[0]) or ())
