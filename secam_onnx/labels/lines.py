@@ -55,7 +55,22 @@ def _without_numbers(lines: Sequence[str]) -> list[str]:
                 "its lines are numbered from 1, and classes count from 0: leave the numbers out if the lines are in "
                 "order of the index, or begin with 0"
             )
+    _check_gaps(lines)
     return list(lines)
+
+
+def _check_gaps(lines: Sequence[str]) -> None:
+    """Lines such as `0 cat`, `2 dog` are numbered, and one is missing; `20 km/h`, `30 km/h` or `3 to 9` are names."""
+    found = [match for line in lines if (match := _NUMBER_FIRST.fullmatch(line))]
+    indices = {int(match["index"]) for match in found}
+    names = {re.sub(r"\d+", "", match["name"]).casefold() for match in found}
+    of_numbers = any(match["name"][0].isdigit() for match in found)  # `0 - 2`, `10, 20`
+    if len(lines) > 1 and len(lines) == len(indices) == len(names) and not of_numbers:
+        missing = next(index for index in range(len(lines)) if index not in indices)
+        raise ValueError(
+            f"its lines are numbered, and number {missing} is missing: classes count from 0 without a gap; if the "
+            "numbers are part of the names, write a list in JSON"
+        )
 
 
 def names_in_csv(text: str) -> tuple[str, ...]:
