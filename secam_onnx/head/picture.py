@@ -16,7 +16,7 @@ from secam_onnx.head.contrib import as_standard
 from secam_onnx.head.graph import Graph, attribute, describe
 from secam_onnx.head.span import WHOLE, Span
 
-__all__ = ["Pictures", "UnknownPlaceError"]
+__all__ = ["DisplacedError", "Pictures", "TurnedError", "UnknownPlaceError"]
 
 _STANDARD = ("", "ai.onnx")
 _MIXES = {
@@ -24,11 +24,18 @@ _MIXES = {
     "MatMul", "MatMulInteger", "QLinearConv", "QLinearMatMul", "RNN", "Scan",
 }  # fmt: skip
 _STAYS = {
-    "Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip", "DequantizeLinear", "Div",
-    "Dropout", "Exp", "Floor", "Identity", "InstanceNormalization", "LRN", "LayerNormalization", "Log", "Max",
-    "MaxPool", "Mean", "Min", "Mul", "Neg", "Pow", "QuantizeLinear", "Reciprocal", "Relu", "Round", "Sigmoid",
-    "SpaceToDepth", "Sqrt", "Sub", "Sum", "Tanh", "Where",
+    "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
+    "DequantizeLinear", "Div", "Dropout", "Equal", "Exp", "Floor", "Greater", "GreaterOrEqual", "HardSigmoid",
+    "Identity", "InstanceNormalization", "LRN", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log",
+    "Max", "MaxPool", "Mean", "MeanVarianceNormalization", "Min", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow",
+    "QuantizeLinear", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "SpaceToDepth", "Sqrt", "Sub", "Sum",
+    "Tanh", "Where",
 }  # fmt: skip
+_MOVES = {
+    "CenterCropPad", "Compress", "Concat", "Gather", "GatherElements", "GridSample", "MaxRoiPool", "Pad", "Resize",
+    "ReverseSequence", "RoiAlign", "Slice", "Split", "Tile", "Upsample",
+}  # fmt: skip
+_WINDOWS = {"AveragePool", "Conv", "ConvInteger", "MaxPool", "QLinearConv"}
 _CONVOLUTION_PADS = 6  # pixels, half of the largest kernels, 11 to 13 wide: what exporters write as a Pad of its own
 _ALIKE = 0.02  # of the edge: slices of every other pixel begin beside one another
 
@@ -37,12 +44,21 @@ class UnknownPlaceError(Exception):
     """Which part of the picture a tensor shows cannot be told; the message is the reason, in words for the user."""
 
 
+class DisplacedError(UnknownPlaceError):
+    """The graph moved, cut or padded the picture in a way that is not understood: a map may lie elsewhere."""
+
+
+class TurnedError(DisplacedError):
+    """The graph exchanged rows and columns: a map lies elsewhere."""
+
+
 @dataclass(frozen=True)
 class _View:
-    """A tensor that is the picture: its two axes, and what they span."""
+    """A tensor that is the picture: its two axes, what they span, and by how many pixels it was padded on the way."""
 
     axes: tuple[int, int]
     span: Span = WHOLE
+    pads: int = 0
 
 
 class Pictures:
@@ -62,6 +78,10 @@ class Pictures:
             if read and self._names.issuperset(read) and not _mixes(node):
                 self._names.update(name for name in node.output if name)
         self._views: dict[str, _View | UnknownPlaceError] = {}
+        self._readers: dict[str, list[NodeProto]] = {}
+        for node in graph.model.graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
 
     def __contains__(self, tensor: object) -> bool:
         return tensor in self._names
@@ -71,28 +91,40 @@ class Pictures:
 
         Raises
         ------
+        DisplacedError
+            It is given several parts, or one that the graph moved in a way that is not understood.
         UnknownPlaceError
-            It is given several parts, or one that is cut out in a way that is not understood.
+            Nothing is known of it.
         """
-        spans = []
+        views, reasons = self._begins(tensor)
+        if reasons:
+            raise min(reasons, key=lambda reason: not isinstance(reason, DisplacedError))
+        if not views:
+            raise UnknownPlaceError(f"{tensor!r} does not depend on the picture")
+        if any(view.axes[0] > view.axes[1] for view in views):
+            raise TurnedError(f"{tensor!r} is made of the picture turned by its diagonal")
+        if not all(view.span.like(views[0].span, _ALIKE) for view in views):
+            raise DisplacedError(f"{tensor!r} is made of several parts of the picture")
+        return views[0].span
+
+    def _begins(self, tensor: str) -> tuple[list[_View], list[UnknownPlaceError]]:
+        """The pictures that the network before a tensor reads; reasons, for those that are not understood."""
+        views: list[_View] = []
+        reasons: list[UnknownPlaceError] = []
         todo, met = [tensor], {tensor}
         while todo:
             name = todo.pop()
             if name in self._names:
-                view = self._view(name)
-                if view.axes[0] > view.axes[1]:
-                    raise UnknownPlaceError(f"{name!r} is the picture turned by its diagonal")
-                spans.append(view.span)
+                try:
+                    views.append(self._view(name))
+                except UnknownPlaceError as reason:
+                    reasons.append(reason)
                 continue
             node = self._graph.producer(name)
             read = [] if node is None else [other for other in self._data(node) if other not in met]
             met.update(read)
             todo += read
-        if not spans:
-            raise UnknownPlaceError(f"{tensor!r} does not depend on the picture")
-        if not all(span.like(spans[0], _ALIKE) for span in spans):
-            raise UnknownPlaceError(f"{tensor!r} is made of several parts of the picture")
-        return spans[0]
+        return views, reasons
 
     def _data(self, node: NodeProto) -> list[str]:
         """The inputs of a node that depend on the values of the picture."""
@@ -119,26 +151,46 @@ class Pictures:
         node = as_standard(node)
         read = self._data(node)
         views = [self._view(name) for name in read if not self._is_one_number(name)]
-        if not views or any(view.axes != views[0].axes or not view.span.like(views[0].span, _ALIKE) for view in views):
-            raise UnknownPlaceError(f"{describe(node)} joins several parts of the picture")
+        joins = f"{describe(node)} joins several parts of the picture"
+        if any(not view.span.like(views[0].span, _ALIKE) for view in views):
+            raise DisplacedError(joins)
+        if not views or any(view.axes != views[0].axes for view in views):
+            raise UnknownPlaceError(joins)
         view, rank = views[0], len(self._graph.shape(tensor) or ())
         if node.op_type in _STAYS:
             return replace(view, axes=(view.axes[0] % rank, view.axes[1] % rank)) if rank else view
         if node.op_type == "Transpose":
             order = list(attribute(node, "perm", range(rank)[::-1]))
             return replace(view, axes=(order.index(view.axes[0]), order.index(view.axes[1])))
-        if node.op_type == "Concat" and attribute(node, "axis", 1) % rank not in (0, *view.axes):
-            return view
-        if node.op_type == "Split" and attribute(node, "axis", 0) % rank not in (0, *view.axes):
+        if not rank or not self._graph.shape(node.input[0]):
+            raise UnknownPlaceError(f"the number of axes of {tensor!r} is not known")
+        axis = attribute(node, "axis", 1 if node.op_type == "Concat" else 0) % rank
+        if node.op_type in ("Concat", "Split") and axis not in (0, *view.axes):
             return view
         mode = attribute(node, "coordinate_transformation_mode", b"")
         if node.op_type in ("Resize", "Upsample") and mode != b"tf_crop_and_resize":
             return view
         if node.op_type in ("Squeeze", "Unsqueeze", "Gather") and (moved := self._moved(node, view)) is not None:
             return moved
-        if (part := self._part(node, view)) is not None:
-            return part
-        raise UnknownPlaceError(f"{describe(node)} cuts or turns the picture in a way that is not understood")
+        placed = self._padded if node.op_type == "Pad" else self._part
+        if (moved := placed(node, tensor, view)) is not None:
+            return moved
+        kind = DisplacedError if node.op_type in _MOVES and self._moves(node, view) else UnknownPlaceError
+        raise kind(f"{describe(node)} cuts, pads or turns the picture in a way that is not understood")
+
+    def _moves(self, node: NodeProto, view: _View) -> bool:
+        """Whether what is not understood of a node that may move the picture concerns its places."""
+        rank = len(self._graph.shape(node.input[0]) or ())
+        if node.op_type == "Tile":
+            repeats = self._graph.integers(node, "repeats", 1)
+            return repeats is not None and any(repeats[axis] != 1 for axis in view.axes if axis < len(repeats))
+        if node.op_type == "Gather" and len(self._graph.shape(node.input[1]) or ()) > 1:
+            return False  # windows, one beside the other
+        if node.op_type in ("Concat", "Gather", "Split"):
+            return attribute(node, "axis", 1 if node.op_type == "Concat" else 0) % rank in view.axes
+        if node.op_type == "Slice" and (axes := self._graph.integers(node, "axes", 3)) is not None:
+            return any(axis % rank in view.axes for axis in axes)
+        return True
 
     def _is_one_number(self, tensor: str) -> bool:
         """Whether it has no places: a mean over the picture, say."""
@@ -167,7 +219,43 @@ class Pictures:
                         view.axes[1] - sum(a < view.axes[1] for a in axes)),
         )  # fmt: skip
 
-    def _part(self, node: NodeProto, view: _View) -> _View | None:
+    def _padded(self, node: NodeProto, output: str, view: _View) -> _View | None:
+        """The picture behind a Pad: what is left of it, or with an edge as narrow as a convolution's."""
+        shape = self._graph.shape(node.input[0]) or ()
+        pads = self._graph.integers(node, "pads", 1)
+        readers = self._readers.get(output, [])
+        if pads is None:  # by the run's own size, as for a convolution whose padding is "SAME"
+            return view if readers and all(reader.op_type in _WINDOWS for reader in readers) else None
+        axes = self._graph.integers(node, "axes", 3) or list(range(len(shape)))
+        edges = {axis % len(shape): (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
+        ends = [edges.get(axis, (0, 0)) for axis in view.axes]
+        widest = max(0, *(max(pair) for pair in ends))
+        if widest and min(min(pair) for pair in ends) < 0:
+            return None
+        if widest:
+            kernels = [self._kernel(reader) for reader in readers]
+            if kernels and widest < min(kernels):
+                return view
+            return None if view.pads + widest > _CONVOLUTION_PADS else replace(view, pads=view.pads + widest)
+        span = view.span
+        for which, (axis, (before, behind)) in enumerate(zip(view.axes, ends, strict=True)):
+            length = shape[axis]
+            if before or behind:
+                if length is None:
+                    return None
+                span = span.part(which, (-before / length, 1 + behind / length))
+        return replace(view, span=span)
+
+    def _kernel(self, node: NodeProto) -> int:
+        """How many pixels the window of a node spans at least; 0 where it has none."""
+        if node.op_type not in _WINDOWS:
+            return 0
+        weight = node.input[3 if node.op_type == "QLinearConv" else 1] if len(node.input) > 1 else ""
+        kernel: Sequence[int | None] = attribute(node, "kernel_shape") or (self._graph.shape(weight) or ())[2:]
+        lengths = [length for length in kernel if length is not None and length > 1]
+        return max(lengths, default=0)
+
+    def _part(self, node: NodeProto, output: str, view: _View) -> _View | None:
         """What is left of the picture behind a crop or a mirror."""
         shape = self._graph.shape(node.input[0]) or ()
         if node.op_type == "Slice":
@@ -182,19 +270,26 @@ class Pictures:
         elif node.op_type == "Gather":
             indices = np.asarray(self._graph.integers(node, "indices", 1) or [])
             step = -1 if len(indices) > 1 and indices[0] > indices[1] else 1
+            axis = attribute(node, "axis", 0) % len(shape)
+            length = shape[axis]
+            if length is not None:
+                indices = np.where(indices < 0, indices + length, indices)
             if not len(indices) or (np.diff(indices) != step).any() or indices.min() < 0:
                 return None
             end = int(indices[-1]) + step
-            cuts = {attribute(node, "axis", 0) % len(shape): slice(int(indices[0]), end if end >= 0 else None, step)}
+            cuts = {axis: slice(int(indices[0]), end if end >= 0 else None, step)}
+        elif node.op_type == "Split":
+            axis = attribute(node, "axis", 0) % len(shape)
+            parts = [(self._graph.shape(name) or shape)[axis] or 0 for name in node.output]
+            if 0 in parts or sum(parts) != shape[axis]:
+                return None
+            start = sum(parts[: list(node.output).index(output)])
+            cuts = {axis: slice(start, start + parts[list(node.output).index(output)])}
         elif node.op_type == "ReverseSequence":
             axis, lengths = attribute(node, "time_axis", 0), self._graph.integers(node, "sequence_lens", 1)
             if lengths is None or set(lengths) != {shape[axis]}:
                 return None
             cuts = {axis: slice(None, None, -1)}
-        elif node.op_type == "Pad":
-            pads = self._graph.integers(node, "pads", 1)
-            few = pads is not None and all(0 <= pad <= _CONVOLUTION_PADS for pad in pads)
-            return view if few else None
         else:
             return None
         span = view.span
@@ -228,7 +323,7 @@ def _covered(cut: slice, length: int | None) -> tuple[float, float] | None:
     step = 1 if cut.step is None else cut.step
     if length is None:
         far = 2**31 - 1
-        if step == 1 and cut.start in (0, None) and (cut.stop is None or cut.stop >= far):
+        if 0 <= (cut.start or 0) < step and (cut.stop is None or cut.stop >= far):
             return 0.0, 1.0
         mirrored = step == -1 and cut.start in (-1, None) and (cut.stop is None or cut.stop <= -far)
         return (1.0, 0.0) if mirrored else None

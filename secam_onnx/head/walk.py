@@ -20,7 +20,7 @@ from secam_onnx.head.contrib import DOMAIN
 from secam_onnx.head.graph import Graph, attribute, describe, shape_text
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
 from secam_onnx.head.layout import channel_axis
-from secam_onnx.head.picture import Pictures, UnknownPlaceError
+from secam_onnx.head.picture import DisplacedError, Pictures, TurnedError, UnknownPlaceError
 from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 
 __all__ = ["Features", "Rejection", "Walk", "walk_by_rules", "walk_to_any_grid", "walk_to_several"]
@@ -109,9 +109,11 @@ def walk_by_rules(graph: Graph, logits: str, features: Features, tokens: tuple[i
                 continue
             if features or any(step.mixes for step in steps):
                 grid, steps = _past_copies(graph, grid, steps, pictures, features)
-                return Walk([_placed(pictures, grid)], steps, rejected)
+                grid, warning = _placed(pictures, grid)
+                return Walk([grid], steps, rejected, warning)
             if class_map is None:
-                class_map = Walk([_placed(pictures, grid)], steps.copy(), rejected.copy())
+                grid, warning = _placed(pictures, grid)
+                class_map = Walk([grid], steps.copy(), rejected.copy(), warning)
             rejected.append(Rejection(tensor, "no weights between it and the logits: it is a map of the classes"))
     except HeadError as error:
         if class_map is None:
@@ -204,7 +206,8 @@ def walk_to_any_grid(graph: Graph, logits: str, features: Features, tokens: tupl
                 if picked and not attended and "L" in grid.layout:
                     raise NoGridError(f"shape {shape_text(graph.shape(tensor))}: one of its tokens alone is read")
                 warning = "" if features or attended <= 2 else _before_all_attention(graph, tensor)
-                return Walk([_placed(pictures, grid)], [], rejected, warning)
+                grid, elsewhere = _placed(pictures, grid)
+                return Walk([grid], [], rejected, " ".join(filter(None, (elsewhere, warning))))
             except NoGridError as reason:
                 rejected.append(Rejection(tensor, str(reason)))
     except HeadError as error:
@@ -286,13 +289,30 @@ def _pictures(graph: Graph, features: Features) -> Pictures:
     return pictures
 
 
-def _placed(pictures: Pictures, grid: Grid) -> Grid:
-    """With the part of the picture that it lies on; all of it where that cannot be told."""
+def _placed(pictures: Pictures, grid: Grid) -> tuple[Grid, str]:
+    """With the part of the picture that it lies on, or with what to say where that cannot be told.
+
+    Raises
+    ------
+    HeadError
+        It certainly lies elsewhere: its rows are the picture's columns.
+    """
     try:
         span = pictures.span(grid.tensor)
+    except TurnedError as reason:
+        raise HeadError(
+            f"the feature map {grid.tensor!r} would be laid on the wrong places of the picture, for {reason}; leave "
+            "that Transpose out of the graph, and turn the photographs instead"
+        ) from reason
+    except DisplacedError as reason:
+        return grid, (
+            f"The graph itself moves the picture before the network, and where the feature map lies on it is not "
+            f"known: {reason}. The map is drawn over the whole picture, and may lie in the wrong place; export the "
+            "network without that step, and prepare the photographs outside."
+        )
     except UnknownPlaceError:
-        return grid
-    return grid if None in grid.shape else replace(grid, span=span)
+        return grid, ""
+    return grid if None in grid.shape else replace(grid, span=span), ""
 
 
 def _past_copies(
