@@ -139,6 +139,8 @@ def miscounted(labels: Sequence[str], n_classes: int) -> str:
     text = f"There are {len(labels)} labels for {n_classes} classes; give one name a class, in order of the index."
     if len(labels) == n_classes + 1 and labels[0].casefold() in ("background", "__background__", "???"):
         text += f" The first one, {labels[0]!r}, is no class of this model: leave it out."
+    elif any(name.startswith("# ") for name in labels):
+        text += " A line that begins with # is a name, too: leave it out if it is a comment."
     elif len(labels) == n_classes - 1:
         text += " Some models have a first class more, 'background': put its name first if this one does."
     return text

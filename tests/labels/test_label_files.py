@@ -288,10 +288,11 @@ def test_labels_as_somebody_gives_them_in_python(tmp_path: Path) -> None:
     [
         (["background", "cat", "dog"], 2, "3 labels for 2 classes; .* The first one, 'background', is no class"),
         (["cat", "dog"], 3, "2 labels for 3 classes; .* a first class more, 'background'"),
+        (["# animals", "cat", "dog"], 2, "3 labels for 2 classes; .* begins with # is a name, too: leave it out"),
         (["cat", "dog"], 7, r"2 labels for 7 classes; give one name a class, in order of the index\.$"),
     ],
 )
-def test_a_background_too_much_or_too_little(labels: list[str], n_classes: int, message: str) -> None:
+def test_a_line_too_much_or_too_little(labels: list[str], n_classes: int, message: str) -> None:
     assert re.search(message, miscounted(labels, n_classes))
 
 
