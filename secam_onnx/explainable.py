@@ -144,17 +144,39 @@ def _named(
             return replace(head, end=head.end.as_pair()), labels
         check_labels(labels, (None, head.n_classes))
         return head, labels
-    note = ""
+    note, found = "", head
     if single:
         labels, note = choose_labels(graph, file, len(BINARY))
         head = head if labels is None else replace(head, end=head.end.as_pair())
     if labels is None and not renumbered:
         labels, note = choose_labels(graph, file, head.n_classes)
+    if labels is not None and (others := _as_many(graph, found, len(labels))):
+        head, labels = found, None
+        note = (
+            f"none: {note or 'the file has names'}, but it does not say whether they are those of {head.output!r} or "
+            f"of {', '.join(map(repr, others))}, with as many classes; --labels says it"
+        )
     if labels is None and head.end.labels is not None and len(head.end.labels) == head.n_classes:
         labels, note = head.end.labels, "read from the graph (ZipMap or a table of names)"
     if note:
         origin["labels"] = note
     return head, labels
+
+
+def _as_many(graph: Graph, head: Head, n_classes: int) -> list[str]:
+    """Other outputs with as many classes, of other logits; one sigmoid may have two names."""
+    if len(graph.outputs) < 2:
+        return []
+    try:
+        heads = find_heads(graph)
+    except HeadError:
+        return []
+    return [
+        other.output
+        for other in heads
+        if other.logits != head.logits
+        and (other.n_classes == n_classes or (other.n_logits, other.activation, n_classes) == (1, "sigmoid", 2))
+    ]
 
 
 def _renumbered(head: Head) -> str:

@@ -101,3 +101,67 @@ def test_an_exported_file_has_one_head(file: Path, tmp_path: Path) -> None:
     export_model(from_onnx(file), target, output="age")
     with pytest.raises(OptionError, match="was exported for one head"):
         Heads(target)
+
+
+@pytest.mark.parametrize(
+    ("tail", "outputs"),
+    [
+        ("p = Softmax (z) q = MatMul (p, w_4x1)", "p; q"),
+        ("p = Softmax (z) y = Gemm (z, w_4x2, b_2) q = Softmax (y)", "p; q"),
+        ("p = Identity (z) q = Gemm (z, w_4x2, b_2)", "p; q"),
+        ("p = Softmax (z) q = Sigmoid (z)", "p; q"),
+        ("p = Softmax (z) q = Gather <axis = 1> (p, i_2_0)", "p; q"),
+    ],
+)
+def test_an_output_that_another_is_made_of_is_a_head_too(tail: str, outputs: str, tmp_path: Path) -> None:
+    file = saved(network(tail, outputs), tmp_path)
+    heads = Heads(file, providers="cpu", segmenter=SEGMENTER)
+    assert list(heads.explainers) == ["p", "q"]
+    found = heads.explain(PICTURE, "all")
+    for name, explainer in heads.explainers.items():
+        said = own_values(file, explainer, tensor=name)[0]
+        ours = {entry.index: (entry.probability, entry.logit) for entry in found[name].classes}
+        own = [ours[index][explainer.classifier.contract.activation == "none"] for index in range(len(said))]
+        np.testing.assert_allclose(own, said, rtol=1e-4, atol=1e-6)
+    with pytest.raises(OptionError, match=r"Several outputs are logits: 'p' .*; 'q' "):
+        Explainer(file, providers="cpu")
+
+
+@pytest.mark.parametrize(
+    ("tail", "outputs"),
+    [
+        ("p = Softmax (z)", "z; p"),
+        ("p = Softmax (z) l = LogSoftmax (z)", "p; l"),
+        ("p = Softmax (z) n = ArgMax <axis = 1> (p)", "p; int64[N, L] n"),
+        ("p = Softmax (z) n = ArgMax <axis = 1> (z)", "int64[N, L] n; p"),
+    ],
+)
+def test_outputs_that_say_the_same_are_one_head(tail: str, outputs: str, tmp_path: Path) -> None:
+    file = saved(network(tail, outputs), tmp_path)
+    assert list(Heads(file, providers="cpu", segmenter=SEGMENTER).explainers) == ["p"]
+
+
+def test_names_that_may_be_those_of_another_head_are_given_to_none(tmp_path: Path) -> None:
+    model = network("b = Gemm <transB = 1> (net_q, w_4x6, b_4) p = Softmax (z) q = Softmax (b)", "p; q")
+    model.metadata_props.add(key="names", value="{0: 'happy', 1: 'sad', 2: 'angry', 3: 'calm'}")
+    file = saved(model, tmp_path)
+    for name, explainer in Heads(file, providers="cpu", segmenter=SEGMENTER).explainers.items():
+        assert explainer.labels is None
+        note = explainer.classifier.contract.origin["labels"]
+        assert f"whether they are those of {name!r} or of" in note
+    told = Explainer(file, providers="cpu", output="q", labels=["0-9", "10-19", "20-59", "60"])
+    assert told.labels == ("0-9", "10-19", "20-59", "60")
+
+
+@pytest.mark.parametrize(
+    ("tail", "outputs"),
+    [
+        ("b = Gemm <transB = 1> (net_q, w_3x6, b_3) p = Softmax (z) q = Softmax (b)", "p; q"),
+        ("p = Softmax (z) q = Sigmoid (z)", "p; q"),
+        ("q = Gemm <transB = 1> (net_q, w_1x6, b_1) p = Softmax (z)", "q; p"),
+    ],
+)
+def test_names_go_to_the_head_that_has_as_many_classes(tail: str, outputs: str, tmp_path: Path) -> None:
+    model = network(tail, outputs)
+    model.metadata_props.add(key="names", value="{0: 'happy', 1: 'sad', 2: 'angry', 3: 'calm'}")
+    assert Explainer(saved(model, tmp_path), providers="cpu", output="p").labels == ("happy", "sad", "angry", "calm")

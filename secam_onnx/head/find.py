@@ -211,17 +211,22 @@ def find_heads(
     if not found:
         raise HeadError(_nothing_found(reasons))
     rejected = reasons[0]
-    # A map of classes with nothing but a pool after it may be an embedding; a head with weights is none.
-    weighted = [head for head in found if any(step.mixes for step in head.steps)] or found
-    found = [head for head in weighted if not any(_passes(other, head) > _passes(head, other) for other in weighted)]
-    # Of outputs of the same logits, first those that have all classes, then those whose probabilities are known.
+    # A map of classes with nothing but a pool after it may be an embedding; what has weights or a softmax is none.
+    certain = [head for head in found if head.activation != "none" or any(step.mixes for step in head.steps)]
+    found = certain or [
+        head for head in found if not any(_passes(other, head) > _passes(head, other) for other in found)
+    ]
+    # Of outputs that say the same, first those that have all classes, then those whose probabilities are known.
     found.sort(key=lambda head: (len(head.end.winners), head.end.probabilities is None))
-    heads: dict[str, Head] = {}
+    heads: list[Head] = []
     for head in found:
-        chosen = heads.setdefault(head.logits, replace(head, rejected=(*head.rejected, *rejected)))
-        if chosen.end.labels is None and head.end.labels is not None:
-            heads[head.logits] = replace(chosen, end=replace(chosen.end, labels=head.end.labels))
-    return sorted(heads.values(), key=lambda head: names.index(head.output))
+        alike = [index for index, other in enumerate(heads) if _says_no_more(head, other)]
+        if not alike:
+            heads.append(replace(head, rejected=(*head.rejected, *rejected)))
+        for index in alike:
+            end = heads[index].end
+            heads[index] = replace(heads[index], end=replace(end, labels=end.labels or head.end.labels))
+    return sorted(heads, key=lambda head: names.index(head.output))
 
 
 def _several(graph: Graph, heads: Iterable[Head]) -> str:
@@ -232,6 +237,14 @@ def _several(graph: Graph, heads: Iterable[Head]) -> str:
         for head in heads
     )
     return f"Several outputs are logits: {listed}. Choose the one to explain by its name (--logits NAME), or all."
+
+
+def _says_no_more(head: Head, other: Head) -> bool:
+    """Whether a head is one of the same logits, without a softmax or sigmoid, or with the same."""
+    if head.logits != other.logits:
+        return False
+    own, known = ((one.activation.removeprefix("log_"), one.end.pick, one.end.n_classes) for one in (head, other))
+    return own in (known, ("none", None, head.end.n_logits))
 
 
 def _passes(head: Head, other: Head) -> bool:
