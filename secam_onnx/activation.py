@@ -37,7 +37,7 @@ def choose_activation(end: End, wanted: str | None, beside: tuple[str, str] | No
     Raises
     ------
     OptionError
-        What the user says is none of these, or contradicts the graph.
+        What the user says is none of these, contradicts the graph, or is a softmax of one output.
     """
     if wanted not in (None, *ACTIVATIONS):
         raise OptionError(f"Unknown activation {wanted!r}; there are {', '.join(ACTIVATIONS)}.")
@@ -49,6 +49,11 @@ def choose_activation(end: End, wanted: str | None, beside: tuple[str, str] | No
                 f"{end.logits!r}. Leave --activation out; --logits {end.logits} explains them as raw numbers."
             )
         return own, ""
+    if wanted == "softmax" and end.n_logits == 1:
+        raise OptionError(
+            f"The activation 'softmax' was given, but {end.logits!r} is one raw output: its softmax is always 1. If it "
+            "is a logit, sigmoid gives its probability; none leaves it a number."
+        )
     if wanted not in (None, "auto"):
         return wanted, "as given"
     if beside is not None and end.tail != "applied" and (beside[0], end.n_logits) != ("softmax", 1):

@@ -98,7 +98,8 @@ def put_together(model: OpenModel, job: Prepared, answer: Answer, selection: Sel
         bias=answer.bias,
         selection=selection,
         method=describe(model)
-        | {"map_size": list(answer.maps.shape[1:]), "superpixels": job.segmenter, "image": job.source},
+        | {"map_size": list(answer.maps.shape[1:]), "superpixels": job.segmenter, "image": job.source}
+        | ({} if model.fidelity is None else {"fidelity": dict(model.fidelity)}),
         timings={"preprocess": job.preprocess_ms, **answer.timings, **timings},
         labels=model.contract.labels,
     )

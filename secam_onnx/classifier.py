@@ -402,7 +402,8 @@ def _filled_in(
     if activation not in (None, "auto"):
         own = contract.activation != "none" or contract.probabilities is not None
         if not own and contract.origin.get("probability") != "as given":
-            how, note = choose_activation(End(contract.logits, 0), activation)
+            n_logits = (graph.shape(contract.logits) or (None, None))[1] or 0
+            how, note = choose_activation(End(contract.logits, n_logits), activation)
             contract = replace(contract, probability=how, origin={**contract.origin, "probability": note})
         else:
             clashing.append("activation")

@@ -13,6 +13,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "OutputError",
+    "PreprocessingWarning",
     "ProviderError",
     "SecamError",
 ]
@@ -60,3 +61,7 @@ class ProviderError(SecamError, RuntimeError):
 
 class MissingDependencyError(SecamError, ImportError):
     """A package that this step needs is not installed."""
+
+
+class PreprocessingWarning(UserWarning):
+    """The preprocessing does what the graph does as well, or does not do what the graph is made for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -15,11 +16,11 @@ from secam_onnx import runtime
 from secam_onnx.answer import ATTRIBUTIONS, OpenModel
 from secam_onnx.arguments import checked
 from secam_onnx.assembly import answers, describe, put_together
-from secam_onnx.errors import OptionError, SecamError
+from secam_onnx.errors import OptionError, PreprocessingWarning, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.fidelity import Fidelity, Verify
 from secam_onnx.images import Photograph
-from secam_onnx.labels import ClassQuery, as_queries, class_codes, given_labels
+from secam_onnx.labels import ClassQuery, as_queries, class_codes, classes_in_words, given_labels
 from secam_onnx.opening import Opening
 from secam_onnx.prepared import Prepared, prepare
 from secam_onnx.preprocess import Preprocessing
@@ -85,6 +86,11 @@ class Explainer:
     MissingDependencyError
         ONNX Runtime is not installed.
 
+    Warns
+    -----
+    PreprocessingWarning
+        The preprocessing is done twice, or is not what the graph is made for.
+
     References
     ----------
     .. [1] Q. H. Cao et al., "A Novel Explainable Artificial Intelligence Model in Image Classification problem",
@@ -124,6 +130,8 @@ class Explainer:
             "verify": verify,
         }
         self._set(Opening(model, options), segmenter, selection)
+        if self.preprocessing_warning:
+            warnings.warn(self.preprocessing_warning, PreprocessingWarning, stacklevel=3)
 
     @classmethod
     def of_opened(
@@ -210,7 +218,7 @@ class Explainer:
         model = self.classifier
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self.providers)
         return (
-            f"<Explainer of {model.name}: {model.n_classes} classes, {model.contract.head.kind}, "
+            f"<Explainer of {model.name}: {classes_in_words(model.n_classes)}, {model.contract.head.kind}, "
             f"{ATTRIBUTIONS[model.way]}; {self.preprocessing}; on {providers}>"
         )
 

@@ -22,7 +22,7 @@ from secam_onnx.choice import choose_preprocessing
 from secam_onnx.classifier import Classifier, check_probabilities, open_attribution, said_by_the_file
 from secam_onnx.completeness import tolerance_of
 from secam_onnx.contract import Contract
-from secam_onnx.errors import OptionError, SecamError
+from secam_onnx.errors import ClassError, OptionError, SecamError
 from secam_onnx.explainable import locate_heads, make_explainable, told
 from secam_onnx.explainer import BATCH_SIZE, Explainer
 from secam_onnx.explanation import Explanation
@@ -100,8 +100,11 @@ class Heads:
     def check_classes(self, classes: ClassQuery | Iterable[ClassQuery]) -> None:
         """Complain about classes that one of the heads does not have; see `Explainer.check_classes`."""
         queries = as_queries(classes)
-        for explainer in self.explainers.values():
-            explainer.check_classes(queries)
+        for name, explainer in self.explainers.items():
+            try:
+                explainer.check_classes(queries)
+            except ClassError as error:
+                raise ClassError(f"The head {name!r}: {error}") from error
 
     def explain(
         self,

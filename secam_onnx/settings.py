@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -63,7 +64,8 @@ class PreprocessingSettings:
     pad_color : tuple of float, optional
         Red, green and blue of that padding, or its values by channel, or one number; in 0..255, black by default.
     interpolation, mean, std, layout, channel_order, crop_rounding, value_range, channels, display_channels : optional
-        See `Preprocessing`; mean and std are of pixels in 0..255, one value for each channel or one for all.
+        See `Preprocessing`; mean and std are of pixels in 0..255 (multiply torchvision's numbers by 255), one value for
+        each channel, or one for all, which may be a plain number.
     source : str
         Where they come from, in words; empty for those that the user gives.
     """
@@ -85,7 +87,16 @@ class PreprocessingSettings:
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("mean", "std", "pad_color"):
+            if isinstance(value := getattr(self, name), numbers.Real) and not isinstance(value, bool):
+                object.__setattr__(self, name, (float(value),))
         check_fields(self)
+        given = self.std or self.mean or ()
+        if not self.source and any(given) and max(map(abs, given)) < 1:
+            raise OptionError(
+                f"{'std' if self.std else 'mean'} is {', '.join(map(str, given))}, which is of pixels in 0..1; of "
+                "pixels in 0..255 was expected. Multiply mean and std by 255."
+            )
         if self.crop is not None and self.resize_to is not None:
             raise OptionError(f"crop {self.crop} and resize_to {self.resize_to} say the same in two ways; choose one.")
         if self.crop not in (None, "none") and not (isinstance(self.crop, float | int) and 0 < self.crop <= 1):

@@ -13,7 +13,7 @@ from tiny_models import classifier
 
 from secam_onnx import Explainer, Preprocessing, runtime
 from secam_onnx.beginning import beginning_of
-from secam_onnx.errors import OptionError
+from secam_onnx.errors import OptionError, PreprocessingWarning
 from secam_onnx.head import Graph
 from secam_onnx.inputs import image_input
 from secam_onnx.inspection import inspect_model
@@ -311,7 +311,9 @@ def test_what_tells_nothing_changes_nothing(name: str, tmp_path: Path) -> None:
 
 def test_what_is_given_wins_and_is_warned_of(tmp_path: Path, chelsea: np.ndarray) -> None:
     path = saved(BEGINNINGS["a wrapper with ImageNet's numbers"][0], tmp_path)
-    explainer = Explainer(path, providers="cpu", preprocessing="torchvision")
+    with pytest.warns(PreprocessingWarning, match="--preprocess raw is right") as caught:
+        explainer = Explainer(path, providers="cpu", preprocessing="torchvision")
+    assert [entry.filename for entry in caught] == [__file__]
     assert explainer.preprocessing.mean == pytest.approx(MEAN * 255)
     warning = explainer.preprocessing_warning or ""
     assert "is made for pixels of 0..255, of which it makes -2.12 to 2.64" in warning

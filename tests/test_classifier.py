@@ -317,7 +317,8 @@ def test_a_layer_that_is_split_changes_nothing(
         assert len(explainer.classifier.fed) == 1
         for image in (chelsea, chelsea[::-1]):
             found, wanted = explainer.explain(image, "all"), whole.explain(image, "all")
-            assert found.method == wanted.method
+            # How much each differs from the file is its own.
+            assert {**found.method, "fidelity": None} == {**wanted.method, "fidelity": None}
             np.testing.assert_allclose(found.contributions, wanted.contributions, rtol=1e-3, atol=1e-5)
             np.testing.assert_allclose(found.bias, wanted.bias, rtol=1e-3, atol=1e-5)
             np.testing.assert_array_equal(found.segments, wanted.segments)

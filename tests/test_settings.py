@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from secam_onnx.errors import OptionError
@@ -85,6 +86,11 @@ def test_bad_mean_and_std(mean: Any, std: Any, message: str) -> None:
         ({"crop": float("nan")}, "crop is nan; a fraction"),
         ({"crop": "some"}, "crop is some; a fraction"),
         ({"crop": 1.0, "resize_to": 256}, "crop 1.0 and resize_to 256 say the same in two ways"),
+        (
+            {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+            "std is 0.229, .* Multiply mean and std by 255",
+        ),
+        ({"mean": 0.5}, "mean is 0.5, which is of pixels in 0..1; of pixels in 0..255 was expected"),
     ],
     ids=str,
 )
@@ -168,3 +174,10 @@ def test_who_gives_mean_std_and_crop_has_assumed_nothing() -> None:
     partly = PreprocessingSettings(mean=(1.0,) * 3, crop="none").over(ASSUMED)
     assert partly.source.startswith("assumed")
     assert partly.source.endswith("as given: crop, mean")
+
+
+@pytest.mark.parametrize("number", [127, 127.5, np.float32(127.5), np.int64(127)])
+def test_one_number_counts_for_all_channels(number: Any) -> None:
+    made = PreprocessingSettings(mean=number, std=number, fit="letterbox", pad_color=number)
+    assert (made.mean, made.std, made.pad_color) == ((float(number),),) * 3
+    assert Preprocessing.fitted(made).mean == (float(number),) * 3

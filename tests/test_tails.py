@@ -310,7 +310,7 @@ def test_logits_may_be_any_tensor(tmp_path: Path) -> None:
     np.testing.assert_allclose(shares(found), own_values(file, explainer, tensor="s")[0], rtol=1e-5)
     with pytest.raises(OptionError, match="no output or tensor 'nowhere'; its outputs are label"):
         Explainer(file, providers="cpu", output="nowhere")
-    with pytest.raises(ModelError, match="logits have shape"):
+    with pytest.raises(ModelError, match="output has the shape"):
         Explainer(file, providers="cpu", output="f")
 
 
@@ -330,7 +330,7 @@ def test_one_row_for_all_images_is_not_taken_for_theirs(tail: str, tmp_path: Pat
 
 def test_classes_in_place_of_images_are_refused(tmp_path: Path) -> None:
     file = saved(network("s = Softmax (z) y = Transpose <perm = [1, 0]> (s)"), tmp_path)
-    with pytest.raises(ModelError, match="logits have shape"):
+    with pytest.raises(ModelError, match="output has the shape"):
         Explainer(file, providers="cpu")
 
 

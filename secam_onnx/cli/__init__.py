@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import click
 
-from secam_onnx.errors import SecamError
+from secam_onnx.errors import PreprocessingWarning, SecamError
 
 __all__ = ["command", "main"]
 
@@ -92,6 +92,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     if not sys.warnoptions:  # what Pillow thinks of somebody's EXIF data is of no use to who explains a folder
         warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.simplefilter("ignore", PreprocessingWarning)  # the commands say it themselves
     warnings.showwarning = _shown_once  # type: ignore[assignment]
     try:
         code = command(standalone_mode=False)

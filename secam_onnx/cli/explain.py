@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,15 +238,14 @@ def command(
     if logits == "all":
         heads = _heads(model, options, on_ray=on_ray)
         heads.check_classes(classes)
-        for explainer in heads.explainers.values():
-            _say(explainer, verify, as_json=json_progress)
+        _say(heads.explainers.values(), verify, as_json=json_progress)
         explain_all(heads, sources, classes, target, own_segments, batch_size)
         return
     # On Ray it is here for the settings only; this machine may have no GPU, and its actors check the provider.
     with contextlib.nullcontext() if json_progress else step(f"open {model or 'the default model'}", keep=False):
         explainer = Explainer(model, **options | ({"providers": "cpu"} if on_ray else {}))
     explainer.check_classes(classes)
-    _say(explainer, verify, as_json=json_progress)
+    _say([explainer], verify, as_json=json_progress)
     cluster = Cluster(model, options, ray_address, ray_actors) if on_ray else None
     explain_all(explainer, sources, classes, target, own_segments, batch_size, cluster)
 
@@ -265,8 +264,9 @@ def _heads(model: Path | None, options: dict[str, Any], *, on_ray: bool) -> Head
         return Heads(model or default_model(), **options)
 
 
-def _say(explainer: Explainer, verify: bool | None, *, as_json: bool) -> None:
-    for note in _notes(explainer, verify):
+def _say(explainers: Iterable[Explainer], verify: bool | None, *, as_json: bool) -> None:
+    """What there is to say of one head or more; what is the same of several is said once."""
+    for note in dict.fromkeys(note for explainer in explainers for note in _notes(explainer, verify)):
         click.echo(json.dumps({"event": "note", "message": note}) if as_json else note, err=True)
 
 
@@ -282,8 +282,15 @@ def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:
         yield f"Warning: {warning}"
     if contract.probability_note.startswith(("assumed", "none")):
         yield f"Probability {contract.probability_note}."
+    if contract.labels is None and (why := contract.origin.get("labels")):
+        yield f"Class names: {why}. --labels FILE gives them."
     if explainer.classifier.way == "masking":
         yield _of_masking(explainer)
+    if verify and (found := explainer.fidelity) is not None:
+        yield (
+            f"Verified: on {len(found['images'])} images {', '.join(found['outputs'])} differ from what the file gives "
+            f"in plain ONNX Runtime by {found['max_relative_difference']:.2g} at most, relative."
+        )
     if verify is None and explainer.fidelity is None and contract.fused is None:
         yield f"Not verified: {NOT_COMPARED} (--verify does that)."
 
@@ -297,7 +304,8 @@ def _of_masking(explainer: Explainer) -> str:
     times = "once for each cell of the feature map"
     if None not in lengths:
         runs = sum(math.prod(length or 0 for length in shape) + 2 for shape in shapes)
-        times = f"{runs} times ({' and '.join(' x '.join(map(str, shape)) for shape in shapes)} cells)"
+        cells = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
+        times = f"{runs} times ({cells} cells{', each' * (len(shapes) > 1)} alone, then none and all)"
     return f"{why} made by masking: the head is run again {times} for each image or batch of images."
 
 

@@ -239,11 +239,14 @@ def count_classes(graph: Graph, tensor: str) -> int:
     """
     shape = graph.shape(tensor)
     if shape is None or len(shape) < 2 or None in shape[1:] or sum(n != 1 for n in shape[1:]) > 1:
-        raise HeadError(f"its shape is {shape_text(shape)}; logits have shape (N, classes), the number known")
+        raise HeadError(
+            f"its shape is {shape_text(shape)}; a classifier's output has the shape (N, classes), with a fixed number "
+            "of classes"
+        )
     if graph.fixed_batch is not None and shape[0] not in (None, graph.fixed_batch):
         raise HeadError(
-            f"its shape is {shape_text(shape)}, but the model takes {graph.fixed_batch} at once; logits have shape "
-            "(N, classes)"
+            f"its shape is {shape_text(shape)}, but the model takes {graph.fixed_batch} at once; a classifier's "
+            "output has the shape (N, classes)"
         )
     classes = math.prod(length for length in shape[1:] if length is not None)
     if not classes:

@@ -236,7 +236,11 @@ def _several(graph: Graph, heads: Iterable[Head]) -> str:
         + {"none": "no activation"}.get(head.activation, head.activation)
         for head in heads
     )
-    return f"Several outputs are logits: {listed}. Choose the one to explain by its name (--logits NAME), or all."
+    return (
+        f"Several outputs are logits: {listed}. Choose one by its name: --logits NAME of explain, inspect or export, "
+        "output=NAME in Python; an exported file is for the one that was chosen. `secam-onnx explain --logits all`, or "
+        "Heads in Python, explains all."
+    )
 
 
 def _says_no_more(head: Head, other: Head) -> bool:
@@ -278,14 +282,14 @@ def _search(
 def _nothing_found(reasons: Sequence[Sequence[Rejection]]) -> str:
     """What each walk said; a reason that an earlier walk gave is not given again."""
     text = "No head was found that can be explained: "
-    said: set[str] = set()
+    said: set[tuple[str, str]] = set()
     for rejected, lead in zip(reasons, ("", ". Nor by branches: ", _NO_MASKING), strict=False):
         lines = []
         for entry in rejected:
-            gist = entry.reason.split(" (passed by", 1)[0]
-            if gist not in said or lead == _NO_MASKING:
+            gist = entry.reason if lead == _NO_MASKING else entry.reason.split(" (passed by", 1)[0]
+            if (entry.tensor, gist) not in said:
                 lines.append(f"output {entry.tensor!r}: {entry.reason}")
-            said.add(gist)
+            said |= {(entry.tensor, gist), (entry.tensor, entry.reason)}
         if lines:
             text += lead + "; ".join(lines)
     if not any(reasons):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["MAX_DIGITS", "in_order", "miscounted", "names_in", "timm_names", "transformers_names"]
+__all__ = ["MAX_DIGITS", "classes_in_words", "in_order", "miscounted", "names_in", "timm_names", "transformers_names"]
 
 MAX_DIGITS = 18
 """Longer numbers are no index of a class, and Python refuses to convert the longest."""
@@ -134,9 +134,15 @@ def timm_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(text if isinstance(text, str) and text else name for text, name in zip(told, found, strict=True))
 
 
+def classes_in_words(n_classes: int) -> str:
+    """`1 class`, `2 classes`."""
+    return f"{n_classes} class{'es' * (n_classes != 1)}"
+
+
 def miscounted(labels: Sequence[str], n_classes: int) -> str:
     """What to say of labels that are not as many as the classes."""
-    text = f"There are {len(labels)} labels for {n_classes} classes; give one name a class, in order of the index."
+    there = "is 1 label" if len(labels) == 1 else f"are {len(labels)} labels"
+    text = f"There {there} for {classes_in_words(n_classes)}; give one name a class, in order of the index."
     if len(labels) == n_classes + 1 and labels[0].casefold() in ("background", "__background__", "???"):
         text += f" The first one, {labels[0]!r}, is no class of this model: leave it out."
     elif any(name.startswith("# ") for name in labels):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from secam_onnx.errors import ClassError, OptionError
-from secam_onnx.labels.objects import MAX_DIGITS
+from secam_onnx.labels.objects import MAX_DIGITS, classes_in_words
 
 __all__ = ["ClassQuery", "as_queries", "class_codes", "class_name", "find_class", "resolve_classes"]
 
@@ -75,9 +75,10 @@ def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) 
         some = ", ".join(f"index:{found}" for found in named[:20]) + (", ..." if len(named) > 20 else "")
         raise ClassError(f"{len(named)} classes are called {name!r}; say which one: {some}.")
     if index is not None:
+        named_so = ", and none of that name" if labels and name is not None else ""
         raise ClassError(
-            f"Class {str(query).strip()[:40]} is out of range; this model has {n_classes} classes, 0 to "
-            f"{n_classes - 1}{', and none of that name' if labels and name is not None else ''}."
+            f"Class {str(query).strip()[:40]} is out of range; this model has {classes_in_words(n_classes)}, "
+            f"{'0' if n_classes == 1 else f'0 to {n_classes - 1}'}{named_so}."
         )
     assert name is not None
     if not labels:
@@ -169,7 +170,10 @@ def class_codes(queries: Sequence[ClassQuery], n_classes: int, labels: Sequence[
         elif top:
             count = int(top[1]) if len(top[1]) <= MAX_DIGITS else 0
             if not 1 <= count <= n_classes:
-                raise ClassError(f"{query!r}: this model has {n_classes} classes; ask for top-1 to top-{n_classes}.")
+                raise ClassError(
+                    f"{query!r}: this model has {classes_in_words(n_classes)}; ask for top-1"
+                    f"{f' to top-{n_classes}' * (n_classes > 1)}."
+                )
             codes += range(-1, -1 - count, -1)
         else:
             codes.append(find_class(query, labels, n_classes))

@@ -6,6 +6,8 @@ import logging
 import logging.config
 import warnings
 
+from secam_onnx.errors import PreprocessingWarning
+
 __all__ = ["configure"]
 
 
@@ -36,4 +38,5 @@ def configure(level: str = "INFO") -> None:
     )
     logging.captureWarnings(True)
     warnings.simplefilter("once", RuntimeWarning)
+    warnings.simplefilter("ignore", PreprocessingWarning)  # the model's own log line says it
     warnings.filterwarnings("ignore", module=r"PIL\.")  # also in processes that the command line did not start

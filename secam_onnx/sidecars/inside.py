@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from secam_onnx.errors import ModelError
-from secam_onnx.labels import in_order
+from secam_onnx.labels import classes_in_words, in_order
 from secam_onnx.labels.literals import literal
 from secam_onnx.settings import PreprocessingSettings
 from secam_onnx.sidecars import openvino
@@ -87,7 +87,7 @@ def labels_inside(metadata: Mapping[str, str], n_classes: int | None) -> tuple[t
         else:
             if n_classes in (None, len(labels)):
                 return labels, f"read from the file's metadata ({key})"
-            notes.append(f"{key} has {len(labels)} names for {n_classes} classes")
+            notes.append(f"{key} has {len(labels)} names for {classes_in_words(n_classes or 0)}")
     return None, f"none in the file's metadata: {'; '.join(notes)}" if notes else ""
 
 

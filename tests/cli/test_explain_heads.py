@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from PIL import Image
 from tails import PICTURE, network, saved
 
 from secam_onnx import Explainer
+from secam_onnx.errors import OptionError
 
 TWO = "age = Gemm <transB = 1> (net_q, w_1x6, b_1) gender = Softmax (z)"
 
@@ -37,6 +39,7 @@ def test_all_heads(folder: Path, run_cli: Any) -> None:
         assert words in asked.stderr
     result = run_cli("explain", "a.png", "b.png", "-m", "model.onnx", "--logits", "all", "-o", "out")
     assert result.returncode == 0, result.stderr
+    assert result.stderr.count("Preprocessing assumed") == 1  # not once a head
     assert "a.png, age: class 0 (0) " in result.stdout
     for name in ("age", "gender"):
         wanted = Explainer(folder / "model.onnx", providers="cpu", output=name).explain(folder / "a.png")
@@ -44,6 +47,53 @@ def test_all_heads(folder: Path, run_cli: Any) -> None:
         assert found["classes"][0]["logit"] == pytest.approx(wanted.classes[0].logit)
         assert (folder / "out" / name / "b" / "explanation.json").exists()
     assert report(folder / "out" / "age" / "a")["classes"][0]["probability"] is None
+
+
+def test_a_class_that_one_head_lacks(folder: Path, run_cli: Any) -> None:
+    result = run_cli("explain", "a.png", "-m", "model.onnx", "--logits", "all", "-c", "1")
+    assert result.returncode == 2
+    assert "The head 'age': Class 1 is out of range; this model has 1 class, 0." in result.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "export", "explain", "demo"])
+def test_what_to_do_about_several_heads(command: str, folder: Path, run_cli: Any) -> None:
+    """The words hold for every command: of these only `explain` takes `--logits all`."""
+    arguments = {"explain": ["a.png", "-m"], "demo": ["--model"]}.get(command, [])
+    result = run_cli(command, *arguments, "model.onnx", *(["-o", "new.onnx"] if command == "export" else []))
+    assert result.returncode != 0
+    for words in ("--logits NAME of explain, inspect or export", "output=NAME in Python", "explain --logits all"):
+        assert words in result.stderr
+
+
+def test_softmax_of_one_output(folder: Path, run_cli: Any) -> None:
+    result = run_cli("explain", "a.png", "-m", "one.onnx", "--activation", "softmax")
+    assert result.returncode == 2
+    assert "is one raw output: its softmax is always 1" in result.stderr
+    assert "sigmoid gives its probability" in result.stderr
+    assert run_cli("export", "one.onnx", "-o", "own.onnx").returncode == 0
+    assert "its softmax is always 1" in run_cli("explain", "a.png", "-m", "own.onnx", "--activation", "softmax").stderr
+    with pytest.raises(OptionError, match="one raw output"):
+        Explainer(folder / "one.onnx", activation="softmax")
+
+
+def test_names_that_are_too_few(folder: Path, run_cli: Any) -> None:
+    model = onnx.load(folder / "one.onnx")
+    model.metadata_props.add(key="names", value="{0: 'cat', 1: 'dog', 2: 'cow'}")
+    onnx.save(model, folder / "three.onnx")
+    result = run_cli("explain", "a.png", "-m", "three.onnx")
+    assert "Class names: none in the file's metadata: names has 3 names for 1 class." in result.stderr
+    assert "--labels FILE gives them" in result.stderr
+
+
+def test_a_comparison_leaves_a_trace(folder: Path, run_cli: Any) -> None:
+    result = run_cli("explain", "a.png", "-m", "one.onnx", "--verify", "-o", "compared")
+    assert "Verified: on 3 images y differ" in result.stderr
+    told = report(folder / "compared" / "a")["method"]["fidelity"]
+    assert told["outputs"] == ["y"]
+    assert len(told["images"]) == 3
+    assert told["max_relative_difference"] <= told["tolerance"]
+    run_cli("explain", "a.png", "-m", "one.onnx", "--no-verify", "-o", "not")
+    assert "fidelity" not in report(folder / "not" / "a")["method"]
 
 
 def test_all_heads_as_tables_that_are_resumed(folder: Path, run_cli: Any) -> None:

@@ -75,8 +75,16 @@ def test_what_is_not_understood_is_named_with_node_and_reason(body: str, reason:
 
 
 def test_an_output_of_another_rank_is_no_logits() -> None:
-    with pytest.raises(HeadError, match=r"its shape is \(\?, 6, 4, 4\); logits have shape \(N, classes\)"):
+    with pytest.raises(HeadError, match=r"its shape is \(\?, 6, 4, 4\); a classifier's output has the shape"):
         find_head(Graph(model("z = Relu (c)", "float[N, 6, 4, 4] z")))
+
+
+def test_a_reason_is_given_once_for_each_output() -> None:
+    body = "y = Relu (c) z = Sigmoid (c)"
+    with pytest.raises(HeadError) as caught:
+        find_head(Graph(model(body, "float[N, 6, 4, 4] y, float[N, 6, 4, 4] z")))
+    assert str(caught.value).count("with a fixed number of classes") == 2
+    assert "number known" not in str(caught.value)
 
 
 def test_a_first_axis_that_is_not_the_batch_is_no_logits() -> None:
@@ -97,7 +105,7 @@ def test_of_several_outputs_the_one_with_a_head_is_taken() -> None:
     body = GOOD + " mask = Relu (c)"
     head = find_head(Graph(model(body, "float[N, 6, 4, 4] mask, float[N, 5] z")))
     assert head.output == "z"
-    assert any(entry.tensor == "mask" and "logits have shape (N, classes)" in entry.reason for entry in head.rejected)
+    assert any(entry.tensor == "mask" and "output has the shape (N, " in entry.reason for entry in head.rejected)
 
 
 def test_two_heads_ask_for_a_name() -> None:

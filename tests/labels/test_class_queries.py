@@ -45,6 +45,11 @@ def test_classes_that_are_not_found(query, message):
         find_class(query, LABELS, 8)
 
 
+def test_a_model_of_one_class():
+    with pytest.raises(ClassError, match=r"this model has 1 class, 0\.$"):
+        find_class(1, None, 1)
+
+
 def test_a_model_without_labels_takes_indices():
     assert find_class("4", None, 8) == 4
     with pytest.raises(ClassError, match="this model file has no class names; give an index"):

@@ -290,6 +290,8 @@ def test_labels_as_somebody_gives_them_in_python(tmp_path: Path) -> None:
         (["cat", "dog"], 3, "2 labels for 3 classes; .* a first class more, 'background'"),
         (["# animals", "cat", "dog"], 2, "3 labels for 2 classes; .* begins with # is a name, too: leave it out"),
         (["cat", "dog"], 7, r"2 labels for 7 classes; give one name a class, in order of the index\.$"),
+        (["cat"], 3, "There is 1 label for 3 classes"),
+        (["cat", "dog", "cow"], 1, "There are 3 labels for 1 class;"),
     ],
 )
 def test_a_line_too_much_or_too_little(labels: list[str], n_classes: int, message: str) -> None:
