@@ -211,9 +211,8 @@ class Explanation:
         row, chosen = self._row(class_), selection or self.selection
         entry, kept = self.classes[row], self.keep(class_, chosen)
         how = str(chosen) if kept.any() else "nothing speaks for this class"
-        padded = (kept & self.padding).sum()
-        where = f", {padded} in the padding" if padded else ""
-        captions = (f"{kept.sum()} of {len(kept)} superpixels ({how}){where}", "mean score", "CAM")
+        padded = kept & self.padding
+        captions = (f"{kept.sum()} of {len(kept)} superpixels ({how})", "mean score", "CAM")
         small = self._shrunk(2 * TILE)
         tiles = [
             (caption, np.asarray(small.overlay(entry.index, chosen, kind=kind)))
@@ -228,6 +227,8 @@ class Explanation:
         )
         if self.completeness_error > TOLERANCE:
             subtitle += f" + gap {signed(self.gap[row])}"
+        if padded.any():
+            subtitle += f"   (in the padding, not drawn: {padded.sum()} kept, {signed(parts[padded].sum())})"
         name = entry.label if entry.label == class_name(None, entry.index) else f"{entry.label} ({entry.index})"
         return compose(name, subtitle, tiles, self._limit(row), f"{what} per cell")
 

@@ -38,6 +38,22 @@ def _by(size: tuple[int | None, ...]) -> str:
     return " x ".join("any" if edge is None else str(edge) for edge in size)
 
 
+_EXPECTED = {
+    "size": "a height and a width of 1 to 8192 pixels",
+    "resize_to": "None, 'letterbox', a length of at least the size, or two",
+    "interpolation": f"one of {', '.join(INTERPOLATIONS)}",
+    "mean": f"a finite number for each channel (1 to {MAX_CHANNELS}), as many as of std,",
+    "std": "a finite number above 0 for each channel",
+    "layout": "NCHW or NHWC",
+    "channel_order": "RGB, or of three channels BGR,",
+    "crop_rounding": "even or down",
+    "value_range": "two finite numbers, the lower first,",
+    "channels": "a number for each channel of the model, counted from 1,",
+    "display_channels": "one channel or three, counted from 1,",
+    "pad_color": "with resize_to 'letterbox' one number of 0..255 or one for each channel, else None,",
+}
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """From a photograph to the model's input tensor: resize, centre crop, `(pixel - mean) / std`.
@@ -106,12 +122,7 @@ class Preprocessing:
         }
         for name, good in checks.items():
             if not good:
-                raise OptionError(
-                    f"Preprocessing: {name} is {getattr(self, name)!r}, which is outside its range "
-                    "(sizes are positive, resize_to is at least the size, mean and std have a finite value for each "
-                    "channel, BGR is of three, channels count from 1, one or three are shown, a value range goes up, "
-                    "letterboxing has a pad_color, and nothing else has)."
-                )
+                raise OptionError(f"Preprocessing: {name} is {getattr(self, name)!r}; {_EXPECTED[name]} was expected.")
 
     def _is_around_the_crop(self, edges: object) -> bool:
         both = edges if isinstance(edges, tuple) else (edges, edges)

@@ -105,7 +105,8 @@ class PreprocessingSettings:
             raise OptionError(f"fit is {self.fit!r}; {', '.join(FITS)} are what there is.")
         cut = self.resize_to if self.crop is None else self.crop
         if (self.fit == "letterbox" and cut is not None) or (self.fit == "crop" and cut == "none"):
-            raise OptionError(f"fit is {self.fit!r}, which does not go with crop or resize_to {cut!r}; leave one out.")
+            name = "resize_to" if self.crop is None else "crop"
+            raise OptionError(f"fit is {self.fit!r}, which does not go with {name} {cut!r}; leave one out.")
         if self.pad_color is not None and not is_color(self.pad_color):
             raise OptionError(f"pad_color is {self.pad_color!r}; one number of 0..255, or one a channel, was expected.")
 

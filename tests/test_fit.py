@@ -13,6 +13,7 @@ from tiny_models import classifier
 
 from secam_onnx import Explainer, Preprocessing, Selection, fuse, runtime
 from secam_onnx.errors import OptionError
+from secam_onnx.explanation import signed
 from secam_onnx.settings import PRESETS, PreprocessingSettings
 
 LETTERBOX = PreprocessingSettings(fit="letterbox", pad_color=(114.0,))
@@ -88,8 +89,8 @@ def test_settings_in_words_json_and_over_others() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"fit": "letterbox", "crop": 0.9}, "fit is 'letterbox', which does not go with crop or resize_to 0.9"),
-        ({"fit": "crop", "crop": "none"}, "fit is 'crop', which does not go with crop or resize_to 'none'"),
+        ({"fit": "letterbox", "crop": 0.9}, "fit is 'letterbox', which does not go with crop 0.9"),
+        ({"fit": "crop", "crop": "none"}, "fit is 'crop', which does not go with crop 'none'"),
         ({"fit": "pad"}, "fit is 'pad'; crop, stretch, letterbox"),
         ({"pad_color": (300.0,)}, r"pad_color is \(300.0,\); one number of 0..255"),
     ],
@@ -102,7 +103,7 @@ def test_what_does_not_go_together(wrong: dict[str, object], said: str) -> None:
 def test_a_colour_without_padding() -> None:
     with pytest.raises(OptionError, match="goes with fit 'letterbox' alone"):
         Preprocessing.fitted(PreprocessingSettings(pad_color=(1.0,)))
-    with pytest.raises(OptionError, match="pad_color is None, which is outside its range"):
+    with pytest.raises(OptionError, match="pad_color is None; with resize_to"):
         Preprocessing((32, 32), "letterbox")
 
 
@@ -153,13 +154,12 @@ def test_the_panel_says_how_many_kept_ones_cannot_be_seen(
 
     said: list[str] = []
     drawn = secam_onnx.explanation.compose
-    monkeypatch.setattr(
-        secam_onnx.explanation, "compose", lambda *args: (said.extend(name for name, _ in args[2]), drawn(*args))[1]
-    )
+    monkeypatch.setattr(secam_onnx.explanation, "compose", lambda *args: (said.append(args[1]), drawn(*args))[1])
     result = Explainer(model, providers="cpu", preprocessing=LETTERBOX).explain(wide)
     everything = Selection(top_segments=len(result.padding))
     result.panel(selection=everything)
-    assert said[0].endswith(f", {result.padding.sum()} in the padding")
+    share = result.contributions[0][result.padding].sum()
+    assert said[0].endswith(f"(in the padding, not drawn: {result.padding.sum()} kept, {signed(share)})")
     cropped = Explainer(model, providers="cpu").explain(wide)
     assert not cropped.padding.any()
     assert not any(entry["in_padding"] for entry in cropped.to_dict()["classes"][0]["superpixels"])

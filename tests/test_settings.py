@@ -128,7 +128,7 @@ def test_fitted_size(own: Any, model: Any, size: Any) -> None:
             ((32, 32), "NCHW"),
             "input is NCHW, but .* makes NHWC; leave the layout",
         ),
-        (PreprocessingSettings(resize_to=16), ((32, 32), "NCHW"), "resize_to is 16, which is outside its range"),
+        (PreprocessingSettings(resize_to=16), ((32, 32), "NCHW"), "resize_to is 16; None"),
     ],
     ids=lambda value: None,
 )

@@ -36,7 +36,7 @@ from secam_onnx.superpixels import segmenters
 
 # What the second thread does begins with an asterisk.
 STEPS = {
-    "copy the photograph": (prepared, "as_rgb"),
+    "copy the photograph": (prepared, "view"),
     "resize and crop": (Preprocessing, "crop"),
     "* superpixels": (prepared, "segment"),
     "normalise": (Preprocessing, "normalise"),

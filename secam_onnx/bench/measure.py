@@ -133,7 +133,11 @@ def measure(
         )
     opened = explainer.classifier
     if not explainer.preprocessing.of_photographs or (isinstance(opened, Classifier) and opened.input.dropped):
-        raise ModelError(f"{path} takes no photographs of (N, C, H, W) or (N, H, W, C), which is what is measured.")
+        channels = explainer.preprocessing.n_channels
+        raise ModelError(
+            f"{path} takes {channels} channel{'s' * (channels > 1)}, chosen ones, or images without a batch axis; only "
+            "models of photographs, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, are measured."
+        )
     plain = PlainModel(path, explainer.providers)
     picture, _ = explainer.preprocessing.crop(image)
     one = plain.inputs([picture], explainer.preprocessing)

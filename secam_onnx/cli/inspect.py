@@ -107,5 +107,5 @@ def _text(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     if isinstance(value, float):
-        return f"{value:.4g}"
-    return "?" if value is None else str(value)
+        return f"{value:.6g}"
+    return "open" if value is None else str(value)

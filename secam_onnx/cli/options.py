@@ -67,7 +67,8 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     try:
         return None if value is None else tuple(float(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(f"{value!r}; numbers, as 0.485,0.456,0.406, or one, were expected.") from None
+        example = "114,114,114 (of 0..255)" if param.name == "pad_color" else "0.485,0.456,0.406"
+        raise click.BadParameter(f"{value!r}; numbers, as {example}, or one, were expected.") from None
 
 
 def _range(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:

@@ -52,12 +52,14 @@ class Source:
 
 
 @checked()
-def open_source(name: str, weights: str | None = None, seed: int | None = None, source: str | None = None) -> Source:
+def open_source(
+    name: str | os.PathLike[str], weights: str | None = None, seed: int | None = None, source: str | None = None
+) -> Source:
     """Open a model file by its path or its folder's, or a network of torchvision or Keras by its name.
 
     Parameters
     ----------
-    name : str
+    name : str or path
         Path of an `.onnx` file, of a folder with one, or of a `.keras` file; or `resnet50`, `vgg16`, ...
     weights : str, optional
         For torchvision: `DEFAULT` or another of its names, a `.pth` or `.safetensors` file, or `none`. For Keras:
@@ -76,6 +78,7 @@ def open_source(name: str, weights: str | None = None, seed: int | None = None, 
     OptionError
         Unknown name or source, or weights for a file that has its own.
     """
+    name = os.fspath(name)
     ending = Path(name).suffix.lower()
     if source is None:
         kinds = {".onnx": "onnx", ".keras": "keras"}

@@ -61,8 +61,8 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise OptionError(f"Cannot read labels from {file}: {error.strerror}.") from error
     except (ValueError, csv.Error) as error:
         raise OptionError(
-            f"{file} holds no labels ({error}). Give one name a line; or JSON, CSV or YAML of names, or of indices and "
-            "names."
+            f"{file} cannot be used as class names: {error}. Give one name a line; or JSON, CSV or YAML of names, or "
+            "of indices and names."
         ) from error
 
 
@@ -100,6 +100,8 @@ def given_labels(labels: Any) -> tuple[str, ...]:
         return read_labels(labels)
     if hasattr(labels, "tolist"):  # an array, also of pandas
         labels = labels.tolist()
+    if isinstance(labels, set | frozenset):
+        raise OptionError("labels are a set, which has no order; give a list of names in order of the index.")
     try:
         return in_order(labels if isinstance(labels, Mapping | Sequence) else list(labels))
     except (TypeError, ValueError) as error:

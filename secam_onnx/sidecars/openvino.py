@@ -50,13 +50,15 @@ def settings(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
     geometry = dict(_GEOMETRIES[resize])
     if geometry.get("fit") == "letterbox":
         geometry["pad_color"] = _numbers("pad_value", info.get("pad_value", ""), 0.0)
+    order = "" if "reverse_input_channels" in info else f"; {'RGB' if otx else 'BGR'}, as it says nothing else"
+    said = ", ".join(stated) + order
     return PreprocessingSettings(
         **geometry,
         interpolation="bilinear",
         mean=_numbers("mean_values", info.get("mean_values", ""), 0.0),
         std=std,
         channel_order="BGR" if reverse == otx else "RGB",
-        source=f"read from the file's metadata ({'OTX' if otx else 'OpenVINO'}'s model_info: {', '.join(stated)})",
+        source=f"read from the file's metadata ({'OTX' if otx else 'OpenVINO'}'s model_info: {said})",
     )
 
 

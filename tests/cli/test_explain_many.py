@@ -270,8 +270,8 @@ def test_the_count_after_ctrl_c_is_the_count_on_the_disk(to: str, tmp_path: Path
     if to == "parquet":
         pytest.importorskip("pyarrow")
     (tmp_path / "photos").mkdir()
-    for index in range(60):
-        os.link(shutil.copy(photo, tmp_path / "photo.png"), tmp_path / "photos" / f"{index:02d}.png")
+    for index in range(600):  # far more than there is time for
+        os.link(shutil.copy(photo, tmp_path / "photo.png"), tmp_path / "photos" / f"{index:03d}.png")
     slow = tiny_models.classifier(channels=32, size=256, layers=4)
     (tmp_path / "slow.onnx").write_bytes(slow.SerializeToString())
     options = (*SLOW, "--to", to, "-o", "out")

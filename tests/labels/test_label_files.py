@@ -172,7 +172,7 @@ def test_names_that_look_like_something_else(stored: Store, name: str, text: str
         ("a.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5", "Git LFS; `git lfs pull`"),
         ("names.py", "names = ['tench']", ".py files are none"),
         ("a.txt", "import os\nnames = []", "it is a program"),
-        ("a.json", "tench\ncrane", "holds no labels"),
+        ("a.json", "tench\ncrane", "cannot be used as class names"),
         ("a.json", '{"0": "tench", "2": "crane"}', "the index 1 is missing"),
         ("a.json", '{"1": "tench", "2": "crane"}', "the index 0 is missing"),
         ("a.json", '{"0": "a", "00": "b"}', "the index 1 is missing"),
@@ -189,7 +189,7 @@ def test_names_that_look_like_something_else(stored: Store, name: str, text: str
         ("a.json", "{}", "every class needs a name, and there are none"),
         ("a.json", '"tench"', "there is a str where a list"),
         ("a.json", "5", "there is a int where"),
-        ("a.json", "[" * 100_000, "holds no labels"),
+        ("a.json", "[" * 100_000, "cannot be used as class names"),
         ("a.csv", "", "its rows have no columns where one or two were expected"),
         ("a.csv", "0,tench\n\n1,crane", "its rows have 0 or 2 columns where one or two"),
         ("a.csv", "0,tench,fish\n1,crane,bird", "its rows have 3 columns"),
@@ -199,9 +199,9 @@ def test_names_that_look_like_something_else(stored: Store, name: str, text: str
         ("a.csv", "0,tench\n0,crane", "the index 0 stands there twice"),
         ("a.csv", "0,tench\n1,", "every class needs a name"),
         ("a.csv", "index,label", "every class needs a name, and there are none"),
-        ("a.csv", f"0,tench\n{'9' * 5000},crane", "holds no labels"),
-        ("a.csv", '0,"' + "a" * 200_000, "holds no labels"),
-        ("a.csv", b"0,caf\xe9", "holds no labels"),
+        ("a.csv", f"0,tench\n{'9' * 5000},crane", "cannot be used as class names"),
+        ("a.csv", '0,"' + "a" * 200_000, "cannot be used as class names"),
+        ("a.csv", b"0,caf\xe9", "cannot be used as class names"),
         ("a.yaml", "nc: 3\npath: x", "it is YAML of another form|neither its keys nor"),
         ("a.yaml", "names: coco.names", "its names are 'coco.names'"),
         ("a.yaml", "names:\nnc: 3", "it has no names"),
@@ -281,6 +281,8 @@ def test_labels_as_somebody_gives_them_in_python(tmp_path: Path) -> None:
     for wrong in (5, None, b"cat", [None], {0: "cat", 2: "dog"}, [], np.float32(3), object()):
         with pytest.raises(OptionError, match="labels are no class names"):
             given_labels(wrong)
+    with pytest.raises(OptionError, match="a set, which has no order"):
+        given_labels({"cat", "dog"})
 
 
 @pytest.mark.parametrize(
