@@ -32,7 +32,7 @@ def choose_activation(end: End, wanted: str | None, beside: tuple[str, str] | No
     wanted : {'softmax', 'sigmoid', 'none', 'auto'}, optional
         What the user says.
     beside : (str, str), optional
-        What the files beside the model say of raw outputs, and a note.
+        What other outputs, or the files beside the model, say of raw outputs, and a note.
 
     Raises
     ------

@@ -20,6 +20,7 @@ from secam_onnx.head import (
     Graph,
     Head,
     Shape,
+    applied_later,
     describe,
     expose,
     features_name,
@@ -114,7 +115,8 @@ def make_explainable(
     if head.warning:
         origin["features_warning"] = head.warning
     logits, probabilities = expose(model, graph, head, features=FEATURES, logits=LOGITS, probabilities=PROBABILITIES)
-    how, note = choose_activation(head.end, activation, None if file is None else activation_beside(file))
+    said = applied_later(graph, head.end) or (None if file is None else activation_beside(file))
+    how, note = choose_activation(head.end, activation, said)
     if note:
         origin["probability"] = note
     return graph, head, Contract(

@@ -175,6 +175,35 @@ def test_one_raw_output(tmp_path: Path) -> None:
         Explainer(file, providers="cpu", labels=["no", "yes"])
 
 
+@pytest.mark.parametrize("outputs", ["y", "z; y"])
+@pytest.mark.parametrize(
+    "tail", ["y = Sigmoid (z)", "y = Softmax (z)", "y = LogSoftmax (z)", "s = Sigmoid (z) y = Sub (c_1, s)"]
+)
+def test_logits_by_name_have_the_probabilities_of_the_file(tail: str, outputs: str, tmp_path: Path) -> None:
+    file = saved(network(tail, outputs), tmp_path)
+    explainer, found = explained(file, output="z")
+    z = own_values(file, explainer, tensor="z")[0].astype(float)
+    wanted = 1 / (1 + np.exp(-z)) if "Sigmoid" in tail else np.exp(z) / np.exp(z).sum()
+    np.testing.assert_allclose(shares(found), wanted, rtol=1e-5)
+    assert "which the model itself applies to these logits for its output 'y'" in found.method["probability"]
+
+
+@pytest.mark.parametrize(
+    ("tail", "words"),
+    [
+        ("t = Div (z, c_0p25) y = Softmax (t)", "a tensor further on (t)"),
+        ("y = Softmax (z) q = Sigmoid (z)", "softmax and sigmoid"),
+    ],
+)
+def test_logits_by_name_of_which_the_file_makes_other_probabilities(tail: str, words: str, tmp_path: Path) -> None:
+    file = saved(network(tail, "y; q" if "q" in tail else "y"), tmp_path)
+    _, found = explained(file, output="z")
+    assert all(entry.probability is None for entry in found.classes)
+    assert words in found.method["probability"]
+    _, told = explained(file, output="z", activation="softmax")
+    np.testing.assert_allclose(shares(told).sum(), 1, rtol=1e-5)
+
+
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none", "auto", None])
 def test_several_raw_outputs(activation: str | None, tmp_path: Path) -> None:
     file = saved(network("y = Identity (z)"), tmp_path)

@@ -13,7 +13,7 @@ from secam_onnx.head.contribution import (
     features_name,
     own_layout,
 )
-from secam_onnx.head.ends import BINARY, End
+from secam_onnx.head.ends import BINARY, End, applied_later
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
 from secam_onnx.head.find import Head, find_head, find_heads
 from secam_onnx.head.graph import Graph, Shape, attribute, describe, reads
@@ -39,6 +39,7 @@ __all__ = [
     "Head",
     "Rejection",
     "Shape",
+    "applied_later",
     "attribute",
     "contribution_model",
     "describe",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from secam_onnx.errors import HeadError
 from secam_onnx.head.applied import Pick, applied, count_classes, without_copies
 from secam_onnx.head.graph import Graph
 from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, number
 from secam_onnx.head.tail import tail_of
-from secam_onnx.head.winners import before_the_winners, check_order
+from secam_onnx.head.winners import PLACE_BY_PLACE, before_the_winners, check_order
 
-__all__ = ["BINARY", "End", "Pick", "end_of"]
+__all__ = ["BINARY", "End", "Pick", "applied_later", "end_of"]
 
 BINARY: Pick = ((0, -1), (0, 1))
 """Of one logit: negative and positive."""
@@ -102,6 +103,47 @@ def end_of(graph: Graph, output: str) -> End:
     logits = without_copies(graph, tensor)
     check_order(graph, logits)
     return End(logits, count_classes(graph, logits), tail=tail_of(graph, logits), labels=labels, winners=winners)
+
+
+def applied_later(graph: Graph, end: End) -> tuple[str, str] | None:
+    """What the model's own outputs make of raw logits, and a note; None where they make no probabilities of them.
+
+    `none` where they apply different things, or not to these numbers but to what is computed of them.
+    """
+    if end.activation != "none":
+        return None
+    same, other = dict[str, str](), dict[str, str]()
+    for output in graph.outputs:
+        try:
+            own = end_of(graph, output)
+        except HeadError:
+            continue
+        way = own.activation.removeprefix("log_")
+        if way != "none" and own.logits == end.logits:
+            same[way] = output
+        elif way != "none" and _is_of(graph, own.logits, end.logits):
+            other[own.logits] = output
+    if len(same) == 1 and not other:
+        ((way, output),) = same.items()
+        return way, f"{way}, which the model itself applies to these logits for its output {output!r}"
+    if not same and not other:
+        return None
+    outputs = ", ".join(map(repr, (*same.values(), *other.values())))
+    ways = f"a tensor further on ({', '.join(other)})" if other else " and ".join(same)
+    return "none", f"none: the model makes {outputs} of {ways}; leave --logits out or name that, or use --activation"
+
+
+def _is_of(graph: Graph, tensor: str, source: str) -> bool:
+    """Whether a tensor is computed of another one place by place, with nothing but constants."""
+    while tensor != source:
+        node = graph.producer(tensor)
+        if node is None or node.op_type not in PLACE_BY_PLACE:
+            return False
+        names = graph.computed_inputs(node)
+        if len(names) != 1:
+            return False
+        tensor = names[0]
+    return True
 
 
 def _unscaled(graph: Graph, tensor: str) -> str | None:

@@ -12,11 +12,11 @@ from secam_onnx.head.graph import Graph, attribute, describe
 from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, class_axis
 from secam_onnx.head.tables import Table, class_names, table_of
 
-__all__ = ["before_the_winners", "check_order"]
+__all__ = ["PLACE_BY_PLACE", "before_the_winners", "check_order"]
 
 _WINNERS = {"TopK", "ArgMax", "ZipMap", "ReduceMax", "LabelEncoder", "ArrayFeatureExtractor"}
 _SMALLEST = {"ArgMin", "ReduceMin"}
-_PLACE_BY_PLACE = (
+PLACE_BY_PLACE = (
     SAME_NUMBERS
     | SHAPES_ONLY
     | {"Softmax", "LogSoftmax", "Sigmoid", "Exp", "Log", "Neg", "Clip", "Relu", "Mul", "Div", "Add", "Sub", "Slice"}
@@ -72,7 +72,7 @@ def check_order(graph: Graph, logits: str) -> None:
                 f"its values are sorted by {describe(node)}, so that a place is no class; --logits {node.input[0]} "
                 "explains the classes before"
             )
-        if node.op_type not in _PLACE_BY_PLACE:
+        if node.op_type not in PLACE_BY_PLACE:
             return
         names = graph.computed_inputs(node)
         tensor = names[0] if len(names) == 1 else None
