@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from tails import PICTURE, network, own_values, saved, with_maps
 
 from secam_onnx import Explainer
@@ -243,6 +243,32 @@ def test_a_mean_of_softmaxes_is_explained_itself(tail: str, tmp_path: Path) -> N
     assert found.method["explained"] == "output"
     assert "sum to 1" in found.method["probability"]
     assert found.completeness_error < 1e-3  # integrated gradients
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "s = Sigmoid (z) y = MatMul (s, groups)",
+        "s = Softmax (z) y = Gemm <alpha = 0.5> (s, groups)",
+        "r = Unsqueeze (z, i_2_3) s = Sigmoid (r) c = Conv (s, kernel) y = Flatten (c)",
+    ],
+)
+def test_weighted_means_of_probabilities_are_explained_themselves(tail: str, tmp_path: Path) -> None:
+    model = network(tail)
+    groups = np.array([[0.5, 0], [0.5, 0], [0, 0.3], [0, 0.7]], np.float32)
+    for name, values in (("groups", groups), ("kernel", groups.T[:, :, None, None])):
+        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+    file = saved(model, tmp_path)
+    explainer, found = explained(file)
+    np.testing.assert_allclose(shares(found), own_values(file, explainer)[0], rtol=1e-5)
+    assert found.method["explained"] == "output"
+
+
+def test_a_hidden_layer_of_sigmoids_leaves_logits(tmp_path: Path) -> None:
+    file = saved(network("s = Sigmoid (z) y = Gemm (s, w_4x3, b_3)"), tmp_path)
+    _, found = explained(file)
+    assert found.method["probability"].startswith("assumed: softmax")
+    assert shares(found).sum() == pytest.approx(1)
 
 
 def test_values_that_are_probabilities_already(tmp_path: Path) -> None:

@@ -34,11 +34,15 @@ def tail_of(graph: Graph, logits: str) -> str:
     """
     tail = "raw"
     for node in _behind_weights(graph, logits):
-        if node.op_type in _APPLIED or softmax_by_hand(graph, node) or sigmoid_by_hand(graph, node):
+        if _is_applied(graph, node):
             return "applied"
         if node.op_type not in _UNBOUNDED or not _is_linear(graph, node):
             tail = "unknown"
     return tail
+
+
+def _is_applied(graph: Graph, node: NodeProto) -> bool:
+    return bool(node.op_type in _APPLIED or softmax_by_hand(graph, node) or sigmoid_by_hand(graph, node))
 
 
 def _is_linear(graph: Graph, node: NodeProto) -> bool:
@@ -50,7 +54,7 @@ def _is_linear(graph: Graph, node: NodeProto) -> bool:
 
 
 def _behind_weights(graph: Graph, tensor: str) -> Iterator[NodeProto]:
-    """The nodes from a tensor back to the last layers with weights."""
+    """The nodes from a tensor back to the last layers with weights, and what those average."""
     todo, seen = [tensor], set[str]()
     while todo and len(seen) < _MOST:
         name = todo.pop()
@@ -59,6 +63,22 @@ def _behind_weights(graph: Graph, tensor: str) -> Iterator[NodeProto]:
             continue
         seen.add(name)
         if node.op_type in _WEIGHTS and any(graph.is_constant(entry) for entry in node.input[1:]):
+            if (averaged := _averaged(graph, node)) is not None:
+                yield averaged
             continue
         yield node
         todo += reads(node)
+
+
+def _averaged(graph: Graph, node: NodeProto) -> NodeProto | None:
+    """The softmax or sigmoid whose values a layer adds up with no negative weight, as no layer of logits does."""
+    computed = [name for name in node.input if not graph.is_constant(name)]
+    if len(computed) != 1 or node.op_type not in ("Conv", "Gemm", "MatMul"):
+        return None
+    inner = graph.producer(computed[0])
+    while inner is not None and inner.input and inner.op_type in SAME_NUMBERS | SHAPES_ONLY:
+        inner = graph.producer(inner.input[0])
+    if inner is None or not _is_applied(graph, inner):
+        return None
+    weights = next(name for name in node.input[:2] if graph.is_constant(name))
+    return inner if (graph.constant(weights) >= 0).all() else None
