@@ -235,6 +235,7 @@ def _with_probes(
     input_ = image_input(graph, *told(preprocessing))
     lengths = dict(zip("NCHW", (_PROBED, preprocessing.n_channels, *preprocessing.size), strict=True))
     images = tuple(lengths[axis] for axis in input_.axes)
+    graph.image_size, graph.image_axes = preprocessing.size, input_.axes
     asked: set[str] = set()
     while True:
         heads: list[Head] = []

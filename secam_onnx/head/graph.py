@@ -68,6 +68,10 @@ class Graph:
     ----------
     vague : set of str
         Tensors that were asked for and whose shapes are not known but for the batch.
+    image_size : (int, int) or None
+        Rows and columns of the images that will be fed, for models that leave these open.
+    image_axes : str or None
+        What the input's axes count, such as 'NHWC', where it is known.
     """
 
     def __init__(self, model: ModelProto, folder: str | os.PathLike[str] = "") -> None:
@@ -78,6 +82,8 @@ class Graph:
         self.outputs = [value.name for value in model.graph.output]
         self._producers = {name: node for node in model.graph.node for name in node.output if name}
         self.vague: set[str] = set()
+        self.image_size: tuple[int, int] | None = None
+        self.image_axes: str | None = None
         self._learned: dict[str, Shape] = {}
         self._positions = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
 

@@ -13,7 +13,7 @@ from onnx import NodeProto, helper, numpy_helper
 from secam_onnx.head.graph import Graph, Shape, shape_text
 from secam_onnx.head.layout import channel_axis
 from secam_onnx.head.span import WHOLE, Span
-from secam_onnx.head.tokens import Tokens, tokens_of
+from secam_onnx.head.tokens import CutTokensError, Tokens, cells_by_aspect, tokens_of
 
 __all__ = ["Grid", "NoGridError", "grid_of"]
 
@@ -122,7 +122,8 @@ def grid_of(
     tensor : str
         A tensor that depends on the image.
     tokens : (int, int), optional
-        Rows and columns of a tensor `(N, tokens, C)`; by default as the graph has them, or else a square.
+        Rows and columns of a tensor `(N, tokens, C)`; by default as the graph has them, or else in the
+        proportion of the picture's height and width.
     told : int, optional
         The axis that counts channels as what reads the tensor tells; asked where its producers do not.
     special : bool
@@ -165,9 +166,14 @@ def grid_of(
 
 
 def _cells(graph: Graph, tensor: str, axis: int, wanted: tuple[int, int] | None, text: str, *, special: bool) -> Tokens:
-    """What lies along the axis that counts tokens: as asked for, as the graph tells, or a square."""
+    """What lies along the axis that counts tokens: as asked for, as the graph tells, or as the picture's edges."""
     length = (graph.shape(tensor) or ())[axis]
-    found = tokens_of(graph, tensor, axis)
+    try:
+        found = tokens_of(graph, tensor, axis)
+    except CutTokensError:
+        if wanted is None:
+            raise NoGridError(f"{text}: only some of the picture's cells are among its {length} tokens") from None
+        found = None
     if wanted is not None and length is not None:
         if found is not None and found.rows * found.columns == math.prod(wanted):
             return replace(found, rows=wanted[0], columns=wanted[1])
@@ -177,10 +183,13 @@ def _cells(graph: Graph, tensor: str, axis: int, wanted: tuple[int, int] | None,
         return Tokens(*wanted, prefix=left)
     if found is not None:
         return found
-    edge = math.isqrt(length or 0)
-    if not edge or edge * edge != length:
-        raise NoGridError(f"{text}: its {length or 'unknown number of'} tokens are no square; give the grid (--grid)")
-    return Tokens(edge, edge)
+    size = cells_by_aspect(graph, tensor, length) if length else None
+    if size is None:
+        raise NoGridError(
+            f"{text}: its {length or 'unknown number of'} tokens are no grid in the proportion of the "
+            "picture's height and width; give the grid (--grid)"
+        )
+    return Tokens(*size)
 
 
 def _node(op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> NodeProto:

@@ -107,6 +107,32 @@ class Pictures:
             raise DisplacedError(f"{tensor!r} is made of several parts of the picture")
         return views[0].span
 
+    def sizes(self, tensor: str) -> set[tuple[int, int]]:
+        """Rows and columns, in pixels, of the pictures that the network before a tensor is given, where known."""
+        found: set[tuple[int, int]] = set()
+        todo, met = [tensor], {tensor}
+        while todo:
+            name = todo.pop()
+            if name in self._names and (size := self._size(name)) is not None:
+                found.add(size)
+                continue
+            node = self._graph.producer(name)
+            read = [] if node is None else [other for other in self._data(node) if other not in met]
+            met.update(read)
+            todo += read
+        return found
+
+    def _size(self, tensor: str) -> tuple[int, int] | None:
+        try:
+            axes = self._view(tensor).axes
+        except UnknownPlaceError:
+            return None
+        shape = self._graph.shape(tensor) or ()
+        rows, columns = (shape[axis] if axis < len(shape) else None for axis in axes)
+        if rows and columns:
+            return rows, columns
+        return self._graph.image_size if self._graph.producer(tensor) is None else None
+
     def _begins(self, tensor: str) -> tuple[list[_View], list[UnknownPlaceError]]:
         """The pictures that the network before a tensor reads; reasons, for those that are not understood."""
         views: list[_View] = []
@@ -147,7 +173,7 @@ class Pictures:
     def _made(self, tensor: str) -> _View:
         node = self._graph.producer(tensor)
         if node is None:
-            return _View(_image_axes(self._graph.shape(tensor) or ()))
+            return _View(_image_axes(self._graph.shape(tensor) or (), self._graph.image_axes))
         node = as_standard(node)
         read = self._data(node)
         views = [self._view(name) for name in read if not self._is_one_number(name)]
@@ -309,12 +335,15 @@ def _mixes(node: NodeProto) -> bool:
     return node.op_type in _MIXES or node.op_type in ("Shape", "Size") or node.domain not in _STANDARD
 
 
-def _image_axes(shape: Sequence[int | None]) -> tuple[int, int]:
-    """Rows and columns of a model's input."""
+def _image_axes(shape: Sequence[int | None], told: str | None) -> tuple[int, int]:
+    """Rows and columns of a model's input: as they are told, or else by its colours, or its fewest channels."""
     if len(shape) not in (3, 4):
         raise UnknownPlaceError("the input is no picture")
+    if told is not None and len(told) == len(shape):
+        return told.index("H"), told.index("W")
     first = len(shape) - 3
-    last = shape[-1] in (1, 3, 4) and shape[first] not in (1, 3, 4)
+    few, many = shape[-1], shape[first]
+    last = many not in (1, 3, 4) and (few in (1, 3, 4) or (few is not None and many is not None and few < many))
     return (first, first + 1) if last else (first + 1, first + 2)
 
 

@@ -78,6 +78,7 @@ def with_split_layer(
     split, weights = split_layer(model, graph, head, layer, folder)
     index = Graph(split, folder)
     index.learn(graph.known_shapes(head.tensors))
+    index.image_size, index.image_axes = graph.image_size, graph.image_axes
     try:
         found = find_head(index, output=head.output, features=TERMS)
     except SecamError:  # whatever it is, it is said of the model as it came

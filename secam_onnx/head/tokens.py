@@ -16,14 +16,19 @@ from onnx import NodeProto
 from secam_onnx.head.contrib import as_standard
 from secam_onnx.head.graph import Graph, Shape, attribute
 from secam_onnx.head.layout import channel_axis
+from secam_onnx.head.picture import Pictures
 
-__all__ = ["Tokens", "tokens_of"]
+__all__ = ["CutTokensError", "Tokens", "cells_by_aspect", "tokens_of"]
 
 _DEEPEST = 400  # nodes; along its skip connections a transformer of 48 blocks has half of that
 _MOVE = {
     "ConvTranspose", "Einsum", "Expand", "GatherElements", "GatherND", "Pad", "Resize", "ReverseSequence", "ScatterND",
     "Tile", "TopK",
 }  # fmt: skip
+
+
+class CutTokensError(Exception):
+    """Some of the cells were left out: however many are left, they are no grid over the picture."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,49 @@ def tokens_of(graph: Graph, tensor: str, axis: int) -> Tokens | None:
         A tensor whose shape is known.
     axis : int
         The axis that counts tokens.
+
+    Raises
+    ------
+    CutTokensError
+        Only some of the cells are left.
     """
-    found = _Search(graph).along(tensor, axis, 0)
+    search = _Search(graph)
+    found = search.along(tensor, axis, 0)
+    if found is None and search.cut:
+        raise CutTokensError
     length = (graph.shape(tensor) or ())[axis]
     return found if found is None or length in (None, found.count) else None
+
+
+def cells_by_aspect(graph: Graph, tensor: str, count: int) -> tuple[int, int] | None:
+    """Rows and columns of so many cells over the whole picture, by its height and width; None if they do not divide.
+
+    A square where these are not known. Cells are as high as wide, up to an edge that is cut off or filled up.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    tensor : str
+        What is made of the picture.
+    count : int
+        How many cells there are.
+    """
+    sizes = Pictures(graph).sizes(tensor) or {(1, 1)}
+    found = {_divided(count, *size) for size in sizes}
+    return found.pop() if len(found) == 1 else None
+
+
+def _divided(count: int, height: int, width: int) -> tuple[int, int] | None:
+    square, rest = divmod(count * height, width)
+    rows = math.isqrt(square)
+    if rows and not rest and rows * rows == square and count % rows == 0:
+        return rows, count // rows
+    edges = range(1, max(height, width) + 1)
+    whole = {(height // edge, width // edge) for edge in edges}
+    whole |= {(-(-height // edge), -(-width // edge)) for edge in edges}
+    fitting = [size for size in whole if size[0] * size[1] == count]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 class _Search:
@@ -72,6 +116,7 @@ class _Search:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._known: dict[tuple[str, int], Tokens | None] = {}
+        self.cut = False
 
     def along(self, tensor: str, axis: int, depth: int) -> Tokens | None:
         place = (tensor, axis)
@@ -115,7 +160,8 @@ class _Search:
         numbers = [length[0] or 0 for length in lengths]
         if not cells and len(data) == 1:  # the others are parameters
             cells = [list(node.input).index(data[0])]
-            found[cells[0]] = _square(numbers[cells[0]])
+            size = cells_by_aspect(self._graph, data[0], numbers[cells[0]])
+            found[cells[0]] = None if size is None or max(size) == 1 else Tokens(*size)
         if len(cells) != 1 or (part := found[index := cells[0]]) is None:
             return None
         before, behind = sum(numbers[:index]), sum(numbers[index + 1 :])
@@ -147,9 +193,11 @@ class _Search:
                 return (first, length - last) if step == 1 else None
         return 0, 0
 
-    @staticmethod
-    def _without(tokens: Tokens | None, before: int, behind: int) -> Tokens | None:
-        if tokens is None or before > tokens.prefix or behind > tokens.suffix:
+    def _without(self, tokens: Tokens | None, before: int, behind: int) -> Tokens | None:
+        if tokens is None:
+            return None
+        if before > tokens.prefix or behind > tokens.suffix:
+            self.cut = True
             return None
         return replace(tokens, prefix=tokens.prefix - before, suffix=tokens.suffix - behind)
 
@@ -198,11 +246,6 @@ class _Search:
                 if found is not None:
                     return found
         return None
-
-
-def _square(length: int) -> Tokens | None:
-    edge = math.isqrt(length)
-    return Tokens(edge, edge) if edge > 1 and edge * edge == length else None
 
 
 def _count(lengths: Sequence[int | None]) -> tuple[int, int]:

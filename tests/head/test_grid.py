@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from heads import build
-from onnx import TensorProto, helper
+from heads import build, constants_of
+from onnx import TensorProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 from secam_onnx.head import Graph, Grid, find_head
@@ -67,9 +69,56 @@ def test_tokens_are_a_square_or_as_given() -> None:
     oblong = graph_of(TOKENS + "y = Relu (t)", shape=(4, 2, 3))
     assert grid_of(oblong, "y", (2, 3)).shape == (4, 2, 3)
     assert grid_of(oblong, "y").shape == (4, 2, 3)  # as the graph tells
-    mixed = "g = Reshape (f, i_0_0_m1) m = MatMul (g, w_6x6) y = Transpose <perm = [0, 2, 1]> (m)"
-    with pytest.raises(NoGridError, match=r"its 6 tokens are no square; give the grid \(--grid\)"):
-        grid_of(graph_of(mixed, shape=(4, 2, 3)), "y")
+
+
+@pytest.mark.parametrize(
+    ("image", "count", "expected"),
+    [
+        ((3, 3), 9, (3, 3)), ((2, 3), 6, (2, 3)), ((2, 3), 24, (4, 6)), ((32, 72), 144, (8, 18)),
+        ((128, 32), 256, (32, 8)), ((35, 70), 18, (3, 6)), ((30, 62), 8, (2, 4)), ((2, 3), 9, None),
+        ((3, 3), 12, None), ((32, 72), 100, None), ((64, 32), 1, None), ((32, 32), 20, None),
+    ],
+)  # fmt: skip
+def test_tokens_that_are_not_traced_are_as_the_picture_is(
+    image: tuple[int, int], count: int, expected: tuple[int, int] | None
+) -> None:
+    """Once they are more than one row; a square number is no square grid where the picture is not square."""
+    mixed = f"g = Reshape (f, i_0_0_m1) m = MatMul (g, w_{math.prod(image)}x{count}) "
+    graph = graph_of(mixed + "y = Transpose <perm = [0, 2, 1]> (m)", shape=(4, *image))
+    if expected is not None:
+        assert grid_of(graph, "y").shape == (4, *expected)
+        return
+    with pytest.raises(NoGridError, match=r"proportion of the picture's height and width; give the grid|no spatial"):
+        grid_of(graph, "y")
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, (4, 4)), ((32, 32), (4, 4)), ((64, 16), (8, 2))])
+def test_the_size_that_will_be_fed_counts_where_the_model_leaves_it_open(
+    size: tuple[int, int] | None, expected: tuple[int, int]
+) -> None:
+    body = (
+        "c = Conv (x, w_4x3x2x2) g = Reshape (c, i_0_4_16) y = Transpose <perm = [0, 2, 1]> (g) logits = Identity (y)"
+    )
+    network = parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 18]> g (float[1, 3, H, W] x) => (float[1, 16, 4] logits) {{ {body} }}'
+    )
+    for name, value in constants_of(body).items():
+        network.graph.initializer.append(numpy_helper.from_array(value, name))
+    graph = Graph(network)
+    graph.image_size = size
+    assert grid_of(graph, "y").shape == (4, *expected)
+
+
+def test_some_of_the_cells_are_no_grid() -> None:
+    """However many they are; where the user says so, they are one."""
+    graph = graph_of(TOKENS + "y = Slice (t, i_0, i_4, i_1)")
+    with pytest.raises(NoGridError, match="only some of the picture's cells are among its 4 tokens"):
+        grid_of(graph, "y")
+    assert grid_of(graph, "y", (1, 4)).shape == (4, 1, 4)
+
+
+def test_a_grid_that_the_tokens_are_not() -> None:
+    oblong = graph_of(TOKENS + "y = Relu (t)", shape=(4, 2, 3))
     with pytest.raises(NoGridError, match="its 6 tokens are no grid of 3 x 3"):
         grid_of(oblong, "y", (3, 3))
 

@@ -10,6 +10,7 @@ import pytest
 from branched import CLASSES, SIZE, branch, model, opened, pictures
 
 from secam_onnx import Explainer
+from secam_onnx.classifier import open_classifier
 from secam_onnx.errors import HeadError
 from secam_onnx.head import Graph, find_head
 from secam_onnx.preprocess import Preprocessing
@@ -121,3 +122,17 @@ def test_ordinary_networks_are_not_warned_of(begin: str, open_: bool) -> None:
         for dimension, name in zip(network.graph.input[0].type.tensor_type.shape.dim[2:], "HW", strict=True):
             dimension.dim_param = name
     assert find_head(Graph(network)).warning == ""
+
+
+@pytest.mark.parametrize("shape", [("N", 32, 32, 12), ("N", "H", "W", 12), ("N", "H", "W", "C")], ids=str)
+def test_channels_last_of_any_number_are_no_turn(shape: tuple[int | str, ...], tmp_path: Path) -> None:
+    body = "t = Transpose <perm = [0, 3, 1, 2]> (x) " + branch("t", "a").replace("x3x5x5", "x12x5x5") + END
+    network = model(body, last=True, check=False)
+    for dimension, length in zip(network.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
+        dimension.Clear()
+        setattr(dimension, "dim_param" if isinstance(length, str) else "dim_value", length)
+    onnx.save(network, tmp_path / "network.onnx")
+    settings = Preprocessing((SIZE, SIZE), mean=(0.5,) * 12, std=(1.0,) * 12, layout="NHWC")
+    classifier = open_classifier(tmp_path / "network.onnx", providers="cpu", preprocessing=settings)
+    assert classifier.contract.head.features == "a_f"
+    assert "features_warning" not in classifier.contract.origin

@@ -204,7 +204,6 @@ ALONG = {  # what makes `y`, along which axis, and what lies there
     "split off": (
         CLASS + "c = Concat <axis = 1> (k, t, k) a, y, b = Split <axis = 1> (c, i_1_6_1)", 1, Tokens(3, 2),
     ),
-    "some cells dropped": ("y = Slice (t, i_1, i_99, i_1)", 1, None),
     "heads": (CLASS + "c = Concat <axis = 1> (k, t) r = Reshape (c, i_0_0_2_2) y = Transpose <perm = [0, 2, 1, 3]> (r)",
               2, Tokens(3, 2, 1)),
     "queries by keys, rows": (
@@ -218,8 +217,8 @@ ALONG = {  # what makes `y`, along which axis, and what lies there
         "a = Unsqueeze (t, i_0) b = Concat <axis = 0> (a, a, a) y = Gather <axis = 0> (b, nought)", 1, Tokens(3, 2),
     ),
     "parameters before what is not traced": (
-        "m = MatMul (g, w_6x9) u = Transpose <perm = [0, 2, 1]> (m) y = Concat <axis = 1> (w_1x2x4, u)",
-        1, Tokens(3, 3, 2),
+        "m = MatMul (g, w_6x24) u = Transpose <perm = [0, 2, 1]> (m) y = Concat <axis = 1> (w_1x2x4, u)",
+        1, Tokens(6, 4, 2),
     ),
     "a computed token before what is not traced": (
         "m = MatMul (g, w_6x9) u = Transpose <perm = [0, 2, 1]> (m) v = ReduceMean (u, i_1) "
