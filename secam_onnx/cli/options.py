@@ -48,7 +48,7 @@ grid_option = click.option(
     "tokens",
     metavar="ROWSxCOLUMNS",
     callback=_rows_and_columns,
-    help="Of a feature map made of tokens.  [default: a square]",
+    help="Of a feature map made of tokens.  [default: as the picture is high and wide]",
 )
 attribution_option = click.option(
     "--attribution",
