@@ -14,6 +14,7 @@ from onnx import NodeProto
 
 from secam_onnx.head.contrib import as_standard
 from secam_onnx.head.graph import Graph, attribute, describe
+from secam_onnx.head.layout import channel_axis
 from secam_onnx.head.span import WHOLE, Span
 
 __all__ = ["DisplacedError", "Pictures", "TurnedError", "UnknownPlaceError"]
@@ -105,7 +106,34 @@ class Pictures:
             raise TurnedError(f"{tensor!r} is made of the picture turned by its diagonal")
         if not all(view.span.like(views[0].span, _ALIKE) for view in views):
             raise DisplacedError(f"{tensor!r} is made of several parts of the picture")
+        if self._turns(tensor) == {True}:
+            raise DisplacedError(f"on every way from the picture to {tensor!r}, a Transpose exchanges rows and columns")
         return views[0].span
+
+    def _turns(self, tensor: str) -> set[bool]:
+        """Whether rows and columns are exchanged on the ways from the picture: on some, on all, on none."""
+        found: set[bool] = set()
+        todo, met = [(tensor, False)], {(tensor, False)}
+        while todo and len(found) < 2:
+            name, turned = todo.pop()
+            node = self._graph.producer(name)
+            if name in self._names or node is None:
+                found.add(turned)
+                continue
+            steps = [(other, turned ^ self._exchanges(node)) for other in self._data(node)]
+            todo += [step for step in steps if step not in met]
+            met.update(steps)
+        return found
+
+    def _exchanges(self, node: NodeProto) -> bool:
+        """Whether a node is a Transpose of rows and columns of a map, of which there are more than one each."""
+        if node.op_type != "Transpose" or len(shape := self._graph.shape(node.input[0]) or ()) != 4:
+            return False
+        channels, order = channel_axis(self._graph, node.input[0]), list(attribute(node, "perm", range(4)[::-1]))
+        if channels not in (1, 3) or order[0] != 0:
+            return False
+        rows, columns = (axis for axis in (1, 2, 3) if axis != channels)
+        return 1 not in (shape[rows], shape[columns]) and order.index(rows) > order.index(columns)
 
     def sizes(self, tensor: str) -> set[tuple[int, int]]:
         """Rows and columns, in pixels, of the pictures that the network before a tensor is given, where known."""

@@ -306,9 +306,9 @@ def _placed(pictures: Pictures, grid: Grid) -> tuple[Grid, str]:
         ) from reason
     except DisplacedError as reason:
         return grid, (
-            f"The graph itself moves the picture before the network, and where the feature map lies on it is not "
-            f"known: {reason}. The map is drawn over the whole picture, and may lie in the wrong place; export the "
-            "network without that step, and prepare the photographs outside."
+            f"The graph moves the picture or its features, and where {grid.tensor!r} lies is not known: {reason}. "
+            "The map is drawn over the whole picture, and may lie in the wrong place; where it is the picture that is "
+            "moved, export the network without that step, and prepare the photographs outside."
         )
     except UnknownPlaceError:
         return grid, ""

@@ -136,3 +136,33 @@ def test_channels_last_of_any_number_are_no_turn(shape: tuple[int | str, ...], t
     classifier = open_classifier(tmp_path / "network.onnx", providers="cpu", preprocessing=settings)
     assert classifier.contract.head.features == "a_f"
     assert "features_warning" not in classifier.contract.origin
+
+
+C = "c = Conv <strides = [4, 4]> (x, wc_6x3x4x4) f = Relu (c) "
+MIXED = "d = Conv (t, wd_6x6x1x1) g = Relu (d) p = GlobalAveragePool (g) "
+POOLED = "p = ReduceMean <axes = [1, 2], keepdims = 0> (t) "
+
+
+@pytest.mark.parametrize(
+    ("body", "warned"),
+    {
+        "not turned": (C + "t = Identity (f) " + MIXED, False),
+        "turned, then mixed": (C + "t = Transpose <perm = [0, 1, 3, 2]> (f) " + MIXED, True),
+        "turned, channels last": (
+            C + "u = Transpose <perm = [0, 3, 2, 1]> (f) t = MatMul (u, wd_6x6) " + POOLED, True,
+        ),
+        "channels last": (C + "u = Transpose <perm = [0, 2, 3, 1]> (f) t = MatMul (u, wd_6x6) " + POOLED, False),
+        "there and back": (
+            C + "u = Transpose <perm = [0, 1, 3, 2]> (f) v = Conv (u, we_6x6x1x1) "
+            "t = Transpose <perm = [0, 1, 3, 2]> (v) " + MIXED, False,
+        ),
+        "beside what is not turned": (C + "u = Transpose <perm = [0, 1, 3, 2]> (f) t = Add (u, f) " + MIXED, False),
+        "of one row": (
+            C + "r = ReduceMean <axes = [2]> (f) t = Transpose <perm = [0, 1, 3, 2]> (r) " + MIXED, False,
+        ),
+    }.values(),
+)  # fmt: skip
+def test_features_that_are_turned_on_every_way(body: str, warned: bool) -> None:
+    end = f"v9 = Flatten (p) logits = Gemm (v9, wf_6x{CLASSES}, wg_{CLASSES})"
+    head = find_head(Graph(model(body + end)))
+    assert ("a Transpose exchanges rows and columns" in head.warning) is warned
