@@ -16,6 +16,7 @@ from secam_onnx.head.grid import Grid
 from secam_onnx.head.rules import Step
 from secam_onnx.head.span import WHOLE, common_size
 from secam_onnx.head.walk import Features, Rejection, Walk, walk_by_rules, walk_to_any_grid, walk_to_several
+from secam_onnx.head.winners import check_wins
 from secam_onnx.names import RESERVED
 
 __all__ = ["Head", "find_head", "find_heads"]
@@ -270,6 +271,8 @@ def _search(
     for name in outputs:
         try:
             end = end_of(graph, name)
+            if end.activation == "none" and name in graph.outputs:
+                check_wins(graph, end.logits)
             way: Walk = walk(graph, end.logits, features, tokens)
         except HeadError as error:
             rejected.append(Rejection(name, str(error)))

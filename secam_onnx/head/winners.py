@@ -9,10 +9,10 @@ from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
 from secam_onnx.head.graph import Graph, attribute, describe
-from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, class_axis
+from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, class_axis, copied
 from secam_onnx.head.tables import Table, class_names, table_of
 
-__all__ = ["PLACE_BY_PLACE", "before_the_winners", "check_order"]
+__all__ = ["PLACE_BY_PLACE", "before_the_winners", "check_order", "check_wins"]
 
 _WINNERS = {"TopK", "ArgMax", "ZipMap", "ReduceMax", "LabelEncoder", "ArrayFeatureExtractor"}
 _SMALLEST = {"ArgMin", "ReduceMin"}
@@ -36,6 +36,13 @@ def before_the_winners(graph: Graph, output: str) -> tuple[str, tuple[str, ...] 
     while tensor is not None and (node := graph.producer(tensor)) is not None and node.input:
         following: str | None = node.input[0]
         _check_largest(graph, node)
+        if node.op_type == "LinearClassifier":
+            values = attribute(node, "classlabels_strings") or attribute(node, "classlabels_ints") or []
+            labels = class_names(len(values), [*tables, dict(enumerate(values))]) or labels
+            if tensor == node.output[0]:
+                start = node.output[1]
+                winners.append(describe(node))
+            break
         table = table_of(graph, node)
         if table is not None:
             following = next(name for name in node.input if not graph.is_constant(name))
@@ -54,7 +61,7 @@ def before_the_winners(graph: Graph, output: str) -> tuple[str, tuple[str, ...] 
         elif table is None and node.op_type not in SAME_NUMBERS | SHAPES_ONLY | {"Gather", "Slice"}:
             break
         tensor = following
-    return (start, labels, tuple(winners)) if winners else (output, None, ())
+    return (start, labels, tuple(winners)) if winners else (output, labels, ())
 
 
 def check_order(graph: Graph, logits: str) -> None:
@@ -76,6 +83,19 @@ def check_order(graph: Graph, logits: str) -> None:
             return
         names = graph.computed_inputs(node)
         tensor = names[0] if len(names) == 1 else None
+
+
+def check_wins(graph: Graph, logits: str) -> None:
+    """Refuse raw numbers of which the model itself takes the smallest, as of distances.
+
+    Raises
+    ------
+    HeadError
+        It does.
+    """
+    for node in graph.model.graph.node:
+        if node.op_type in ("ArgMin", "TopK") and copied(graph, node.input[0]) == logits:
+            _check_largest(graph, node)
 
 
 def _check_largest(graph: Graph, node: NodeProto) -> None:

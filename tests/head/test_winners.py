@@ -58,6 +58,20 @@ def test_names_by_number_do_not_go_to_other_classes(tmp_path: Path) -> None:
     assert Explainer(file, providers="cpu").labels == ("3", "2", "1", "0")
 
 
+def test_a_linear_classifier_names_its_classes(tmp_path: Path) -> None:
+    numbers = ", ".join(str(0.5 * (index % 5) - 1) for index in range(12))
+    tail = (
+        "label, s = ai.onnx.ml.LinearClassifier <classlabels_ints = [7, 8, 9], intercepts = [0.0, 0.1, 0.2], "
+        f'coefficients = [{numbers}], post_transform = "SOFTMAX"> (z)'
+    )
+    for outputs in ("float[N, M] s; int64[N] label", "int64[N] label"):
+        file = saved(network(tail, outputs), tmp_path)
+        explainer = Explainer(file, providers="cpu")
+        assert explainer.labels == ("7", "8", "9")
+        (said,) = own_values(file, explainer, tensor="label")
+        assert explainer.explain(PICTURE).classes[0].label == str(said)
+
+
 def test_a_class_that_is_in_no_table_has_no_name(tmp_path: Path) -> None:
     tail = ARG_MAX + f'y = {ENCODER} <keys_int64s = [2, 0], values_strings = ["two", "zero"]> (n)'
     explainer = Explainer(saved(network(tail, "string[N] y"), tmp_path), providers="cpu")
@@ -69,6 +83,7 @@ def test_a_class_that_is_in_no_table_has_no_name(tmp_path: Path) -> None:
     [
         ("v, y = TopK <largest = 0> (z, i_1)", "int64[N, K] y"),
         ("y = ArgMin <axis = 1, keepdims = 1> (z)", "int64[N, K] y"),
+        ("d = Identity (z) y = ArgMin <axis = 1> (z)", "d; int64[N, K] y"),
         ("v = Softmax (z) y = ReduceMin <keepdims = 1> (v, i_1)", "float[N, K] y"),
     ],
 )
