@@ -17,7 +17,8 @@ from secam_onnx.errors import ModelError
 from secam_onnx.labels import classes_in_words, in_order
 from secam_onnx.labels.literals import literal
 from secam_onnx.settings import PreprocessingSettings
-from secam_onnx.sidecars import openvino
+from secam_onnx.sidecars.openvino import LABELS
+from secam_onnx.sidecars.openvino import settings as model_info
 
 __all__ = ["labels_inside", "preprocessing_inside"]
 
@@ -46,7 +47,7 @@ def preprocessing_inside(metadata: Mapping[str, str]) -> PreprocessingSettings |
         It states what cannot be done, or makes no sense.
     """
     with _complaint():
-        for read in (_ultralytics, openvino.settings, _image):
+        for read in (_ultralytics, model_info, _image):
             found = read(metadata)
             if found is not None:
                 return found
@@ -73,7 +74,7 @@ def labels_inside(metadata: Mapping[str, str], n_classes: int | None) -> tuple[t
     readers: dict[str, Callable[[str], tuple[str, ...]]] = {
         "names": lambda text: in_order(literal(text)),
         "character": lambda text: in_order(text.rstrip("\n").split("\n")),
-        openvino.LABELS: lambda text: in_order(text.split()),
+        LABELS: lambda text: in_order(text.split()),
         **dict.fromkeys(_OTHER_NAMES, _listed),
     }
     notes = []
