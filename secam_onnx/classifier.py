@@ -283,7 +283,8 @@ def open_classifier(
         Of the processor, for one forward pass; all cores by default.
     verify : bool or 'auto'
         Whether all outputs are compared with those of the untouched file in plain ONNX Runtime: on three images, on
-        none, or, by default, on one, unless the weights are more than 1 GiB.
+        none, or, by default, on one, unless the weights are more than 1 GiB. Explainable models were compared when
+        they were exported, so that the default compares none.
 
     Raises
     ------
@@ -313,7 +314,7 @@ def open_classifier(
                 contract = _filled_in(file, contract, graph, preprocessing, labels, fixed, activation)
                 head = _found_again(model, graph, contract, file.parent)
             # First, so that never two sessions of the whole network are in memory.
-            said = said_by_the_file(file, model, graph, contract, verify, threads)
+            said = said_by_the_file(file, model, graph, contract, verify, threads, ordinary=ordinary)
             name = printable(file.name)
             data = data_files(model, file)
             opened = make_classifier(name, model, graph, head, contract, file.parent, providers, attribution, threads)
@@ -326,10 +327,17 @@ def open_classifier(
 
 
 def said_by_the_file(
-    file: Path, model: ModelProto, graph: Graph, contract: Contract, verify: Verify, threads: int | None
+    file: Path,
+    model: ModelProto,
+    graph: Graph,
+    contract: Contract,
+    verify: Verify,
+    threads: int | None,
+    *,
+    ordinary: bool = True,
 ) -> Untouched | None:
     """What the untouched file gives, if `verify` asks for that; see `open_classifier`."""
-    if not is_compared(verify, model):
+    if not is_compared(verify, model, ordinary=ordinary):
         return None
     images = trial_images(contract.preprocessing, photograph_only=verify == "auto")
     input_ = image_input(graph, *told(contract.preprocessing))

@@ -74,8 +74,8 @@ class Explainer:
         Processor threads for one forward pass; by default one for each core. Superpixels take one more meanwhile.
     verify : bool or 'auto', optional
         Whether all outputs are compared with those that the untouched file gives in plain ONNX Runtime: on three
-        images; on none; or, by default, on one, but not for more than 1 GiB of weights. A fused file is run as it is,
-        and compared on request only.
+        images; on none; or, by default, on one, but not for more than 1 GiB of weights. Explainable and fused files
+        were compared when they were exported, and are again on request only.
 
     Raises
     ------

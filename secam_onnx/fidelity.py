@@ -100,8 +100,8 @@ def check_verify(verify: Verify) -> Verify:
     return verify
 
 
-def is_compared(verify: Verify, model: ModelProto) -> bool:
-    """Whether a model is compared with its file.
+def is_compared(verify: Verify, model: ModelProto, *, ordinary: bool = True) -> bool:
+    """Whether a model is compared with its file; one that is not `ordinary` was compared at export.
 
     Raises
     ------
@@ -110,6 +110,8 @@ def is_compared(verify: Verify, model: ModelProto) -> bool:
     """
     if check_verify(verify) != "auto":
         return bool(verify)
+    if not ordinary:
+        return False
     from onnx import helper
 
     sizes = (

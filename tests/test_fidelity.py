@@ -103,6 +103,21 @@ def test_a_fused_file_is_compared_on_request(tmp_path: Path, altered: Callable[[
         Explainer(path, verify=True)
 
 
+def test_an_explainable_file_is_compared_on_request(tmp_path: Path, altered: Callable[[float], None]) -> None:
+    """It was compared when it was exported."""
+    source, path = tmp_path / "model.onnx", tmp_path / "explainable.onnx"
+    onnx.save(classifier(), source)
+    contract = export_model(from_onnx(source), path)
+    assert contract.fidelity["max_relative_difference"] == 0
+    assert Explainer(path, providers="cpu").fidelity is None
+    found = Explainer(path, providers="cpu", verify=True).fidelity
+    assert found is not None
+    assert len(found["images"]) == 3
+    altered(1.0)
+    with pytest.raises(FidelityError, match=r"output 'logits' is .* report this model"):
+        Explainer(path, providers="cpu", verify=True)
+
+
 @pytest.mark.parametrize("fusion", [None, Fusion(overlay=False)])
 def test_an_export_is_compared_with_its_source(
     fusion: Fusion | None, tmp_path: Path, altered: Callable[[float], None]

@@ -138,7 +138,7 @@ def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
     "--verify/--no-verify",
     default=None,
     help="Compare all outputs with those of the file itself in plain ONNX Runtime, on three images, or not at all.  "
-    "[default: on one; not above 1 GiB of weights, nor of fused files]",
+    "[default: on one; not above 1 GiB of weights, nor of exported files]",
 )
 @click.option("--provider", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda.")
 @preprocessing_options
@@ -291,7 +291,7 @@ def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:
             f"Verified: on {len(found['images'])} images {', '.join(found['outputs'])} differ from what the file gives "
             f"in plain ONNX Runtime by {found['max_relative_difference']:.2g} at most, relative."
         )
-    if verify is None and explainer.fidelity is None and contract.fused is None:
+    if verify is None and explainer.fidelity is None and not contract.completeness:  # which exports have
         yield f"Not verified: {NOT_COMPARED} (--verify does that)."
 
 

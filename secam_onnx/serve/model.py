@@ -87,7 +87,7 @@ class ExplainerModel(Model):
         for warning in (explainer.preprocessing_warning, explainer.features_warning):
             if warning:
                 logger.warning(warning, extra={"model": self.name})
-        if explainer.fidelity is None and explainer.classifier.contract.fused is None:
+        if explainer.fidelity is None and not explainer.classifier.contract.completeness:  # which exports have
             logger.warning(NOT_COMPARED, extra={"model": self.name})
         self._engine = Engine(self.name, explainer, self._settings.limits)
         self.ready = True
