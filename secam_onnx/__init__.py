@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from secam_onnx.explainer import Explainer as Explainer
     from secam_onnx.explanation import Explanation as Explanation
     from secam_onnx.explanation import Prediction as Prediction
-    from secam_onnx.export.pipeline import fuse as fuse
+    from secam_onnx.export.explainable_file import fuse as fuse
     from secam_onnx.fusion import Fusion as Fusion
     from secam_onnx.heads import Heads as Heads
-    from secam_onnx.preprocess import Preprocessing as Preprocessing
-    from secam_onnx.selection import Selection as Selection
-    from secam_onnx.settings import PreprocessingSettings as PreprocessingSettings
+    from secam_onnx.photograph.preprocessing import Preprocessing as Preprocessing
+    from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings as PreprocessingSettings
     from secam_onnx.superpixels import Segmenter as Segmenter
+    from secam_onnx.superpixels.selection import Selection as Selection
 
 # Everything is loaded at first use: `import secam_onnx` costs milliseconds, and no command pays for another's imports.
 _HOMES = {
@@ -28,11 +28,11 @@ _HOMES = {
     "Fusion": "fusion",
     "Heads": "heads",
     "Prediction": "explanation",
-    "Preprocessing": "preprocess",
-    "PreprocessingSettings": "settings",
+    "Preprocessing": "photograph.preprocessing",
+    "PreprocessingSettings": "photograph.preprocessing_settings",
     "SecamError": "errors",
     "Segmenter": "superpixels",
-    "Selection": "selection",
+    "Selection": "superpixels.selection",
     "fuse": "export",
 }
 

@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.answer import ATTRIBUTIONS, OpenModel
 from secam_onnx.arguments import checked
-from secam_onnx.assembly import answers, describe, put_together
+from secam_onnx.classifier.fidelity import Fidelity, Verify
+from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.errors import OptionError, PreprocessingWarning, SecamError
 from secam_onnx.explanation import Explanation
-from secam_onnx.fidelity import Fidelity, Verify
-from secam_onnx.images import Photograph
 from secam_onnx.labels import ClassQuery, as_queries, class_codes, classes_in_words, given_labels
-from secam_onnx.opening import Opening
-from secam_onnx.prepared import Prepared, prepare
-from secam_onnx.preprocess import Preprocessing
-from secam_onnx.selection import Selection
-from secam_onnx.settings import PreprocessingSettings
-from secam_onnx.stream import stream
+from secam_onnx.photograph.images import Photograph
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.pipeline.finish import answers, describe, put_together
+from secam_onnx.pipeline.opening import Opening
+from secam_onnx.pipeline.prepare import Prepared, prepare
+from secam_onnx.pipeline.stream import stream
 from secam_onnx.superpixels import Segmenter
+from secam_onnx.superpixels.selection import Selection
 from secam_onnx.threads import cores
 
 __all__ = ["BATCH_SIZE", "Explainer"]
@@ -69,7 +69,7 @@ class Explainer:
         What makes probabilities of raw outputs. By default what the graph and the values of the output say; else a
         softmax is assumed for several outputs, and a single one has no probability.
     attribution : {'gradient', 'integrated', 'masking'}, optional
-        How the map is made; by default what fits the head (see `secam_onnx.attribution`).
+        How the map is made; by default what fits the head (see `secam_onnx.classifier.attribution`).
     threads : int, optional
         Processor threads for one forward pass; by default one for each core. Superpixels take one more meanwhile.
     verify : bool or 'auto', optional

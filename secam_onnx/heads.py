@@ -13,37 +13,38 @@ import numpy as np
 from onnx import ModelProto
 
 from secam_onnx import runtime
-from secam_onnx.answer import Answer
-from secam_onnx.assembly import answers, put_together
-from secam_onnx.attribution import choose_attribution
-from secam_onnx.checks.external_data import data_files
-from secam_onnx.checks.structure import damage_explained
-from secam_onnx.choice import choose_preprocessing
-from secam_onnx.classifier import Classifier, check_probabilities, open_attribution, said_by_the_file
+from secam_onnx.classifier.analysis import locate_heads, make_explainable, told
+from secam_onnx.classifier.attribution import choose_attribution
+from secam_onnx.classifier.classifier import Classifier, check_probabilities, open_attribution, said_by_the_file
+from secam_onnx.classifier.fidelity import Verify
+from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.open_model import Answer
 from secam_onnx.completeness import tolerance_of
-from secam_onnx.contract import Contract
 from secam_onnx.errors import ClassError, OptionError, SecamError
-from secam_onnx.explainable import locate_heads, make_explainable, told
 from secam_onnx.explainer import BATCH_SIZE, Explainer
 from secam_onnx.explanation import Explanation
-from secam_onnx.fidelity import Verify
 from secam_onnx.files import printable, unchanged
-from secam_onnx.fusion.splice import made_by, renamed
-from secam_onnx.head import Graph, Head
-from secam_onnx.images import Photograph
-from secam_onnx.inputs import image_input
+from secam_onnx.graph.checks.external_data import data_files
+from secam_onnx.graph.checks.structure import damage_explained
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.onnx_file import read_model
+from secam_onnx.graph.splice import made_by, renamed
+from secam_onnx.graph.weights import as_inputs, without_weights
+from secam_onnx.head import Head
 from secam_onnx.labels import ClassQuery, as_queries
 from secam_onnx.names import RESERVED
-from secam_onnx.onnx_file import read_model
-from secam_onnx.prepared import Prepared, prepare
-from secam_onnx.preprocess import Preprocessing
-from secam_onnx.selection import Selection
-from secam_onnx.settings import PreprocessingSettings
-from secam_onnx.sidecars import model_file
-from secam_onnx.stream import stream
+from secam_onnx.photograph.images import Photograph
+from secam_onnx.photograph.model_input import image_input
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_choice import choose_preprocessing
+from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.photograph.sidecars import model_file
+from secam_onnx.pipeline.finish import answers, put_together
+from secam_onnx.pipeline.prepare import Prepared, prepare
+from secam_onnx.pipeline.stream import stream
 from secam_onnx.superpixels import Segmenter
+from secam_onnx.superpixels.selection import Selection
 from secam_onnx.threads import cores
-from secam_onnx.weights import as_inputs, without_weights
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -200,7 +200,7 @@ def contract(**changes: object) -> Callable[[Path], bytes]:
     """An explainable model whose metadata say something else than its graph."""
 
     def make(folder: Path) -> bytes:
-        from secam_onnx.explainable import make_explainable
+        from secam_onnx.classifier.analysis import make_explainable
 
         model = tiny_models.classifier(softmax=True)
         _, _, own = make_explainable(model)

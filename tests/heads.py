@@ -19,18 +19,8 @@ from onnx.reference import ReferenceEvaluator
 from reference_operators import OPERATORS
 
 from secam_onnx import runtime
-from secam_onnx.head import (
-    BIAS,
-    CLASS_IDS,
-    FEATURES,
-    GAP,
-    MAPS,
-    ContributionModel,
-    Graph,
-    Head,
-    contribution_model,
-    find_head,
-)
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ContributionModel, Head, contribution_model, find_head
 
 __all__ = [
     "CLASS_IDS_ASKED",

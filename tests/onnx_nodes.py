@@ -6,7 +6,7 @@ import numpy as np
 from onnx import helper
 
 from secam_onnx import runtime
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 
 __all__ = ["evaluate"]
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from secam_onnx import cli, files
-from secam_onnx.batch.names import folder_name, unique_stems
+from secam_onnx.batch.folder_names import folder_name, unique_stems
 from secam_onnx.errors import OutputError
 
 if not Path("/proc/self/fd").exists():
@@ -82,7 +82,7 @@ def test_export_and_export_again(run: Run, room: Path, options: tuple[str, ...])
 
 
 def test_export_with_a_data_file(run: Run, room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secam_onnx.onnx_file.EXTERNAL_DATA_LIMIT", 100)
+    monkeypatch.setattr("secam_onnx.graph.onnx_file.EXTERNAL_DATA_LIMIT", 100)
     (room / "tiny.onnx").write_bytes(tiny_models.classifier("flatten+fc", classes=50).SerializeToString())
     for force in ((), ("--force",)):
         run("export", "tiny.onnx", "-o", "out.onnx", *force)

@@ -35,8 +35,8 @@ from attributions.report import report
 from PIL import Image
 
 from secam_onnx import Preprocessing
-from secam_onnx.classifier import open_classifier
-from secam_onnx.sidecars import default_model
+from secam_onnx.classifier.classifier import open_classifier
+from secam_onnx.photograph.sidecars import default_model
 
 PACKAGES = ("secam-onnx", "onnxruntime", "onnx", "torch", "numpy", "scikit-image", "scikit-learn", "pillow")
 CONFIDENT = 0.5

@@ -28,7 +28,7 @@ from PIL import Image
 
 from secam_onnx.bench.machine import record
 from secam_onnx.bench.tables import table
-from secam_onnx.images import read_image
+from secam_onnx.photograph.images import read_image
 from secam_onnx.superpixels import Segmenter, segment
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.kmeans import kmeans_model

@@ -28,7 +28,7 @@ from secam_onnx.bench.tables import table
 from secam_onnx.errors import ImageError
 from secam_onnx.export import Source, export_model
 from secam_onnx.export.pytorch import to_onnx
-from secam_onnx.images import read_image
+from secam_onnx.photograph.images import read_image
 
 PAGE = Path(__file__).parent.parent / "benchmarks" / "weights.md"
 SETTINGS = Preprocessing.preset("lite", (224, 224))

@@ -61,8 +61,8 @@ def work() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # ONNX Runtime prints there what it also raises
+    from secam_onnx.classifier.inspection import inspect_model
     from secam_onnx.errors import FidelityError, SecamError
-    from secam_onnx.inspection import inspect_model
 
     print("ready", file=answers, flush=True)
     for line in sys.stdin:

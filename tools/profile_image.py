@@ -24,25 +24,26 @@ from unittest import mock
 import click
 import numpy as np
 
-from secam_onnx import Explainer, assembly, prepared, runtime
-from secam_onnx.attribution import Attribution
+from secam_onnx import Explainer, runtime
 from secam_onnx.bench import record
 from secam_onnx.bench.measure import photograph
 from secam_onnx.bench.tables import about, table
-from secam_onnx.classifier import Classifier
-from secam_onnx.images import read_image
-from secam_onnx.preprocess import Preprocessing
+from secam_onnx.classifier.attribution import Attribution
+from secam_onnx.classifier.classifier import Classifier
+from secam_onnx.photograph.images import read_image
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.pipeline import finish, prepare
 from secam_onnx.superpixels import segmenters
 
 # What the second thread does begins with an asterisk.
 STEPS = {
-    "copy the photograph": (prepared, "view"),
+    "copy the photograph": (prepare, "view"),
     "resize and crop": (Preprocessing, "crop"),
-    "* superpixels": (prepared, "segment"),
+    "* superpixels": (prepare, "segment"),
     "normalise": (Preprocessing, "normalise"),
     "forward pass": (Classifier, "forward"),
     "contributions": (Attribution, "__call__"),
-    "superpixels wanted, matrices": (assembly, "pooling_matrices"),
+    "superpixels wanted, matrices": (finish, "pooling_matrices"),
 }
 SESSIONS = ("network", "contributions", "superpixels")
 PAUSE = 0.15  # seconds, as in the benchmark

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secam_onnx.batch import rows
-from secam_onnx.batch.keys import KeySet
-from secam_onnx.batch.settings import check_same_settings
+from secam_onnx.batch.key_set import KeySet
+from secam_onnx.batch.run_settings import check_same_settings
 from secam_onnx.batch.sources import Item
 from secam_onnx.errors import OutputError, SecamError
 from secam_onnx.explanation import Explanation

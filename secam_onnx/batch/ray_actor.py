@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from secam_onnx.batch import rows
 from secam_onnx.batch.remote import RemoteImage
 from secam_onnx.batch.run import Totals, run
-from secam_onnx.batch.settings import run_settings, settings_digest
+from secam_onnx.batch.run_settings import run_settings, settings_digest
 from secam_onnx.batch.sizes import choose_batch_size
 from secam_onnx.batch.sources import Item, Wanted
 from secam_onnx.errors import ImageError, ModelError, SecamError

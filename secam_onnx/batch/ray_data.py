@@ -23,7 +23,7 @@ from secam_onnx.batch.run import ItemSource, Totals, unfinished
 from secam_onnx.batch.sources import Item
 from secam_onnx.errors import ImageError, MissingDependencyError, ModelError, OptionError, ProviderError, SecamError
 from secam_onnx.explanation import Explanation
-from secam_onnx.images import EncodedImage
+from secam_onnx.photograph.images import EncodedImage
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from secam_onnx.errors import ImageError
-from secam_onnx.images import ENDINGS, EncodedImage
+from secam_onnx.photograph.images import ENDINGS, EncodedImage
 
 __all__ = ["RemoteImage", "is_address", "remote_images", "shown"]
 

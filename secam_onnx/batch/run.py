@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from secam_onnx.batch.keys import KeySet
+from secam_onnx.batch.key_set import KeySet
 from secam_onnx.batch.remote import RemoteImage
 from secam_onnx.batch.sources import Item, Wanted
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer
-from secam_onnx.images import Photograph
 from secam_onnx.labels import ClassQuery
+from secam_onnx.photograph.images import Photograph
 from secam_onnx.threads import cores, map_ahead, thread_pool
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Self
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
-from secam_onnx.images import ENDINGS, EncodedImage
+from secam_onnx.photograph.images import ENDINGS, EncodedImage
 
 __all__ = ["MAX_MEMBER_BYTES", "SHARD_ENDINGS", "shard_images"]
 

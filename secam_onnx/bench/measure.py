@@ -13,16 +13,16 @@ import numpy as np
 
 from secam_onnx.bench.folder import time_folder
 from secam_onnx.bench.fresh import explain_peak, forward_peak
-from secam_onnx.bench.fused import fused_run
+from secam_onnx.bench.fused_file import fused_run
 from secam_onnx.bench.lime import lime_explanation
 from secam_onnx.bench.plain import PlainModel
 from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
-from secam_onnx.classifier import Classifier
+from secam_onnx.classifier.classifier import Classifier
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, SecamError
 from secam_onnx.explainer import Explainer
-from secam_onnx.images import read_image
+from secam_onnx.photograph.images import read_image
+from secam_onnx.photograph.sidecars import model_file
 from secam_onnx.runtime import CPU
-from secam_onnx.sidecars import model_file
 from secam_onnx.superpixels import Segmenter, segment
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.preprocess import Preprocessing
+from secam_onnx.photograph.preprocessing import Preprocessing
 
 __all__ = ["PlainModel"]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from secam_onnx.explainer import Explainer
     from secam_onnx.heads import Heads
-    from secam_onnx.settings import PreprocessingSettings
+    from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
     from secam_onnx.superpixels import Segmenter
 
 __all__ = ["command"]
@@ -193,7 +193,7 @@ def command(
     from secam_onnx.errors import OptionError
     from secam_onnx.explainer import Explainer
     from secam_onnx.labels import read_labels
-    from secam_onnx.selection import Selection
+    from secam_onnx.superpixels.selection import Selection
 
     if not images and lists is None:
         raise click.UsageError("Missing argument 'IMAGE...': files, folders, patterns or .tar shards, or --from-list.")
@@ -253,7 +253,7 @@ def command(
 def _heads(model: Path | None, options: dict[str, Any], *, on_ray: bool) -> Heads:
     """All heads of a model; what is said of one head goes with one."""
     from secam_onnx.heads import Heads
-    from secam_onnx.sidecars import default_model
+    from secam_onnx.photograph.sidecars import default_model
 
     options = {name: value for name, value in options.items() if value is not None and name != "output"}
     shared = {"providers", "segmenter", "selection", "preprocessing", "threads", "verify"}
@@ -272,7 +272,7 @@ def _say(explainers: Iterable[Explainer], verify: bool | None, *, as_json: bool)
 
 def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:
     """What was assumed, what takes long, and what was not done."""
-    from secam_onnx.fidelity import NOT_COMPARED
+    from secam_onnx.classifier.fidelity import NOT_COMPARED
 
     contract = explainer.classifier.contract
     if (explainer.preprocessing_note or "").startswith("assumed"):

@@ -20,10 +20,10 @@ from secam_onnx.cli.options import (
 from secam_onnx.cli.progress import step
 
 if TYPE_CHECKING:
-    from secam_onnx.contract import Contract, FusedRecord
+    from secam_onnx.classifier.metadata import Contract, FusedRecord
     from secam_onnx.export import Source
     from secam_onnx.fusion import Fusion
-    from secam_onnx.settings import PreprocessingSettings
+    from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 
 __all__ = ["command"]
 
@@ -86,9 +86,9 @@ def command(
     from secam_onnx.errors import OptionError
     from secam_onnx.export import export_model, open_source
     from secam_onnx.files import printable
+    from secam_onnx.graph.onnx_file import check_writable
     from secam_onnx.labels import read_labels
-    from secam_onnx.onnx_file import check_writable
-    from secam_onnx.sidecars import model_file
+    from secam_onnx.photograph.sidecars import model_file
 
     target = output or Path(f"{Path(source).resolve().stem}-{'secam' if fusion is None else 'fused'}.onnx")
     check_writable(target, overwrite=force)
@@ -139,7 +139,7 @@ def _tell_of_fusion(record: FusedRecord) -> None:
 
 def _changed(source: Source, settings: PreprocessingSettings) -> Source:
     """Single settings change those that the source has already."""
-    from secam_onnx.preprocess import Preprocessing
+    from secam_onnx.photograph.preprocessing import Preprocessing
 
     known = source.preprocessing
     if isinstance(known, Preprocessing) and not settings.complete:

@@ -22,7 +22,7 @@ from secam_onnx.cli.options import (
 from secam_onnx.cli.progress import step
 
 if TYPE_CHECKING:
-    from secam_onnx.settings import PreprocessingSettings
+    from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 
 __all__ = ["command"]
 
@@ -54,7 +54,7 @@ def command(
     error measured now. An ordinary ONNX classifier is inspected as `explain` would use it; of a
     fused model, its inputs and outputs are listed, too.
     """
-    from secam_onnx.inspection import inspect_model
+    from secam_onnx.classifier.inspection import inspect_model
 
     report = inspect_model(
         model,

@@ -73,7 +73,7 @@ def explain_all(
     from secam_onnx.batch.run import Totals, run
     from secam_onnx.errors import OptionError
     from secam_onnx.explainer import Explainer
-    from secam_onnx.prepared import ImageWarning
+    from secam_onnx.pipeline.prepare import ImageWarning
 
     few = sources.files is not None and sources.files <= _FEW and not (target.parquet or target.resume)
     few = few and not target.json_progress
@@ -125,8 +125,8 @@ def explain_all(
 def _sink(
     explainer: Explainer, classes: Sequence[str], target: Target, few: bool, cluster: Cluster | None
 ) -> tuple[Sink, Path]:
-    from secam_onnx.batch import folders, parquet
-    from secam_onnx.batch.settings import run_settings
+    from secam_onnx.batch import folder_sink, parquet
+    from secam_onnx.batch.run_settings import run_settings
 
     settings = run_settings(explainer, classes)
     if cluster is not None:
@@ -135,13 +135,15 @@ def _sink(
     if target.parquet:
         table = target.folder / parquet.ERRORS
         return parquet.ParquetSink(target.folder, settings, label_maps=target.label_maps, **again), table
-    table = target.folder / folders.ERRORS
-    return folders.FolderSink(target.folder, settings, pictures=target.pictures, error_table=not few, **again), table
+    table = target.folder / folder_sink.ERRORS
+    return folder_sink.FolderSink(
+        target.folder, settings, pictures=target.pictures, error_table=not few, **again
+    ), table
 
 
 def _sinks(heads: Heads, classes: Sequence[str], target: Target, few: bool) -> tuple[Sink, Path]:
     """A sink for each head, in a folder that is called as its output is."""
-    from secam_onnx.batch.heads import HeadSinks
+    from secam_onnx.batch.head_sinks import HeadSinks
 
     targets = {name: dataclasses.replace(target, folder=_folder(target, name)) for name in heads.explainers}
     made = {name: _sink(explainer, classes, targets[name], few, None) for name, explainer in heads.explainers.items()}
@@ -149,7 +151,7 @@ def _sinks(heads: Heads, classes: Sequence[str], target: Target, few: bool) -> t
 
 
 def _folder(target: Target, head: str) -> Path:
-    from secam_onnx.batch.names import folder_name
+    from secam_onnx.batch.folder_names import folder_name
 
     return target.folder / folder_name(head).replace("/", "_")
 
@@ -177,7 +179,7 @@ def _on_ray(
     from secam_onnx.batch.parquet import ParquetSink
     from secam_onnx.batch.ray_actor import Job
     from secam_onnx.batch.ray_data import explain_on_ray
-    from secam_onnx.batch.settings import run_settings, settings_digest
+    from secam_onnx.batch.run_settings import run_settings, settings_digest
 
     assert isinstance(sink, ParquetSink)
     model = None if cluster.model is None else str(cluster.model.absolute())

@@ -173,7 +173,12 @@ def preprocessing_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_settings(
         *, preprocess: str | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None, **others: Any
     ) -> None:
-        from secam_onnx.settings import OF_IMAGES, PreprocessingSettings, in_pixel_values, preset
+        from secam_onnx.photograph.preprocessing_settings import (
+            OF_IMAGES,
+            PreprocessingSettings,
+            in_pixel_values,
+            preset,
+        )
 
         names = ("size", "crop", "fit", "pad_color", "interpolation", "layout", "channel_order", *OF_IMAGES)
         single = {name: others.pop(name) for name in names}
@@ -227,8 +232,8 @@ def fusion_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def with_fusion(*, fused: bool, **others: Any) -> None:
         from secam_onnx.fusion import Fusion
-        from secam_onnx.selection import Selection
         from secam_onnx.superpixels import Segmenter
+        from secam_onnx.superpixels.selection import Selection
 
         names = (
             "top", "require_classes", "no_overlay", "float16", "segments", "compactness", "top_segments", "threshold",

@@ -122,8 +122,8 @@ def command(
     gRPC). The page at / is to try it. Models that need options are exported first (`secam-onnx export`).
     """
     from secam_onnx.serve import logs
+    from secam_onnx.serve.api_keys import read_keys
     from secam_onnx.serve.gate import logger
-    from secam_onnx.serve.keys import read_keys
     from secam_onnx.serve.server import listen, serve
     from secam_onnx.serve.settings import Limits, Settings, bracketed
     from secam_onnx.serve.workers import supervise
@@ -162,7 +162,7 @@ def command(
 def _named(models: Sequence[str], only: str | None) -> dict[str, Path]:
     """Model files by name: as given, or as the file is called."""
     from secam_onnx.errors import ModelError
-    from secam_onnx.sidecars import default_model, model_file
+    from secam_onnx.photograph.sidecars import default_model, model_file
 
     if only is not None and len(models) > 1:
         raise click.UsageError("--model-name is for one model; name several with --model NAME=FILE.")

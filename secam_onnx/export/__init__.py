@@ -3,7 +3,7 @@
 Only `torchvision` imports PyTorch, and only `keras` imports Keras, when they are used.
 """
 
-from secam_onnx.export.pipeline import export_model, fuse
+from secam_onnx.export.explainable_file import export_model, fuse
 from secam_onnx.export.source import Source, from_onnx, open_source
 
 __all__ = ["Source", "export_model", "from_onnx", "fuse", "open_source"]

@@ -11,16 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secam_onnx.contract import Contract
+from secam_onnx.classifier.metadata import Contract
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.export.keras_onnx import BACKEND, SIDE, keras, to_onnx
 from secam_onnx.export.keras_preprocessing import derive_preprocessing
 from secam_onnx.export.keras_weights import FILES, load_weights, one_line
 from secam_onnx.export.source import Source
 from secam_onnx.files import printable
-from secam_onnx.onnx_file import read_model
-from secam_onnx.preprocess import Preprocessing
-from secam_onnx.sidecars import default_model
+from secam_onnx.graph.onnx_file import read_model
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.sidecars import default_model
 
 __all__ = ["from_keras", "from_keras_file"]
 

@@ -23,7 +23,7 @@ from onnx import ModelProto
 from secam_onnx.errors import MissingDependencyError, ModelError
 from secam_onnx.export.keras_weights import one_line
 from secam_onnx.export.notes import strip_notes
-from secam_onnx.onnx_file import read_model
+from secam_onnx.graph.onnx_file import read_model
 
 __all__ = ["BACKEND", "SIDE", "keras", "to_onnx"]
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from secam_onnx.errors import ModelError
-from secam_onnx.preprocess import Preprocessing
+from secam_onnx.photograph.preprocessing import Preprocessing
 
 __all__ = ["derive_preprocessing"]
 

@@ -12,7 +12,7 @@ import torchvision.models
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.export.pytorch import read_weights, to_onnx
 from secam_onnx.export.source import Source
-from secam_onnx.preprocess import Preprocessing
+from secam_onnx.photograph.preprocessing import Preprocessing
 
 __all__ = ["from_torchvision"]
 

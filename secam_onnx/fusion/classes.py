@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 
 __all__ = ["chosen_classes", "probabilities"]
 

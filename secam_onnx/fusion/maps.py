@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from secam_onnx.attribution import quadrature
-from secam_onnx.fusion.splice import made_by, renamed, self_contained
+from secam_onnx.classifier.attribution import quadrature
+from secam_onnx.graph.nodes import Nodes
+from secam_onnx.graph.splice import made_by, renamed, self_contained
 from secam_onnx.head import (
     BIAS,
     CLASS_IDS,
@@ -24,7 +25,6 @@ from secam_onnx.head import (
     own_layout,
 )
 from secam_onnx.names import RESERVED
-from secam_onnx.nodes import Nodes
 
 __all__ = ["Spliced", "spliced_maps"]
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import TensorProto
 
-from secam_onnx.images import LUMA
-from secam_onnx.nodes import Nodes
-from secam_onnx.preprocess import Preprocessing
-from secam_onnx.render import DARK
-from secam_onnx.selection import Selection
-from secam_onnx.superpixels.pooled import Pooled
+from secam_onnx.explanation.overlays import DARK
+from secam_onnx.graph.nodes import Nodes
+from secam_onnx.photograph.images import LUMA
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.superpixels.pooling_nodes import Pooled
+from secam_onnx.superpixels.selection import Selection
 
 __all__ = ["normalised", "overlay"]
 

@@ -16,7 +16,6 @@ from secam_onnx.head.contribution import (
 from secam_onnx.head.ends import BINARY, End, applied_later
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
 from secam_onnx.head.find import Head, find_head, find_heads
-from secam_onnx.head.graph import Graph, Shape, attribute, describe, reads
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.split import TERMS, layer_to_split, split_layer, with_split_layer
 from secam_onnx.head.walk import Rejection
@@ -34,22 +33,17 @@ __all__ = [
     "TERMS",
     "ContributionModel",
     "End",
-    "Graph",
     "Grid",
     "Head",
     "Rejection",
-    "Shape",
     "applied_later",
-    "attribute",
     "contribution_model",
-    "describe",
     "expose",
     "features_name",
     "find_head",
     "find_heads",
     "layer_to_split",
     "own_layout",
-    "reads",
     "split_layer",
     "unexpose",
     "with_split_layer",

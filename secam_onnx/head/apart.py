@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
-from secam_onnx.head.contrib import as_standard
-from secam_onnx.head.graph import Graph, attribute, shape_text
+from secam_onnx.graph.index import Graph, attribute, shape_text
+from secam_onnx.graph.onnxruntime_operators import as_standard
 from secam_onnx.head.grid import Grid, NoGridError
 
 __all__ = ["check_cells_are_joined"]

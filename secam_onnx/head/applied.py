@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
-from secam_onnx.head.by_hand import sigmoid_by_hand, softmax_by_hand
-from secam_onnx.head.graph import Graph, attribute, describe, shape_text
+from secam_onnx.graph.index import Graph, attribute, describe, shape_text
 from secam_onnx.head.patterns import (
     SAME_NUMBERS,
     SHAPES_ONLY,
@@ -23,6 +22,7 @@ from secam_onnx.head.patterns import (
     only_image,
     over_classes,
 )
+from secam_onnx.head.written_out import sigmoid_by_hand, softmax_by_hand
 
 __all__ = ["Applied", "Pick", "applied", "count_classes", "without_copies"]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from onnx import NodeProto, TensorProto
 
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.head.find import Head
-from secam_onnx.head.graph import Graph
 from secam_onnx.head.rules import Gradient, Window
 from secam_onnx.names import RESERVED
-from secam_onnx.nodes import Nodes
 
 __all__ = ["Builder"]
 

@@ -24,17 +24,17 @@ from dataclasses import dataclass
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from secam_onnx.errors import OptionError
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.weights import SharedWeights, share_safely
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.cut import cut_out
 from secam_onnx.head.find import Head
-from secam_onnx.head.graph import Graph
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.masking import masked_maps
 from secam_onnx.head.rules import Gradient
 from secam_onnx.head.span import spread
 from secam_onnx.names import RESERVED
 from secam_onnx.runtime import Weights
-from secam_onnx.weights import SharedWeights, share_safely
 
 __all__ = [
     "BIAS",

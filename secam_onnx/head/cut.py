@@ -9,8 +9,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import HeadError, ModelError
-from secam_onnx.head.graph import Graph, attribute, describe, reads, shape_text
-from secam_onnx.weights import SharedWeights
+from secam_onnx.graph.index import Graph, attribute, describe, reads, shape_text
+from secam_onnx.graph.weights import SharedWeights
 
 __all__ = ["cut_out"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from secam_onnx.errors import HeadError
+from secam_onnx.graph.index import Graph
 from secam_onnx.head.applied import Pick, applied, count_classes, without_copies
-from secam_onnx.head.graph import Graph
 from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, number
 from secam_onnx.head.tail import tail_of
 from secam_onnx.head.winners import PLACE_BY_PLACE, before_the_winners, check_order

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.head.find import Head
-from secam_onnx.head.graph import Graph
 from secam_onnx.head.grid import Grid
 from secam_onnx.names import RESERVED
-from secam_onnx.nodes import Nodes
 
 __all__ = ["OWN_LAYOUT", "expose", "unexpose"]
 

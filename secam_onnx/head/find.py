@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from secam_onnx.errors import HeadError, OptionError
+from secam_onnx.graph.index import Graph, shape_text
 from secam_onnx.head.ends import End, end_of
-from secam_onnx.head.graph import Graph, shape_text
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.rules import Step
 from secam_onnx.head.span import WHOLE, common_size

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from onnx import NodeProto
 
-from secam_onnx.head.contrib import as_standard
-from secam_onnx.head.graph import Graph, attribute, describe
+from secam_onnx.graph.index import Graph, attribute, describe
+from secam_onnx.graph.onnxruntime_operators import as_standard
 from secam_onnx.head.layout import channel_axis
 from secam_onnx.head.span import WHOLE, Span
 

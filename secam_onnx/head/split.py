@@ -20,15 +20,15 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from secam_onnx.errors import SecamError
+from secam_onnx.graph.index import Graph, reads
+from secam_onnx.graph.nodes import Nodes
+from secam_onnx.graph.weights import declared, read_tensor, without_initializers
 from secam_onnx.head.contribution import FEATURES
 from secam_onnx.head.expose import expose, unexpose
 from secam_onnx.head.find import Head, find_head
-from secam_onnx.head.graph import Graph, reads
 from secam_onnx.head.rules import LinearStep, PassThroughStep, ReshapeStep, Step
 from secam_onnx.names import RESERVED
-from secam_onnx.nodes import Nodes
 from secam_onnx.runtime import Weights
-from secam_onnx.weights import declared, read_tensor, without_initializers
 
 __all__ = ["TERMS", "layer_to_split", "split_layer", "with_split_layer"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from secam_onnx.head.graph import Graph, attribute
+from secam_onnx.graph.index import Graph, attribute
 
 __all__ = ["Table", "class_names", "table_of"]
 

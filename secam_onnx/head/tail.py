@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from onnx import NodeProto
 
-from secam_onnx.head.by_hand import sigmoid_by_hand, softmax_by_hand
-from secam_onnx.head.graph import Graph, reads
+from secam_onnx.graph.index import Graph, reads
 from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY
+from secam_onnx.head.written_out import sigmoid_by_hand, softmax_by_hand
 
 __all__ = ["tail_of"]
 

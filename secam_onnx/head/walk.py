@@ -15,9 +15,9 @@ from heapq import heappop, heappush
 from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
+from secam_onnx.graph.index import Graph, attribute, describe, shape_text
+from secam_onnx.graph.onnxruntime_operators import DOMAIN
 from secam_onnx.head.apart import check_cells_are_joined
-from secam_onnx.head.contrib import DOMAIN
-from secam_onnx.head.graph import Graph, attribute, describe, shape_text
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
 from secam_onnx.head.layout import channel_axis
 from secam_onnx.head.picture import DisplacedError, Pictures, TurnedError, UnknownPlaceError

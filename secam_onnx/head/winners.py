@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
-from secam_onnx.head.graph import Graph, attribute, describe
+from secam_onnx.graph.index import Graph, attribute, describe
 from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, class_axis, copied
 from secam_onnx.head.tables import Table, class_names, table_of
 

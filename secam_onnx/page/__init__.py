@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from secam_onnx.page.content import MODEL as MODEL
     from secam_onnx.page.content import page_files as page_files
-    from secam_onnx.page.server import PageServer as PageServer
     from secam_onnx.page.static import check_folder as check_folder
     from secam_onnx.page.static import model_for_browsers as model_for_browsers
     from secam_onnx.page.static import write_page as write_page
+    from secam_onnx.page.web_server import PageServer as PageServer
 
 # `secam-onnx serve` wants the files only, and does not pay for what exports models.
 _HOMES = {
     "MODEL": "content",
-    "PageServer": "server",
+    "PageServer": "web_server",
     "check_folder": "static",
     "model_for_browsers": "static",
     "page_files": "content",

@@ -13,15 +13,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from secam_onnx.answer import Answer
-from secam_onnx.assembly import answers, answers_or_errors, put_together
+from secam_onnx.classifier.open_model import Answer
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import Explainer
 from secam_onnx.explanation import Explanation
-from secam_onnx.geometry import Geometry
-from secam_onnx.images import EncodedImage
 from secam_onnx.labels import ClassQuery
-from secam_onnx.prepared import Prepared, prepare
+from secam_onnx.photograph.geometry import Geometry
+from secam_onnx.photograph.images import EncodedImage
+from secam_onnx.pipeline.finish import answers, answers_or_errors, put_together
+from secam_onnx.pipeline.prepare import Prepared, prepare
 from secam_onnx.serve import metrics
 from secam_onnx.serve.batching import Batcher
 from secam_onnx.serve.context import current

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from secam_onnx.serve import metrics
+from secam_onnx.serve.api_keys import check_key
 from secam_onnx.serve.context import Request, enter, request_id
 from secam_onnx.serve.failures import BusyError, RequestError, SlowError, StoppedError, TooLargeError
-from secam_onnx.serve.keys import check_key
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["Gate", "logger", "record"]

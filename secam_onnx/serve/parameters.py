@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from secam_onnx.explainer import Explainer
-from secam_onnx.images import EncodedImage, announced_pixels
 from secam_onnx.labels import ClassQuery, class_codes
+from secam_onnx.photograph.images import EncodedImage, announced_pixels
 from secam_onnx.serve.engine import Work
 from secam_onnx.serve.failures import MalformedError, shown
 from secam_onnx.serve.settings import Limits

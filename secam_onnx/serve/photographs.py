@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from kserve import InferInput
 
-from secam_onnx.images import EncodedImage, as_rgb
+from secam_onnx.photograph.images import EncodedImage, as_rgb
 from secam_onnx.serve.failures import MalformedError, shown
 from secam_onnx.serve.settings import Limits
 

@@ -11,7 +11,7 @@ from kserve import InferRequest
 from kserve.protocol.infer_type import to_http_parameters
 
 from secam_onnx.explainer import Explainer
-from secam_onnx.images import EncodedImage
+from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.serve import photographs
 from secam_onnx.serve.failures import MalformedError, shown
 from secam_onnx.serve.parameters import (

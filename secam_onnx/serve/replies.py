@@ -14,11 +14,10 @@ from kserve.protocol.infer_type import serialize_byte_tensor
 from kserve.utils.numpy_codec import from_np_dtype
 from PIL import Image
 
-from secam_onnx import render
-from secam_onnx.assembly import highest
 from secam_onnx.explainer import Explainer
-from secam_onnx.explanation import Explanation
+from secam_onnx.explanation import Explanation, overlays
 from secam_onnx.labels import class_name
+from secam_onnx.pipeline.finish import highest
 from secam_onnx.serve.engine import Explained
 from secam_onnx.serve.parameters import Question
 from secam_onnx.superpixels.label_maps import encode_label_map
@@ -134,7 +133,7 @@ def _overlay(results: Sequence[Explained], explainer: Explainer) -> np.ndarray:
     for explanation in map(_explanation, results):
         seen, _ = explainer.preprocessing.crop(explanation.image)
         kept = [explanation.keep(entry.index) for entry in explanation.classes]
-        pictures.append(np.stack([render.kept_overlay(seen, explanation.segments, keep) for keep in kept]))
+        pictures.append(np.stack([overlays.kept_overlay(seen, explanation.segments, keep) for keep in kept]))
     return _stacked(pictures)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels.cells import NOWHERE, Cells
 from secam_onnx.superpixels.lab import BLACK, LAB_OF_ROOTS, cube_roots
 from secam_onnx.superpixels.pieces import FAR, held_together

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import TensorProto
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 
 __all__ = ["BLACK", "LAB_OF_ROOTS", "cube_roots"]
 

@@ -19,7 +19,7 @@ import pytest
 
 from secam_onnx import Explainer, Segmenter
 from secam_onnx.batch.run import Totals, run
-from secam_onnx.batch.settings import run_settings, settings_digest
+from secam_onnx.batch.run_settings import run_settings, settings_digest
 from secam_onnx.batch.sources import Sources
 from secam_onnx.errors import OptionError, ProviderError, SecamError
 

@@ -13,7 +13,7 @@ import pytest
 from secam_onnx.batch import shards
 from secam_onnx.batch.shards import shard_images
 from secam_onnx.errors import ImageError
-from secam_onnx.images import EncodedImage
+from secam_onnx.photograph.images import EncodedImage
 
 Member = tuple[str, bytes] | tarfile.TarInfo
 

@@ -16,10 +16,10 @@ import pytest
 
 from secam_onnx import Explainer, Selection
 from secam_onnx.batch import parquet, rows
-from secam_onnx.batch.folders import FolderSink
+from secam_onnx.batch.folder_sink import FolderSink
 from secam_onnx.batch.parquet import ParquetSink
 from secam_onnx.batch.run import Sink, Totals, run
-from secam_onnx.batch.settings import run_settings
+from secam_onnx.batch.run_settings import run_settings
 from secam_onnx.batch.sources import Sources
 from secam_onnx.errors import OptionError, OutputError
 from secam_onnx.superpixels import decode_label_map

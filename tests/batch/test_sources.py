@@ -16,7 +16,7 @@ import pytest
 from secam_onnx.batch import sources as module
 from secam_onnx.batch.sources import Sources
 from secam_onnx.errors import OptionError
-from secam_onnx.images import EncodedImage
+from secam_onnx.photograph.images import EncodedImage
 
 MakePhotos = Callable[..., list[Path]]
 MakeShard = Callable[..., Path]

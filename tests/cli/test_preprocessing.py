@@ -13,7 +13,7 @@ import tiny_models
 from beginnings import begun, node
 
 from secam_onnx import Preprocessing
-from secam_onnx.contract import Contract
+from secam_onnx.classifier.metadata import Contract
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 

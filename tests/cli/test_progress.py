@@ -14,11 +14,11 @@ import tiny_models
 from click.testing import CliRunner
 
 from secam_onnx import Explainer, cli, runtime
-from secam_onnx.classifier import Classifier
+from secam_onnx.classifier.classifier import Classifier
+from secam_onnx.classifier.proof import prove
 from secam_onnx.cli import progress
 from secam_onnx.cli.progress import step
 from secam_onnx.head import MAPS
-from secam_onnx.proof import prove
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 

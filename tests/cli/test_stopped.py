@@ -31,7 +31,7 @@ from secam_onnx.cli import main
 call, count, number = getattr(os, sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 sys.argv[1:4] = []
 if "EXTERNAL" in os.environ:
-    from secam_onnx import onnx_file
+    from secam_onnx.graph import onnx_file
     onnx_file.EXTERNAL_DATA_LIMIT = int(os.environ["EXTERNAL"])
 
 def watch(frame, event, function):

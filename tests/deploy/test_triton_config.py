@@ -15,7 +15,7 @@ import pytest
 from triton_config import config
 
 from secam_onnx import Fusion, fuse
-from secam_onnx.sidecars import default_model
+from secam_onnx.photograph.sidecars import default_model
 
 if find_spec("kserve"):
     pytest.skip("KServe's classes of the protocol and tritonclient's cannot be in one process", allow_module_level=True)

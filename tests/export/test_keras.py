@@ -21,7 +21,7 @@ from keras_networks import enliven
 from secam_onnx import runtime
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError
 from secam_onnx.export import Source, open_source
-from secam_onnx.images import read_image
+from secam_onnx.photograph.images import read_image
 
 if importlib.util.find_spec("keras") is None:  # to import it here would choose its backend
     pytest.skip("Keras is not installed", allow_module_level=True)

@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import pytest
 
-from secam_onnx.classifier import Classifier, open_classifier
-from secam_onnx.contract import Contract
+from secam_onnx.classifier.classifier import Classifier, open_classifier
+from secam_onnx.classifier.metadata import Contract
 from secam_onnx.errors import ModelError, OptionError
-from secam_onnx.images import read_image
+from secam_onnx.photograph.images import read_image
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")

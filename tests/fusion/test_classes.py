@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from onnx_nodes import evaluate
 
-from secam_onnx.answer import probabilities as in_numpy
+from secam_onnx.classifier.open_model import probabilities as in_numpy
 from secam_onnx.fusion.classes import chosen_classes, probabilities
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 
 LOGITS = np.array([[0.5, 3, -1, 3, 2], [5, 4, 3, 2, 1]], np.float32)
 

@@ -7,12 +7,12 @@ import pytest
 from onnx import TensorProto
 from onnx_nodes import evaluate
 
+from secam_onnx.explanation.overlays import kept_overlay
 from secam_onnx.fusion.pictures import normalised, overlay
-from secam_onnx.nodes import Nodes
-from secam_onnx.preprocess import Preprocessing
-from secam_onnx.render import kept_overlay
-from secam_onnx.selection import Selection
-from secam_onnx.superpixels.pooled import Pooled
+from secam_onnx.graph.nodes import Nodes
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.superpixels.pooling_nodes import Pooled
+from secam_onnx.superpixels.selection import Selection
 
 RANDOM = np.random.default_rng(0)
 

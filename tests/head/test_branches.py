@@ -12,15 +12,16 @@ from branched import CLASSES, SIZE, branch, model, opened, pictures
 from onnx import ModelProto, numpy_helper
 
 from secam_onnx import Explainer, fuse
-from secam_onnx.classifier import Classifier, open_classifier
-from secam_onnx.contract import Contract, HeadRecord
+from secam_onnx.classifier.classifier import Classifier, open_classifier
+from secam_onnx.classifier.inspection import inspect_model
+from secam_onnx.classifier.metadata import Contract, HeadRecord
 from secam_onnx.errors import HeadError, ModelError, OptionError
-from secam_onnx.export.pipeline import export_model
+from secam_onnx.export.explainable_file import export_model
 from secam_onnx.export.source import Source
-from secam_onnx.head import Graph, find_head
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import find_head
 from secam_onnx.head.span import Span, common_size, spread
-from secam_onnx.inspection import inspect_model
-from secam_onnx.preprocess import Preprocessing
+from secam_onnx.photograph.preprocessing import Preprocessing
 
 ALL = np.repeat(np.arange(CLASSES)[None], 2, axis=0)
 MEAN = "logits = Mean (a_z, b_z)"

@@ -11,7 +11,8 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx import runtime
-from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, MAPS, Graph, contribution_model, find_head
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, MAPS, contribution_model, find_head
 
 CHANNELS, HEIGHT, WIDTH, CLASSES, HIDDEN = 6, 3, 4, 5, 8
 CELLS = HEIGHT * WIDTH

@@ -9,9 +9,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from secam_onnx import runtime
 from secam_onnx.errors import HeadError
-from secam_onnx.head import Graph, contribution_model, find_head
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.weights import SharedWeights
+from secam_onnx.head import contribution_model, find_head
 from secam_onnx.head.cut import cut_out
-from secam_onnx.weights import SharedWeights
 
 FEATURES = np.random.default_rng(1).standard_normal((3, 4, 3, 2)).astype(np.float32)
 

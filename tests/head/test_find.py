@@ -10,7 +10,8 @@ import pytest
 from onnx import parser
 
 from secam_onnx.errors import HeadError, OptionError
-from secam_onnx.head import Graph, expose, find_head, unexpose
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import expose, find_head, unexpose
 
 WEIGHTS = {"w": (5, 6), "wf": (5, 6 * 4 * 4), "b": (5,), "k": (6, 3, 1, 1), "k4": (4, 5), "kf": (5, 5)}
 

@@ -10,7 +10,8 @@ from heads import build, constants_of
 from onnx import TensorProto, helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
-from secam_onnx.head import Graph, Grid, find_head
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import Grid, find_head
 from secam_onnx.head.grid import NoGridError, grid_of
 
 LAST = "t = Transpose <perm = [0, 2, 3, 1]> (f) "

@@ -8,8 +8,9 @@ from heads import CLASS_IDS_ASKED, answer, build, run
 from onnx import ModelProto
 
 from secam_onnx import runtime
-from secam_onnx.attribution import Attribution
-from secam_onnx.head import Graph, contribution_model, find_head
+from secam_onnx.classifier.attribution import Attribution
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import contribution_model, find_head
 
 FEATURES = np.random.default_rng(4).standard_normal((3, 4, 3, 2)).astype(np.float32)
 LINEAR = {

@@ -10,10 +10,11 @@ import pytest
 from branched import CLASSES, SIZE, branch, model, opened, pictures
 
 from secam_onnx import Explainer
-from secam_onnx.classifier import open_classifier
+from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.errors import HeadError
-from secam_onnx.head import Graph, find_head
-from secam_onnx.preprocess import Preprocessing
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import find_head
+from secam_onnx.photograph.preprocessing import Preprocessing
 
 END = "logits = Identity (a_z)"
 ALL = np.arange(CLASSES)[None]

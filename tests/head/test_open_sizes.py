@@ -7,7 +7,8 @@ import pytest
 from heads import CLASS_IDS_ASKED, build, run
 
 from secam_onnx import runtime
-from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, Graph, contribution_model, find_head
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, contribution_model, find_head
 
 FC = "p = GlobalAveragePool ({}) v = Flatten (p) logits = Gemm (v, w_4x5, b_5)"
 HEADS = {

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from secam_onnx import runtime
-from secam_onnx.head import Graph, find_head
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import find_head
 
 PIECES = [  # from a map {x} to a map {y} of 4 channels; {i} makes other names unique
     "{y} = Relu ({x})",

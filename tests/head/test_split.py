@@ -9,6 +9,7 @@ from heads import SHAPE, answer, build, constants_of, own_layout, run
 from onnx import ModelProto, helper
 
 from secam_onnx import runtime
+from secam_onnx.graph.index import Graph
 from secam_onnx.head import (
     BIAS,
     CLASS_IDS,
@@ -16,7 +17,6 @@ from secam_onnx.head import (
     GAP,
     MAPS,
     TERMS,
-    Graph,
     Head,
     contribution_model,
     find_head,

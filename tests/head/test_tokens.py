@@ -14,11 +14,12 @@ from onnx.utils import Extractor
 from token_networks import CHANNELS, CLASSES, Transformer, transformer
 
 from secam_onnx import Explainer, Preprocessing
-from secam_onnx.classifier import open_classifier
+from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.errors import HeadError
-from secam_onnx.export.pipeline import export_model, fuse
+from secam_onnx.export.explainable_file import export_model, fuse
 from secam_onnx.export.source import Source
-from secam_onnx.head import Graph, find_head
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import find_head
 from secam_onnx.head.tokens import Tokens, tokens_of
 
 SETTINGS = Preprocessing((32, 32))

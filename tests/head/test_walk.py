@@ -11,7 +11,8 @@ from heads import build
 from onnx import TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import HeadError, ModelError, OptionError
-from secam_onnx.head import Graph, Head, contribution_model, find_head
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import Head, contribution_model, find_head
 
 FC = "p = GlobalAveragePool ({}) v = Flatten (p) logits = MatMul (v, w_4x5)"
 

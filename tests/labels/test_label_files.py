@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from secam_onnx.errors import OptionError
 from secam_onnx.labels import find_class, given_labels, miscounted, parse_names, read_labels
-from secam_onnx.sidecars import labels_beside
+from secam_onnx.photograph.sidecars import labels_beside
 
 Store = Callable[[str, str | bytes], Path]
 

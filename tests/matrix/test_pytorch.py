@@ -9,8 +9,8 @@ import onnx
 import pytest
 from cells import CLASS_TOKEN, PYTORCH, Cell
 
-from secam_onnx.classifier import Classifier, open_classifier
-from secam_onnx.inspection import inspect_model
+from secam_onnx.classifier.classifier import Classifier, open_classifier
+from secam_onnx.classifier.inspection import inspect_model
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from secam_onnx.classifier import Classifier, open_classifier
-from secam_onnx.inspection import inspect_model
+from secam_onnx.classifier.classifier import Classifier, open_classifier
+from secam_onnx.classifier.inspection import inspect_model
 
 pytest.importorskip("torch")
 pytest.importorskip("torchvision")

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 import torchvision
 
-from secam_onnx.images import read_image
-from secam_onnx.preprocess import Preprocessing
+from secam_onnx.photograph.images import read_image
+from secam_onnx.photograph.preprocessing import Preprocessing
 
 __all__ = ["WithAuxiliaryHeads", "built", "fed", "write"]
 

@@ -32,11 +32,11 @@ from PIL import Image
 from tiny_models import classifier
 
 from secam_onnx import Explainer, Selection
+from secam_onnx.explanation.overlays import KINDS
 from secam_onnx.export import export_model, open_source
 from secam_onnx.fusion import Fusion
-from secam_onnx.images import MAX_ASPECT, MAX_PIXELS, MIN_SIDE, as_rgb
 from secam_onnx.page import MODEL, PageServer, model_for_browsers, page_files
-from secam_onnx.render import KINDS
+from secam_onnx.photograph.images import MAX_ASPECT, MAX_PIXELS, MIN_SIDE, as_rgb
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs the package playwright").expect
 TRANSFER = """([name, content]) => {

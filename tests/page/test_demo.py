@@ -25,7 +25,7 @@ from pages import running
 from processes import UNMEASURED
 from tiny_models import classifier
 
-from secam_onnx.contract import Contract
+from secam_onnx.classifier.metadata import Contract
 from secam_onnx.errors import ModelError, OptionError, OutputError
 from secam_onnx.export import export_model, open_source
 from secam_onnx.fusion import Fusion

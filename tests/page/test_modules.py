@@ -12,12 +12,12 @@ import onnx
 import pytest
 from PIL import Image, ImageOps
 
-from secam_onnx.contract import KEY
+from secam_onnx.classifier.metadata import KEY
 from secam_onnx.errors import ClassError
 from secam_onnx.labels import find_class
-from secam_onnx.preprocess import Preprocessing
-from secam_onnx.selection import Selection
-from secam_onnx.settings import INTERPOLATIONS
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_settings import INTERPOLATIONS
+from secam_onnx.superpixels.selection import Selection
 
 RESIZE = """async ([pixels, from, to, window, filter]) => {
   const { resize } = await import("./resize.js");

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secam_onnx.explanation import Explanation
-from secam_onnx.render import kept_overlay
-from secam_onnx.selection import Selection
+from secam_onnx.explanation.overlays import kept_overlay
+from secam_onnx.superpixels.selection import Selection
 
 if TYPE_CHECKING:
     from cases import Case

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("kserve")
 
 from secam_onnx.errors import OptionError
+from secam_onnx.serve.api_keys import check_key, read_keys
 from secam_onnx.serve.failures import NoKeyError
-from secam_onnx.serve.keys import check_key, read_keys
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from other_inputs import CLASSES, SIZE, classifier_of
 from serving import Server, check_json, instances
 
 from secam_onnx import Explainer
-from secam_onnx.images import EncodedImage
+from secam_onnx.photograph.images import EncodedImage
 
 pytest.importorskip("kserve")
 

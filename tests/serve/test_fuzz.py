@@ -21,7 +21,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.servicer import InferenceServicer
 
 from secam_onnx.errors import ClassError, ImageError, OptionError
-from secam_onnx.images import EncodedImage
+from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.serve.dataplane import ExplainerDataPlane
 from secam_onnx.serve.failures import MalformedError, UnknownKindError
 from secam_onnx.serve.parameters import EXTRAS, OUTPUTS, Question

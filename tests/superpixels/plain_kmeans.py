@@ -8,7 +8,7 @@ from onnx_nodes import evaluate
 from scipy.ndimage import binary_dilation, maximum_filter, minimum_filter
 from skimage.measure import label as components
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels import dense_labels
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.lab import LAB_OF_ROOTS, cube_roots

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from onnx_nodes import evaluate
 from plain_kmeans import cell_of, plainly_held_together
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels.cells import NOWHERE, Axis, Cells
 from secam_onnx.superpixels.pieces import FAR, held_together
 

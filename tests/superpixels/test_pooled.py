@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from onnx_nodes import evaluate
 from test_pooling import MAP_SIZE, label_maps
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels import pooling_matrices
-from secam_onnx.superpixels.pooled import pooled
+from secam_onnx.superpixels.pooling_nodes import pooled
 
 
 @given(st.lists(label_maps(), min_size=1, max_size=2), MAP_SIZE, st.integers(1, 3), st.integers(0, 2))

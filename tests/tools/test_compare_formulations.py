@@ -10,7 +10,7 @@ from compare_formulations import BLOCKS, SEGMENTS, SIZE, STEPS, as_table, compar
 from formulations.session import open_nodes, run
 from formulations.steps import Step, steps
 
-from secam_onnx.images import read_image
+from secam_onnx.photograph.images import read_image
 from secam_onnx.superpixels.cells import Cells
 
 CHELSEA = Path(__file__).parents[2] / "docs" / "chelsea.png"

@@ -10,7 +10,7 @@ from segmenting.measuring import CAM, measure
 from segmenting.scenes import SEEN, Scene
 
 from secam_onnx import Segmenter
-from secam_onnx.images import read_image
+from secam_onnx.photograph.images import read_image
 
 CHELSEA = Path(__file__).parents[2] / "docs" / "chelsea.png"
 

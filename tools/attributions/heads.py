@@ -15,8 +15,8 @@ import torch
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import nn
 
-from secam_onnx.contract import Contract
-from secam_onnx.sidecars import default_model
+from secam_onnx.classifier.metadata import Contract
+from secam_onnx.photograph.sidecars import default_model
 
 __all__ = [
     "EPSILONS",

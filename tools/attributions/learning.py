@@ -12,7 +12,7 @@ from attributions.heads import Data, Weights, fit
 from attributions.pictures import SIZE, crops
 
 from secam_onnx import Preprocessing
-from secam_onnx.classifier import Classifier
+from secam_onnx.classifier.classifier import Classifier
 
 __all__ = ["LITE", "Study", "cached", "features_of_crops", "fitted", "softmax"]
 

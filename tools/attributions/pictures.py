@@ -10,7 +10,7 @@ import skimage
 import sklearn.datasets
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
-from secam_onnx.images import read_image
+from secam_onnx.photograph.images import read_image
 
 __all__ = ["SIZE", "crops", "pages", "photographs"]
 

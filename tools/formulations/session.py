@@ -10,7 +10,7 @@ import numpy as np
 from onnx import helper
 
 from secam_onnx import runtime
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 
 __all__ = ["Times", "evaluate", "open_model", "open_nodes", "take_turns"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from formulations.forms import assignment, colour, lookup, moving
 from formulations.session import evaluate
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels import kmeans
 from secam_onnx.superpixels.cells import NOWHERE, Cells
 

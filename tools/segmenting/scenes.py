@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from secam_onnx import Preprocessing
-from secam_onnx.images import read_image
+from secam_onnx.photograph.images import read_image
 from secam_onnx.superpixels import dense_labels
 
 __all__ = ["KINDS", "SIZE", "SPLITS", "Scene", "scenes"]

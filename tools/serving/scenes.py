@@ -17,7 +17,7 @@ from serving.client import Counts, load, post
 from serving.process import Served, resident_mb
 
 from secam_onnx import Explainer
-from secam_onnx.images import EncodedImage
+from secam_onnx.photograph.images import EncodedImage
 
 __all__ = ["CONNECTIONS", "PATH", "alone", "many", "overload", "photographs", "soak"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from onnx import NodeProto
 
-from secam_onnx.head.graph import Graph
+from secam_onnx.graph.index import Graph
 
 if TYPE_CHECKING:
     from secam_onnx.head.builder import Builder

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from onnx import NodeProto
 
-from secam_onnx.head.graph import Graph, attribute, shape_text
+from secam_onnx.graph.index import Graph, attribute, shape_text
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import NodeProto
 
-from secam_onnx.head.graph import Graph, attribute, shape_text
+from secam_onnx.graph.index import Graph, attribute, shape_text
 from secam_onnx.head.layout import channel_axis
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import NodeProto
 
-from secam_onnx.head.graph import Graph, Shape, attribute, shape_text
+from secam_onnx.graph.index import Graph, Shape, attribute, shape_text
 from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
 from secam_onnx.head.rules.passthrough import PassThroughStep
 from secam_onnx.head.rules.window import Window

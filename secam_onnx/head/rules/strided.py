@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto
 
-from secam_onnx.head.graph import Graph, attribute
+from secam_onnx.graph.index import Graph, attribute
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 from secam_onnx.head.rules.passthrough import PassThroughStep
 

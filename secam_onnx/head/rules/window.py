@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
-from secam_onnx.head.graph import Graph, attribute, shape_text
+from secam_onnx.graph.index import Graph, attribute, shape_text
 from secam_onnx.head.rules.base import NoMatchError
 
 __all__ = ["Window"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from heads import assert_refused, build, check, fill
 
-from secam_onnx.head import Graph
+from secam_onnx.graph.index import Graph
 from secam_onnx.head.rules import NoMatchError
 from secam_onnx.head.rules.pool import ReduceRule
 

@@ -7,7 +7,8 @@ import pytest
 from heads import assert_refused, build, check, fill
 
 from secam_onnx.errors import HeadError
-from secam_onnx.head import Graph, find_head
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import find_head
 
 FC = "logits = Gemm (v, w_24x5, b_5)"
 FC3 = "logits = Gemm (v, w_3x5, b_5)"

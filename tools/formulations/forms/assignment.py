@@ -8,7 +8,7 @@ import numpy as np
 from formulations.forms.lookup import gather_elements
 from onnx import TensorProto
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels.cells import NOWHERE, Cells
 from secam_onnx.superpixels.pieces import FAR
 

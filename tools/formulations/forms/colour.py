@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 from skimage.color.colorconv import xyz_from_rgb
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels import lab
 
 __all__ = ["FORMS", "OURS"]

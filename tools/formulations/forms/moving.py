@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import TensorProto
 
-from secam_onnx.nodes import Nodes
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels import kmeans
 from secam_onnx.superpixels.cells import Cells
 

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from secam_onnx import Explainer, Explanation, SecamError, render
-from secam_onnx.assembly import answers, answers_or_errors, put_together
+from secam_onnx import Explainer, Explanation, SecamError
 from secam_onnx.errors import ModelError, OptionError
-from secam_onnx.images import EncodedImage
+from secam_onnx.explanation import overlays
 from secam_onnx.labels import ClassQuery, class_codes
-from secam_onnx.prepared import Prepared, prepare
+from secam_onnx.photograph.images import EncodedImage
+from secam_onnx.pipeline.finish import answers, answers_or_errors, put_together
+from secam_onnx.pipeline.prepare import Prepared, prepare
 from secam_onnx.threads import cores
 
 MAX_PIXELS = 50_000_000
@@ -164,7 +165,9 @@ def _strings(values: Iterable[bytes]) -> np.ndarray:
 def _overlay(result: Explanation, explainer: Explainer) -> np.ndarray:
     """On what the model saw, which has one size for all photographs."""
     seen, _ = explainer.preprocessing.crop(result.image)
-    return np.stack([render.kept_overlay(seen, result.segments, result.keep(entry.index)) for entry in result.classes])
+    return np.stack(
+        [overlays.kept_overlay(seen, result.segments, result.keep(entry.index)) for entry in result.classes]
+    )
 
 
 def _overlay_png(result: Explanation, _: Explainer) -> np.ndarray:

@@ -1,5 +1,0 @@
-"""What a graph does to the picture before its first layer."""
-
-from secam_onnx.beginning.walk import Beginning, beginning_of
-
-__all__ = ["Beginning", "beginning_of"]

@@ -1,0 +1,298 @@
+"""A fused model: its file holds all steps, so that opening it is opening one session, without onnx."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from secam_onnx import runtime
+from secam_onnx.classifier.fidelity import (
+    ON_A_CARD,
+    Feeds,
+    Fidelity,
+    Outputs,
+    Verify,
+    check_verify,
+    compare_outputs,
+    outputs_of,
+    trial_images,
+)
+from secam_onnx.classifier.metadata import KEY, Contract, FusedRecord
+from secam_onnx.classifier.open_model import Answer, Pooling, check_logits, filled_up, ms_since, probabilities
+from secam_onnx.errors import ForkError, ModelError, OptionError
+from secam_onnx.files import printable, unchanged
+from secam_onnx.graph.protobuf import read_metadata
+from secam_onnx.labels import ClassQuery, class_codes, miscounted
+from secam_onnx.superpixels import Segmenter
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["FusedModel", "fused_contract", "open_fused"]
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+}
+_PICTURES, _MAPS = 64, 512  # images times classes in one run, with overlays and without
+_AGAIN = "Fuse the original model again with `secam-onnx export --fused`."
+
+
+class FusedModel:
+    """Runs a fused model; an `OpenModel`.
+
+    Parameters
+    ----------
+    name : str
+        File name, for people.
+    contract : Contract
+        What the file says of itself.
+    session : InferenceSession
+        The file, opened.
+    """
+
+    files: tuple[Path, ...] = ()
+
+    def __init__(self, name: str, contract: Contract, session: onnxruntime.InferenceSession) -> None:
+        record = contract.fused
+        assert record is not None
+        self.name = name
+        self.contract = contract
+        self.n_classes = record.n_classes
+        self.tolerance = record.tolerance
+        self._record = record
+        self._session = session
+        self._logits = record.own_outputs[contract.logits]
+        self.fidelity: Fidelity | None = None
+        self._shares = None if contract.probabilities is None else record.own_outputs[contract.probabilities]
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that it really runs on, in order."""
+        return tuple(self._session.get_providers())
+
+    @property
+    def batch(self) -> int | None:
+        """How many pictures one run takes; None for any number."""
+        return self._record.batch
+
+    @property
+    def way(self) -> str:
+        """How maps are made."""
+        return self._record.attribution
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """What its superpixels are made with."""
+        return self._record.segmenter
+
+    def feed(self, seen: np.ndarray) -> np.ndarray:
+        """The picture itself, `(1, h, w, 3)` uint8."""
+        return seen[None]
+
+    def answers(
+        self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = True
+    ) -> list[Answer]:
+        """Explain some classes of each picture; see `OpenModel`."""
+        asked = [class_codes(own, self.n_classes, self.contract.labels) for own in queries]
+        longest = max(map(len, asked))
+        codes = np.array([own + own[-1:] * (longest - len(own)) for own in asked], dtype=np.int64)
+        own = [name for name in dict.fromkeys((self._logits, self._shares)) if name is not None]
+        names = [*own, "class_ids", "cam", "bias"]
+        if pool:
+            names += ["segments", "n_segments", "segment_scores", "segment_contributions"]
+        start = time.perf_counter()
+        found = self._run(names, inputs, codes)
+        timings = {"fused": ms_since(start) / len(inputs)}
+        rows = range(len(inputs))
+        return [self._answer({name: values[row] for name, values in found.items()}, timings) for row in rows]
+
+    def compare(self, said: Outputs, tolerance: float) -> None:
+        """Compare the model's own outputs with what the file that it was made of gives for the trial images.
+
+        Raises
+        ------
+        FidelityError
+            They differ; the message names one, and both numbers.
+        """
+        names = self._record.own_outputs
+        said = {image: {name: given[name] for name in names if name in given} for image, given in said.items()}
+        found = outputs_of(self._session, self._trials(), list(names.values()))
+        ours = {image: {name: given[names[name]] for name in names} for image, given in found.items()}
+        compare_outputs(said, ours, tolerance)
+
+    def verify(self, session: onnxruntime.InferenceSession) -> None:
+        """Compare all outputs with those of another session of this file, on the trial images; sets `fidelity`.
+
+        Raises
+        ------
+        FidelityError
+            They differ; the message names one, and both numbers.
+        """
+        names = [entry.name for entry in self._session.get_outputs()]
+        said, found = (outputs_of(one, self._trials(), names) for one in (session, self._session))
+        tolerance = self.tolerance if self.providers[0] == runtime.CPU else max(self.tolerance, ON_A_CARD)
+        self.fidelity = compare_outputs(said, found, tolerance)
+
+    def _trials(self) -> Feeds:
+        """The trial images as it takes them, and its highest class."""
+        size, preprocessing = self.batch or 1, self.contract.preprocessing
+        code = np.full((size, 1), -1, dtype=np.int64)
+        return {
+            name: {"image": np.repeat(self.feed(preprocessing.crop(image)[0]), size, axis=0), "classes": code}
+            for name, image in trial_images(preprocessing).items()
+        }
+
+    def _run(self, names: Sequence[str], inputs: np.ndarray, codes: np.ndarray) -> dict[str, np.ndarray]:
+        size = self.batch or len(inputs)
+        padded, codes = filled_up(inputs, size), filled_up(codes, size)
+        # A session makes every output, asked for or not: pictures of a thousand classes would fill memory.
+        columns = max(1, (_PICTURES if self._record.overlay else _MAPS) // size)
+        try:
+            parts = [
+                [
+                    runtime.run(
+                        self._session, names, {"image": padded[row:end], "classes": codes[row:end, k : k + columns]}
+                    )
+                    for k in range(0, codes.shape[1], columns)
+                ]
+                for row, end in itertools.pairwise(range(0, len(padded) + 1, size))
+            ]
+        except ForkError:
+            raise
+        except Exception as error:
+            raise ModelError(f"The fused model fails on pictures of shape {inputs.shape}: {error}. {_AGAIN}") from error
+        of_classes = {name for name, (_, shape) in self._record.outputs.items() if shape[1:2] == ["K"]}
+        found = {}
+        for index, name in enumerate(names):
+            rows = [
+                np.concatenate([part[index] for part in row], axis=1) if name in of_classes else row[0][index]
+                for row in parts
+            ]
+            found[name] = np.concatenate(rows)[: len(inputs)]
+        return found
+
+    def _answer(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> Answer:
+        """Of one picture."""
+        logits = found[self._logits]
+        check_logits(logits)
+        # Shorter rows repeat their last class, and top-K and a name can mean the same one.
+        ids, rows = np.unique(found["class_ids"], return_index=True)
+        rows = np.sort(rows)
+        ids = found["class_ids"][rows].tolist()
+        pooling = None
+        if "segments" in found:
+            there = int(found["n_segments"])
+            pooling = Pooling(
+                found["segments"],
+                found["segment_scores"][rows, :there],
+                found["segment_contributions"][rows, :there],
+            )
+        how = self.contract.probability
+        shares = probabilities(logits[None], how)[0] if self._shares is None else found[self._shares]
+        return Answer(logits, shares, ids, found["cam"][rows], found["bias"][rows], timings, pooling)
+
+
+def fused_contract(path: Path) -> Contract | None:
+    """What a fused file says of itself; None for any other file, and for one that cannot be read.
+
+    Raises
+    ------
+    ModelError
+        It was fused by another version, or its metadata are damaged.
+    """
+    try:
+        text = read_metadata(path).get(KEY)
+    except OSError:
+        return None
+    contract = None if text is None else Contract.from_json(text)
+    return contract if contract is not None and contract.fused is not None else None
+
+
+def open_fused(
+    path: Path,
+    contract: Contract,
+    *,
+    providers: runtime.Providers = "auto",
+    labels: tuple[str, ...] | None = None,
+    threads: int | None = None,
+    verify: Verify = "auto",
+    **fixed: object,
+) -> FusedModel:
+    """Open a fused model.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    contract : Contract
+        See `fused_contract`.
+    providers : str or sequence of str
+        See `runtime.resolve_providers`.
+    labels : tuple of str, optional
+        For a file that has none.
+    threads : int, optional
+        Of the processor, for one run; all cores by default.
+    verify : bool or 'auto'
+        Whether the outputs are compared with those of the same file with ONNX Runtime's own options; not by default.
+    **fixed
+        Other options of `open_classifier`, which this file has answered.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, or is not what its metadata say.
+    OptionError
+        An option that contradicts the file.
+    """
+    record = contract.fused
+    assert record is not None
+    clashing = [name for name, value in fixed.items() if value is not None and (name, value) != ("activation", "auto")]
+    if labels is not None and contract.labels is None:
+        if len(labels) != record.n_classes:
+            raise OptionError(miscounted(labels, record.n_classes))
+        contract = replace(contract, labels=labels)
+    elif labels is not None:
+        clashing.append("labels")
+    if clashing:
+        raise OptionError(f"{path} is a fused model, which fixes its own {' and '.join(clashing)}; fuse it again.")
+    if contract.labels is not None and len(contract.labels) != record.n_classes:
+        raise ModelError(f"The fused model has {len(contract.labels)} labels for {record.n_classes} classes. {_AGAIN}")
+    with unchanged(path):
+        session = runtime.open_session(path, providers, prepack=True, threads=threads)
+        _check(session, contract, record)
+        opened = FusedModel(printable(path.name), contract, session)
+        opened.files = (path,)
+        if check_verify(verify) is True:
+            opened.verify(runtime.open_as_it_is(path, threads))
+    return opened
+
+
+def _check(session: onnxruntime.InferenceSession, contract: Contract, record: FusedRecord) -> None:
+    """Compare the inputs and outputs of the file with what its metadata say."""
+    given = {entry.name: entry for entry in (*session.get_inputs(), *session.get_overridable_initializers())}
+    made = {entry.name: entry for entry in session.get_outputs()}
+    for what, name in (("logits", contract.logits), ("probabilities", contract.probabilities)):
+        if name is not None and record.own_outputs.get(name) not in made:
+            raise ModelError(f"The fused model has no output of its {what}, {name!r}. {_AGAIN}")
+    for there, said in ((given, record.inputs), (made, record.outputs)):
+        for name, (dtype, shape) in said.items():
+            entry = there.get(name)
+            found = None if entry is None else [length for length in entry.shape if isinstance(length, int)]
+            if (
+                entry is None
+                or (dtype, len(shape)) != (_DTYPES.get(entry.type), len(entry.shape))
+                or found != [length for length in shape if isinstance(length, int)]
+            ):
+                now = "nothing of that name" if entry is None else f"{entry.type} {entry.shape}"
+                raise ModelError(
+                    f"The fused model's metadata promise {name!r} as {dtype} {shape}; there is {now}. {_AGAIN}"
+                )

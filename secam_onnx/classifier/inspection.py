@@ -1,0 +1,137 @@
+"""What is found in a model, for people who want to know before they trust an explanation."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from secam_onnx.classifier.classifier import Classifier
+from secam_onnx.classifier.metadata import WHOLE, BranchRecord, Declared, HeadRecord
+from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
+from secam_onnx.classifier.proof import Progress, pooled_error, prove, silent
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.photograph.sidecars import default_model, model_file
+from secam_onnx.pipeline.opening import open_model
+
+__all__ = ["inspect_model"]
+
+
+def inspect_model(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
+    output: str | None = None,
+    features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
+    attribution: str | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Report what `Explainer` would use of a model, and prove it.
+
+    Parameters
+    ----------
+    path : path, optional
+        An explainable, fused or ordinary ONNX classifier, or its folder; the default model if none is given.
+    preprocessing, output, features, tokens, activation, attribution : optional
+        As in `Explainer`.
+    progress : callable
+        Called with the name of a step, which runs inside the context manager that it returns (see `export_model`).
+
+    Returns
+    -------
+    dict
+        Plain JSON types.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be explained; the message lists what was looked at, with reasons. Or it gives other outputs
+        here than its file does in plain ONNX Runtime.
+    """
+    file = model_file(path if path is not None else default_model())
+    fixed = {"output": output, "features": features, "tokens": tokens, "activation": activation}
+    with progress(f"open {file}"):
+        model = open_model(
+            file, providers="cpu", preprocessing=preprocessing, attribution=attribution, verify=True, **fixed
+        )
+    contract = model.contract
+    head = contract.head
+    nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
+    why = nearest if features is None else "asked for by name"
+    report = {
+        "model": str(file),
+        "exported": bool(contract.completeness),
+        **_inputs(model),
+        "preprocessing_note": f"{contract.origin.get('preprocessing', 'as exported')}: {contract.preprocessing}",
+        "preprocessing": contract.preprocessing.to_dict(),
+        "origin": dict(contract.origin),
+        "feature_map": {**_map(head), "why": why},
+        **({"further_feature_maps": [_map(entry) for entry in head.further]} if head.further else {}),
+        "head": {
+            "kind": head.kind,
+            "algebra": head.algebra,
+            "attribution": ATTRIBUTIONS[model.way],
+            "steps": [{"node": node, "reason": reason} for node, reason in head.steps],
+            "weights": list(head.weights),
+        },
+        "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
+        "logits": {
+            "output": contract.logits,
+            "explained_output": contract.output,
+            "activation": contract.activation,
+            "explained": contract.explained,
+            "probability": contract.probability_note,
+        },
+        "classes": model.n_classes,
+        "labels": list(contract.labels) if contract.labels else None,
+    }
+    with progress("prove that the map adds up to the logits") as told:
+        if isinstance(model, Classifier):
+            measured = dict(prove(model, told))
+        else:
+            measured = {"max_relative_error": pooled_error(model)}
+    at_export = dict(contract.completeness) or "not exported"
+    return report | {
+        "fidelity": {
+            "measured_now": dict(model.fidelity or {}),
+            "at_export": dict(contract.fidelity) or "not exported",
+        },
+        "completeness": {"measured_now": measured, "at_export": at_export},
+    }
+
+
+def _map(entry: HeadRecord | BranchRecord) -> dict[str, Any]:
+    span = {} if entry.span == WHOLE else {"part_of_the_picture": [list(ends) for ends in entry.span]}
+    return {"tensor": entry.features, "shape": list(entry.shape), "layout": entry.layout, **span}
+
+
+def _inputs(model: OpenModel) -> dict[str, Any]:
+    """What goes in, and of a fused model, what it makes of that."""
+    if isinstance(model, Classifier):
+        input_ = model.input
+        found = {"name": input_.name, "shape": list(input_.shape), "axes": input_.axes, "channels": input_.channels}
+        return {"input": found}
+    record = model.contract.fused
+    assert record is not None
+    superpixels = {**vars(record.segmenter), "at_most": record.n_segments}
+    return {
+        "fused": {
+            "inputs": _listed(record.inputs),
+            "outputs": _listed(record.outputs),
+            "own_outputs": list(record.own_outputs.values()),
+            "opset": record.opset,
+            "superpixels": superpixels,
+            "classes_by_default": f"top-{record.top}" if record.default_classes else "none: each run says which",
+            "overlay": str(record.selection) if record.overlay else "left out",
+            "weights": "stored as float16" if record.float16 else "as in the model",
+            "compared_with_the_explainer": dict(record.proof),
+        }
+    }
+
+
+def _listed(tensors: Declared) -> list[dict[str, str]]:
+    return [
+        {"name": name, "type": f"{dtype} ({', '.join(map(str, shape))})"} for name, (dtype, shape) in tensors.items()
+    ]

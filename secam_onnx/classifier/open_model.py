@@ -1,0 +1,186 @@
+"""What an opened model answers for a picture, whether its steps are run by us or lie in its own graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from secam_onnx.classifier.fidelity import Fidelity
+from secam_onnx.classifier.metadata import Contract
+from secam_onnx.errors import ModelError
+from secam_onnx.labels import ClassQuery
+from secam_onnx.superpixels import Segmenter
+
+__all__ = ["ATTRIBUTIONS", "Answer", "OpenModel", "Pooling", "check_logits", "filled_up", "ms_since", "probabilities"]
+
+ATTRIBUTIONS = {
+    "gradient": "gradient x activation of the head",
+    "integrated": "integrated gradients of the head, 32 steps from the zero feature map",
+    "masking": "the head run again for every cell alone (Recipro-CAM)",
+}
+"""How maps are made, and how results call it."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """A map carried to superpixels.
+
+    Attributes
+    ----------
+    segments : ndarray
+        `(h, w)` int32, labels 0..S-1.
+    scores, contributions : ndarray
+        `(K, S)` float32.
+    """
+
+    segments: np.ndarray
+    scores: np.ndarray
+    contributions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model gave for one picture.
+
+    Attributes
+    ----------
+    logits, probabilities : ndarray
+        `(classes,)` float32; NaN where there is no probability.
+    class_ids : list of int
+        The K classes to explain.
+    maps : ndarray
+        `(K, h, w)` float32.
+    bias : ndarray
+        `(K,)` float32.
+    pooling : Pooling or None
+        Superpixels, where they are the model's own.
+    timings : dict
+        Milliseconds of each step; of a batch, its time divided by its size.
+    """
+
+    logits: np.ndarray
+    probabilities: np.ndarray
+    class_ids: list[int]
+    maps: np.ndarray
+    bias: np.ndarray
+    timings: dict[str, float]
+    pooling: Pooling | None = None
+
+
+class OpenModel(Protocol):
+    """A model that is ready to be explained.
+
+    Attributes
+    ----------
+    name : str
+        File name, for people.
+    contract : Contract
+        What is known about it.
+    n_classes : int
+        Number of classes.
+    batch : int or None
+        How many pictures it takes at once; None for any number.
+    way : str
+        How maps are made (see `ATTRIBUTIONS`).
+    tolerance : float
+        Completeness error that the network's own precision explains.
+    files : tuple of Path
+        What it was read from.
+    segmenter : Segmenter or None
+        What superpixels are made with, where they are the model's own.
+    providers : tuple of str
+        The execution providers that the network really runs on, in order.
+    fidelity : Fidelity or None
+        How its outputs compare with those of the untouched file, where they were compared.
+    """
+
+    name: str
+    contract: Contract
+    n_classes: int
+    tolerance: float
+    fidelity: Fidelity | None
+    files: tuple[Path, ...]
+
+    @property
+    def batch(self) -> int | None: ...
+    @property
+    def way(self) -> str: ...
+    @property
+    def segmenter(self) -> Segmenter | None: ...
+    @property
+    def providers(self) -> tuple[str, ...]: ...
+
+    def feed(self, seen: np.ndarray) -> np.ndarray:
+        """What it takes, with a batch axis, for one picture, `(h, w, 3)` uint8 or `(h, w, C)`, at its size."""
+
+    def answers(self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool) -> list[Answer]:
+        """Explain some classes of each picture.
+
+        Parameters
+        ----------
+        inputs : ndarray
+            What `feed` gives, of N pictures.
+        queries : sequence of sequence of int or str
+            For each picture its classes: indices, names, `"top-K"`, `"all"`.
+        pool : bool
+            With superpixels, where they are the model's own.
+
+        Raises
+        ------
+        ModelError
+            The model fails on these pictures or gives NaN.
+        ClassError
+            A class that the model does not have.
+        """
+
+
+def filled_up(batch: np.ndarray, size: int) -> np.ndarray:
+    """A batch with its last row repeated until its length is a multiple of what a model takes at once."""
+    missing = -len(batch) % size
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+
+
+def check_logits(logits: np.ndarray) -> None:
+    """Refuse logits that are no numbers.
+
+    Raises
+    ------
+    ModelError
+        They are NaN or infinite.
+    """
+    if not np.isfinite(logits).all():
+        raise ModelError("The model's logits are NaN or infinite on this input; check its weights and preprocessing.")
+
+
+def ms_since(start: float) -> float:
+    """Milliseconds since a reading of `time.perf_counter`."""
+    return (time.perf_counter() - start) * 1e3
+
+
+def probabilities(logits: np.ndarray, how: str) -> np.ndarray:
+    """What a class is sure of.
+
+    Parameters
+    ----------
+    logits : ndarray
+        `(N, classes)` float32.
+    how : {'softmax', 'sigmoid', 'none'}
+        See `Contract.probability`.
+
+    Returns
+    -------
+    ndarray
+        `(N, classes)` float32 in [0, 1]; NaN where there is no probability: also for the softmax of one class, which
+        is 1 whatever the logit.
+    """
+    if how == "sigmoid":
+        return np.exp(-np.logaddexp(np.float32(0), -logits))
+    if how == "none" or logits.shape[1] == 1:
+        return np.full_like(logits, np.nan)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)

@@ -1,0 +1,144 @@
+"""What makes probabilities of what a model gives: said by its graph, by the user, or by the values of its output."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.open_model import probabilities
+from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.head import End
+
+__all__ = ["ACTIVATIONS", "check_activation", "choose_activation"]
+
+ACTIVATIONS = ("auto", "softmax", "sigmoid", "none")
+"""What may be said of raw outputs."""
+
+_ROUNDING = 1e-3  # of sums of probabilities, float16 ones too
+_TOLERANCE = 0.03  # relative; a clip near 0 and 1 takes 0.02
+_STEPS = 2 / 255  # of quantised probabilities
+
+
+def choose_activation(end: End, wanted: str | None, beside: tuple[str, str] | None = None) -> tuple[str, str]:
+    """What makes probabilities of the logits, and how that was chosen, as far as the graph tells.
+
+    Parameters
+    ----------
+    end : End
+        What the graph says.
+    wanted : {'softmax', 'sigmoid', 'none', 'auto'}, optional
+        What the user says.
+    beside : (str, str), optional
+        What other outputs, or the files beside the model, say of raw outputs, and a note.
+
+    Raises
+    ------
+    OptionError
+        What the user says is none of these, contradicts the graph, or is a softmax of one output.
+    """
+    if wanted not in (None, *ACTIVATIONS):
+        raise OptionError(f"Unknown activation {wanted!r}; there are {', '.join(ACTIVATIONS)}.")
+    own = end.activation.removeprefix("log_")
+    if own != "none":
+        if wanted not in (None, "auto", own):
+            raise OptionError(
+                f"The activation {wanted!r} was given, but the model itself applies {end.activation} to its logits "
+                f"{end.logits!r}. Leave --activation out; --logits {end.logits} explains them as raw numbers."
+            )
+        return own, ""
+    if wanted == "softmax" and end.n_logits == 1:
+        raise OptionError(
+            f"The activation 'softmax' was given, but {end.logits!r} is one raw output: its softmax is always 1. If it "
+            "is a logit, sigmoid gives its probability; none leaves it a number."
+        )
+    if wanted not in (None, "auto"):
+        return wanted, "as given"
+    if beside is not None and end.tail != "applied" and (beside[0], end.n_logits) != ("softmax", 1):
+        return beside
+    if end.tail == "applied":
+        return "none", (
+            "none: the output is made of a softmax or sigmoid in a way that is not understood; --activation says what "
+            "it is, --logits names the tensor before"
+        )
+    if end.n_logits == 1:
+        return "none", "none: one raw output; if it is a logit, --activation sigmoid gives its probability"
+    return "softmax", "assumed: softmax of the raw outputs, since the file does not say; --activation sigmoid or none"
+
+
+def check_activation(
+    contract: Contract,
+    end: End,
+    forward: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    inputs: Iterable[np.ndarray],
+    wanted: str | None = None,
+) -> Contract:
+    """Compare what the graph says with values; where it says nothing, and neither does the user, decide by them.
+
+    Parameters
+    ----------
+    contract : Contract
+        With what `choose_activation` says.
+    end : End
+        What the graph says.
+    forward : callable
+        From an input of the model to logits and probabilities, `(1, classes)`.
+    inputs : iterable of ndarray
+        Several inputs of the model.
+    wanted : str, optional
+        See `choose_activation`.
+
+    Returns
+    -------
+    Contract
+        The same, or another one where the output holds probabilities that the graph does not tell of.
+
+    Raises
+    ------
+    ModelError
+        Logits and probabilities do not belong together.
+    """
+    if end.activation != "none":
+        for given in inputs:
+            _compare(contract, end, *forward(given))
+        return contract
+    if wanted not in (None, "auto") or (end.tail == "raw" and end.n_logits == 1):
+        return contract
+    sums_to_one = inside = True
+    count = 0
+    for given in inputs:
+        values, _ = forward(given)
+        inside &= bool(values.min() >= -_ROUNDING and values.max() <= 1 + _ROUNDING)
+        sums_to_one &= bool(abs(values.sum() - 1) <= _ROUNDING)
+        count += 1
+        if not inside:
+            return contract
+    if sums_to_one and end.n_logits > 1:
+        why = "between 0 and 1, and sum to 1"
+    elif end.tail != "raw":
+        why = "between 0 and 1"
+    else:
+        return contract
+    note = f"the output itself: its values are {why}, on {count} pictures"
+    return dataclasses.replace(contract, probabilities=contract.logits, origin={**contract.origin, "probability": note})
+
+
+def _compare(contract: Contract, end: End, logits: np.ndarray, shares: np.ndarray) -> None:
+    expected = probabilities(logits, end.activation.removeprefix("log_"))
+    found = shares
+    if end.activation != "sigmoid":
+        # Of some classes alone the odds remain.
+        found = shares / max(float(shares.sum()), 1e-30)
+        if logits.shape[1] == 1:
+            return
+    scale = float(np.abs(found).max())
+    allowed = _TOLERANCE * scale + (_STEPS if end.rounded else 1e-6)
+    worst = int(np.abs(found - expected).argmax())
+    if not np.abs(found - expected).max() <= allowed:
+        raise ModelError(
+            f"The model was read as {end.activation} of {end.logits!r}, but for class {worst} the output "
+            f"{contract.output!r} gives {found[0, worst]:.4g}, where that is {expected[0, worst]:.4g}. Please report "
+            f"this model; --logits {end.logits} explains the numbers before."
+        )

@@ -1,0 +1,184 @@
+"""The proofs of an export: that a head was understood, and that a fused model says the same as the explainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypedDict
+
+import numpy as np
+
+from secam_onnx.classifier.classifier import Classifier
+from secam_onnx.classifier.fidelity import Untouched, trial_images
+from secam_onnx.classifier.fused import FusedModel
+from secam_onnx.classifier.open_model import OpenModel
+from secam_onnx.completeness import completeness_error
+from secam_onnx.errors import HeadError, ModelError
+from secam_onnx.superpixels import pooling_matrices, segment
+
+__all__ = [
+    "Agreement",
+    "Completeness",
+    "Progress",
+    "Told",
+    "pooled_error",
+    "prove",
+    "prove_fused",
+    "silent",
+]
+
+_INTEGRATED_CLASSES = 5
+_COMPARED = 5  # classes
+_FLOAT16_TOLERANCE = 0.1  # of weights that are rounded; what a network makes of that is stated, not judged
+_INTEGRAL_TOLERANCE = 0.1  # of the quadrature; a wrong gradient misses by the whole of the logit
+
+
+Told = Callable[[int, int], object]
+"""Called with how many images are done and how many there are."""
+
+Progress = Callable[[str], AbstractContextManager[Told | None]]
+"""Called with the name of a step, which runs inside the context manager that it returns; its value is told more."""
+
+
+def silent(_: str) -> AbstractContextManager[None]:
+    """Progress that nobody sees."""
+    return nullcontext()
+
+
+class Completeness(TypedDict):
+    """What a proof found."""
+
+    max_relative_error: float
+    attribution: str
+    identity_error: float
+    images: list[str]
+    classes: int
+    tolerance: float
+
+
+class Agreement(TypedDict):
+    """How a fused model compares with the one that it was made of."""
+
+    max_relative_difference: float
+    max_probability_difference: float
+    images: list[str]
+    classes: int
+    tolerance: float
+
+
+def prove(classifier: Classifier, told: Told | None = None) -> Completeness:
+    """Compare maps and logits on random images and on a photograph.
+
+    For every class, maps, bias and gap must be the logit: the nodes of the head were understood, or run again, as the
+    network runs them. In a quantised head, each number may have been rounded to the other side there. A head that is
+    not linear on pieces is also integrated from the zero feature map: only a right gradient gives the logit there, too.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        What is looked at.
+    told : callable, optional
+        See `Told`.
+
+    Raises
+    ------
+    HeadError
+        An error is over the tolerance, or not a number.
+    """
+    preprocessing, contribute = classifier.contract.preprocessing, classifier.contribute
+    classes = np.arange(classifier.n_classes)[None]
+    identity, measured = [], []
+    images = trial_images(preprocessing)
+    for done, image in enumerate(images.values()):
+        if told is not None:
+            told(done, len(images))
+        features, logits, _ = classifier.forward(preprocessing.normalise(preprocessing.crop(image)[0]))
+        maps, bias, gap, allowed = contribute.with_rounding(features, classes)
+        cells = maps[0].reshape(classifier.n_classes, -1)
+        identity.append(completeness_error(cells, (bias + gap)[0], logits[0], allowed[0]))
+        if contribute.way == "integrated":
+            ids = np.argsort(-logits, axis=1)[:, :_INTEGRATED_CLASSES]
+            maps, bias = contribute(features, ids)
+            measured.append(completeness_error(maps[0].reshape(ids.shape[1], -1), bias[0], logits[0, ids[0]]))
+        else:
+            measured.append(completeness_error(cells, bias[0], logits[0]))
+    kind = classifier.contract.head.kind
+    if not max(identity) <= classifier.tolerance:
+        raise HeadError(
+            f"The head was read as {kind}, but its map does not add up to the logits: relative error "
+            f"{max(identity):.1e}, at most {classifier.tolerance:g} was expected. Please report this model."
+        )
+    if contribute.way == "integrated" and not max(measured) <= _INTEGRAL_TOLERANCE:
+        raise HeadError(
+            f"The head was read as {kind}, but its gradient does not integrate to the logits: relative error "
+            f"{max(measured):.1e}, at most {_INTEGRAL_TOLERANCE:g} was expected. Please report this model."
+        )
+    return {
+        "max_relative_error": float(max(measured)),
+        "attribution": contribute.way,
+        "identity_error": float(max(identity)),
+        "images": list(images),
+        "classes": classifier.n_classes,
+        "tolerance": classifier.tolerance,
+    }
+
+
+def prove_fused(fused: FusedModel, classifier: Classifier, file: Untouched) -> Agreement:
+    """Compare a fused model with the steps that the explainer runs one by one, on random images and on a photograph.
+
+    Superpixels must be the same to the pixel; contributions, and the model's own outputs beside those of the file that
+    it was made of, may differ by rounding, that of the weights included.
+
+    Raises
+    ------
+    ModelError
+        They do not agree.
+    """
+    record = fused.contract.fused
+    assert record is not None
+    tolerance = _FLOAT16_TOLERANCE if record.float16 else max(classifier.tolerance, record.tolerance)
+    fused.compare(file.outputs, max(tolerance, file.tolerance))
+    differences, probabilities = [], []
+    images = trial_images(classifier.contract.preprocessing)
+    for name, image in images.items():
+        seen, _ = classifier.contract.preprocessing.crop(image)
+        queries = [f"top-{min(_COMPARED, classifier.n_classes)}"]
+        (wanted,) = classifier.answers(classifier.feed(seen), [queries])
+        (found,) = fused.answers(fused.feed(seen), [wanted.class_ids], pool=True)
+        segments = segment(seen, record.segmenter)
+        assert found.pooling is not None
+        differ = float((found.pooling.segments != segments).mean())
+        if differ:
+            raise ModelError(
+                f"{differ:.2%} of the pixels of {name} are in other superpixels than the explainer's. Please report "
+                "this."
+            )
+        contribution, _ = pooling_matrices(segments, record.map_size)
+        expected = wanted.maps.reshape(len(wanted.class_ids), -1) @ contribution
+        scale = max(float(np.abs(expected).max()), 1e-30)
+        differences.append(float(np.abs(found.pooling.contributions - expected).max()) / scale)
+        differ_by = np.abs(found.probabilities - wanted.probabilities)
+        probabilities.append(0.0 if np.isnan(wanted.probabilities).all() else float(differ_by.max()))
+    if not max(differences) <= tolerance:
+        raise ModelError(
+            f"The fused model's contributions differ from the explainer's by {max(differences):.1e}, relative; at most "
+            f"{tolerance:g} was expected. Please report this model."
+        )
+    return {
+        "max_relative_difference": max(differences),
+        "max_probability_difference": max(probabilities),
+        "images": list(images),
+        "classes": min(_COMPARED, classifier.n_classes),
+        "tolerance": tolerance,
+    }
+
+
+def pooled_error(model: OpenModel) -> float:
+    """How far contributions and bias of a fused model miss the logits, on the same images; see `completeness_error`."""
+    errors = []
+    for image in trial_images(model.contract.preprocessing).values():
+        seen, _ = model.contract.preprocessing.crop(image)
+        (found,) = model.answers(model.feed(seen), [[f"top-{min(_COMPARED, model.n_classes)}"]], pool=True)
+        assert found.pooling is not None
+        errors.append(completeness_error(found.pooling.contributions, found.bias, found.logits[found.class_ids]))
+    return max(errors)

@@ -1,0 +1,342 @@
+"""The result: which superpixels carried the decision, as numbers that add up to the logit, pictures and files."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from secam_onnx.arguments import checked
+from secam_onnx.completeness import TOLERANCE, completeness_error
+from secam_onnx.errors import ClassError, OptionError
+from secam_onnx.explanation import overlays
+from secam_onnx.explanation.panel import TILE, compose
+from secam_onnx.explanation.saving import save_explanation
+from secam_onnx.labels import ClassQuery, class_name, find_class
+from secam_onnx.photograph.preprocessing import Geometry
+from secam_onnx.superpixels.selection import Selection
+
+__all__ = ["Explanation", "Prediction"]
+
+SCHEMA = 1  # of the JSON
+_PANELS = 10  # in a notebook
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of the model and what it got.
+
+    Attributes
+    ----------
+    index : int
+        Class index.
+    label : str
+        Class name.
+    probability : float or None
+        In [0, 1]; None where the model's numbers are none and make none.
+    logit : float
+        The explained quantity: the score before the softmax or sigmoid, or the output itself (`method["explained"]`).
+    """
+
+    index: int
+    label: str
+    probability: float | None
+    logit: float
+
+    def __str__(self) -> str:
+        number = signed(self.logit) if self.probability is None else f"{self.probability:.3f}"
+        return f"{self.label} ({self.index}) {number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """SeCAM of one photograph for K classes.
+
+    With S superpixels and a feature map of h x w cells. For every class `maps.sum() + bias` and
+    `contributions.sum() + bias` equal the logit, up to `gap`, which is rounding for a piecewise linear head.
+
+    Attributes
+    ----------
+    image : ndarray
+        `(H, W, 3)` uint8, the photograph, upright, or the channels of another image that are shown; `(0, 0, 3)` where
+        it was not kept, and no pictures can be drawn.
+    geometry : Geometry
+        Where the model's input lies on it.
+    predictions : tuple of Prediction
+        The highest classes, best first.
+    classes : tuple of Prediction
+        The K classes that are explained.
+    maps : ndarray
+        `(K, h, w)` float32, signed: what each feature cell adds to the logit.
+    segments : ndarray
+        `(rows, columns)` int32 at the model's input size, dense labels 0..S-1.
+    scores : ndarray
+        `(K, S)` float32, mean of the map inside each superpixel: the SeCAM value.
+    contributions : ndarray
+        `(K, S)` float32, each superpixel's share of the logit.
+    bias : ndarray
+        `(K,)` float32, the part of the logit that no superpixel carries.
+    given_labels : ndarray or None
+        `(S,)` the number that each superpixel has in the label map of one's own, padding beyond the map masked; None
+        where superpixels were made.
+    selection : Selection
+        Which superpixels the pictures keep.
+    method : dict
+        Model, head, feature map, superpixels, preprocessing, providers.
+    timings : dict
+        Milliseconds of each step; of a batch, its time divided by its size.
+    labels : tuple of str or None
+        Names of all classes of the model; None if it has none.
+    """
+
+    image: np.ndarray
+    geometry: Geometry
+    predictions: tuple[Prediction, ...]
+    classes: tuple[Prediction, ...]
+    maps: np.ndarray
+    segments: np.ndarray
+    scores: np.ndarray
+    contributions: np.ndarray
+    bias: np.ndarray
+    given_labels: np.ndarray | None = None
+    selection: Selection = field(default_factory=Selection)
+    method: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for array in (self.image, self.maps, self.segments, self.scores, self.contributions, self.bias):
+            array.flags.writeable = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    @property
+    def completeness_error(self) -> float:
+        """Largest `|sum(contributions) + bias - logit|` over the classes, relative (see `completeness`)."""
+        logits = np.array([entry.logit for entry in self.classes])
+        return completeness_error(self.contributions, self.bias, logits)
+
+    @property
+    def gap(self) -> np.ndarray:
+        """`logit - sum(contributions) - bias` for each class, `(K,)`: what a head that is not linear leaves over."""
+        logits = np.array([entry.logit for entry in self.classes])
+        return logits - self.contributions.sum(axis=1, dtype=np.float64) - self.bias
+
+    @property
+    def padding(self) -> np.ndarray:
+        """`(S,)` bool, which superpixels lie in the padding alone: the model saw them, and they are no photograph."""
+        padding = np.ones(self.scores.shape[1], dtype=bool)
+        padding[self.segments[self.geometry.on_image()]] = False
+        return padding
+
+    @checked("class_")
+    def keep(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
+        """Which superpixels are kept: `(S,)` bool. Parameters as in `mask`."""
+        row = self._row(class_)
+        return (selection or self.selection).keep(self.scores[row], self.contributions[row])
+
+    @checked("class_")
+    def mask(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
+        """The kept superpixels on the photograph.
+
+        Parameters
+        ----------
+        class_ : int or str, optional
+            Index or name of an explained class; the first one by default.
+        selection : Selection, optional
+            Another rule than the explanation's own.
+
+        Returns
+        -------
+        ndarray
+            `(H, W)` bool at the photograph's size; false where the model saw nothing.
+
+        Raises
+        ------
+        ClassError
+            The class was not explained.
+        """
+        kept = np.append(self.keep(class_, selection), False)
+        return kept[overlays.segments_on_image(self.segments, self.geometry)]
+
+    @checked("class_")
+    def overlay(
+        self, class_: ClassQuery | None = None, selection: Selection | None = None, *, kind: str = "superpixels"
+    ) -> Image.Image:
+        """One picture at the photograph's own size.
+
+        Parameters
+        ----------
+        class_, selection
+            As in `mask`.
+        kind : {'superpixels', 'heatmap', 'cam'}
+            The kept superpixels with the rest dark; the mean score of every superpixel; the map without superpixels.
+
+        Raises
+        ------
+        ClassError
+            The class was not explained.
+        OptionError
+            Unknown kind, or the photograph was not kept.
+        """
+        self._check_image()
+        if kind not in overlays.KINDS:
+            raise OptionError(f"Unknown kind of picture {kind!r}; there are {', '.join(overlays.KINDS)}.")
+        row = self._row(class_)
+        if kind == "superpixels":
+            segments = overlays.segments_on_image(self.segments, self.geometry)
+            return Image.fromarray(overlays.kept_overlay(self.image, segments, self.keep(class_, selection)))
+        if kind == "heatmap":
+            segments = overlays.segments_on_image(self.segments, self.geometry)
+            values = np.append(self.scores[row], np.float32(np.nan))[segments]
+        else:
+            values = overlays.map_on_image(self.maps[row], self.geometry)
+        return Image.fromarray(overlays.heat_overlay(self.image, values, self._limit(row)))
+
+    @checked("class_")
+    def panel(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> Image.Image:
+        """The three pictures side by side, with class name, numbers and a colour bar. Parameters as in `mask`."""
+        self._check_image()
+        row, chosen = self._row(class_), selection or self.selection
+        entry, kept = self.classes[row], self.keep(class_, chosen)
+        how = str(chosen) if kept.any() else "nothing speaks for this class"
+        padded = kept & self.padding
+        captions = (f"{kept.sum()} of {len(kept)} superpixels ({how})", "mean score", "CAM")
+        small = self._shrunk(2 * TILE)
+        tiles = [
+            (caption, np.asarray(small.overlay(entry.index, chosen, kind=kind)))
+            for caption, kind in zip(captions, overlays.KINDS, strict=True)
+        ]
+        parts = self.contributions[row]
+        what = str(self.method.get("explained", "logit"))
+        sure = "" if entry.probability is None else f"probability {entry.probability:.3f}   "
+        subtitle = (
+            f"{sure}{what} {signed(entry.logit)} = kept {signed(parts[kept].sum())}"
+            f" + rest {signed(parts[~kept].sum())} + bias {signed(self.bias[row])}"
+        )
+        if self.completeness_error > TOLERANCE:
+            subtitle += f" + gap {signed(self.gap[row])}"
+        if padded.any():
+            subtitle += f"   (in the padding, not drawn: {padded.sum()} kept, {signed(parts[padded].sum())})"
+        name = entry.label if entry.label == class_name(None, entry.index) else f"{entry.label} ({entry.index})"
+        return compose(name, subtitle, tiles, self._limit(row), f"{what} per cell")
+
+    def _shrunk(self, longest: int) -> Explanation:
+        """The same on a photograph of at most this longest side, in pixels, for small pictures."""
+        height, width = self.geometry.image_size
+        scale = longest / max(height, width)
+        if scale >= 1:
+            return self
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = np.asarray(Image.fromarray(self.image).resize(size, Image.Resampling.BOX, reducing_gap=2))
+        left, top, right, bottom = self.geometry.box
+        across, down = size[0] / width, size[1] / height
+        box = (left * across, top * down, right * across, bottom * down)
+        geometry = Geometry((size[1], size[0]), self.geometry.input_size, box)
+        return dataclasses.replace(self, image=image, geometry=geometry)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the pixels, as plain JSON types."""
+        classes, padding = [], self.padding
+        for row, entry in enumerate(self.classes):
+            kept = self.selection.keep(self.scores[row], self.contributions[row])
+            columns = (self.scores[row], self.contributions[row], kept, padding)
+            superpixels: list[dict[str, Any]] = [
+                {"label": label, "mean_score": score, "contribution": contribution, "kept": keep, "in_padding": padded}
+                for label, (score, contribution, keep, padded) in enumerate(
+                    zip(*(column.tolist() for column in columns), strict=True)
+                )
+            ]
+            if self.given_labels is not None:
+                for entry_, given in zip(superpixels, self.given_labels.tolist(), strict=True):
+                    entry_["given_label"] = given
+            numbers = {"bias": float(self.bias[row]), "gap": float(self.gap[row])}
+            classes.append({**vars(entry), **numbers, "superpixels": superpixels})
+        return {
+            "schema": SCHEMA,
+            "predictions": [dict(vars(entry)) for entry in self.predictions],
+            "classes": classes,
+            "completeness_error": self.completeness_error,
+            "method": dict(self.method),
+            "selection": {name: value for name, value in vars(self.selection).items() if value is not None}
+            or {"coverage": self.selection.effective_coverage},
+            "geometry": self.geometry.to_dict(),
+            "timings_ms": {name: round(value, 3) for name, value in self.timings.items()},
+        }
+
+    @checked()
+    def save(self, folder: str | os.PathLike[str], *, pictures: int | None = None) -> Path:
+        """Write everything into a folder that appears whole: panel and single PNGs of each class, JSON and NPZ.
+
+        Parameters
+        ----------
+        folder : path
+            A folder that does not exist, or one that an earlier `save` wrote, which is replaced.
+        pictures : int, optional
+            Draw only this many classes, those with the highest logits; the numbers are written for all.
+
+        Returns
+        -------
+        Path
+            `folder`.
+
+        Raises
+        ------
+        OutputError
+            The folder holds other files, cannot be written, or the disk is full.
+        """
+        return save_explanation(self, folder, pictures)
+
+    def _repr_html_(self) -> str | None:
+        """The panels of all classes that were asked for, up to ten, in notebooks."""
+        if not self.image.size:
+            return None
+        parts = []
+        for entry in self.classes[:_PANELS]:
+            buffer = io.BytesIO()
+            self.panel(entry.index).save(buffer, format="PNG")
+            data = base64.b64encode(buffer.getvalue()).decode()
+            parts.append(f'<p><img src="data:image/png;base64,{data}" alt="{html.escape(entry.label)}"></p>')
+        if len(self.classes) > _PANELS:
+            parts.append(f"<p>{_PANELS} of {len(self.classes)} classes; <code>panel(CLASS)</code> draws any.</p>")
+        return "\n".join(parts)
+
+    def __repr__(self) -> str:
+        found = ", ".join(map(str, self.classes[:3]))
+        more = f" and {len(self.classes) - 3} more" if len(self.classes) > 3 else ""
+        return f"<Explanation of {found}{more}: {self.scores.shape[1]} superpixels, {self.method.get('head', '?')}>"
+
+    def _row(self, class_: ClassQuery | None) -> int:
+        if class_ is None:
+            return 0
+        rows = {entry.index: row for row, entry in enumerate(self.classes)}
+        names = self.labels or [class_name(None, index) for index in range(1 + max(rows))]
+        index = find_class(class_, names, len(names))
+        if index in rows:
+            return rows[index]
+        known = ", ".join(f"{entry.label!r} ({entry.index})" for entry in self.classes[:10])
+        raise ClassError(f"Class {class_!r} is not among the explained ones: {known}. Explain it first.")
+
+    def _check_image(self) -> None:
+        if not self.image.size:
+            raise OptionError("The photograph was not kept; pictures need explain_stream(..., keep_images=True).")
+
+    def _limit(self, row: int) -> float:
+        return float(np.abs(self.maps[row]).max())
+
+
+def signed(value: float) -> str:
+    """A number for people, with its sign."""
+    text = f"{value:+.2f}" if abs(value) < 1e4 else f"{value:+.3g}"
+    return "0" if float(text) == 0 else text

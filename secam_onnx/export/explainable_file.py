@@ -1,0 +1,198 @@
+"""The one path from any source to an explainable file: find the head, expose, prove, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto
+
+from secam_onnx import runtime
+from secam_onnx.arguments import checked
+from secam_onnx.classifier.analysis import make_explainable, told
+from secam_onnx.classifier.classifier import check_probabilities, make_classifier
+from secam_onnx.classifier.fidelity import REPORT, Untouched, rounding_tolerance, trial_images, untouched
+from secam_onnx.classifier.fused import FusedModel
+from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.proof import Progress, prove, prove_fused, silent
+from secam_onnx.export.source import Source, from_onnx
+from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
+from secam_onnx.graph.checks.structure import damage_explained
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
+from secam_onnx.graph.weights import without_weights
+from secam_onnx.labels import given_labels
+from secam_onnx.photograph.model_input import image_input
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+
+__all__ = ["Progress", "export_model", "fuse"]
+
+_CONVERTED = (
+    "onnx changed it where it brought the model to the opset of fused models. Export the model with opset 18 or newer."
+)
+
+
+@checked("progress")
+def export_model(
+    source: Source,
+    path: str | os.PathLike[str],
+    *,
+    output: str | None = None,
+    features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
+    fusion: Fusion | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Contract:
+    """Write an explainable model.
+
+    Parameters
+    ----------
+    source : Source
+        A plain model; its graph is changed in place.
+    path : path
+        Where to write; the file appears whole or not at all.
+    output, features : str, optional
+        Which output to explain, and a feature map further up, by name.
+    tokens : (int, int), optional
+        Rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    activation : str, optional
+        What makes probabilities of raw outputs (see `choose_activation`).
+    fusion : Fusion, optional
+        Write a fused model instead, with all of SeCAM in its graph.
+    overwrite : bool
+        Replace an existing file.
+    progress : callable
+        See `Progress`.
+
+    Returns
+    -------
+    Contract
+        What was written into the file.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be explained; the message says why.
+    OutputError
+        The file exists, or cannot be written.
+    """
+    target = Path(path)
+    check_writable(target, overwrite=overwrite)
+    model = source.model if fusion is None else ready_to_fuse(source.model)
+    with damage_explained(model), weights_moved_out(model, target):
+        before = without_weights(source.model, target.parent) if source.untouched is None else None
+        with progress("find the head"):
+            graph, head, contract = make_explainable(
+                model,
+                source.preprocessing,
+                labels=source.labels,
+                file=source.file,
+                origin={**source.origin, "exporter": f"secam-onnx {version('secam-onnx')}"},
+                output=output,
+                features=features,
+                tokens=tokens,
+                activation=activation,
+            )
+        with progress("compare with the file, and prove that the map adds up to the logits") as tell:
+            way = None if fusion is None else fusion.attribution
+            said = _as_it_was(source, before, contract, graph)
+            classifier = make_classifier(
+                "trial", model, graph, head, contract, target.parent, "cpu", attribution=way, split=False
+            )
+            classifier.compare(said, REPORT if model is source.model else _CONVERTED)
+            check_probabilities(classifier, head.end, activation)
+            contract = dataclasses.replace(
+                classifier.contract, completeness=prove(classifier, tell), fidelity=dict(classifier.fidelity or {})
+            )
+        if fusion is not None:
+            with progress("fuse, and compare with the explainer"):
+                model, contract = fused_model(model, graph, head, contract, fusion, target.parent)
+                proof = prove_fused(_opened(model, contract, target), classifier, said)
+                contract = contract.proven(proof)
+                if not has_external_data(model):  # which onnx would look for elsewhere
+                    onnx.checker.check_model(model, full_check=True)
+        with progress(f"write {target}"):
+            contract.write_to(model)
+            write_model(model, target, overwrite=overwrite)
+    return contract
+
+
+@checked("labels")
+def fuse(
+    model: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    fusion: Fusion | None = None,
+    *,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
+    labels: Sequence[str] | None = None,
+    output: str | None = None,
+    features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
+    overwrite: bool = False,
+) -> Contract:
+    """Write a fused model: all of SeCAM in the graph of an ordinary ONNX file.
+
+    Parameters
+    ----------
+    model : path
+        An explainable model or an ordinary ONNX classifier, or its folder.
+    path : path
+        Where to write; the file appears whole or not at all.
+    fusion : Fusion, optional
+        What goes in.
+    preprocessing, labels : optional
+        For a model that does not say.
+    output, features, tokens, activation, overwrite
+        As in `export_model`.
+
+    Returns
+    -------
+    Contract
+        What was written into the file; `contract.fused` describes inputs and outputs.
+
+    Raises
+    ------
+    ModelError
+        The model cannot be explained; the message says why.
+    OutputError
+        The file exists, or cannot be written.
+    """
+    source = from_onnx(model)
+    if preprocessing is not None:
+        source = dataclasses.replace(source, preprocessing=preprocessing)
+    if labels is not None:
+        source = dataclasses.replace(source, labels=given_labels(labels))
+    options = {"output": output, "features": features, "tokens": tokens, "activation": activation}
+    return export_model(source, path, fusion=fusion or Fusion(), overwrite=overwrite, **options)  # type: ignore[arg-type]
+
+
+def _as_it_was(
+    source: Source, before: tuple[ModelProto, runtime.Weights] | None, contract: Contract, graph: Graph
+) -> Untouched:
+    """What the source gives for the trial images: its file, or the model as it was made, with its weights apart."""
+    if source.untouched is not None:
+        session = runtime.open_as_it_is(source.untouched)
+    else:
+        assert before is not None
+        light, weights = before
+        session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
+    preprocessing = contract.preprocessing
+    input_ = image_input(graph, *told(preprocessing))
+    return untouched(session, input_, preprocessing, trial_images(preprocessing), rounding_tolerance(source.model))
+
+
+def _opened(model: ModelProto, contract: Contract, target: Path) -> FusedModel:
+    """A fused model that is not written yet."""
+    light, weights = without_weights(model, target.parent)
+    known = {value.name for value in light.graph.input}
+    light.graph.input.extend(value for value in model.graph.input if value.name not in known)  # it has a default
+    session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
+    return FusedModel(target.name, contract, session)

@@ -1,0 +1,168 @@
+"""What must hold in a model's graph before anything looks for a head in it; in the order of its nodes, once.
+
+ONNX Runtime and onnx check the same, in their own words, later or elsewhere; damaged files have crashed them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import onnx
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper
+
+from secam_onnx.errors import HeadError, ModelError, SecamError
+from secam_onnx.graph.checks.tensors import check_tensor
+
+__all__ = ["check_structure", "damage_explained"]
+
+_DEEPEST = 20  # If in If in Loop ...; exporters need two or three
+_AGAIN = "Get or export it again."
+
+
+def check_structure(model: ModelProto) -> None:
+    """Look whether every tensor is made once, before it is read, and whether constants are whole.
+
+    Raises
+    ------
+    ModelError
+        With what was found and where.
+    """
+    _check_versions(model)
+    _check_names(model)
+    _check_graph(model.graph, [], 0)
+
+
+def _check_names(model: ModelProto) -> None:
+    graph = model.graph
+    owners = (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    names = [entry.name for entry in owners]
+    names += [name for node in graph.node for name in (*node.input, *node.output, node.op_type, node.domain)]
+    for name in names:
+        if not isinstance(name, str):  # protobuf hands over bytes where they are no UTF-8
+            raise ModelError(f"The model is damaged: the name {name!r} is no UTF-8 text. {_AGAIN}")
+
+
+def _check_versions(model: ModelProto) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx") and not 1 <= entry.version <= newest:
+            raise ModelError(
+                f"The model uses opset {entry.version}; 1 to {newest} are known here. Export it with an opset among "
+                "these, or upgrade onnx and onnxruntime."
+            )
+    if model.ir_version > onnx.IR_VERSION:
+        raise ModelError(
+            f"The model has IR version {model.ir_version}; up to {onnx.IR_VERSION} are known here. Save it with an "
+            "older one, or upgrade onnx and onnxruntime."
+        )
+
+
+def _check_graph(graph: GraphProto, outer: Sequence[set[str]], depth: int) -> None:
+    if depth > _DEEPEST:
+        raise ModelError(f"The model's graphs are nested more than {_DEEPEST} deep; a flat classifier was expected.")
+    if graph.sparse_initializer:
+        name = graph.sparse_initializer[0].values.name
+        raise ModelError(f"The weight {name!r} is a sparse tensor; a dense one was expected. Export it as dense.")
+    given: set[str] = set()
+    for tensor in graph.initializer:
+        if tensor.name in given:
+            raise ModelError(f"The model is damaged: the weight {tensor.name!r} is there twice. {_AGAIN}")
+        given.add(tensor.name)
+        check_tensor(tensor)
+    inputs = [value.name for value in graph.input]
+    if len(set(inputs)) < len(inputs) or "" in inputs:
+        raise ModelError(f"The model is damaged: two of its inputs share a name, or one has none. {_AGAIN}")
+    given.update(inputs)
+    later = {name for node in graph.node for name in node.output}
+    for node in graph.node:
+        _check_node(node, given, later, outer, depth)
+    for value in graph.output:
+        if not value.name or not any(value.name in names for names in (given, *outer)):
+            raise ModelError(f"The model is damaged: nothing makes its output {value.name!r}. {_AGAIN}")
+
+
+def _check_node(node: NodeProto, given: set[str], later: set[str], outer: Sequence[set[str]], depth: int) -> None:
+    outputs = [name for name in node.output if name]
+    what = f"{node.op_type} {node.name or next(iter(outputs), '')!r}"
+    if not node.op_type:
+        raise ModelError(f"The model is damaged: the node {node.name!r} names no operator. {_AGAIN}")
+    if not outputs:
+        raise ModelError(f"The model is damaged: {what} has no output. {_AGAIN}")
+    for name in node.input:
+        if not name or any(name in names for names in (given, *outer)):
+            continue
+        if name in later:
+            raise ModelError(
+                f"The model is damaged: {what} reads {name!r} before it is made, so the graph is cyclic. {_AGAIN}"
+            )
+        raise ModelError(f"The model is damaged: {what} reads {name!r}, which nothing makes. {_AGAIN}")
+    for attribute in node.attribute:
+        _check_attribute(attribute, what, [*outer, given], depth)
+    for name in outputs:
+        if name in given:
+            raise ModelError(f"The model is damaged: {name!r} is made twice, the second time by {what}. {_AGAIN}")
+        given.add(name)
+
+
+def _check_attribute(attribute: AttributeProto, what: str, scope: Sequence[set[str]], depth: int) -> None:
+    known = AttributeProto.AttributeType.values()
+    if attribute.type not in known or attribute.type == AttributeProto.UNDEFINED or attribute.ref_attr_name:
+        raise ModelError(f"The model is damaged: the attribute {attribute.name!r} of {what} has no value. {_AGAIN}")
+    if attribute.name == "strides" and 0 in attribute.ints:  # onnx 1.21 and ONNX Runtime 1.27 divide by it and crash
+        raise ModelError(f"The model is damaged: {what} has strides of 0; 1 or more were expected. {_AGAIN}")
+    if attribute.type in (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS):
+        raise ModelError(f"{what} holds a sparse tensor; a dense one was expected. Export it as dense.")
+    for tensor in (*([attribute.t] if attribute.type == AttributeProto.TENSOR else []), *attribute.tensors):
+        check_tensor(tensor)
+    for graph in (*([attribute.g] if attribute.type == AttributeProto.GRAPH else []), *attribute.graphs):
+        _check_graph(graph, scope, depth + 1)
+
+
+@contextlib.contextmanager
+def damage_explained(model: ModelProto) -> Iterator[None]:
+    """Turn what goes wrong while a model is analysed into its reason, if onnx's checker finds one in the model.
+
+    The checker is not asked before: files that ONNX Runtime runs do not always pass it.
+
+    Raises
+    ------
+    ModelError
+        In place of any exception, if the model breaks the rules of its operators.
+    """
+    try:
+        yield
+    except SecamError as error:
+        reason = _broken_rule(model) if isinstance(error, HeadError) else None
+        if reason is None:
+            raise
+        raise HeadError(f"{error} What is more, onnx's checker finds the model damaged: {reason}.") from error
+    except Exception as error:
+        reason = _broken_rule(model)
+        if reason is not None:
+            raise ModelError(f"The model is damaged: {reason}. {_AGAIN}") from error
+        raise ModelError(
+            f"The model cannot be analysed ({type(error).__name__}: {error}). It may be damaged in a way that onnx's "
+            "checker does not see; if other programs run it, please report it."
+        ) from error
+
+
+def _broken_rule(model: ModelProto) -> str | None:
+    try:
+        _ask_onnx(model)
+    except Exception as error:  # whatever onnx stumbles on is the model's fault
+        return " ".join(str(error).split()).rstrip(".")
+    return None
+
+
+def _ask_onnx(model: ModelProto) -> None:
+    light = ModelProto(ir_version=max(model.ir_version, 4), opset_import=model.opset_import)
+    light.graph.name = "checked"
+    for field in ("node", "input", "output"):
+        getattr(light.graph, field).extend(getattr(model.graph, field))
+    inputs = {value.name for value in light.graph.input}
+    for tensor in model.graph.initializer:  # its values do not matter, and may be many
+        if tensor.name not in inputs:
+            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    onnx.checker.check_model(light)
+    onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)

@@ -1,0 +1,77 @@
+"""What shape inference leaves open, a run of the model tells: the shapes of some tensors for images of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+from secam_onnx import runtime
+from secam_onnx.graph.index import Graph, Shape
+from secam_onnx.graph.weights import without_weights
+from secam_onnx.names import RESERVED
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["probe_shapes"]
+
+_SHAPE = f"{RESERVED}shape_"
+
+
+def probe_shapes(
+    model: ModelProto, graph: Graph, tensors: Iterable[str], images: tuple[int, ...], folder: Path
+) -> dict[str, Shape]:
+    """Run a model on black images.
+
+    Parameters
+    ----------
+    model : ModelProto
+        An image classifier with one input.
+    graph : Graph
+        Its index.
+    tensors : iterable of str
+        Whose shapes are wanted.
+    images : tuple of int
+        `(N, 3, H, W)` or `(N, H, W, 3)`; what the model itself fixes counts.
+    folder : Path
+        Where the model's external data lies.
+
+    Returns
+    -------
+    dict
+        Shapes, the batch axis None where it is open; empty if the model does not run.
+    """
+    names = [name for name in dict.fromkeys(tensors) if graph.producer(name) is not None]
+    (image,) = graph.inputs
+    declared = graph.shape(image.name) or ()
+    light, weights = without_weights(model, folder)
+    del light.graph.output[:]  # shapes are kept during a run, not what has them
+    for index, name in enumerate(names):
+        light.graph.node.append(helper.make_node("Shape", [name], [f"{_SHAPE}{index}"]))
+        light.graph.output.append(helper.make_tensor_value_info(f"{_SHAPE}{index}", TensorProto.INT64, [None]))
+    try:
+        session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights)
+        found = _run(session, image.name, declared, images)
+        if declared[0] is None:
+            more = _run(session, image.name, declared, (images[0] + 1, *images[1:]))
+            found = [_open(*shapes, images[0]) for shapes in zip(found, more, strict=True)]
+    except Exception:  # what is wrong with the model is said when it is opened to be used
+        return {}
+    return dict(zip(names, found, strict=True))
+
+
+def _run(session: onnxruntime.InferenceSession, image: str, declared: Shape, images: tuple[int, ...]) -> list[Shape]:
+    shape = [own or other for own, other in zip(declared, images, strict=True)]
+    black = np.zeros(shape, dtype=runtime.input_dtype(session))
+    return [tuple(map(int, value)) for value in session.run(None, {image: black})]
+
+
+def _open(shape: Shape, other: Shape, batch: int) -> Shape:
+    """The lengths that are those of the batch, of one image more in `other`, are open."""
+    if len(shape) != len(other):
+        return shape
+    return tuple(None if pair == (batch, batch + 1) else pair[0] for pair in zip(shape, other, strict=True))

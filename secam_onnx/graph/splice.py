@@ -1,0 +1,89 @@
+"""Nodes of one graph in another: copies under new names, and without what nobody reads."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+
+from onnx import AttributeProto, GraphProto, NodeProto, helper
+
+from secam_onnx.graph.checks.order import reads
+from secam_onnx.names import RESERVED
+
+__all__ = ["made_by", "needed", "renamed", "self_contained"]
+
+_STATE = f"{RESERVED}state_"
+
+
+def made_by(nodes: Iterable[NodeProto]) -> Iterator[str]:
+    """Names of all tensors that nodes make, and of what lies in their bodies."""
+    for node in nodes:
+        yield from (name for name in node.output if name)
+        for body in _bodies(node):
+            yield from (value.name for value in (*body.input, *body.initializer))
+            yield from made_by(body.node)
+
+
+def renamed(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> list[NodeProto]:
+    """Copies of nodes; tensors, wherever they are named in them, have other names, as far as `names` has any."""
+    copies = []
+    for node in nodes:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [names.get(name, name) for name in node.input]
+        copy.output[:] = [names.get(name, name) for name in node.output]
+        for body in _bodies(copy):
+            _rename_body(body, names)
+        copies.append(copy)
+    return copies
+
+
+def _rename_body(body: GraphProto, names: Mapping[str, str]) -> None:
+    for field in (body.input, body.output, body.initializer, body.value_info):
+        for entry in field:
+            entry.name = names.get(entry.name, entry.name)
+    nodes = renamed(body.node, names)
+    del body.node[:]
+    body.node.extend(nodes)
+
+
+def self_contained(scan: NodeProto, constants: Container[str], types: Mapping[str, int]) -> NodeProto:
+    """The same Scan, whose body takes nothing but constants from the graph around it: OpenVINO cannot run others.
+
+    All else comes in as state, which each step hands on as it is; `types` has ONNX's numbers for the types of tensors,
+    as far as they are known.
+    """
+    outside = list(dict.fromkeys(name for name in reads(scan)[len(scan.input) :] if name not in constants))
+    (copy,) = renamed([scan], {})
+    (body,) = _bodies(copy)
+    _rename_body(body, {name: f"{_STATE}{name}" for name in outside})
+    inputs, outputs = list(body.input), list(body.output)
+    del body.input[:], body.output[:]
+    for name in outside:
+        for values, value in ((body.input, f"{_STATE}{name}"), (body.output, f"{_STATE}{name}_next")):
+            values.add(name=value)
+            if name in types:
+                values[-1].type.tensor_type.elem_type = types[name]
+        body.node.append(helper.make_node("Identity", [body.input[-1].name], [body.output[-1].name]))
+    body.input.extend(inputs)
+    body.output.extend(outputs)
+    copy.input[:] = [*outside, *scan.input]
+    copy.output[:] = [*(f"{_STATE}{name}_last" for name in outside), *scan.output]
+    return copy
+
+
+def needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
+    """Those of some nodes, which are in running order, that lead to the outputs."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(node.output):
+            wanted.update(reads(node))
+            kept.append(node)
+    return kept[::-1]
+
+
+def _bodies(node: NodeProto) -> Iterator[GraphProto]:
+    for entry in node.attribute:
+        if entry.type == AttributeProto.GRAPH:
+            yield entry.g
+        elif entry.type == AttributeProto.GRAPHS:
+            yield from entry.graphs

@@ -1,0 +1,222 @@
+"""Weights outside of the models that use them: read once, and shared with every session."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from secam_onnx.errors import ModelError
+from secam_onnx.graph.checks.external_data import location_of, read_external_data
+from secam_onnx.graph.checks.order import reads
+from secam_onnx.runtime import Weights
+
+__all__ = [
+    "SharedWeights",
+    "as_inputs",
+    "declared",
+    "read_tensor",
+    "share_safely",
+    "without_initializers",
+    "without_weights",
+]
+
+_LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
+_SHARED_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8}
+_IR_VERSION = 4  # from here on initializers need not be inputs
+_NEVER_PERMUTED = {("Conv", 1), ("ConvTranspose", 1), ("Gemm", 1), ("MatMul", 1), ("Gather", 0)}
+
+
+class SharedWeights:
+    """The weights that a model in the making declares; the large ones as external data.
+
+    Parameters
+    ----------
+    folder : path
+        Where external data lies.
+    known : Weights, optional
+        Values that were read before.
+
+    Attributes
+    ----------
+    tensors : list of TensorProto
+        What the model declares.
+    values : Weights
+        The values of the large ones (see `runtime.open_session`).
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] = "", known: Weights | None = None) -> None:
+        self._folder = Path(folder)
+        self._known = known if known is not None else Weights()
+        self.tensors: list[TensorProto] = []
+        # ONNX Runtime takes no data from outside of one folder, and follows links before it looks; where data may lie
+        # was looked at when the model was read.
+        self.values = Weights(root=self._folder.resolve().anchor)
+
+    def declare(self, tensor: TensorProto) -> None:
+        """Add one more.
+
+        Raises
+        ------
+        ModelError
+            Its value cannot be read.
+        """
+        external = tensor.data_location == TensorProto.EXTERNAL
+        large = math.prod(tensor.dims) > _LARGE
+        if not external and not (large and tensor.data_type in _SHARED_TYPES):
+            self.tensors.append(tensor)
+            return
+        value = self._known.get(tensor.name)
+        if value is None:
+            value = read_tensor(tensor, self._folder)
+        if not large or value.dtype.isbuiltin != 1:  # bfloat16 and its like ONNX Runtime does not take from numpy
+            self.tensors.append(numpy_helper.from_array(value, tensor.name))
+            return
+        in_file = external and tensor.name not in self._known.copied
+        location = self._location(tensor) if in_file else None
+        if location is None:
+            self.values.copied[tensor.name] = value
+            bare = declared(tensor.name, tensor.dims, tensor.data_type)
+        else:
+            self.values.shared[tensor.name] = value
+            bare = declared(tensor.name, tensor.dims, tensor.data_type, location)
+            bare.external_data.extend(entry for entry in tensor.external_data if entry.key != "location")
+        self.tensors.append(bare)
+
+    def _location(self, tensor: TensorProto) -> str | None:
+        """The file of external data, from the root on; None where ONNX Runtime could not find it."""
+        try:
+            file = (self._folder / location_of(tensor)).resolve()
+            location = file.relative_to(self.values.root).as_posix()
+            location.encode()
+        except ValueError:  # another drive, or a name that is no Unicode
+            return None
+        return location
+
+
+def share_safely(model: ModelProto, weights: Weights) -> None:
+    """Have those weights copied into the session which ONNX Runtime could want in another order; in place.
+
+    It binds a shared array to the initializer of that name after it has optimised the graph. There, a Transpose that it
+    pushes through an Add, say, is carried out on the initializer, which keeps its name: the shared array would be read
+    with other axes than it has. Only the operators that no Transpose is pushed through are sure to read it as it is.
+
+    Parameters
+    ----------
+    model, weights
+        A whole model and the values of what it declares as external data.
+    """
+    moved = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        standard = node.domain in ("", "ai.onnx")
+        kept = {name for slot, name in enumerate(node.input) if standard and (node.op_type, slot) in _NEVER_PERMUTED}
+        moved.update(name for name in reads(node) if name not in kept)
+        moved.update(name for name in kept if list(node.input).count(name) > 1)
+    for tensor in model.graph.initializer:
+        if tensor.name in moved and tensor.name in weights.shared:
+            weights.copied[tensor.name] = weights.shared.pop(tensor.name)
+            tensor.CopyFrom(declared(tensor.name, tensor.dims, tensor.data_type))
+
+
+def declared(name: str, dims: Sequence[int], data_type: int, location: str = "in memory") -> TensorProto:
+    """An initializer whose numbers lie elsewhere; by default in no file."""
+    bare = TensorProto(name=name, dims=dims, data_type=data_type, data_location=TensorProto.EXTERNAL)
+    bare.external_data.add(key="location", value=location)
+    return bare
+
+
+def read_tensor(tensor: TensorProto, folder: str | os.PathLike[str] = "") -> np.ndarray:
+    """The numbers of a tensor, wherever they lie.
+
+    Raises
+    ------
+    ModelError
+        They cannot be read.
+    """
+    try:
+        if tensor.data_location != TensorProto.EXTERNAL:
+            return numpy_helper.to_array(tensor)
+        data = read_external_data(tensor, Path(folder))
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        if dtype.isbuiltin == 1:
+            values = data.view(dtype).reshape(tensor.dims)
+            return values if sys.byteorder == "little" else values.byteswap()
+        whole = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data.tobytes())
+        return numpy_helper.to_array(whole)
+    except Exception as error:
+        raise ModelError(f"The weight {tensor.name!r} cannot be read ({error}); is its data file beside it?") from error
+
+
+def without_weights(
+    model: ModelProto, folder: str | os.PathLike[str] = "", known: Weights | None = None
+) -> tuple[ModelProto, Weights]:
+    """A copy of a model whose large weights are declared as external data, and their values.
+
+    Serialising and parsing half a gigabyte again would take longer than finding the head.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The model.
+    folder, known
+        As in `SharedWeights`.
+
+    Raises
+    ------
+    ModelError
+        A weight cannot be read.
+    """
+    weights = SharedWeights(folder, known)
+    # ONNX Runtime drops what nobody reads, and then complains that it is given a value for it.
+    read = {name for node in model.graph.node for name in reads(node)} | {value.name for value in model.graph.output}
+    for tensor in model.graph.initializer:
+        if tensor.name in read:
+            weights.declare(tensor)
+    light = without_initializers(model)
+    light.graph.initializer.extend(weights.tensors)
+    share_safely(light, weights.values)
+    return light, weights.values
+
+
+def as_inputs(model: ModelProto, weights: Weights, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Make initializers inputs, in place, to be given with every run.
+
+    On the CPU a session computes with the very arrays that it is fed, but makes copies of initializers that lie in no
+    file. Nothing is lost where the kernels do not pack them.
+
+    Parameters
+    ----------
+    model, weights
+        As `without_weights` gives them; both lose the initializers.
+    names : iterable of str
+        Which of them, as far as they are large and lie in no file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        What to feed.
+    """
+    fed = {name: weights.copied.pop(name) for name in names if name in weights.copied}
+    for index in reversed(range(len(model.graph.initializer))):
+        tensor = model.graph.initializer[index]
+        if tensor.name in fed:
+            model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+            del model.graph.initializer[index]
+    return fed
+
+
+def without_initializers(model: ModelProto) -> ModelProto:
+    """A copy of a model that lacks its initializers, and what says nothing about how to run it."""
+    copy = ModelProto(opset_import=model.opset_import, functions=model.functions, domain=model.domain)
+    copy.ir_version = max(model.ir_version, _IR_VERSION)
+    copy.graph.name = model.graph.name
+    for field in ("node", "output", "value_info", "sparse_initializer", "quantization_annotation"):
+        getattr(copy.graph, field).extend(getattr(model.graph, field))
+    names = {tensor.name for tensor in model.graph.initializer}
+    copy.graph.input.extend(value for value in model.graph.input if value.name not in names)
+    return copy

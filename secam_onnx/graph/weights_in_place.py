@@ -1,0 +1,122 @@
+"""An ONNX file read without its weights: where they lie in it stands in their place.
+
+protobuf reads a file whole and keeps its own copy of it; the weights, nearly all of it, are then copied once more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto
+
+from secam_onnx.errors import ModelError
+from secam_onnx.graph.checks.tensors import tensor_bytes
+from secam_onnx.graph.protobuf import BYTES, Field, UnusualError, Wire
+
+__all__ = ["read_skeleton"]
+
+_LARGE = 1 << 16  # bytes; smaller constants are cheap, and looked at
+_LONGEST = (1 << 31) - 1  # bytes; protobuf's limit
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+_PLAIN = {1, 2, 8, 12, 14, 16, _RAW_DATA}  # dims, data_type, name, doc_string, data_location, metadata_props
+
+
+def read_skeleton(path: str | os.PathLike[str]) -> ModelProto:
+    """Read an ONNX file; its large weights become external data that lie in this very file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    ModelProto
+        Every initializer of the main graph whose `raw_data` are more than 64 KiB, and as many as its lengths say, has
+        the file's own name as `location`, an `offset` and a `length` instead. All else is as protobuf reads it.
+
+    Raises
+    ------
+    DecodeError
+        The file is no model.
+    OSError
+        It cannot be read.
+    """
+    file = Path(path)
+    with file.open("rb") as handle:
+        try:
+            return ModelProto.FromString(_Scan(handle, file.name).model())
+        except UnusualError:
+            handle.seek(0)
+            return ModelProto.FromString(handle.read())
+
+
+class _Scan(Wire):
+    """Goes through an open model file and reads nothing that is large."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        super().__init__(file)
+        self._name = name
+
+    def model(self) -> bytes:
+        """The file but for the large weights."""
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            self._name.encode()
+        except UnicodeEncodeError:  # a location is UTF-8
+            raise UnusualError from None
+        whole = self._rewritten(0, min(size, _LONGEST), _GRAPH, self._graph)
+        if whole is None or size > _LONGEST:
+            raise UnusualError
+        return whole
+
+    def _rewritten(self, start: int, end: int, number: int, rewrite: Callable[[Field], bytes | None]) -> bytes | None:
+        """A message with other values in some fields of one number; None if all stay as they are."""
+        parts, done = [], start
+        for field in self.fields(start, end):
+            if (field.number, field.wire) != (number, BYTES) or field.end - field.value <= _LARGE:
+                continue
+            value = rewrite(field)
+            if value is not None:
+                parts += [self.read(done, field.tag), _varint(number << 3 | BYTES), _varint(len(value)), value]
+                done = field.end
+        return b"".join([*parts, self.read(done, end)]) if parts else None
+
+    def _graph(self, graph: Field) -> bytes | None:
+        return self._rewritten(graph.value, graph.end, _INITIALIZER, self._tensor)
+
+    def _tensor(self, tensor: Field) -> bytes | None:
+        """A tensor without its numbers; None where they do not lie there in one piece of the right length."""
+        raw = []
+        for field in self.fields(tensor.value, tensor.end):
+            if field.number not in _PLAIN:
+                return None
+            if field.number == _RAW_DATA:
+                raw.append(field)
+        if len(raw) != 1 or raw[0].wire != BYTES:
+            return None
+        (numbers,) = raw
+        rest = self.read(tensor.value, numbers.tag) + self.read(numbers.end, tensor.end)
+        length = numbers.end - numbers.value
+        try:
+            bare = TensorProto.FromString(rest)
+            if length <= _LARGE or bare.data_location != TensorProto.DEFAULT or tensor_bytes(bare) != length:
+                return None
+        except (DecodeError, ModelError):  # which is said of the tensor as it stands there
+            return None
+        bare.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", self._name), ("offset", numbers.value), ("length", length)):
+            bare.external_data.add(key=key, value=str(value))
+        return bare.SerializeToString()
+
+
+def _varint(number: int) -> bytes:
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*digits, number])

@@ -1,0 +1,139 @@
+"""Softmax and sigmoid that were written out: `exp(z - m) / sum exp(z - m)`, `z - log sum exp(z)`, `1 / (1 + exp(-z))`.
+
+Which number m is subtracted from all classes of an image makes no difference to the result.
+"""
+
+from __future__ import annotations
+
+from onnx import NodeProto
+
+from secam_onnx.graph.index import Graph, attribute
+from secam_onnx.head.patterns import SHAPES_ONLY, copied, number, over_classes
+
+__all__ = ["ByHand", "sigmoid_by_hand", "softmax_by_hand"]
+
+ByHand = tuple[str, str, int]
+"""What is applied, the tensor that it is applied to, and the sign that this takes first."""
+
+_MAXIMUM = frozenset({"ReduceMax"})
+_SUMS = frozenset({"ReduceSum", "ReduceL1"})
+
+
+def softmax_by_hand(graph: Graph, node: NodeProto) -> ByHand | None:
+    """The softmax, or its logarithm, of which a node is the last; None if it is none."""
+    if node.op_type == "Sub":
+        x = copied(graph, node.input[0])
+        if _is_log_sum_exp(graph, node.input[1], x):
+            return "log_softmax", _unshifted(graph, x), 1
+        return None
+    parts = _quotient(graph, node)
+    if parts is None or parts[0] is None:
+        return None
+    above, below = copied(graph, parts[0]), _widened(graph, parts[1])
+    powers = graph.producer(above)
+    if powers is None or powers.op_type != "Exp" or not _reduces(graph, below, above, _SUMS):
+        return None
+    return "softmax", _unshifted(graph, copied(graph, powers.input[0])), 1
+
+
+def sigmoid_by_hand(graph: Graph, node: NodeProto) -> ByHand | None:
+    """The sigmoid of which a node is the last; None if it is none."""
+    parts = _quotient(graph, node)
+    if parts is None:
+        return None
+    power = _one_plus_exp(graph, copied(graph, parts[1]))
+    if power is None:
+        return None
+    exponent = copied(graph, power.input[0])
+    if parts[0] is None or number(graph, parts[0]) == 1:
+        negated = _negated(graph, exponent)
+        return ("sigmoid", exponent, -1) if negated is None else ("sigmoid", copied(graph, negated), 1)
+    return ("sigmoid", exponent, 1) if copied(graph, parts[0]) == power.output[0] else None
+
+
+def _quotient(graph: Graph, node: NodeProto) -> tuple[str | None, str] | None:
+    """Numerator and denominator of `a / b` or `a * (1 / b)`; of `1 / b` as one node, None and `b`."""
+    if node.op_type == "Reciprocal":
+        return None, node.input[0]
+    if node.op_type == "Div":
+        return node.input[0], node.input[1]
+    if node.op_type == "Mul":
+        for above, below in (node.input, reversed(node.input)):
+            inner = graph.producer(below)
+            if inner is not None and inner.op_type == "Reciprocal":
+                return above, inner.input[0]
+    return None
+
+
+def _one_plus_exp(graph: Graph, tensor: str) -> NodeProto | None:
+    """The Exp in `1 + exp(x)`."""
+    node = graph.producer(tensor)
+    if node is None or node.op_type != "Add" or {number(graph, name) for name in node.input} != {1, None}:
+        return None
+    inner = graph.producer(copied(graph, next(name for name in node.input if not graph.is_constant(name))))
+    return inner if inner is not None and inner.op_type == "Exp" else None
+
+
+def _negated(graph: Graph, tensor: str) -> str | None:
+    """`x` of `-x`, `x * -1` or `0 - x`."""
+    node = graph.producer(tensor)
+    if node is None:
+        return None
+    if node.op_type == "Neg":
+        return str(node.input[0])
+    if node.op_type == "Sub" and number(graph, node.input[0]) == 0:
+        return str(node.input[1])
+    if node.op_type in ("Mul", "Div"):
+        for x, factor in ((node.input[0], node.input[1]), (node.input[1], node.input[0])):
+            if number(graph, factor) == -1 and (node.op_type == "Mul" or x == node.input[0]):
+                return str(x)
+    return None
+
+
+def _widened(graph: Graph, tensor: str) -> str:
+    """The tensor that another one repeats along the classes."""
+    while (node := graph.producer(tensor)) is not None and node.op_type in {
+        "Expand",
+        "Tile",
+        "Identity",
+        "Cast",
+        *SHAPES_ONLY,
+    }:
+        tensor = node.input[0]
+    return tensor
+
+
+def _reduces(graph: Graph, tensor: str, of: str, operators: frozenset[str]) -> bool:
+    """Whether a tensor is such a reduction of another one over the classes."""
+    node = graph.producer(tensor)
+    if node is None or node.op_type not in operators or copied(graph, node.input[0]) != of:
+        return False
+    axes = attribute(node, "axes")
+    if axes is None and len(node.input) > 1 and graph.is_constant(node.input[1]):
+        axes = graph.constant(node.input[1]).reshape(-1).tolist()
+    return bool(axes) and 0 not in axes and any(over_classes(graph, of, axis) for axis in axes)
+
+
+def _is_log_sum_exp(graph: Graph, tensor: str, of: str) -> bool:
+    tensor = _widened(graph, tensor)
+    if _reduces(graph, tensor, of, frozenset({"ReduceLogSumExp"})):
+        return True
+    node = graph.producer(tensor)
+    if node is None or node.op_type not in ("Log", "ReduceLogSum"):
+        return False
+    total = _widened(graph, node.input[0]) if node.op_type == "Log" else tensor
+    reduction = graph.producer(total)
+    powers = None if reduction is None or not reduction.input else graph.producer(copied(graph, reduction.input[0]))
+    if powers is None or powers.op_type != "Exp" or copied(graph, powers.input[0]) != of:
+        return False
+    return _reduces(graph, total, powers.output[0], _SUMS | {"ReduceLogSum"})
+
+
+def _unshifted(graph: Graph, tensor: str) -> str:
+    """`z` of `z - max(z)`."""
+    node = graph.producer(tensor)
+    if node is not None and node.op_type == "Sub":
+        z = copied(graph, node.input[0])
+        if _reduces(graph, _widened(graph, node.input[1]), z, _MAXIMUM):
+            return z
+    return tensor

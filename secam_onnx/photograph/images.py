@@ -1,0 +1,220 @@
+"""Any photograph, read safely: 8-bit RGB, upright, of bounded size."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from secam_onnx.errors import ImageError
+from secam_onnx.files import printable
+from secam_onnx.photograph.rasters import (
+    FORMATS,
+    MAX_ASPECT,
+    MAX_PIXELS,
+    MIN_SIDE,
+    UNDECODABLE,
+    EncodedImage,
+    Raster,
+    announced_size,
+    raster_of,
+    read_raster,
+)
+
+__all__ = [
+    "ENDINGS",
+    "LUMA",
+    "MAX_ASPECT",
+    "MAX_PIXELS",
+    "MIN_SIDE",
+    "NPY",
+    "EncodedImage",
+    "Photograph",
+    "announced_pixels",
+    "as_rgb",
+    "in_memory",
+    "luma",
+    "other_channels",
+    "read_image",
+    "rgb_of",
+]
+
+LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
+"""Parts of 65536 that red, green and blue have in it."""
+
+ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"),
+)
+"""How the names of such files end, in lower case."""
+
+NPY = ".npy"
+"""And those of arrays, which need not be images."""
+
+
+Photograph = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | EncodedImage | Image.Image | np.ndarray
+)
+"""What counts as an image: a path, the bytes of a file, an open file, a Pillow image, or an array `(H, W)` or
+`(H, W, C)`."""
+
+
+def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a photograph as a viewer would show it.
+
+    EXIF orientation is applied, transparency is laid over white, of an animation the first frame is taken, and 16-bit
+    channels are scaled to 8 bits.
+
+    Parameters
+    ----------
+    source : path or EncodedImage
+        A file in a format of Pillow's that is used for photographs, or what is in it.
+    max_pixels : int
+        Larger images are refused before they are decoded.
+
+    Returns
+    -------
+    ndarray
+        `(H, W, 3)` uint8, RGB.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, empty, cut off, no image, or too large.
+    """
+    name = source.name if isinstance(source, EncodedImage) else printable(str(Path(source)))
+    return rgb_of(read_raster(source, max_pixels=max_pixels), name)
+
+
+def in_memory(image: Photograph) -> str | os.PathLike[str] | EncodedImage | Image.Image | np.ndarray:
+    """The same image, of bytes or of an open file what is in it; such a file is read from its beginning, if it can be.
+
+    Raises
+    ------
+    ImageError
+        The file is closed, was opened for text, or cannot be read.
+    """
+    if isinstance(image, bytes | bytearray | memoryview):
+        return EncodedImage("the image", bytes(image))
+    read = getattr(image, "read", None)
+    if read is None or isinstance(image, os.PathLike | EncodedImage | Image.Image | np.ndarray | str):
+        return image  # type: ignore[return-value]
+    found = getattr(image, "name", None)
+    name = printable(found) if isinstance(found, str) else "the image"
+    try:
+        if image.seekable():
+            image.seek(0)
+        data = read()
+    except (OSError, ValueError, AttributeError) as error:
+        raise ImageError(f"{name} cannot be read ({error}); give an open file, or its path.") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name} is open for text; open it for bytes, as in open(path, 'rb').")
+    return EncodedImage(name, data)
+
+
+def announced_pixels(image: EncodedImage) -> int:
+    """How many pixels a file says that it has, before it is decoded; 0 where it does not say."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(image.data), formats=FORMATS) as opened:
+                return opened.width * opened.height
+    except (*UNDECODABLE, Image.DecompressionBombError):
+        return announced_size(image)
+
+
+def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.ndarray:
+    """Bring an image into the one form that all later steps take; EXIF orientation of a Pillow image is applied.
+
+    Parameters
+    ----------
+    image : Image or ndarray
+        A Pillow image of any mode, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`: uint8, uint16, bool,
+        or floating point in [0, 1].
+    name : str
+        How error messages call the image.
+
+    Returns
+    -------
+    ndarray
+        `(H, W, 3)` uint8, RGB, C-contiguous, a copy.
+
+    Raises
+    ------
+    ImageError
+        Wrong shape or dtype, values outside the range, NaN, too small or too thin.
+    """
+    if isinstance(image, np.ndarray) and (image.ndim not in (2, 3) or (*image.shape, 1)[2] not in (1, 2, 3, 4)):
+        raise ImageError(
+            f"{name} has shape {image.shape}; (H, W), (H, W, 3) or (H, W, 4) was expected, without empty axes. "
+            "Give one image, channels last (transpose (C, H, W))."
+        )
+    return rgb_of(raster_of(image, name=name), name)
+
+
+def rgb_of(raster: Raster, name: str = "the image", wanted: int = 3) -> np.ndarray:
+    """Show an image of one or three channels, with or without transparency.
+
+    Parameters
+    ----------
+    raster : Raster
+        The image.
+    name : str
+        How error messages call it.
+    wanted : int
+        How many channels the model takes, for error messages.
+
+    Returns
+    -------
+    ndarray
+        `(H, W, 3)` uint8, RGB, C-contiguous, a copy.
+
+    Raises
+    ------
+    ImageError
+        It has another number of channels.
+    """
+    if raster.channels - raster.alpha not in (1, 3):
+        raise ImageError(other_channels(raster, wanted, name))
+    pixels = raster.bytes()
+    if raster.alpha:
+        pixels = _over_white(pixels)
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")
+
+
+def other_channels(raster: Raster, wanted: int, name: str) -> str:
+    """What is said of an image whose channels are not those that a model takes."""
+    example = ",".join(map(str, range(1, min(wanted, 4) + 1))) + (",..." if wanted > 4 else "")
+    has = f"{raster.channels} channel{'s' * (raster.channels > 1)}"
+    shape = raster.pixels.shape
+    turned = " Channels are the last axis." if shape[0] in (wanted, 1, 3) and shape[2] > 4 else ""
+    return (
+        f"{name} has {has}, and the model takes {wanted}. Give an image of as many, or say which ones it gets, as "
+        f"--channels {example} (channels in Python, counted from 1).{turned}"
+    )
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """The grey of a colour picture by ITU-R 601, as Pillow's mode L has it.
+
+    Parameters
+    ----------
+    rgb : ndarray
+        `(..., 3)` uint8.
+
+    Returns
+    -------
+    ndarray
+        `(..., 1)` uint8.
+    """
+    return ((rgb.astype(np.uint32) @ LUMA + np.uint32(0x8000)) >> 16).astype(np.uint8)[..., None]
+
+
+def _over_white(pixels: np.ndarray) -> np.ndarray:
+    colour, alpha = pixels[..., :-1].astype(np.float32), pixels[..., -1:].astype(np.float32) / 255
+    return np.rint(colour * alpha + 255 * (1 - alpha)).astype(np.uint8)

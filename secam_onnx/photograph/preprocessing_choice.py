@@ -1,0 +1,214 @@
+"""Which preprocessing a model gets, and how that was chosen.
+
+In order: what the user gives, what the file's own metadata states, the files beside it, what the graph begins with, and
+torchvision's settings. An input of whole numbers takes pixels as they are, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.graph.index import Graph
+from secam_onnx.photograph.graph_preprocessing import Beginning, beginning_of
+from secam_onnx.photograph.model_input import ImageInput
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_settings import (
+    ASSUMED,
+    ASSUMED_OF_DATA,
+    PRESETS,
+    PreprocessingSettings,
+    preset,
+)
+from secam_onnx.photograph.sidecars import labels_beside, labels_inside, preprocessing_beside, preprocessing_inside
+
+__all__ = ["choose_labels", "choose_preprocessing"]
+
+_PRESETS = {"pixels": "raw", "unit": "unit"}
+_MADE_FOR = {"pixels": "pixels of 0..255", "unit": "pixels divided by 255"}
+_FED = {"pixels": "raw pixels are fed", "unit": "pixels divided by 255 are fed"}
+_NEAR = 0.1  # of the range, which is as much as the ends may differ
+
+
+def choose_preprocessing(
+    graph: Graph,
+    input_: ImageInput,
+    wanted: Preprocessing | PreprocessingSettings | str | None,
+    file: Path | None = None,
+) -> tuple[Preprocessing, dict[str, str]]:
+    """The preprocessing for a model's input, and how it was chosen.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model, whose metadata and first nodes are read.
+    input_ : ImageInput
+        The model's input.
+    wanted : Preprocessing, PreprocessingSettings, str or None
+        All of it; settings, or a preset's name, which are fitted to the input (224 x 224 where that takes any).
+    file : Path, optional
+        Where the model lies, if the files beside it are to be used.
+
+    Returns
+    -------
+    preprocessing : Preprocessing
+        Fits the input.
+    origin : dict of str to str
+        For the contract: `preprocessing`, how it was chosen; `graph_begins_with` and `preprocessing_warning`, where
+        there is something to say.
+
+    Raises
+    ------
+    ModelError
+        It makes another layout or size than the model takes, or the metadata or the files beside the model ask for
+        what is not supported.
+    OptionError
+        Unknown preset, or settings that do not fit the model's input.
+    """
+    beginning = beginning_of(graph, input_.name, input_.axes, input_.channels)
+    origin = {"graph_begins_with": str(beginning)} if beginning.steps else {}
+    if isinstance(wanted, Preprocessing):
+        _check_fit(input_, wanted)
+        chosen, note = wanted, ""
+    else:
+        settings = preset(wanted) if isinstance(wanted, str) else wanted or PreprocessingSettings()
+        if input_.whole_numbers:
+            _check_raw(input_, settings.mean, settings.std)
+        if settings.channel_order == "BGR" and input_.channels != 3:
+            raise OptionError(
+                f"channel_order is BGR, and the model takes {input_.channels} "
+                f"channel{'s' * (input_.channels != 1)}; that order is of three. Leave --channel-order out"
+                f"{', and say with --channels which ones the model gets' * (input_.channels > 1)}."
+            )
+        settings = _filled_up(graph, input_, settings, beginning, file)
+        chosen = Preprocessing.fitted(settings, input_.size, input_.layout, input_.channels)
+        note = origin["preprocessing"] = settings.source or "as given"
+    if input_.whole_numbers:
+        _check_raw(input_, chosen.mean, chosen.std)
+    warning = _contradiction(beginning, chosen, note)
+    return chosen, origin | ({"preprocessing_warning": warning} if warning else {})
+
+
+def _metadata(graph: Graph) -> dict[str, str]:
+    return {entry.key: entry.value for entry in graph.model.metadata_props}
+
+
+def _filled_up(
+    graph: Graph, input_: ImageInput, settings: PreprocessingSettings, beginning: Beginning, file: Path | None
+) -> PreprocessingSettings:
+    """What the user gives, and what the file, those beside it or the graph say of the rest."""
+    if not settings.complete:
+        inside = preprocessing_inside(_metadata(graph))
+        settings = settings if inside is None else settings.over(inside)
+    if not settings.complete:
+        found, note = (None, "") if file is None else preprocessing_beside(file)
+        settings = settings.over(found or _assumed(input_, settings, beginning, note))
+    raw = PRESETS["raw"]
+    if input_.whole_numbers and (any(settings.mean or ()) or any(value != 1 for value in settings.std or ())):
+        source = f"the input is {input_.dtype_name}: raw pixels; the rest {settings.source}"
+        return replace(settings, mean=raw.mean, std=raw.std, source=source)
+    return settings
+
+
+def _assumed(
+    input_: ImageInput, known: PreprocessingSettings, beginning: Beginning, note: str
+) -> PreprocessingSettings:
+    """What is taken where nobody says anything; the source says what speaks for it."""
+    values = known.mean is None and known.std is None
+    assumed = ASSUMED if input_.channels == 3 else ASSUMED_OF_DATA
+    reasons, changes = [], dict[str, object]()
+    if input_.whole_numbers:
+        scale = PRESETS["raw"]
+        reasons.append(f"the input is {input_.dtype_name}: raw pixels")
+    elif beginning.expects and values:
+        scale = PRESETS[_PRESETS[beginning.expects]]
+        reasons.append(f"the graph begins with {beginning}: {_FED[beginning.expects]}")
+    else:
+        scale = assumed
+    if beginning.channel_order == "BGR" and known.channel_order is None and scale is not assumed:
+        changes["channel_order"] = "BGR"
+        reasons.append("its means are those of blue, green and red: BGR")
+    if beginning.size is not None and input_.size == (None, None):
+        changes["size"] = beginning.size
+    if scale is assumed and values:
+        source = assumed.source
+    elif assumed is ASSUMED_OF_DATA:
+        source = "assumed: the whole picture, since the file does not say"
+    else:
+        source = "assumed: torchvision's crop and filter, since the file does not say"
+    source = "; ".join([source, *reasons, *filter(None, [note])])
+    return replace(assumed, mean=scale.mean, std=scale.std, source=source, **changes)  # type: ignore[arg-type]
+
+
+def _check_fit(input_: ImageInput, wanted: Preprocessing) -> None:
+    fits = all(own in (None, made) for own, made in zip(input_.size, wanted.size, strict=True))
+    if input_.layout != wanted.layout or input_.channels != wanted.n_channels or not fits:
+        raise ModelError(
+            f"The model's input {input_.name!r} is {input_.layout} of size {input_.size} with {input_.channels} "
+            f"channels, but the preprocessing makes {wanted.layout} of size {wanted.size} with {wanted.n_channels}; "
+            "give the one that fits."
+        )
+
+
+def _check_raw(input_: ImageInput, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    """Whole numbers are pixels: a mean or a std would round them to almost nothing."""
+    if any(mean or ()) or any(value != 1 for value in std or ()):
+        shown = ", ".join(
+            f"{name} {', '.join(f'{value:.6g}' for value in values)}"
+            for name, values in (("mean", mean), ("std", std))
+            if values
+        )
+        raise OptionError(
+            f"The model's input {input_.name!r} is {input_.dtype_name}: it takes raw pixels, 0..255, and nothing else. "
+            f"The preprocessing that was asked for, {shown} of pixels in 0..255, cannot be fed to it; use --preprocess "
+            "raw, or leave mean and std out."
+        )
+
+
+def _contradiction(beginning: Beginning, chosen: Preprocessing, note: str) -> str:
+    """What to tell where a step is done twice, outside of the graph and in it, or not at all; else empty.
+
+    No error: networks were trained like that by mistake, and then it is right.
+    """
+    if not beginning.expects or len(chosen.mean) != len(beginning.mean):
+        return ""
+    top = 255.0 if beginning.expects == "pixels" else 1.0
+    fed = (np.array([[0.0], [255.0]]) - chosen.mean) / chosen.std
+    if np.abs(fed - [[0.0], [top]]).max() <= _NEAR * top:
+        return ""
+    kept = fed if beginning.keeps is None else np.clip(fed, *beginning.keeps)
+    made, meant = (
+        (values - np.array(beginning.mean)) / np.array(beginning.std) for values in (kept, np.array([[0.0], [top]]))
+    )
+    return (
+        f"The graph begins with {beginning}, which is made for {_MADE_FOR[beginning.expects]}, of which it makes "
+        f"{_range(meant)}. The preprocessing{f' ({note})' if note else ''} feeds it {_range(fed)}, of which it makes "
+        f"{_range(made)}. Unless the network was trained so, --preprocess {_PRESETS[beginning.expects]} is right."
+    )
+
+
+def _range(values: np.ndarray) -> str:
+    return f"{values.min():.3g} to {values.max():.3g}"
+
+
+def choose_labels(graph: Graph, file: Path | None, n_classes: int | None) -> tuple[tuple[str, ...] | None, str]:
+    """The class names that the file's own metadata states, or else the files beside it, and where they come from.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model.
+    file : Path or None
+        Where it lies, if the files beside it are to be used.
+    n_classes : int or None
+        Number of its classes; None if the run decides.
+    """
+    labels, note = labels_inside(_metadata(graph), n_classes)
+    if labels is None and file is not None:
+        beside, other = labels_beside(file, n_classes)
+        return beside, other if beside is not None else "; ".join(filter(None, [note, other]))
+    return labels, note

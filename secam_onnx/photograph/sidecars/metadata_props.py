@@ -1,0 +1,162 @@
+"""What an ONNX file says of itself in its `metadata_props`: how photographs become its input, and its class names.
+
+- ONNX's own image metadata, as Windows ML and Custom Vision write it
+  (https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md). It says nothing of the crop.
+- Ultralytics' `task`, `imgsz` and `names`: a classifier gets pixels / 255 and a centre crop.
+- OpenVINO's `model_info ...`, as OTX writes it; see `openvino`.
+- RapidOCR's `character`, and `labels`, `classes` and the like of anybody: class names only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from secam_onnx.errors import ModelError
+from secam_onnx.labels import classes_in_words, in_order
+from secam_onnx.labels.literals import literal
+from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.photograph.sidecars.openvino import LABELS
+from secam_onnx.photograph.sidecars.openvino import settings as model_info
+
+__all__ = ["labels_inside", "preprocessing_inside"]
+
+_FORMAT, _GAMMA, _RANGE = "Image.BitmapPixelFormat", "Image.ColorSpaceGamma", "Image.NominalPixelRange"
+_OTHER_NAMES = ("id2label", "labels", "classes", "class_names", "categories")
+_ORDERS = {"bgr8": "BGR", "rgb8": "RGB", "rgba8": None, "gray8": None}
+_RANGES = {  # mean and std of pixels in 0..255
+    "nominalrange_0_255": (0.0, 1.0),
+    "normalized_0_1": (0.0, 255.0),
+    "normalized_1_1": (127.5, 127.5),
+    "nominalrange_16_235": (-16 * 255 / 219, 255 / 219),
+}
+
+
+def preprocessing_inside(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
+    """The preprocessing that the file itself states, or a part of it; None if it states nothing.
+
+    Parameters
+    ----------
+    metadata : mapping of str to str
+        The model's `metadata_props`.
+
+    Raises
+    ------
+    ModelError
+        It states what cannot be done, or makes no sense.
+    """
+    with _complaint():
+        for read in (_ultralytics, model_info, _image):
+            found = read(metadata)
+            if found is not None:
+                return found
+    return None
+
+
+def labels_inside(metadata: Mapping[str, str], n_classes: int | None) -> tuple[tuple[str, ...] | None, str]:
+    """The class names that the file itself states.
+
+    Parameters
+    ----------
+    metadata : mapping of str to str
+        The model's `metadata_props`.
+    n_classes : int or None
+        Number of classes of the model; None if the run decides.
+
+    Returns
+    -------
+    labels : tuple of str or None
+        None if it states none, or not as many as it has classes.
+    note : str
+        Where they come from, or why they are not used; empty if there are none.
+    """
+    readers: dict[str, Callable[[str], tuple[str, ...]]] = {
+        "names": lambda text: in_order(literal(text)),
+        "character": lambda text: in_order(text.rstrip("\n").split("\n")),
+        LABELS: lambda text: in_order(text.split()),
+        **dict.fromkeys(_OTHER_NAMES, _listed),
+    }
+    notes = []
+    for key, read in readers.items():
+        if key not in metadata:
+            continue
+        try:
+            labels = read(metadata[key])
+        except ValueError as error:
+            notes.append(f"{key}: {error}")
+        else:
+            if n_classes in (None, len(labels)):
+                return labels, f"read from the file's metadata ({key})"
+            notes.append(f"{key} has {len(labels)} names for {classes_in_words(n_classes or 0)}")
+    return None, f"none in the file's metadata: {'; '.join(notes)}" if notes else ""
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """JSON, a list or dict of Python, or names parted by commas or lines."""
+    if text.lstrip().startswith(("[", "{", "(")):
+        return in_order(literal(text))
+    return in_order(text.strip().split("\n" if "\n" in text.strip() else ","))
+
+
+def _ultralytics(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
+    if metadata.get("task") != "classify" or "imgsz" not in metadata:
+        return None
+    try:
+        size = literal(metadata["imgsz"])
+    except ValueError as error:
+        raise ValueError(f"imgsz is {metadata['imgsz'][:40]!r}: {error}") from None
+    edges = [size, size] if isinstance(size, int) else size
+    good = isinstance(edges, list | tuple) and len(edges) == 2 and all(type(edge) is int for edge in edges)
+    if not good or not all(1 <= edge <= 8192 for edge in edges):
+        raise ValueError(f"imgsz is {metadata['imgsz'][:40]!r} where [height, width] was expected")
+    height, width = edges
+    square = height == width
+    return PreprocessingSettings(
+        size=(height, width),
+        crop=None if square else "none",
+        resize_to=height if square else None,
+        interpolation="bilinear",
+        mean=(0.0,),
+        std=(255.0,),
+        channel_order="RGB",
+        crop_rounding="even",
+        source="read from the file's metadata (Ultralytics' task classify, imgsz)",
+    )
+
+
+def _image(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
+    stated = {key: metadata[key] for key in (_FORMAT, _GAMMA, _RANGE) if key in metadata}
+    if _FORMAT not in stated and _RANGE not in stated:
+        return None
+    order = _known(stated, _FORMAT, _ORDERS)
+    if stated.get(_GAMMA, "SRGB").casefold() != "srgb":
+        raise ValueError(f"{_GAMMA} is {stated[_GAMMA]!r}, and photographs are used as they are, in sRGB")
+    values = _known(stated, _RANGE, _RANGES)
+    said = ", ".join(f"{key} {value}" for key, value in stated.items() if key != _GAMMA)
+    return PreprocessingSettings(
+        mean=values and values[:1],
+        std=values and values[1:],
+        channel_order=order,
+        source=f"read from the file's metadata ({said})",
+    )
+
+
+def _known(stated: Mapping[str, str], key: str, values: Mapping[str, Any]) -> Any:
+    if key not in stated:
+        return None
+    if stated[key].casefold() not in values:
+        raise ValueError(f"{key} is {stated[key][:40]!r} where one of ONNX's values was expected")
+    return values[stated[key].casefold()]
+
+
+@contextlib.contextmanager
+def _complaint() -> Iterator[None]:
+    """Turn a ValueError about the metadata into an error that says what to do."""
+    try:
+        yield
+    except ValueError as error:
+        raise ModelError(
+            f"The file's metadata says how photographs become the model's input, but {error}. Give --preprocess "
+            "(preprocessing in Python), which takes its place."
+        ) from error

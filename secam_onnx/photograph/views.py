@@ -1,0 +1,126 @@
+"""From any image to the two that are needed of it: what people are shown, 8-bit RGB, and what the model gets.
+
+Superpixels are made of the first, and pictures show it. An 8-bit photograph for a model of one or three channels is
+both; the model of one gets its luma (`Preprocessing.normalise`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from secam_onnx.errors import ImageError
+from secam_onnx.files import printable
+from secam_onnx.photograph.images import LUMA, Photograph, in_memory, other_channels, rgb_of
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.rasters import MAX_PIXELS, EncodedImage, Raster, raster_of, read_raster
+
+__all__ = ["View", "view"]
+
+
+@dataclass(frozen=True)
+class View:
+    """An image on its way to a model.
+
+    Attributes
+    ----------
+    shown : ndarray
+        `(H, W, 3)` uint8, RGB.
+    values : ndarray or None
+        `(H, W, C)` float32, 0 for black and 255 for white; None where the model gets what is shown.
+    source : dict
+        What the image was, as plain JSON types: `dtype`, `channels`, `black`, `white`, and `doubt` where there is one.
+    """
+
+    shown: np.ndarray
+    values: np.ndarray | None
+    source: dict[str, object]
+
+
+def view(
+    image: Photograph, preprocessing: Preprocessing, *, max_pixels: int = MAX_PIXELS, eight_bit: bool = False
+) -> View:
+    """Read an image for a model.
+
+    Parameters
+    ----------
+    image : path, bytes, open file, EncodedImage, Image or ndarray
+        See `Explainer.explain`.
+    preprocessing : Preprocessing
+        Says which channels the model gets, which are shown, and what black and white are.
+    max_pixels : int
+        Larger images are refused before they are decoded.
+    eight_bit : bool
+        The model takes what is shown, whatever the image was.
+
+    Raises
+    ------
+    ImageError
+        The image cannot be read, or has not the channels that are asked for.
+    """
+    photographs = preprocessing.of_photographs
+    given = preprocessing.value_range
+    image = in_memory(image)
+    if isinstance(image, str | os.PathLike | EncodedImage):
+        name = image.name if isinstance(image, EncodedImage) else printable(str(Path(image)))
+        stack = preprocessing.n_channels not in (1, 3) or preprocessing.channels is not None
+        raster = read_raster(image, max_pixels=max_pixels, value_range=given, stack=stack)
+    else:
+        name = "the image"
+        raster = raster_of(image, name=name, value_range=given)
+    source: dict[str, object] = {
+        "dtype": str(raster.pixels.dtype),
+        "channels": raster.channels,
+        "black": raster.black,
+        "white": raster.white,
+        **({"doubt": raster.doubt} if raster.doubt else {}),
+    }
+    try:
+        if not photographs:
+            values = _for_model(raster, preprocessing, name)
+            return View(_shown(raster, preprocessing, name), values, source)
+        shown = rgb_of(raster, name, preprocessing.n_channels)
+        whole = preprocessing.n_channels == 3 or eight_bit or raster.pixels.dtype in (np.uint8, bool)
+        return View(shown, None if whole else _converted(raster, 1), source)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}" if name not in str(error) else str(error)) from error
+
+
+def _for_model(raster: Raster, preprocessing: Preprocessing, name: str) -> np.ndarray:
+    """The channels that the model gets, `(H, W, C)` float32."""
+    wanted = preprocessing.n_channels
+    if preprocessing.channels is not None:
+        return raster.picked(preprocessing.channels).values()
+    if raster.channels == wanted:
+        return raster.values()
+    if wanted in (1, 3) and raster.channels - raster.alpha in (1, 3):
+        return _converted(raster, wanted)
+    raise ImageError(other_channels(raster, wanted, name))
+
+
+def _converted(raster: Raster, wanted: int) -> np.ndarray:
+    """Grey as colour or colour as grey, over white, as `rgb_of` and `luma` do it with 8 bits."""
+    values = raster.values()
+    if raster.alpha:
+        alpha = values[..., -1:] / 255
+        values = values[..., :-1] * alpha + 255 * (1 - alpha)
+    if values.shape[2] == wanted:
+        return values
+    if wanted == 3:
+        return np.repeat(values, 3, axis=2)
+    return values @ (LUMA.astype(np.float32)[:, None] / 65536)
+
+
+def _shown(raster: Raster, preprocessing: Preprocessing, name: str) -> np.ndarray:
+    """Three channels as red, green and blue, or one as grey."""
+    numbers = preprocessing.display_channels
+    if numbers is None:
+        own = preprocessing.channels or tuple(range(1, preprocessing.n_channels + 1))
+        if preprocessing.channels is None and raster.channels != preprocessing.n_channels:
+            return rgb_of(raster, name)  # it is converted for the model as well
+        numbers = own[:3] if len(own) >= 3 else own[:1]
+    pixels = raster.picked(numbers).bytes()
+    return np.array(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), order="C")

@@ -1,0 +1,155 @@
+"""The opened model of an explainer, in whichever process it finds itself: after a fork or a pickle, opened again."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from secam_onnx import runtime
+from secam_onnx.classifier.fused import fused_contract, open_fused
+from secam_onnx.classifier.open_model import OpenModel
+from secam_onnx.errors import ForkError, ModelError
+from secam_onnx.files import file_state, sha256
+from secam_onnx.forks import lock_here
+from secam_onnx.photograph.sidecars import default_model, model_file
+from secam_onnx.pipeline.finish import describe
+
+__all__ = ["Opening", "open_model"]
+
+
+def open_model(path: Path, **options: Any) -> OpenModel:
+    """Open a model of any kind; see `open_classifier` and `open_fused` for the options."""
+    contract = fused_contract(path)
+    if contract is not None:
+        return open_fused(path, contract, **options)
+    # Imported here: a fused model is run without onnx.
+    from secam_onnx.classifier.classifier import open_classifier
+
+    return open_classifier(path, **options)
+
+
+class _Here(NamedTuple):
+    """What belongs to one process."""
+
+    process: int
+    model: OpenModel
+    pool: ThreadPoolExecutor
+    states: dict[Path, tuple[int, ...] | None]
+
+
+class Opening:
+    """A model that is open in this process.
+
+    In a forked child it is opened again at first use, and where it was pickled, when it is read back: from the same
+    files, which must not have changed.
+
+    Parameters
+    ----------
+    model : path or None
+        The model or its folder; the default model by default.
+    options : dict
+        For `open_model`.
+    opened : OpenModel, optional
+        The model, where it was opened with these options already.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] | None, options: dict[str, Any], opened: OpenModel | None = None
+    ) -> None:
+        self._default = model is None
+        self.path = model_file(default_model() if model is None else model).absolute()
+        self._options = options
+        self._here = self._opened(opened)
+        self._said = _said(self._here.model)
+
+    @property
+    def model(self) -> OpenModel:
+        """The model, of this process."""
+        return self._in_this_process().model
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """Where superpixels are made: scikit-image lets go of the interpreter lock while the network runs."""
+        return self._in_this_process().pool
+
+    def _in_this_process(self) -> _Here:
+        if self._here.process != os.getpid():
+            with lock_here():
+                if self._here.process != os.getpid():
+                    self._here = self._opened_after_fork()
+        return self._here
+
+    def _opened(self, model: OpenModel | None = None) -> _Here:
+        model = model or open_model(self.path, **self._options)
+        states = {file: file_state(file) for file in (self.path, *model.files)}
+        pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
+        return _Here(os.getpid(), model, pool, states)
+
+    def _opened_after_fork(self) -> _Here:
+        if runtime.CUDA in self._here.model.providers:
+            raise ForkError(
+                "The model was opened on CUDA before this process was forked, and CUDA does not work in both. Start "
+                "processes by 'spawn', or open the explainer in each of them."
+            )
+        self._check_states()
+        here = self._opened()
+        self._check_said(here.model)
+        return here
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._in_this_process()
+        self._check_states()
+        digests = {os.path.relpath(file, self.path.parent): sha256(file) for file in self._here.states}
+        return {
+            "path": None if self._default else self.path,
+            "options": self._options,
+            "digests": digests,
+            "said": self._said,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._default = state["path"] is None
+        self.path = model_file(default_model() if self._default else state["path"]).absolute()
+        self._options, self._said = state["options"], state["said"]
+        for name, digest in state["digests"].items():
+            file = self.path.parent / name
+            try:
+                same = sha256(file) == digest
+            except OSError as error:
+                raise ModelError(
+                    f"{file} cannot be read ({error.strerror}); a pickled explainer opens its model again, so the file "
+                    "must lie there in this process, too."
+                ) from error
+            if not same:
+                raise _changed(file)
+        self._here = self._opened()
+        self._check_said(self._here.model)
+
+    def _check_states(self) -> None:
+        for file, state in self._here.states.items():
+            if file_state(file) != state:
+                raise _changed(file)
+
+    def _check_said(self, model: OpenModel) -> None:
+        now = _said(model)
+        different = [name for name, value in now.items() if self._said.get(name) != value]
+        if different:
+            raise ModelError(
+                f"{self.path} was opened again, and its {' and '.join(different)} differ from before: a file beside it "
+                "was changed. Make a new Explainer."
+            )
+
+
+def _said(model: OpenModel) -> dict[str, object]:
+    """What must be the same when it is opened again, on whatever processor."""
+    said = describe(model) | {"labels": model.contract.labels}
+    return {name: value for name, value in said.items() if name not in ("providers", "version")}
+
+
+def _changed(file: Path) -> ModelError:
+    return ModelError(
+        f"{file} was changed since the explainer opened it, which now has to open it again for another process. Make a "
+        "new Explainer."
+    )

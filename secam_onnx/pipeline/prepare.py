@@ -1,0 +1,140 @@
+"""One photograph on its way to an explanation: read, cropped to what the model sees, and cut into superpixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from secam_onnx.classifier.open_model import OpenModel, ms_since
+from secam_onnx.errors import OptionError
+from secam_onnx.photograph.geometry import Geometry
+from secam_onnx.photograph.images import MAX_PIXELS, Photograph
+from secam_onnx.photograph.views import view
+from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
+
+__all__ = ["ImageWarning", "Prepared", "prepare"]
+
+_NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
+
+
+class ImageWarning(UserWarning):
+    """What speaks against how an image was read; its result says it as well, in `method["image"]["doubt"]`."""
+
+
+@dataclass
+class Prepared:
+    """What is known of a photograph before the network has run.
+
+    Attributes
+    ----------
+    image : ndarray
+        `(H, W, 3)` uint8, upright, as it is shown.
+    inputs : ndarray
+        What the model is fed, with a batch axis of 1.
+    geometry : Geometry
+        Where that lies on the photograph.
+    segments : Future or None
+        Label map `(h, w)`, and the milliseconds that it took; None where the model makes its own, or none is wanted.
+    given_labels : ndarray or None
+        The numbers that a label map of one's own has for the superpixels; masked where it has none.
+    segmenter : dict
+        How superpixels are made, for the result; empty where none are.
+    preprocess_ms : float
+        Milliseconds that reading, cropping and normalising took.
+    source : dict
+        What the image was; see `View`.
+    """
+
+    image: np.ndarray
+    inputs: np.ndarray
+    geometry: Geometry
+    segments: Future[tuple[np.ndarray, float]] | None
+    given_labels: np.ndarray | None
+    segmenter: dict[str, object]
+    preprocess_ms: float
+    source: dict[str, object] = dataclasses.field(default_factory=dict)
+
+    def without_image(self) -> Prepared:
+        """The same in less memory; no pictures can be drawn of its result."""
+        return dataclasses.replace(self, image=_NO_IMAGE)
+
+
+def prepare(
+    image: Photograph,
+    model: OpenModel,
+    segmenter: Segmenter | None,
+    own_segments: np.ndarray | None,
+    pool: Executor,
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> Prepared:
+    """Read, crop and normalise a photograph, and begin with its superpixels in the background.
+
+    Parameters
+    ----------
+    image : path, EncodedImage, Image or ndarray
+        See `Explainer.explain`.
+    model : OpenModel
+        Says what it sees of a photograph, and what it takes.
+    segmenter : Segmenter or None
+        How superpixels are made, if they are wanted; nothing is done for what the model itself does.
+    own_segments : ndarray or None
+        A label map instead, at the photograph's size or at that of the model's input.
+    pool : Executor
+        Where superpixels are made.
+    max_pixels : int
+        Larger images are refused before they are decoded.
+
+    Raises
+    ------
+    ImageError
+        The image cannot be read.
+    OptionError
+        The label map does not fit.
+    """
+    start = time.perf_counter()
+    contract = model.contract
+    views = view(image, contract.preprocessing, max_pixels=max_pixels, eight_bit=contract.fused is not None)
+    if "doubt" in views.source:
+        warnings.warn(str(views.source["doubt"]), ImageWarning, stacklevel=2)
+    seen, geometry = contract.preprocessing.crop(views.shown)
+    # Before the superpixels, which would hold it up for longer than it takes.
+    inputs = model.feed(seen if views.values is None else contract.preprocessing.crop(views.values)[0])
+    segments: Future[tuple[np.ndarray, float]] | None = None
+    given, how = None, dict(vars(segmenter)) if segmenter else {}
+    if own_segments is not None:
+        fitted, given = _fit_segments(own_segments, geometry)
+        segments, how = Future(), {"method": "given label map"}
+        segments.set_result((dense_labels(fitted), 0.0))
+    elif segmenter is not None and segmenter != model.segmenter:
+        segments = pool.submit(_timed_segments, seen, segmenter)
+    return Prepared(views.shown, inputs, geometry, segments, given, how, ms_since(start), views.source)
+
+
+def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray, float]:
+    start = time.perf_counter()
+    return segment(seen, segmenter), ms_since(start)
+
+
+def _fit_segments(labels: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """A label map at the model's input size, and its numbers; that of padding, which has none, is masked."""
+    labels, padding = np.asarray(labels), None
+    check_labels(labels)
+    if labels.shape == geometry.image_size:
+        labels = geometry.to_input(labels)
+        shown = geometry.on_image()
+        if not shown.all():  # padding is a superpixel of its own, the last one
+            padding = int(labels.max()) + 1
+            labels = np.where(shown, labels.astype(np.int64), padding)
+    if labels.shape != geometry.input_size:
+        raise OptionError(
+            f"The label map has shape {labels.shape}; the photograph's {geometry.image_size} or the model input's "
+            f"{geometry.input_size} was expected."
+        )
+    numbers = np.unique(labels)
+    return labels, numbers if padding is None else np.ma.masked_equal(numbers, padding)

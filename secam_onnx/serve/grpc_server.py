@@ -1,0 +1,167 @@
+"""The server over gRPC: the SDK's service behind our keys, limits and log."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as service
+from kserve.protocol.grpc.servicer import InferenceServicer
+
+from secam_onnx.errors import OptionError
+from secam_onnx.serve import metrics
+from secam_onnx.serve.api_keys import check_key
+from secam_onnx.serve.context import Request, enter, request_id
+from secam_onnx.serve.dataplane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
+from secam_onnx.serve.failures import MalformedError, RequestError, SlowError
+from secam_onnx.serve.gate import logger, record
+from secam_onnx.serve.settings import Settings, bracketed
+
+__all__ = ["grpc_port_error", "grpc_server"]
+
+_CODES = {
+    InvalidInput: StatusCode.INVALID_ARGUMENT,
+    ModelNotFound: StatusCode.NOT_FOUND,
+    ModelNotReady: StatusCode.UNAVAILABLE,
+    ServerNotReady: StatusCode.UNAVAILABLE,
+}
+_OPEN = ("ServerLive", "ServerReady")
+_RESPONSE_BYTES = 1 << 30  # of which a client takes what it has set itself
+
+
+def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grpc.aio.Server, int]:
+    """A gRPC server that listens, and its port; it answers once it is started.
+
+    Raises
+    ------
+    OptionError
+        The port is taken.
+    """
+    limits = settings.limits
+    server = grpc.aio.server(
+        interceptors=(_Guard(settings),),
+        maximum_concurrent_rpcs=limits.max_connections,
+        options=[
+            ("grpc.max_receive_message_length", limits.max_body_bytes),
+            ("grpc.max_send_message_length", _RESPONSE_BYTES),
+            ("grpc.so_reuseport", int(settings.share_grpc_port)),
+            # A client that is gone without a word is noticed.
+            ("grpc.keepalive_time_ms", int(limits.client_timeout_s * 1000)),
+            ("grpc.keepalive_timeout_ms", int(limits.client_timeout_s * 1000)),
+        ],
+    )
+    service.add_GRPCInferenceServiceServicer_to_server(
+        InferenceServicer(data_plane, FixedRepository(data_plane.model_registry)), server
+    )
+    try:
+        port = server.add_insecure_port(f"{bracketed(settings.host)}:{settings.grpc_port}")
+    except RuntimeError as error:
+        raise grpc_port_error(settings, error) from error
+    return server, port
+
+
+def grpc_port_error(settings: Settings, error: Exception) -> OptionError:
+    """What is said where gRPC's port is taken."""
+    return OptionError(
+        f"Port {settings.grpc_port} of {settings.host} cannot be used for gRPC ({error}); choose another "
+        "(--grpc-port), 0 for any that is free, or none (--no-grpc)."
+    )
+
+
+class _Guard(grpc.aio.ServerInterceptor):
+    """Asks for keys, turns what goes wrong into a status, and writes the log."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        method = details.method.rpartition("/")[2]
+        headers = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
+
+        async def guarded(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
+            message = None
+            request = Request(request_id(headers.get("x-request-id")))
+            enter(request)
+            start = time.perf_counter()
+            code = StatusCode.OK
+            try:
+                if method not in _OPEN:
+                    check_key(headers, self._settings.key_digests)
+                message = await self._first(messages)
+                if message is None:
+                    raise MalformedError("The bytes that came are no message of this method.")
+                _check_lengths(message)
+                return await handler.unary_unary(message, context)
+            except asyncio.CancelledError:
+                code = StatusCode.CANCELLED
+                raise
+            except Exception as error:
+                code, text = _status(error)
+                request.failed(text)
+                await _abort(context, code, text, error)
+            finally:
+                record(
+                    "grpc", request, code.name, start, method=method, bytes=0 if message is None else message.ByteSize()
+                )
+
+        # As a stream of one message: it is taken only from who has a key, and not waited for without end.
+        return grpc.stream_unary_rpc_method_handler(
+            guarded,
+            request_deserializer=functools.partial(_read, handler.request_deserializer),
+            response_serializer=handler.response_serializer,
+        )
+
+    async def _first(self, messages: AsyncIterator[Any]) -> Any:
+        patience = self._settings.limits.client_timeout_s
+        try:
+            async with asyncio.timeout(patience):
+                return await anext(messages, None)
+        except TimeoutError:
+            raise SlowError(f"The message did not arrive within {patience:g} s.") from None
+
+
+def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
+    """A message, or None where it is none: gRPC would log what goes wrong here as the server's fault."""
+    try:
+        return deserialize(data)
+    except DecodeError:
+        return None
+
+
+def _check_lengths(message: Any) -> None:
+    """Refuse lists without end, of each entry of which the SDK would make an object."""
+    for name in ("inputs", "outputs", "parameters"):
+        found = len(getattr(message, name, ()))
+        if found > MOST_ENTRIES:
+            raise MalformedError(f"{name!r} has {found} entries; at most {MOST_ENTRIES} were expected.")
+
+
+def _status(error: Exception) -> tuple[StatusCode, str]:
+    if isinstance(error, RequestError):
+        metrics.REFUSED.labels(type(error).__name__).inc()
+        return error.code, str(error)
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return code, str(error)
+    logger.error("unexpected failure", exc_info=error)
+    return StatusCode.INTERNAL, "The server failed; its log says how."
+
+
+async def _abort(context: grpc.aio.ServicerContext, code: StatusCode, text: str, error: Exception) -> NoReturn:
+    headers = error.headers if isinstance(error, RequestError) else {}
+    await context.abort(code, text, tuple((key.lower(), value) for key, value in headers.items()))
+    raise AssertionError  # abort raises

@@ -1,0 +1,272 @@
+"""What KServe's SDK calls: one model by its name, from a protocol's request to its response."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+from kserve import InferRequest, InferResponse, Model
+from kserve.errors import ModelNotReady
+from kserve.metrics import EXPLAIN_HIST_TIME, PREDICT_HIST_TIME, get_labels
+from kserve.model import InferenceVerb
+
+from secam_onnx.classifier.fidelity import NOT_COMPARED
+from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
+from secam_onnx.explainer import Explainer
+from secam_onnx.files import sha256, unchanged
+from secam_onnx.serve import metrics, photographs, questions, replies
+from secam_onnx.serve.context import current
+from secam_onnx.serve.engine import Engine, Explained
+from secam_onnx.serve.failures import MalformedError, PredictorError, RequestError, TooLateError
+from secam_onnx.serve.parameters import OUTPUTS, Question
+from secam_onnx.serve.settings import Limits, Settings
+
+__all__ = ["ExplainerModel", "open_explainer"]
+
+Value = TypeVar("Value")
+logger = logging.getLogger("secam_onnx.serve")
+
+
+def open_explainer(path: Path, settings: Settings) -> Explainer:
+    """A model that has explained one picture, so that the next one finds everything in place.
+
+    Raises
+    ------
+    SecamError
+        See `Explainer`.
+    """
+    explainer = Explainer(path, providers=settings.provider, threads=settings.threads)
+    preprocessing = explainer.preprocessing
+    channels = max(preprocessing.channels or (preprocessing.picture_channels,))
+    explainer.explain(np.random.default_rng(0).integers(0, 256, (64, 64, channels), dtype=np.uint8))
+    return explainer
+
+
+class ExplainerModel(Model):
+    """A model of KServe's that explains what it predicts.
+
+    Parameters
+    ----------
+    name : str
+        As requests call it.
+    path : Path
+        Its file, which is read once, by `open`.
+    settings : Settings
+        The server's.
+    """
+
+    def __init__(self, name: str, path: Path, settings: Settings) -> None:
+        super().__init__(name)
+        self.path = path
+        self._settings = settings
+        self._engine: Engine | None = None
+
+    async def open(self) -> None:
+        """Read the file and explain a first picture, in a thread; from then on it is ready.
+
+        Raises
+        ------
+        SecamError
+            See `Explainer`.
+        """
+        explainer = await asyncio.to_thread(self._read)
+        note = explainer.preprocessing_note or ""
+        if note.startswith("assumed"):
+            logger.warning(
+                f"preprocessing {note}; for another, export the model with --preprocess", extra={"model": self.name}
+            )
+        sure = explainer.classifier.contract.probability_note
+        if sure.startswith(("assumed", "none")):
+            logger.warning(f"probability {sure}", extra={"model": self.name})
+        for warning in (explainer.preprocessing_warning, explainer.features_warning):
+            if warning:
+                logger.warning(warning, extra={"model": self.name})
+        if explainer.fidelity is None and not explainer.classifier.contract.completeness:  # which exports have
+            logger.warning(NOT_COMPARED, extra={"model": self.name})
+        self._engine = Engine(self.name, explainer, self._settings.limits)
+        self.ready = True
+
+    async def close(self) -> None:
+        """Stop its threads."""
+        self.ready = False
+        if self._engine is not None:
+            await self._engine.close()
+
+    @property
+    def explainer(self) -> Explainer:
+        """What it explains with.
+
+        Raises
+        ------
+        ModelNotReady
+            It is not open yet.
+        """
+        return self._opened().explainer
+
+    def load(self) -> bool:
+        """Nothing: the SDK calls it where a model is not ready, and the file is read once."""
+        return self.ready
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """The inputs of `infer`, of which a request gives one."""
+        return [
+            {"name": photographs.PIXELS, "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
+            {"name": photographs.ENCODED, "datatype": "BYTES", "shape": [-1]},
+        ]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        """The outputs of `infer`; -1 stands for photographs, classes and superpixels, and for what else may vary."""
+        rows, columns = self.explainer.preprocessing.size
+        shapes = {
+            "class_id": ("INT64", [-1, -1]),
+            "label": ("BYTES", [-1, -1]),
+            "cam": ("FP32", [-1, -1, -1, -1]),
+            "segments": ("INT32", [-1, rows, columns]),
+            "n_segments": ("INT32", [-1]),
+            "segment_scores": ("FP32", [-1, -1, -1]),
+            "segment_contributions": ("FP32", [-1, -1, -1]),
+            "box": ("FP64", [-1, 4]),
+            "image_size": ("INT32", [-1, 2]),
+            "overlay": ("UINT8", [-1, -1, rows, columns, 3]),
+            "overlay_png": ("BYTES", [-1, -1]),
+        }
+        return [
+            dict(zip(("name", "datatype", "shape"), (name, *shapes.get(name, ("FP32", [-1, -1]))), strict=True))
+            for name in OUTPUTS
+        ]
+
+    async def __call__(
+        self,
+        body: Any,
+        headers: dict[str, str] | None = None,
+        verb: InferenceVerb = InferenceVerb.PREDICT,
+    ) -> tuple[bytes | InferResponse | dict[str, Any], dict[str, str]]:
+        """Answer a request.
+
+        Parameters
+        ----------
+        body : dict, bytes or InferRequest
+            JSON of version 1, an image file, or a request of version 2.
+        headers : dict of str to str, optional
+            Its headers.
+        verb : InferenceVerb
+            Whether `:explain` or `:predict` was called; `infer` predicts.
+
+        Returns
+        -------
+        response : bytes, InferResponse or dict
+            What is sent.
+        headers : dict of str to str
+            Of the response.
+
+        Raises
+        ------
+        MalformedError
+            Bad input, with the reason.
+        TooLateError
+            It took longer than `timeout_s`.
+        RequestError
+            See `Engine.explain`.
+        """
+        current().notes |= {"model": self.name}
+        explain = verb == InferenceVerb.EXPLAIN
+        patience = self._settings.limits.timeout_s
+        try:
+            with (EXPLAIN_HIST_TIME if explain else PREDICT_HIST_TIME).labels(**get_labels(self.name)).time():
+                if self._settings.predictor_host and not explain and not isinstance(body, InferRequest):
+                    return await self._forwarded(body, headers), {}
+                async with asyncio.timeout(patience):
+                    if isinstance(body, InferRequest):
+                        return await self._infer(body)
+                    return await (self._explain(body) if explain else self._predict(body))
+        except TimeoutError:
+            raise TooLateError(
+                f"No answer within {patience:g} s; the server is busy, or this request is too much. Try again later, "
+                "or ask for fewer photographs or classes."
+            ) from None
+        except (ImageError, ClassError, OptionError) as error:
+            raise MalformedError(str(error)) from error
+        except ModelError as error:
+            raise RequestError(str(error)) from error
+
+    async def _infer(self, request: InferRequest) -> tuple[bytes | InferResponse, dict[str, str]]:
+        ask = partial(questions.infer_question, request)
+        values = await self._answered(
+            ask, lambda question, results: replies.tensors(question.outputs, results, self.explainer)
+        )
+        id_ = request.id or current().id
+        if request.from_grpc:
+            return replies.infer_response(request, values, id_), {}
+        body, length = await asyncio.to_thread(replies.infer_reply, request, values, id_)
+        return body, {} if length is None else {"inference-header-content-length": str(length)}
+
+    async def _explain(self, body: Any) -> tuple[bytes, dict[str, str]]:
+        if isinstance(body, bytes) and current().accept.startswith(replies.PNG):
+            ask = partial(questions.raw_question, body, current().query, explain=True, picture=True)
+            return await self._answered(ask, replies.picture_reply), {"content-type": replies.PNG}
+        reply = await self._answered(_asked(body, explain=True), replies.explain_reply)
+        return reply, {"content-type": replies.JSON}
+
+    async def _predict(self, body: Any) -> tuple[bytes, dict[str, str]]:
+        reply = await self._answered(
+            _asked(body, explain=False), partial(replies.predict_reply, explainer=self.explainer)
+        )
+        return reply, {"content-type": replies.JSON}
+
+    async def _forwarded(self, body: Any, headers: dict[str, str] | None) -> dict[str, Any]:
+        """What the server that predicts says; it may take other parameters than this one."""
+        body = questions.forwardable(body, current().query)
+        host, patience = self._settings.predictor_host, self._settings.limits.timeout_s
+        if self._settings.key_digests:  # the key is this server's, and the SDK would pass it on
+            headers = {name: value for name, value in (headers or {}).items() if name != "authorization"}
+        try:
+            async with asyncio.timeout(patience):
+                return await super().predict(body, headers)
+        except TimeoutError:
+            raise TooLateError(f"The predictor at {host} gave no answer within {patience:g} s.") from None
+        except httpx.HTTPStatusError as error:
+            raise PredictorError(
+                f"The predictor at {host} answered {error.response.status_code}: {error.response.text[:1000]}",
+                status=error.response.status_code,
+            ) from error
+        except (httpx.HTTPError, ValueError) as error:
+            raise PredictorError(f"The predictor at {host} cannot be asked ({error}).") from error
+
+    async def _answered(
+        self, ask: Callable[[Explainer, Limits], Question], make: Callable[[Question, list[Explained]], Value]
+    ) -> Value:
+        """From what is asked to what is made of the results; neither keeps the event loop waiting."""
+        engine = self._opened()
+        question = await asyncio.to_thread(ask, engine.explainer, self._settings.limits)
+        with engine.admitted(question.work):
+            results = await engine.explain(question.work)
+            if question.work.kept_pixels:  # there are pictures to draw
+                with metrics.RENDER.labels(self.name).time():
+                    return await engine.in_thread(partial(make, question, results))
+            return await asyncio.to_thread(make, question, results)
+
+    def _read(self) -> Explainer:
+        expected = self._settings.model_digests.get(self.name)
+        with unchanged(self.path):
+            if expected is not None and sha256(self.path) != expected:
+                raise ModelError(
+                    f"{self.path} is another file than when the server started; start the server again to serve it."
+                )
+            return open_explainer(self.path, self._settings)
+
+    def _opened(self) -> Engine:
+        if self._engine is None or not self.ready:
+            raise ModelNotReady(self.name)
+        return self._engine
+
+
+def _asked(body: Any, *, explain: bool) -> Callable[[Explainer, Limits], Question]:
+    """How a request of version 1 is read."""
+    read = questions.raw_question if isinstance(body, bytes) else questions.instances_question
+    return partial(read, body, current().query, explain=explain)
