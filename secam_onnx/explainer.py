@@ -22,9 +22,9 @@ from secam_onnx.labels import ClassQuery, as_queries, class_codes, classes_in_wo
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
-from secam_onnx.pipeline.finish import answers, describe, put_together
-from secam_onnx.pipeline.opening import Opening
-from secam_onnx.pipeline.prepare import Prepared, prepare
+from secam_onnx.pipeline.finish import describe, finish, run_model
+from secam_onnx.pipeline.prepare import PreparedImage, prepare
+from secam_onnx.pipeline.process_model import ProcessModel
 from secam_onnx.pipeline.stream import stream
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
@@ -129,7 +129,7 @@ class Explainer:
             "threads": threads,
             "verify": verify,
         }
-        self._set(Opening(model, options), segmenter, selection)
+        self._set(ProcessModel(model, options), segmenter, selection)
         if self.preprocessing_warning:
             warnings.warn(self.preprocessing_warning, PreprocessingWarning, stacklevel=3)
 
@@ -144,12 +144,12 @@ class Explainer:
     ) -> Explainer:
         """Make an explainer of a model that is open already; for another process it is opened with these options."""
         explainer = cls.__new__(cls)
-        explainer._set(Opening(model, options, opened), segmenter, selection)
+        explainer._set(ProcessModel(model, options, opened), segmenter, selection)
         return explainer
 
-    def _set(self, opening: Opening, segmenter: Segmenter | None, selection: Selection | None) -> None:
+    def _set(self, opening: ProcessModel, segmenter: Segmenter | None, selection: Selection | None) -> None:
         self._opening = opening
-        fused = self.classifier.contract.fused
+        fused = self.classifier.metadata.fused
         self._segmenter = segmenter or (fused.segmenter if fused else Segmenter())
         self._selection = selection or (fused.selection if fused else Selection())
 
@@ -166,7 +166,7 @@ class Explainer:
     @property
     def labels(self) -> tuple[str, ...] | None:
         """Class names; None if the model has none."""
-        return self.classifier.contract.labels
+        return self.classifier.metadata.labels
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ class Explainer:
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to a photograph before the network sees it."""
-        return self.classifier.contract.preprocessing
+        return self.classifier.metadata.preprocessing
 
     @property
     def fidelity(self) -> Fidelity | None:
@@ -186,17 +186,17 @@ class Explainer:
     @property
     def preprocessing_note(self) -> str | None:
         """How the preprocessing was chosen, where the model file did not say."""
-        return self.classifier.contract.origin.get("preprocessing")
+        return self.classifier.metadata.origin.get("preprocessing")
 
     @property
     def preprocessing_warning(self) -> str | None:
         """What the preprocessing does that the graph itself does as well, or does not allow for."""
-        return self.classifier.contract.origin.get("preprocessing_warning")
+        return self.classifier.metadata.origin.get("preprocessing_warning")
 
     @property
     def features_warning(self) -> str | None:
         """Why maps may say little, where the feature map that was found is not a good one."""
-        return self.classifier.contract.origin.get("features_warning")
+        return self.classifier.metadata.origin.get("features_warning")
 
     @property
     def segmenter(self) -> Segmenter:
@@ -218,8 +218,8 @@ class Explainer:
         model = self.classifier
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self.providers)
         return (
-            f"<Explainer of {model.name}: {classes_in_words(model.n_classes)}, {model.contract.head.kind}, "
-            f"{ATTRIBUTIONS[model.way]}; {self.preprocessing}; on {providers}>"
+            f"<Explainer of {model.name}: {classes_in_words(model.n_classes)}, {model.metadata.head.kind}, "
+            f"{ATTRIBUTIONS[model.attribution]}; {self.preprocessing}; on {providers}>"
         )
 
     def check_classes(self, classes: ClassQuery | Iterable[ClassQuery]) -> None:
@@ -268,8 +268,8 @@ class Explainer:
             The label map does not fit.
         """
         job = prepare(image, self.classifier, self._segmenter, segments, self._opening.pool)
-        (answer,) = answers(self.classifier, [job], [as_queries(classes)])
-        return put_together(self.classifier, job, answer, self._selection)
+        (answer,) = run_model(self.classifier, [job], [as_queries(classes)])
+        return finish(self.classifier, job, answer, self._selection)
 
     @checked("images", "classes")
     def explain_batch(
@@ -358,14 +358,14 @@ class Explainer:
         if batch_size < 1 or workers < 1:
             raise OptionError(f"batch_size is {batch_size} and workers {workers}; 1 or more was expected.")
 
-        def begin(item: tuple[Photograph, np.ndarray | None], pool: Executor) -> Prepared:
+        def begin(item: tuple[Photograph, np.ndarray | None], pool: Executor) -> PreparedImage:
             return prepare(item[0], self.classifier, self._segmenter, item[1], pool)
 
         return stream(
             zip(images, itertools.repeat(None) if segments is None else segments, strict=False),
             prepare=begin,
-            answers=lambda jobs: answers(self.classifier, jobs, [queries] * len(jobs)),
-            put_together=lambda job, answer: put_together(self.classifier, job, answer, self._selection),
+            run=lambda jobs: run_model(self.classifier, jobs, [queries] * len(jobs)),
+            finish=lambda job, answer: finish(self.classifier, job, answer, self._selection),
             batch_size=batch_size,
             workers=workers,
             keep_images=keep_images,

@@ -17,8 +17,8 @@ from secam_onnx.classifier.analysis import locate_heads, make_explainable, told
 from secam_onnx.classifier.attribution import choose_attribution
 from secam_onnx.classifier.classifier import Classifier, check_probabilities, open_attribution, said_by_the_file
 from secam_onnx.classifier.fidelity import Verify
-from secam_onnx.classifier.metadata import Contract
-from secam_onnx.classifier.open_model import Answer
+from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.classifier.open_model import ModelOutput
 from secam_onnx.completeness import tolerance_of
 from secam_onnx.errors import ClassError, OptionError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer
@@ -39,8 +39,8 @@ from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_choice import choose_preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars import model_file
-from secam_onnx.pipeline.finish import answers, put_together
-from secam_onnx.pipeline.prepare import Prepared, prepare
+from secam_onnx.pipeline.finish import finish, run_model
+from secam_onnx.pipeline.prepare import PreparedImage, prepare
 from secam_onnx.pipeline.stream import stream
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
@@ -147,21 +147,21 @@ class Heads:
         first = next(iter(self.explainers.values()))
         models = {name: explainer.classifier for name, explainer in self.explainers.items()}
 
-        def begin(item: tuple[Photograph, np.ndarray | None], pool: Executor) -> Prepared:
+        def begin(item: tuple[Photograph, np.ndarray | None], pool: Executor) -> PreparedImage:
             return prepare(item[0], first.classifier, first.segmenter, item[1], pool)
 
-        def of_all(jobs: Sequence[Prepared]) -> list[tuple[Answer, ...]]:
-            return list(zip(*(answers(model, jobs, [queries] * len(jobs)) for model in models.values()), strict=True))
+        def of_all(jobs: Sequence[PreparedImage]) -> list[tuple[ModelOutput, ...]]:
+            return list(zip(*(run_model(model, jobs, [queries] * len(jobs)) for model in models.values()), strict=True))
 
-        def together(job: Prepared, found: tuple[Answer, ...]) -> dict[str, Explanation]:
+        def together(job: PreparedImage, found: tuple[ModelOutput, ...]) -> dict[str, Explanation]:
             pairs = zip(models.items(), found, strict=True)
-            return {name: put_together(model, job, answer, first.selection) for (name, model), answer in pairs}
+            return {name: finish(model, job, answer, first.selection) for (name, model), answer in pairs}
 
         return stream(
             zip(images, itertools.repeat(None) if segments is None else segments, strict=False),
             prepare=begin,
-            answers=of_all,
-            put_together=together,
+            run=of_all,
+            finish=together,
             batch_size=batch_size,
             workers=cores() if workers is None else workers,
             keep_images=keep_images,
@@ -190,7 +190,7 @@ class _Network:
 
 
 class _View:
-    """A network as the session of one head, whose outputs have the names of its contract."""
+    """A network as the session of one head, whose outputs have the names in its metadata."""
 
     def __init__(self, network: _Network, names: Mapping[str, str]) -> None:
         self._network, self._names = network, names
@@ -215,14 +215,14 @@ def _open(
     file = model_file(path)
     with unchanged(file):
         model = read_model(file)
-        if Contract.of(model) is not None:
+        if ModelMetadata.of(model) is not None:
             raise OptionError(f"{file} was exported for one head; all are explained of the original model.")
         with damage_explained(model):
             index = Graph(model, file.parent)
             input_ = image_input(index, *told(preprocessing))
             fitted, _ = choose_preprocessing(index, input_, preprocessing, file)
             merged = _copy(model)
-            parts: list[tuple[Graph, Head, Contract, dict[str, str]]] = []
+            parts: list[tuple[Graph, Head, ModelMetadata, dict[str, str]]] = []
             for place, head in enumerate(locate_heads(model, index, fitted, file.parent)):
                 own = _copy(model)
                 parts.append((*make_explainable(own, preprocessing, file=file, output=head.output),
@@ -235,14 +235,14 @@ def _open(
                 light.SerializeToString(), providers, weights=known, prepack=True, threads=threads
             )
             exposed = (name for *_, names in parts for name in names.values())
-            given = (name for _, _, contract, _ in parts for name in (contract.logits, contract.probabilities))
+            given = (name for _, _, metadata, _ in parts for name in (metadata.logits, metadata.probabilities))
             own_ones = (name for name in given if name is not None and not name.startswith(RESERVED))
             network = _Network(session, input_.name, [*exposed, *own_ones])
             opened = {}
-            for graph, head, contract, names in parts:
+            for graph, head, metadata, names in parts:
                 way = choose_attribution(head.algebra)
                 classifier = Classifier(
-                    printable(file.name), contract, image_input(graph, *told(contract.preprocessing)), head.n_classes,
+                    printable(file.name), metadata, image_input(graph, *told(metadata.preprocessing)), head.n_classes,
                     _View(network, names),
                     open_attribution(graph, head, way, file.parent, known, providers, threads),
                     tolerance_of(head.epsilon(graph)), fed,
@@ -251,7 +251,7 @@ def _open(
                 if said is not None:
                     classifier.compare(said)
                 check_probabilities(classifier, head.end)
-                opened[contract.output] = classifier
+                opened[metadata.output] = classifier
             return opened
 
 

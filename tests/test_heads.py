@@ -121,7 +121,7 @@ def test_an_output_that_another_is_made_of_is_a_head_too(tail: str, outputs: str
     for name, explainer in heads.explainers.items():
         said = own_values(file, explainer, tensor=name)[0]
         ours = {entry.index: (entry.probability, entry.logit) for entry in found[name].classes}
-        own = [ours[index][explainer.classifier.contract.activation == "none"] for index in range(len(said))]
+        own = [ours[index][explainer.classifier.metadata.activation == "none"] for index in range(len(said))]
         np.testing.assert_allclose(own, said, rtol=1e-4, atol=1e-6)
     with pytest.raises(OptionError, match=r"Several outputs are logits: 'p' .*; 'q' "):
         Explainer(file, providers="cpu")
@@ -147,7 +147,7 @@ def test_names_that_may_be_those_of_another_head_are_given_to_none(tmp_path: Pat
     file = saved(model, tmp_path)
     for name, explainer in Heads(file, providers="cpu", segmenter=SEGMENTER).explainers.items():
         assert explainer.labels is None
-        note = explainer.classifier.contract.origin["labels"]
+        note = explainer.classifier.metadata.origin["labels"]
         assert f"whether they are those of {name!r} or of" in note
     told = Explainer(file, providers="cpu", output="q", labels=["0-9", "10-19", "20-59", "60"])
     assert told.labels == ("0-9", "10-19", "20-59", "60")

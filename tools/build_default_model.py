@@ -66,7 +66,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as room:
         built = Path(room) / TARGET.name
-        contract = export_model(Source(model, preprocessing, labels, origin), built)
+        metadata = export_model(Source(model, preprocessing, labels, origin), built)
         explainer = Explainer(built, providers="cpu")
         worst, rows = 0.0, []
         for name in PHOTOGRAPHS:
@@ -92,8 +92,8 @@ def main() -> None:
         top5=table,
         worst=f"{worst:.4f}",
         photographs=len(PHOTOGRAPHS),
-        head=contract.head.kind,
-        completeness=f"{contract.completeness['max_relative_error']:.1e}",
+        head=metadata.head.kind,
+        completeness=f"{metadata.completeness['max_relative_error']:.1e}",
     )
     (MODELS / "README.md").write_text(card, encoding="utf-8")
     print(f"{TARGET.name}: {len(data):,} bytes, largest change of a probability {worst:.4f}")

@@ -27,7 +27,7 @@ from formulations.steps import COMPACTNESS, Step, steps
 from PIL import Image
 
 from secam_onnx.bench.machine import record
-from secam_onnx.bench.tables import table
+from secam_onnx.bench.report import table
 from secam_onnx.photograph.images import read_image
 from secam_onnx.superpixels import Segmenter, segment
 from secam_onnx.superpixels.cells import Cells

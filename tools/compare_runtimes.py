@@ -24,7 +24,7 @@ import onnxruntime
 from PIL import Image
 from skimage import data
 
-from secam_onnx.bench.tables import table
+from secam_onnx.bench.report import table
 from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.export import export_model, open_source
 from secam_onnx.fusion import Fusion
@@ -67,7 +67,7 @@ def forward(path: Path, picture: np.ndarray, repeats: int) -> list[float]:
     """Milliseconds of the network alone, in ONNX Runtime in Python with its own defaults."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (image,) = session.get_inputs()
-    feed = {image.name: open_classifier(path, providers="cpu").contract.preprocessing.normalise(picture)}
+    feed = {image.name: open_classifier(path, providers="cpu").metadata.preprocessing.normalise(picture)}
     own = [output.name for output in session.get_outputs() if not output.name.startswith(RESERVED)]
     return timed(lambda: dict(zip(own, session.run(own, feed), strict=True)), repeats).milliseconds
 
@@ -100,9 +100,9 @@ def compared(results: list[Result], expected: list[Result], milliseconds: float,
 def rows_of(path: Path, folder: Path, count: int, rounds: int) -> list[list[str]]:
     """Fuse a model and run it everywhere."""
     fused = folder / "fused.onnx"
-    contract = export_model(open_source(path), fused, fusion=Fusion(default_classes=False), overwrite=True)
-    assert contract.fused is not None
-    pictures = views(contract.fused.size, count)
+    metadata = export_model(open_source(path), fused, fusion=Fusion(default_classes=False), overwrite=True)
+    assert metadata.fused is not None
+    pictures = views(metadata.fused.size, count)
     feeds = [{"image": picture[None], "classes": -1 - np.arange(TOP)[None]} for picture in pictures]
     expected = ENGINES[REFERENCE].run(fused, feeds)
     rows = []

@@ -24,7 +24,7 @@ from build_default_model import network
 from onnxruntime import quantization
 
 from secam_onnx import Explainer, Explanation, Fusion, Preprocessing
-from secam_onnx.bench.tables import table
+from secam_onnx.bench.report import table
 from secam_onnx.errors import ImageError
 from secam_onnx.export import Source, export_model
 from secam_onnx.export.pytorch import to_onnx

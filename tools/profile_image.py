@@ -27,7 +27,7 @@ import numpy as np
 from secam_onnx import Explainer, runtime
 from secam_onnx.bench import record
 from secam_onnx.bench.measure import photograph
-from secam_onnx.bench.tables import about, table
+from secam_onnx.bench.report import about, table
 from secam_onnx.classifier.attribution import Attribution
 from secam_onnx.classifier.classifier import Classifier
 from secam_onnx.photograph.images import read_image

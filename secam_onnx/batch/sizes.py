@@ -50,11 +50,11 @@ def choose_batch_size(model: OpenModel) -> tuple[int, str]:
 
 
 def _images_per_second(model: OpenModel, batch_size: int) -> float:
-    preprocessing = model.contract.preprocessing
+    preprocessing = model.metadata.preprocessing
     shape = (*preprocessing.size, preprocessing.picture_channels)
     picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     inputs = np.repeat(model.feed(picture), batch_size, axis=0)
-    model.answers(inputs, [["top-1"]] * batch_size, pool=True)  # the first one allocates, and on a GPU chooses kernels
+    model.run(inputs, [["top-1"]] * batch_size, pool=True)  # the first one allocates, and on a GPU chooses kernels
     start = time.perf_counter()
-    model.answers(inputs, [["top-1"]] * batch_size, pool=True)
+    model.run(inputs, [["top-1"]] * batch_size, pool=True)
     return batch_size / (time.perf_counter() - start)

@@ -2,8 +2,8 @@
 
 from secam_onnx.bench.machine import record
 from secam_onnx.bench.measure import Seen, Settings, measure
+from secam_onnx.bench.report import report
 from secam_onnx.bench.rounds import Candidate, DropoutError, Elsewhere, Rounds, Times, take_turns
-from secam_onnx.bench.tables import report
 
 __all__ = [
     "Candidate",

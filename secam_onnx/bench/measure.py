@@ -126,7 +126,7 @@ def measure(
     path = model_file(model)
     image = read_image(settings.photograph or photograph())
     explainer = Explainer(path, providers=settings.provider)
-    if explainer.classifier.contract.fused is not None:
+    if explainer.classifier.metadata.fused is not None:
         raise ModelError(
             f"{path} is a fused model, in which the forward pass cannot be told from the rest; measure the model that "
             "it was made of, which is measured as a fused one, too."

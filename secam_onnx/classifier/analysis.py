@@ -1,4 +1,4 @@
-"""From an ordinary ONNX classifier to an explainable one: find the head, expose the feature map, state the contract."""
+"""The analysis of an ordinary ONNX classifier: find its head, expose the feature map, state what was found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 from onnx import ModelProto
 
-from secam_onnx.classifier.metadata import LOGITS, PROBABILITIES, BranchRecord, Contract, HeadRecord
+from secam_onnx.classifier.metadata import LOGITS, PROBABILITIES, BranchRecord, HeadRecord, ModelMetadata
 from secam_onnx.classifier.output_activation import choose_activation
 from secam_onnx.errors import HeadError, ModelError, OptionError
 from secam_onnx.graph.index import Graph, Shape, describe
@@ -34,8 +34,8 @@ from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars import activation_beside
 
 __all__ = [
-    "check_contract",
     "check_labels",
+    "check_metadata",
     "locate_head",
     "locate_heads",
     "make_explainable",
@@ -57,20 +57,20 @@ def make_explainable(
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
     activation: str | None = None,
-) -> tuple[Graph, Head, Contract]:
+) -> tuple[Graph, Head, ModelMetadata]:
     """Find the head of an ordinary model and expose its feature map, in place.
 
     Parameters
     ----------
     model : ModelProto
-        Gains the outputs of the contract, and loses those that it may have from before; the metadata entry is for the
+        Gains the added outputs, and loses those that it may have from before; the metadata entry is for the
         caller to write.
     preprocessing : Preprocessing, PreprocessingSettings or str, optional
         See `choose_preprocessing`; `origin` says how it was chosen.
     file : Path, optional
         Where the model lies, if the files beside it are to be read as well.
     labels, origin, output, features, tokens
-        As in `Contract` and `find_head`.
+        As in `ModelMetadata` and `find_head`.
     activation : str, optional
         See `choose_activation`.
 
@@ -117,7 +117,7 @@ def make_explainable(
     how, note = choose_activation(head.end, activation, said)
     if note:
         origin["probability"] = note
-    return graph, head, Contract(
+    return graph, head, ModelMetadata(
         head.output, logits, head.activation, record, preprocessing, labels, origin,
         probabilities=probabilities, probability=how,
     )  # fmt: skip
@@ -256,7 +256,7 @@ def _with_probes(
     return heads
 
 
-def check_contract(contract: Contract, graph: Graph) -> None:
+def check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
     """Compare what a model says of itself with its graph.
 
     Raises
@@ -265,26 +265,26 @@ def check_contract(contract: Contract, graph: Graph) -> None:
         It names what is not there, or other lengths than are there.
     """
     again = "Export the original model again with `secam-onnx export`."
-    head = contract.head
+    head = metadata.head
     exposed = [features_name(index) for index in range(len(head.all_features))]
     if head.special:
         exposed[0] += OWN_LAYOUT
     there = [
         *(("feature map", name, graph.producer(name) is not None) for name in head.all_features),
-        ("output", contract.output, graph.producer(contract.output) is not None),
-        ("logits", contract.logits, contract.logits in graph.outputs),
-        ("probabilities", contract.probabilities, contract.probabilities in (None, *graph.outputs)),
+        ("output", metadata.output, graph.producer(metadata.output) is not None),
+        ("logits", metadata.logits, metadata.logits in graph.outputs),
+        ("probabilities", metadata.probabilities, metadata.probabilities in (None, *graph.outputs)),
         *(("added output", name, name in graph.outputs) for name in exposed),
     ]
     for what, name, found in there:
         if not found:
             raise ModelError(f"The model's secam_onnx metadata names the {what} {name!r}, which is not in it. {again}")
-    classes = (graph.shape(contract.logits) or ())[1:]
-    if contract.labels is not None and classes and classes[0] not in (None, len(contract.labels)):
+    classes = (graph.shape(metadata.logits) or ())[1:]
+    if metadata.labels is not None and classes and classes[0] not in (None, len(metadata.labels)):
         raise ModelError(
-            f"The model's secam_onnx metadata has {len(contract.labels)} labels for {classes[0]} classes. {again}"
+            f"The model's secam_onnx metadata has {len(metadata.labels)} labels for {classes[0]} classes. {again}"
         )
-    choose_preprocessing(graph, image_input(graph, *told(contract.preprocessing)), contract.preprocessing)
+    choose_preprocessing(graph, image_input(graph, *told(metadata.preprocessing)), metadata.preprocessing)
 
 
 def check_labels(labels: Sequence[str], logits: Shape | None) -> None:

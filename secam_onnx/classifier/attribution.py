@@ -70,10 +70,10 @@ class Attribution:
     def __init__(
         self,
         session: onnxruntime.InferenceSession,
-        way: Literal["gradient", "integrated", "masking"] | str,
+        attribution: Literal["gradient", "integrated", "masking"] | str,
         batch: int | None = None,
     ) -> None:
-        self.way = way
+        self.attribution = attribution
         self._session = session
         self._batch = batch
 
@@ -94,7 +94,7 @@ class Attribution:
         bias : ndarray
             `(N, K)` float32; `maps.sum((2, 3)) + bias` are the logits, up to the completeness gap.
         """
-        if self.way == "integrated":
+        if self.attribution == "integrated":
             return self._integrate(features, class_ids)
         maps, bias, _ = self.local(features, class_ids)
         return maps, bias
@@ -118,7 +118,7 @@ class Attribution:
         *maps, class_ids = (filled_up(array, self._batch or 1) for array in (*features, class_ids))
         fed = {features_name(index): array for index, array in enumerate(maps)}
         # A masked head gives all logits at once, and the runs are the costly part.
-        columns = class_ids.shape[1] if self.way == "masking" else max(1, _GRADIENTS_AT_ONCE // rows)
+        columns = class_ids.shape[1] if self.attribution == "masking" else max(1, _GRADIENTS_AT_ONCE // rows)
         try:
             parts = [
                 [

@@ -14,7 +14,7 @@ import numpy as np
 from onnx import ModelProto
 
 from secam_onnx import runtime
-from secam_onnx.classifier.analysis import check_contract, check_labels, locate_head, make_explainable, told
+from secam_onnx.classifier.analysis import check_labels, check_metadata, locate_head, make_explainable, told
 from secam_onnx.classifier.attribution import Attribution, choose_attribution
 from secam_onnx.classifier.fidelity import (
     ON_A_CARD,
@@ -29,8 +29,8 @@ from secam_onnx.classifier.fidelity import (
     trial_images,
     untouched,
 )
-from secam_onnx.classifier.metadata import LOGITS, PROBABILITIES, Contract
-from secam_onnx.classifier.open_model import Answer, check_logits, filled_up, ms_since, probabilities
+from secam_onnx.classifier.metadata import LOGITS, PROBABILITIES, ModelMetadata
+from secam_onnx.classifier.open_model import ModelOutput, check_logits, filled_up, ms_since, probabilities
 from secam_onnx.classifier.output_activation import check_activation, choose_activation
 from secam_onnx.completeness import TOLERANCE, tolerance_of
 from secam_onnx.errors import ForkError, ModelError, OptionError
@@ -68,7 +68,7 @@ class Classifier:
     ----------
     name : str
         File name, for people.
-    contract : Contract
+    metadata : ModelMetadata
         What is known about the model.
     input : ImageInput
         The model's input.
@@ -92,7 +92,7 @@ class Classifier:
     def __init__(
         self,
         name: str,
-        contract: Contract,
+        metadata: ModelMetadata,
         input_: ImageInput,
         n_classes: int,
         network: onnxruntime.InferenceSession,
@@ -101,7 +101,7 @@ class Classifier:
         fed: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.name = name
-        self.contract = contract
+        self.metadata = metadata
         self.input = input_
         self.n_classes = n_classes
         self._network = network
@@ -121,9 +121,9 @@ class Classifier:
         return self.input.batch
 
     @property
-    def way(self) -> str:
+    def attribution(self) -> str:
         """How maps are made."""
-        return self.contribute.way
+        return self.contribute.attribution
 
     @property
     def segmenter(self) -> None:
@@ -132,25 +132,27 @@ class Classifier:
 
     def feed(self, seen: np.ndarray) -> np.ndarray:
         """The input tensor for one picture `(h, w, 3)` uint8 or `(h, w, C)`, with a batch axis, float32."""
-        return self.contract.preprocessing.normalise(seen)
+        return self.metadata.preprocessing.normalise(seen)
 
-    def answers(
+    def run(
         self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = False
-    ) -> list[Answer]:
+    ) -> list[ModelOutput]:
         """Explain some classes of each picture; see `OpenModel`."""
         start = time.perf_counter()
         features, logits, shares = self.forward(inputs)
         forward_ms = ms_since(start) / len(inputs)
 
         start = time.perf_counter()
-        chosen = [resolve_classes(*asked, self.contract.labels) for asked in zip(queries, logits, strict=True)]
+        chosen = [resolve_classes(*asked, self.metadata.labels) for asked in zip(queries, logits, strict=True)]
         # Where fewer are asked for, or top-K and a name mean the same class, the last one is repeated.
         longest = max(map(len, chosen))
         class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
         maps, bias = self.contribute(features, class_ids)
         timings = {"forward": forward_ms, "contribution": ms_since(start) / len(inputs)}
         return [
-            Answer(logits[row], shares[row], ids, maps[row, : len(ids)].copy(), bias[row, : len(ids)].copy(), timings)
+            ModelOutput(
+                logits[row], shares[row], ids, maps[row, : len(ids)].copy(), bias[row, : len(ids)].copy(), timings
+            )
             for row, ids in enumerate(chosen)
         ]
 
@@ -198,11 +200,11 @@ class Classifier:
             inputs = np.clip(np.rint(inputs), 0, 255)
         inputs = inputs.astype(self._dtype, copy=False)
         padded = filled_up(inputs, size)
-        head, own = self.contract.head, self.contract.probabilities
+        head, own = self.metadata.head, self.metadata.probabilities
         maps = [features_name(index) for index in range(len(head.all_features))]
         if head.special:
             maps[0] += OWN_LAYOUT
-        names = [*maps, self.contract.logits, *([] if own is None else [own])]
+        names = [*maps, self.metadata.logits, *([] if own is None else [own])]
         runs = (self.input.fed(padded[start : start + size]) for start in range(0, len(padded), size))
         try:
             parts = [runtime.run(self._network, names, {self.input.name: given, **self.fed}) for given in runs]
@@ -215,7 +217,7 @@ class Classifier:
         for values in (values for part in parts for values in part[len(maps) :]):
             if values.shape[:1] != (size,):
                 raise ModelError(
-                    f"The model was fed {size} image{'s' * (size > 1)}, but {self.contract.output!r} was made of "
+                    f"The model was fed {size} image{'s' * (size > 1)}, but {self.metadata.output!r} was made of "
                     f"values of shape {values.shape}; a row for each image was expected, (N, classes). Explain one "
                     "image at a time, if the model is made for one."
                 )
@@ -229,7 +231,7 @@ class Classifier:
                 "contradicts itself. Export it again."
             )
         check_logits(logits)
-        return features, logits, shares[0] if shares else probabilities(logits, self.contract.probability)
+        return features, logits, shares[0] if shares else probabilities(logits, self.metadata.probability)
 
 
 def open_classifier(
@@ -285,25 +287,25 @@ def open_classifier(
     file = model_file(path)
     with unchanged(file):
         model = read_model(file)
-        contract = Contract.of(model)
+        metadata = ModelMetadata.of(model)
         with damage_explained(model):
-            ordinary = contract is None
-            if contract is None:
-                graph, head, contract = make_explainable(
+            ordinary = metadata is None
+            if metadata is None:
+                graph, head, metadata = make_explainable(
                     model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens,
                     activation=activation,
                 )  # fmt: skip
             else:
                 graph = Graph(model, file.parent)
-                check_contract(contract, graph)
+                check_metadata(metadata, graph)
                 fixed = {"output": output, "features": features, "grid": tokens}
-                contract = _filled_in(file, contract, graph, preprocessing, labels, fixed, activation)
-                head = _found_again(model, graph, contract, file.parent)
+                metadata = _filled_in(file, metadata, graph, preprocessing, labels, fixed, activation)
+                head = _found_again(model, graph, metadata, file.parent)
             # First, so that never two sessions of the whole network are in memory.
-            said = said_by_the_file(file, model, graph, contract, verify, threads, ordinary=ordinary)
+            said = said_by_the_file(file, model, graph, metadata, verify, threads, ordinary=ordinary)
             name = printable(file.name)
             data = data_files(model, file)
-            opened = make_classifier(name, model, graph, head, contract, file.parent, providers, attribution, threads)
+            opened = make_classifier(name, model, graph, head, metadata, file.parent, providers, attribution, threads)
             opened.files = (file, *data)
             if said is not None:
                 opened.compare(said)
@@ -316,7 +318,7 @@ def said_by_the_file(
     file: Path,
     model: ModelProto,
     graph: Graph,
-    contract: Contract,
+    metadata: ModelMetadata,
     verify: Verify,
     threads: int | None,
     *,
@@ -325,10 +327,10 @@ def said_by_the_file(
     """What the untouched file gives, if `verify` asks for that; see `open_classifier`."""
     if not is_compared(verify, model, ordinary=ordinary):
         return None
-    images = trial_images(contract.preprocessing, photograph_only=verify == "auto")
-    input_ = image_input(graph, *told(contract.preprocessing))
+    images = trial_images(metadata.preprocessing, photograph_only=verify == "auto")
+    input_ = image_input(graph, *told(metadata.preprocessing))
     as_it_is = runtime.open_as_it_is(file, threads)
-    return untouched(as_it_is, input_, contract.preprocessing, images, rounding_tolerance(model))
+    return untouched(as_it_is, input_, metadata.preprocessing, images, rounding_tolerance(model))
 
 
 def check_probabilities(classifier: Classifier, end: End, activation: str | None = None) -> None:
@@ -348,7 +350,7 @@ def check_probabilities(classifier: Classifier, end: End, activation: str | None
     ModelError
         See `check_activation`.
     """
-    preprocessing = classifier.contract.preprocessing
+    preprocessing = classifier.metadata.preprocessing
     pictures = trial_images(preprocessing).values()
     inputs = (classifier.feed(preprocessing.crop(image)[0]) for image in pictures)
 
@@ -356,55 +358,55 @@ def check_probabilities(classifier: Classifier, end: End, activation: str | None
         _, logits, shares = classifier.forward(given)
         return logits, shares
 
-    classifier.contract = check_activation(classifier.contract, end, forward, inputs, activation)
+    classifier.metadata = check_activation(classifier.metadata, end, forward, inputs, activation)
 
 
-def _found_again(model: ModelProto, graph: Graph, contract: Contract, folder: Path) -> Head:
+def _found_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder: Path) -> Head:
     """The head that an explainable model says that it has."""
-    known = contract.head
+    known = metadata.head
     if known.own_shape is not None:
         graph.learn({known.features: known.own_shape})
     features, tokens = known.all_features, known.tokens
     head = locate_head(
-        model, graph, contract.preprocessing, folder, output=contract.output, features=features, tokens=tokens
+        model, graph, metadata.preprocessing, folder, output=metadata.output, features=features, tokens=tokens
     )
     return replace(head, end=head.end.as_pair()) if (head.n_classes, known.pick) == (1, BINARY) else head
 
 
 def _filled_in(
     file: Path,
-    contract: Contract,
+    metadata: ModelMetadata,
     graph: Graph,
     preprocessing: Preprocessing | PreprocessingSettings | str | None,
     labels: tuple[str, ...] | None,
     fixed: Mapping[str, object],
     activation: str | None,
-) -> Contract:
+) -> ModelMetadata:
     """What an explainable model leaves open may be given by option; what it says itself may not."""
     clashing = [name for name, value in fixed.items() if value is not None]
     if isinstance(preprocessing, PreprocessingSettings) and {*OF_IMAGES}.issuperset(preprocessing.given):
-        contract = replace(contract, preprocessing=contract.preprocessing.of_images(preprocessing))
+        metadata = replace(metadata, preprocessing=metadata.preprocessing.of_images(preprocessing))
     elif preprocessing is not None:
-        if contract.origin.get("preprocessing", "").startswith("assumed"):
+        if metadata.origin.get("preprocessing", "").startswith("assumed"):
             if isinstance(preprocessing, PreprocessingSettings):
-                preprocessing = preprocessing.over(contract.preprocessing.settings(contract.origin["preprocessing"]))
+                preprocessing = preprocessing.over(metadata.preprocessing.settings(metadata.origin["preprocessing"]))
             chosen, notes = choose_preprocessing(graph, image_input(graph, *told(preprocessing)), preprocessing)
-            known = {name: text for name, text in contract.origin.items() if name != "preprocessing_warning"}
-            contract = replace(contract, preprocessing=chosen, origin={**known, **notes})
+            known = {name: text for name, text in metadata.origin.items() if name != "preprocessing_warning"}
+            metadata = replace(metadata, preprocessing=chosen, origin={**known, **notes})
         else:
             clashing.append("preprocessing")
     if activation not in (None, "auto"):
-        own = contract.activation != "none" or contract.probabilities is not None
-        if not own and contract.origin.get("probability") != "as given":
-            n_logits = (graph.shape(contract.logits) or (None, None))[1] or 0
-            how, note = choose_activation(End(contract.logits, n_logits), activation)
-            contract = replace(contract, probability=how, origin={**contract.origin, "probability": note})
+        own = metadata.activation != "none" or metadata.probabilities is not None
+        if not own and metadata.origin.get("probability") != "as given":
+            n_logits = (graph.shape(metadata.logits) or (None, None))[1] or 0
+            how, note = choose_activation(End(metadata.logits, n_logits), activation)
+            metadata = replace(metadata, probability=how, origin={**metadata.origin, "probability": note})
         else:
             clashing.append("activation")
     if labels is not None:
-        if contract.labels is None:
-            check_labels(labels, graph.shape(contract.logits))
-            contract = replace(contract, labels=labels, origin={**contract.origin, "labels": "as given"})
+        if metadata.labels is None:
+            check_labels(labels, graph.shape(metadata.logits))
+            metadata = replace(metadata, labels=labels, origin={**metadata.origin, "labels": "as given"})
         else:
             clashing.append("labels")
     if clashing:
@@ -414,7 +416,7 @@ def _filled_in(
         raise OptionError(
             f"{file} is an explainable model, which {fixes}; to change that, export it again with `secam-onnx export`."
         )
-    return contract
+    return metadata
 
 
 def make_classifier(
@@ -422,7 +424,7 @@ def make_classifier(
     model: ModelProto,
     graph: Graph,
     head: Head,
-    contract: Contract,
+    metadata: ModelMetadata,
     folder: Path = Path(),
     providers: runtime.Providers = "auto",
     attribution: str | None = None,
@@ -430,7 +432,7 @@ def make_classifier(
     *,
     split: bool = True,
 ) -> Classifier:
-    """Open the sessions of a model that has the outputs of the contract.
+    """Open the sessions of a model that has the added outputs.
 
     Parameters
     ----------
@@ -438,7 +440,7 @@ def make_classifier(
         For people.
     model : ModelProto
         The model.
-    graph, head, contract
+    graph, head, metadata
         What was found in it.
     folder : Path
         Where its external data lies.
@@ -451,7 +453,7 @@ def make_classifier(
     split : bool
         Run a large layer on the flattened feature map cell by cell (see `head.split`).
     """
-    way = choose_attribution(head.algebra, attribution)
+    attribution = choose_attribution(head.algebra, attribution)
     made = runtime.Weights()
     if split:
         model, graph, head, made = with_split_layer(
@@ -464,15 +466,15 @@ def make_classifier(
     # The network's session packs its weights while the contribution model is derived from them. What is wrong with
     # the network is said of it, not of what was derived from it.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        deriving = pool.submit(open_attribution, graph, head, way, folder, known, providers, threads)
+        deriving = pool.submit(open_attribution, graph, head, attribution, folder, known, providers, threads)
         session = runtime.open_session(
             light.SerializeToString(), providers, weights=known, prepack=True, threads=threads
         )
         derived = deriving.result()
     return Classifier(
         name,
-        contract,
-        image_input(graph, *told(contract.preprocessing)),
+        metadata,
+        image_input(graph, *told(metadata.preprocessing)),
         head.n_classes,
         session,
         derived,
@@ -484,21 +486,21 @@ def make_classifier(
 def open_attribution(
     graph: Graph,
     head: Head,
-    way: str,
+    attribution: str,
     folder: Path,
     known: runtime.Weights,
     providers: runtime.Providers,
     threads: int | None,
 ) -> Attribution:
     """Derive the contribution model of a head and open it; `known` are weights that were read before."""
-    contribution = contribution_model(graph, head, folder, masking=way == "masking", known=known)
+    contribution = contribution_model(graph, head, folder, masking=attribution == "masking", known=known)
     # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some of
     # them goes wrong for int8.
     session = runtime.open_session(
         contribution.model.SerializeToString(),
         providers,
         weights=contribution.weights,
-        integer_kernels=way == "masking",
+        integer_kernels=attribution == "masking",
         threads=threads,
     )
-    return Attribution(session, way, (graph.shape(head.features) or (None,) * 4)[head.grid.batch_axis])
+    return Attribution(session, attribution, (graph.shape(head.features) or (None,) * 4)[head.grid.batch_axis])

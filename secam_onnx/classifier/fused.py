@@ -23,8 +23,15 @@ from secam_onnx.classifier.fidelity import (
     outputs_of,
     trial_images,
 )
-from secam_onnx.classifier.metadata import KEY, Contract, FusedRecord
-from secam_onnx.classifier.open_model import Answer, Pooling, check_logits, filled_up, ms_since, probabilities
+from secam_onnx.classifier.metadata import KEY, FusedRecord, ModelMetadata
+from secam_onnx.classifier.open_model import (
+    ModelOutput,
+    SuperpixelScores,
+    check_logits,
+    filled_up,
+    ms_since,
+    probabilities,
+)
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import printable, unchanged
 from secam_onnx.graph.protobuf import read_metadata
@@ -34,7 +41,7 @@ from secam_onnx.superpixels import Segmenter
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["FusedModel", "fused_contract", "open_fused"]
+__all__ = ["FusedModel", "fused_metadata", "open_fused"]
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -53,7 +60,7 @@ class FusedModel:
     ----------
     name : str
         File name, for people.
-    contract : Contract
+    metadata : ModelMetadata
         What the file says of itself.
     session : InferenceSession
         The file, opened.
@@ -61,18 +68,18 @@ class FusedModel:
 
     files: tuple[Path, ...] = ()
 
-    def __init__(self, name: str, contract: Contract, session: onnxruntime.InferenceSession) -> None:
-        record = contract.fused
+    def __init__(self, name: str, metadata: ModelMetadata, session: onnxruntime.InferenceSession) -> None:
+        record = metadata.fused
         assert record is not None
         self.name = name
-        self.contract = contract
+        self.metadata = metadata
         self.n_classes = record.n_classes
         self.tolerance = record.tolerance
         self._record = record
         self._session = session
-        self._logits = record.own_outputs[contract.logits]
+        self._logits = record.own_outputs[metadata.logits]
         self.fidelity: Fidelity | None = None
-        self._shares = None if contract.probabilities is None else record.own_outputs[contract.probabilities]
+        self._shares = None if metadata.probabilities is None else record.own_outputs[metadata.probabilities]
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -85,7 +92,7 @@ class FusedModel:
         return self._record.batch
 
     @property
-    def way(self) -> str:
+    def attribution(self) -> str:
         """How maps are made."""
         return self._record.attribution
 
@@ -98,11 +105,11 @@ class FusedModel:
         """The picture itself, `(1, h, w, 3)` uint8."""
         return seen[None]
 
-    def answers(
+    def run(
         self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = True
-    ) -> list[Answer]:
+    ) -> list[ModelOutput]:
         """Explain some classes of each picture; see `OpenModel`."""
-        asked = [class_codes(own, self.n_classes, self.contract.labels) for own in queries]
+        asked = [class_codes(own, self.n_classes, self.metadata.labels) for own in queries]
         longest = max(map(len, asked))
         codes = np.array([own + own[-1:] * (longest - len(own)) for own in asked], dtype=np.int64)
         own = [name for name in dict.fromkeys((self._logits, self._shares)) if name is not None]
@@ -144,7 +151,7 @@ class FusedModel:
 
     def _trials(self) -> Feeds:
         """The trial images as it takes them, and its highest class."""
-        size, preprocessing = self.batch or 1, self.contract.preprocessing
+        size, preprocessing = self.batch or 1, self.metadata.preprocessing
         code = np.full((size, 1), -1, dtype=np.int64)
         return {
             name: {"image": np.repeat(self.feed(preprocessing.crop(image)[0]), size, axis=0), "classes": code}
@@ -180,7 +187,7 @@ class FusedModel:
             found[name] = np.concatenate(rows)[: len(inputs)]
         return found
 
-    def _answer(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> Answer:
+    def _answer(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> ModelOutput:
         """Of one picture."""
         logits = found[self._logits]
         check_logits(logits)
@@ -191,17 +198,17 @@ class FusedModel:
         pooling = None
         if "segments" in found:
             there = int(found["n_segments"])
-            pooling = Pooling(
+            pooling = SuperpixelScores(
                 found["segments"],
                 found["segment_scores"][rows, :there],
                 found["segment_contributions"][rows, :there],
             )
-        how = self.contract.probability
+        how = self.metadata.probability
         shares = probabilities(logits[None], how)[0] if self._shares is None else found[self._shares]
-        return Answer(logits, shares, ids, found["cam"][rows], found["bias"][rows], timings, pooling)
+        return ModelOutput(logits, shares, ids, found["cam"][rows], found["bias"][rows], timings, pooling)
 
 
-def fused_contract(path: Path) -> Contract | None:
+def fused_metadata(path: Path) -> ModelMetadata | None:
     """What a fused file says of itself; None for any other file, and for one that cannot be read.
 
     Raises
@@ -213,13 +220,13 @@ def fused_contract(path: Path) -> Contract | None:
         text = read_metadata(path).get(KEY)
     except OSError:
         return None
-    contract = None if text is None else Contract.from_json(text)
-    return contract if contract is not None and contract.fused is not None else None
+    metadata = None if text is None else ModelMetadata.from_json(text)
+    return metadata if metadata is not None and metadata.fused is not None else None
 
 
 def open_fused(
     path: Path,
-    contract: Contract,
+    metadata: ModelMetadata,
     *,
     providers: runtime.Providers = "auto",
     labels: tuple[str, ...] | None = None,
@@ -233,8 +240,8 @@ def open_fused(
     ----------
     path : Path
         The file.
-    contract : Contract
-        See `fused_contract`.
+    metadata : ModelMetadata
+        See `fused_metadata`.
     providers : str or sequence of str
         See `runtime.resolve_providers`.
     labels : tuple of str, optional
@@ -253,34 +260,34 @@ def open_fused(
     OptionError
         An option that contradicts the file.
     """
-    record = contract.fused
+    record = metadata.fused
     assert record is not None
     clashing = [name for name, value in fixed.items() if value is not None and (name, value) != ("activation", "auto")]
-    if labels is not None and contract.labels is None:
+    if labels is not None and metadata.labels is None:
         if len(labels) != record.n_classes:
             raise OptionError(miscounted(labels, record.n_classes))
-        contract = replace(contract, labels=labels)
+        metadata = replace(metadata, labels=labels)
     elif labels is not None:
         clashing.append("labels")
     if clashing:
         raise OptionError(f"{path} is a fused model, which fixes its own {' and '.join(clashing)}; fuse it again.")
-    if contract.labels is not None and len(contract.labels) != record.n_classes:
-        raise ModelError(f"The fused model has {len(contract.labels)} labels for {record.n_classes} classes. {_AGAIN}")
+    if metadata.labels is not None and len(metadata.labels) != record.n_classes:
+        raise ModelError(f"The fused model has {len(metadata.labels)} labels for {record.n_classes} classes. {_AGAIN}")
     with unchanged(path):
         session = runtime.open_session(path, providers, prepack=True, threads=threads)
-        _check(session, contract, record)
-        opened = FusedModel(printable(path.name), contract, session)
+        _check(session, metadata, record)
+        opened = FusedModel(printable(path.name), metadata, session)
         opened.files = (path,)
         if check_verify(verify) is True:
             opened.verify(runtime.open_as_it_is(path, threads))
     return opened
 
 
-def _check(session: onnxruntime.InferenceSession, contract: Contract, record: FusedRecord) -> None:
+def _check(session: onnxruntime.InferenceSession, metadata: ModelMetadata, record: FusedRecord) -> None:
     """Compare the inputs and outputs of the file with what its metadata say."""
     given = {entry.name: entry for entry in (*session.get_inputs(), *session.get_overridable_initializers())}
     made = {entry.name: entry for entry in session.get_outputs()}
-    for what, name in (("logits", contract.logits), ("probabilities", contract.probabilities)):
+    for what, name in (("logits", metadata.logits), ("probabilities", metadata.probabilities)):
         if name is not None and record.own_outputs.get(name) not in made:
             raise ModelError(f"The fused model has no output of its {what}, {name!r}. {_AGAIN}")
     for there, said in ((given, record.inputs), (made, record.outputs)):

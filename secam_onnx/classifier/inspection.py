@@ -7,12 +7,12 @@ from typing import Any
 
 from secam_onnx.classifier.classifier import Classifier
 from secam_onnx.classifier.metadata import WHOLE, BranchRecord, Declared, HeadRecord
+from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.proof import Progress, pooled_error, prove, silent
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars import default_model, model_file
-from secam_onnx.pipeline.opening import open_model
 
 __all__ = ["inspect_model"]
 
@@ -56,47 +56,47 @@ def inspect_model(
         model = open_model(
             file, providers="cpu", preprocessing=preprocessing, attribution=attribution, verify=True, **fixed
         )
-    contract = model.contract
-    head = contract.head
+    metadata = model.metadata
+    head = metadata.head
     nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
     why = nearest if features is None else "asked for by name"
     report = {
         "model": str(file),
-        "exported": bool(contract.completeness),
+        "exported": bool(metadata.completeness),
         **_inputs(model),
-        "preprocessing_note": f"{contract.origin.get('preprocessing', 'as exported')}: {contract.preprocessing}",
-        "preprocessing": contract.preprocessing.to_dict(),
-        "origin": dict(contract.origin),
+        "preprocessing_note": f"{metadata.origin.get('preprocessing', 'as exported')}: {metadata.preprocessing}",
+        "preprocessing": metadata.preprocessing.to_dict(),
+        "origin": dict(metadata.origin),
         "feature_map": {**_map(head), "why": why},
         **({"further_feature_maps": [_map(entry) for entry in head.further]} if head.further else {}),
         "head": {
             "kind": head.kind,
             "algebra": head.algebra,
-            "attribution": ATTRIBUTIONS[model.way],
+            "attribution": ATTRIBUTIONS[model.attribution],
             "steps": [{"node": node, "reason": reason} for node, reason in head.steps],
             "weights": list(head.weights),
         },
         "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
         "logits": {
-            "output": contract.logits,
-            "explained_output": contract.output,
-            "activation": contract.activation,
-            "explained": contract.explained,
-            "probability": contract.probability_note,
+            "output": metadata.logits,
+            "explained_output": metadata.output,
+            "activation": metadata.activation,
+            "explained": metadata.explained,
+            "probability": metadata.probability_note,
         },
         "classes": model.n_classes,
-        "labels": list(contract.labels) if contract.labels else None,
+        "labels": list(metadata.labels) if metadata.labels else None,
     }
     with progress("prove that the map adds up to the logits") as told:
         if isinstance(model, Classifier):
             measured = dict(prove(model, told))
         else:
             measured = {"max_relative_error": pooled_error(model)}
-    at_export = dict(contract.completeness) or "not exported"
+    at_export = dict(metadata.completeness) or "not exported"
     return report | {
         "fidelity": {
             "measured_now": dict(model.fidelity or {}),
-            "at_export": dict(contract.fidelity) or "not exported",
+            "at_export": dict(metadata.fidelity) or "not exported",
         },
         "completeness": {"measured_now": measured, "at_export": at_export},
     }
@@ -113,7 +113,7 @@ def _inputs(model: OpenModel) -> dict[str, Any]:
         input_ = model.input
         found = {"name": input_.name, "shape": list(input_.shape), "axes": input_.axes, "channels": input_.channels}
         return {"input": found}
-    record = model.contract.fused
+    record = model.metadata.fused
     assert record is not None
     superpixels = {**vars(record.segmenter), "at_most": record.n_segments}
     return {

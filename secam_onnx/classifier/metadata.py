@@ -1,9 +1,9 @@
-"""The contract of an explainable model: what the extra outputs and the metadata of the file say.
+"""What an exported model says of itself: the metadata in its file, and the outputs that they describe.
 
 An explainable model is an ordinary ONNX file with its own inputs and outputs untouched and, besides them, the output
 `secam_features` (float32 `(N, C, h, w)`; `secam_features_2`, ... for further branches of the head), `secam_logits` and
 `secam_probabilities` where the model itself does not give them so, and one `metadata_props` entry, key `secam_onnx`:
-the JSON of a `Contract`.
+the JSON of a `ModelMetadata`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = [
     "SCHEMA",
     "WHOLE",
     "BranchRecord",
-    "Contract",
     "Declared",
     "FusedRecord",
     "HeadRecord",
+    "ModelMetadata",
 ]
 
 KEY = "secam_onnx"
@@ -249,7 +249,7 @@ class FusedRecord:
 
 
 @dataclass(frozen=True)
-class Contract:
+class ModelMetadata:
     """What an explainable model says of itself.
 
     Attributes
@@ -307,7 +307,7 @@ class Contract:
             return self.origin.get("probability", own)
         return self.origin.get("probability") or f"{self.probability} of the logits"
 
-    def proven(self, proof: Mapping[str, Any]) -> Contract:
+    def proven(self, proof: Mapping[str, Any]) -> ModelMetadata:
         """The same of a fused model, with what its comparison with the explainer found."""
         return dataclasses.replace(self, fused=self.fused and dataclasses.replace(self.fused, proof=proof))
 
@@ -320,7 +320,7 @@ class Contract:
         return json.dumps({"schema": SCHEMA, **body}, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Contract:
+    def from_json(cls, text: str) -> ModelMetadata:
         """Read the text of the metadata entry.
 
         Raises
@@ -379,8 +379,8 @@ class Contract:
             raise ModelError(f"The model's secam_onnx metadata is damaged ({error!r}). {again}") from error
 
     @classmethod
-    def of(cls, model: ModelProto) -> Contract | None:
-        """The contract of a model; None if it is an ordinary one.
+    def of(cls, model: ModelProto) -> ModelMetadata | None:
+        """What a model says of itself; None if it is an ordinary one.
 
         Raises
         ------
@@ -393,7 +393,7 @@ class Contract:
         return None
 
     def write_to(self, model: ModelProto) -> None:
-        """Put the contract into a model, in place."""
+        """Write the entry into a model, in place."""
         for entry in model.metadata_props:
             if entry.key == KEY:
                 entry.value = self.to_json()

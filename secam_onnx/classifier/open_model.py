@@ -11,12 +11,21 @@ from typing import Protocol
 import numpy as np
 
 from secam_onnx.classifier.fidelity import Fidelity
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.errors import ModelError
 from secam_onnx.labels import ClassQuery
 from secam_onnx.superpixels import Segmenter
 
-__all__ = ["ATTRIBUTIONS", "Answer", "OpenModel", "Pooling", "check_logits", "filled_up", "ms_since", "probabilities"]
+__all__ = [
+    "ATTRIBUTIONS",
+    "ModelOutput",
+    "OpenModel",
+    "SuperpixelScores",
+    "check_logits",
+    "filled_up",
+    "ms_since",
+    "probabilities",
+]
 
 ATTRIBUTIONS = {
     "gradient": "gradient x activation of the head",
@@ -27,7 +36,7 @@ ATTRIBUTIONS = {
 
 
 @dataclass(frozen=True)
-class Pooling:
+class SuperpixelScores:
     """A map carried to superpixels.
 
     Attributes
@@ -44,7 +53,7 @@ class Pooling:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ModelOutput:
     """What a model gave for one picture.
 
     Attributes
@@ -57,7 +66,7 @@ class Answer:
         `(K, h, w)` float32.
     bias : ndarray
         `(K,)` float32.
-    pooling : Pooling or None
+    pooling : SuperpixelScores or None
         Superpixels, where they are the model's own.
     timings : dict
         Milliseconds of each step; of a batch, its time divided by its size.
@@ -69,7 +78,7 @@ class Answer:
     maps: np.ndarray
     bias: np.ndarray
     timings: dict[str, float]
-    pooling: Pooling | None = None
+    pooling: SuperpixelScores | None = None
 
 
 class OpenModel(Protocol):
@@ -79,7 +88,7 @@ class OpenModel(Protocol):
     ----------
     name : str
         File name, for people.
-    contract : Contract
+    metadata : ModelMetadata
         What is known about it.
     n_classes : int
         Number of classes.
@@ -100,7 +109,7 @@ class OpenModel(Protocol):
     """
 
     name: str
-    contract: Contract
+    metadata: ModelMetadata
     n_classes: int
     tolerance: float
     fidelity: Fidelity | None
@@ -109,7 +118,7 @@ class OpenModel(Protocol):
     @property
     def batch(self) -> int | None: ...
     @property
-    def way(self) -> str: ...
+    def attribution(self) -> str: ...
     @property
     def segmenter(self) -> Segmenter | None: ...
     @property
@@ -118,7 +127,7 @@ class OpenModel(Protocol):
     def feed(self, seen: np.ndarray) -> np.ndarray:
         """What it takes, with a batch axis, for one picture, `(h, w, 3)` uint8 or `(h, w, C)`, at its size."""
 
-    def answers(self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool) -> list[Answer]:
+    def run(self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool) -> list[ModelOutput]:
         """Explain some classes of each picture.
 
         Parameters
@@ -170,7 +179,7 @@ def probabilities(logits: np.ndarray, how: str) -> np.ndarray:
     logits : ndarray
         `(N, classes)` float32.
     how : {'softmax', 'sigmoid', 'none'}
-        See `Contract.probability`.
+        See `ModelMetadata.probability`.
 
     Returns
     -------

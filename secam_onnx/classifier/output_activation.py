@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.open_model import probabilities
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.head import End
@@ -69,17 +69,17 @@ def choose_activation(end: End, wanted: str | None, beside: tuple[str, str] | No
 
 
 def check_activation(
-    contract: Contract,
+    metadata: ModelMetadata,
     end: End,
     forward: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     inputs: Iterable[np.ndarray],
     wanted: str | None = None,
-) -> Contract:
+) -> ModelMetadata:
     """Compare what the graph says with values; where it says nothing, and neither does the user, decide by them.
 
     Parameters
     ----------
-    contract : Contract
+    metadata : ModelMetadata
         With what `choose_activation` says.
     end : End
         What the graph says.
@@ -92,7 +92,7 @@ def check_activation(
 
     Returns
     -------
-    Contract
+    ModelMetadata
         The same, or another one where the output holds probabilities that the graph does not tell of.
 
     Raises
@@ -102,10 +102,10 @@ def check_activation(
     """
     if end.activation != "none":
         for given in inputs:
-            _compare(contract, end, *forward(given))
-        return contract
+            _compare(metadata, end, *forward(given))
+        return metadata
     if wanted not in (None, "auto") or (end.tail == "raw" and end.n_logits == 1):
-        return contract
+        return metadata
     sums_to_one = inside = True
     count = 0
     for given in inputs:
@@ -114,18 +114,18 @@ def check_activation(
         sums_to_one &= bool(abs(values.sum() - 1) <= _ROUNDING)
         count += 1
         if not inside:
-            return contract
+            return metadata
     if sums_to_one and end.n_logits > 1:
         why = "between 0 and 1, and sum to 1"
     elif end.tail != "raw":
         why = "between 0 and 1"
     else:
-        return contract
+        return metadata
     note = f"the output itself: its values are {why}, on {count} pictures"
-    return dataclasses.replace(contract, probabilities=contract.logits, origin={**contract.origin, "probability": note})
+    return dataclasses.replace(metadata, probabilities=metadata.logits, origin={**metadata.origin, "probability": note})
 
 
-def _compare(contract: Contract, end: End, logits: np.ndarray, shares: np.ndarray) -> None:
+def _compare(metadata: ModelMetadata, end: End, logits: np.ndarray, shares: np.ndarray) -> None:
     expected = probabilities(logits, end.activation.removeprefix("log_"))
     found = shares
     if end.activation != "sigmoid":
@@ -139,6 +139,6 @@ def _compare(contract: Contract, end: End, logits: np.ndarray, shares: np.ndarra
     if not np.abs(found - expected).max() <= allowed:
         raise ModelError(
             f"The model was read as {end.activation} of {end.logits!r}, but for class {worst} the output "
-            f"{contract.output!r} gives {found[0, worst]:.4g}, where that is {expected[0, worst]:.4g}. Please report "
+            f"{metadata.output!r} gives {found[0, worst]:.4g}, where that is {expected[0, worst]:.4g}. Please report "
             f"this model; --logits {end.logits} explains the numbers before."
         )

@@ -85,7 +85,7 @@ def prove(classifier: Classifier, told: Told | None = None) -> Completeness:
     HeadError
         An error is over the tolerance, or not a number.
     """
-    preprocessing, contribute = classifier.contract.preprocessing, classifier.contribute
+    preprocessing, contribute = classifier.metadata.preprocessing, classifier.contribute
     classes = np.arange(classifier.n_classes)[None]
     identity, measured = [], []
     images = trial_images(preprocessing)
@@ -96,26 +96,26 @@ def prove(classifier: Classifier, told: Told | None = None) -> Completeness:
         maps, bias, gap, allowed = contribute.with_rounding(features, classes)
         cells = maps[0].reshape(classifier.n_classes, -1)
         identity.append(completeness_error(cells, (bias + gap)[0], logits[0], allowed[0]))
-        if contribute.way == "integrated":
+        if contribute.attribution == "integrated":
             ids = np.argsort(-logits, axis=1)[:, :_INTEGRATED_CLASSES]
             maps, bias = contribute(features, ids)
             measured.append(completeness_error(maps[0].reshape(ids.shape[1], -1), bias[0], logits[0, ids[0]]))
         else:
             measured.append(completeness_error(cells, bias[0], logits[0]))
-    kind = classifier.contract.head.kind
+    kind = classifier.metadata.head.kind
     if not max(identity) <= classifier.tolerance:
         raise HeadError(
             f"The head was read as {kind}, but its map does not add up to the logits: relative error "
             f"{max(identity):.1e}, at most {classifier.tolerance:g} was expected. Please report this model."
         )
-    if contribute.way == "integrated" and not max(measured) <= _INTEGRAL_TOLERANCE:
+    if contribute.attribution == "integrated" and not max(measured) <= _INTEGRAL_TOLERANCE:
         raise HeadError(
             f"The head was read as {kind}, but its gradient does not integrate to the logits: relative error "
             f"{max(measured):.1e}, at most {_INTEGRAL_TOLERANCE:g} was expected. Please report this model."
         )
     return {
         "max_relative_error": float(max(measured)),
-        "attribution": contribute.way,
+        "attribution": contribute.attribution,
         "identity_error": float(max(identity)),
         "images": list(images),
         "classes": classifier.n_classes,
@@ -134,17 +134,17 @@ def prove_fused(fused: FusedModel, classifier: Classifier, file: Untouched) -> A
     ModelError
         They do not agree.
     """
-    record = fused.contract.fused
+    record = fused.metadata.fused
     assert record is not None
     tolerance = _FLOAT16_TOLERANCE if record.float16 else max(classifier.tolerance, record.tolerance)
     fused.compare(file.outputs, max(tolerance, file.tolerance))
     differences, probabilities = [], []
-    images = trial_images(classifier.contract.preprocessing)
+    images = trial_images(classifier.metadata.preprocessing)
     for name, image in images.items():
-        seen, _ = classifier.contract.preprocessing.crop(image)
+        seen, _ = classifier.metadata.preprocessing.crop(image)
         queries = [f"top-{min(_COMPARED, classifier.n_classes)}"]
-        (wanted,) = classifier.answers(classifier.feed(seen), [queries])
-        (found,) = fused.answers(fused.feed(seen), [wanted.class_ids], pool=True)
+        (wanted,) = classifier.run(classifier.feed(seen), [queries])
+        (found,) = fused.run(fused.feed(seen), [wanted.class_ids], pool=True)
         segments = segment(seen, record.segmenter)
         assert found.pooling is not None
         differ = float((found.pooling.segments != segments).mean())
@@ -176,9 +176,9 @@ def prove_fused(fused: FusedModel, classifier: Classifier, file: Untouched) -> A
 def pooled_error(model: OpenModel) -> float:
     """How far contributions and bias of a fused model miss the logits, on the same images; see `completeness_error`."""
     errors = []
-    for image in trial_images(model.contract.preprocessing).values():
-        seen, _ = model.contract.preprocessing.crop(image)
-        (found,) = model.answers(model.feed(seen), [[f"top-{min(_COMPARED, model.n_classes)}"]], pool=True)
+    for image in trial_images(model.metadata.preprocessing).values():
+        seen, _ = model.metadata.preprocessing.crop(image)
+        (found,) = model.run(model.feed(seen), [[f"top-{min(_COMPARED, model.n_classes)}"]], pool=True)
         assert found.pooling is not None
         errors.append(completeness_error(found.pooling.contributions, found.bias, found.logits[found.class_ids]))
     return max(errors)

@@ -38,7 +38,7 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
     The model runs in the browser (WebAssembly), and photographs stay there. A model that needs options is exported
     first (`secam-onnx export`). Ctrl-C ends it.
     """
-    from secam_onnx.classifier.fused import fused_contract
+    from secam_onnx.classifier.fused import fused_metadata
     from secam_onnx.page import MODEL, PageServer, check_folder, model_for_browsers, page_files, write_page
     from secam_onnx.photograph.sidecars import default_model
 
@@ -51,13 +51,13 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
     # A visitor may still be sent the model at the end, and Windows removes no file that is open.
     with tempfile.TemporaryDirectory(prefix="secam-", ignore_cleanup_errors=True) as temporary:
         ready = model_for_browsers(model or default_model(), Path(temporary), step)
-        contract = fused_contract(ready)
-        origin = contract.origin if contract is not None else {}
+        metadata = fused_metadata(ready)
+        origin = metadata.origin if metadata is not None else {}
         note, warning = origin.get("preprocessing", ""), origin.get("preprocessing_warning")
         if note.startswith("assumed"):
             click.echo(f"Preprocessing {note}. Another: secam-onnx export MODEL --preprocess PRESET.", err=True)
-        if contract is not None and contract.probability_note.startswith(("assumed", "none")):
-            click.echo(f"Probability {contract.probability_note}.", err=True)
+        if metadata is not None and metadata.probability_note.startswith(("assumed", "none")):
+            click.echo(f"Probability {metadata.probability_note}.", err=True)
         if warning:
             click.echo(f"Warning: {warning}", err=True)
         if folder is not None:

@@ -274,30 +274,30 @@ def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:
     """What was assumed, what takes long, and what was not done."""
     from secam_onnx.classifier.fidelity import NOT_COMPARED
 
-    contract = explainer.classifier.contract
+    metadata = explainer.classifier.metadata
     if (explainer.preprocessing_note or "").startswith("assumed"):
-        again = "" if contract.fused is None else "export it --fused again, with "
+        again = "" if metadata.fused is None else "export it --fused again, with "
         yield f"Preprocessing {explainer.preprocessing_note}. Another: {again}--preprocess PRESET."
     for warning in filter(None, (explainer.preprocessing_warning, explainer.features_warning)):
         yield f"Warning: {warning}"
-    if contract.probability_note.startswith(("assumed", "none")):
-        yield f"Probability {contract.probability_note}."
-    if contract.labels is None and (why := contract.origin.get("labels")):
+    if metadata.probability_note.startswith(("assumed", "none")):
+        yield f"Probability {metadata.probability_note}."
+    if metadata.labels is None and (why := metadata.origin.get("labels")):
         yield f"Class names: {why}. --labels FILE gives them."
-    if explainer.classifier.way == "masking":
+    if explainer.classifier.attribution == "masking":
         yield _of_masking(explainer)
     if verify and (found := explainer.fidelity) is not None:
         yield (
             f"Verified: on {len(found['images'])} images {', '.join(found['outputs'])} differ from what the file gives "
             f"in plain ONNX Runtime by {found['max_relative_difference']:.2g} at most, relative."
         )
-    if verify is None and explainer.fidelity is None and not contract.completeness:  # which exports have
+    if verify is None and explainer.fidelity is None and not metadata.completeness:  # which exports have
         yield f"Not verified: {NOT_COMPARED} (--verify does that)."
 
 
 def _of_masking(explainer: Explainer) -> str:
     """What the slow way is, why it is taken, and how much it takes."""
-    head = explainer.classifier.contract.head
+    head = explainer.classifier.metadata.head
     why = "The head is not understood, so maps are" if head.algebra == "unknown" else "Maps are"
     shapes = [head.shape[1:], *(entry.shape[1:] for entry in head.further)]
     lengths = [length for shape in shapes for length in shape]

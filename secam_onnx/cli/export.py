@@ -20,7 +20,7 @@ from secam_onnx.cli.options import (
 from secam_onnx.cli.progress import step
 
 if TYPE_CHECKING:
-    from secam_onnx.classifier.metadata import Contract, FusedRecord
+    from secam_onnx.classifier.metadata import FusedRecord, ModelMetadata
     from secam_onnx.export import Source
     from secam_onnx.fusion import Fusion
     from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
@@ -102,7 +102,7 @@ def command(
     if labels is not None:
         origin = {**opened.origin, "labels": f"read from {printable(labels.name)}"}
         opened = dataclasses.replace(opened, labels=names, origin=origin)
-    contract = export_model(
+    metadata = export_model(
         opened,
         target,
         output=logits,
@@ -114,13 +114,13 @@ def command(
         progress=step,
     )
     click.echo(
-        f"{target}: head {contract.head.kind}, feature map {contract.head.features} "
-        f"{' x '.join('?' if length is None else str(length) for length in contract.head.shape)}, completeness error "
-        f"{contract.completeness['max_relative_error']:.1e} over {contract.completeness['classes']} classes"
+        f"{target}: head {metadata.head.kind}, feature map {metadata.head.features} "
+        f"{' x '.join('?' if length is None else str(length) for length in metadata.head.shape)}, completeness error "
+        f"{metadata.completeness['max_relative_error']:.1e} over {metadata.completeness['classes']} classes"
     )
-    if contract.fused is not None:
-        _tell_of_fusion(contract.fused)
-    _tell(contract)
+    if metadata.fused is not None:
+        _tell_of_fusion(metadata.fused)
+    _tell(metadata)
 
 
 def _tell_of_fusion(record: FusedRecord) -> None:
@@ -147,18 +147,18 @@ def _changed(source: Source, settings: PreprocessingSettings) -> Source:
     return dataclasses.replace(source, preprocessing=settings)
 
 
-def _tell(contract: Contract) -> None:
+def _tell(metadata: ModelMetadata) -> None:
     """What goes in besides the head, and where it was found."""
-    note = contract.origin.get("preprocessing", "as the source has it")
-    click.echo(f"Preprocessing {note}: {contract.preprocessing}")
-    if contract.labels:
-        names = f"{len(contract.labels)}, the first is {contract.labels[0]!r}"
-        click.echo(f"Class names {contract.origin.get('labels', 'as the source has them')}: {names}")
+    note = metadata.origin.get("preprocessing", "as the source has it")
+    click.echo(f"Preprocessing {note}: {metadata.preprocessing}")
+    if metadata.labels:
+        names = f"{len(metadata.labels)}, the first is {metadata.labels[0]!r}"
+        click.echo(f"Class names {metadata.origin.get('labels', 'as the source has them')}: {names}")
     else:
-        click.echo(f"Class names: {contract.origin.get('labels', 'none')}")
-    click.echo(f"Explained: the {contract.explained}. Probability: {contract.probability_note}")
+        click.echo(f"Class names: {metadata.origin.get('labels', 'none')}")
+    click.echo(f"Explained: the {metadata.explained}. Probability: {metadata.probability_note}")
     if note.startswith("assumed"):
         click.echo(f"Preprocessing {note}. Another: --preprocess PRESET, or --mean, --std and --crop.", err=True)
     for name in ("preprocessing_warning", "features_warning"):
-        if warning := contract.origin.get(name):
+        if warning := metadata.origin.get(name):
             click.echo(f"Warning: {warning}", err=True)

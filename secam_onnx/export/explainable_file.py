@@ -17,7 +17,7 @@ from secam_onnx.classifier.analysis import make_explainable, told
 from secam_onnx.classifier.classifier import check_probabilities, make_classifier
 from secam_onnx.classifier.fidelity import REPORT, Untouched, rounding_tolerance, trial_images, untouched
 from secam_onnx.classifier.fused import FusedModel
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.proof import Progress, prove, prove_fused, silent
 from secam_onnx.export.source import Source, from_onnx
 from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
@@ -49,7 +49,7 @@ def export_model(
     fusion: Fusion | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
-) -> Contract:
+) -> ModelMetadata:
     """Write an explainable model.
 
     Parameters
@@ -73,7 +73,7 @@ def export_model(
 
     Returns
     -------
-    Contract
+    ModelMetadata
         What was written into the file.
 
     Raises
@@ -89,7 +89,7 @@ def export_model(
     with damage_explained(model), weights_moved_out(model, target):
         before = without_weights(source.model, target.parent) if source.untouched is None else None
         with progress("find the head"):
-            graph, head, contract = make_explainable(
+            graph, head, metadata = make_explainable(
                 model,
                 source.preprocessing,
                 labels=source.labels,
@@ -101,27 +101,27 @@ def export_model(
                 activation=activation,
             )
         with progress("compare with the file, and prove that the map adds up to the logits") as tell:
-            way = None if fusion is None else fusion.attribution
-            said = _as_it_was(source, before, contract, graph)
+            attribution = None if fusion is None else fusion.attribution
+            said = _as_it_was(source, before, metadata, graph)
             classifier = make_classifier(
-                "trial", model, graph, head, contract, target.parent, "cpu", attribution=way, split=False
+                "trial", model, graph, head, metadata, target.parent, "cpu", attribution=attribution, split=False
             )
             classifier.compare(said, REPORT if model is source.model else _CONVERTED)
             check_probabilities(classifier, head.end, activation)
-            contract = dataclasses.replace(
-                classifier.contract, completeness=prove(classifier, tell), fidelity=dict(classifier.fidelity or {})
+            metadata = dataclasses.replace(
+                classifier.metadata, completeness=prove(classifier, tell), fidelity=dict(classifier.fidelity or {})
             )
         if fusion is not None:
             with progress("fuse, and compare with the explainer"):
-                model, contract = fused_model(model, graph, head, contract, fusion, target.parent)
-                proof = prove_fused(_opened(model, contract, target), classifier, said)
-                contract = contract.proven(proof)
+                model, metadata = fused_model(model, graph, head, metadata, fusion, target.parent)
+                proof = prove_fused(_opened(model, metadata, target), classifier, said)
+                metadata = metadata.proven(proof)
                 if not has_external_data(model):  # which onnx would look for elsewhere
                     onnx.checker.check_model(model, full_check=True)
         with progress(f"write {target}"):
-            contract.write_to(model)
+            metadata.write_to(model)
             write_model(model, target, overwrite=overwrite)
-    return contract
+    return metadata
 
 
 @checked("labels")
@@ -137,7 +137,7 @@ def fuse(
     tokens: tuple[int, int] | None = None,
     activation: str | None = None,
     overwrite: bool = False,
-) -> Contract:
+) -> ModelMetadata:
     """Write a fused model: all of SeCAM in the graph of an ordinary ONNX file.
 
     Parameters
@@ -155,8 +155,8 @@ def fuse(
 
     Returns
     -------
-    Contract
-        What was written into the file; `contract.fused` describes inputs and outputs.
+    ModelMetadata
+        What was written into the file; `metadata.fused` describes inputs and outputs.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def fuse(
 
 
 def _as_it_was(
-    source: Source, before: tuple[ModelProto, runtime.Weights] | None, contract: Contract, graph: Graph
+    source: Source, before: tuple[ModelProto, runtime.Weights] | None, metadata: ModelMetadata, graph: Graph
 ) -> Untouched:
     """What the source gives for the trial images: its file, or the model as it was made, with its weights apart."""
     if source.untouched is not None:
@@ -184,15 +184,15 @@ def _as_it_was(
         assert before is not None
         light, weights = before
         session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
-    preprocessing = contract.preprocessing
+    preprocessing = metadata.preprocessing
     input_ = image_input(graph, *told(preprocessing))
     return untouched(session, input_, preprocessing, trial_images(preprocessing), rounding_tolerance(source.model))
 
 
-def _opened(model: ModelProto, contract: Contract, target: Path) -> FusedModel:
+def _opened(model: ModelProto, metadata: ModelMetadata, target: Path) -> FusedModel:
     """A fused model that is not written yet."""
     light, weights = without_weights(model, target.parent)
     known = {value.name for value in light.graph.input}
     light.graph.input.extend(value for value in model.graph.input if value.name not in known)  # it has a default
     session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
-    return FusedModel(target.name, contract, session)
+    return FusedModel(target.name, metadata, session)

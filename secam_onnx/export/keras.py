@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.export.keras_onnx import BACKEND, SIDE, keras, to_onnx
 from secam_onnx.export.keras_preprocessing import derive_preprocessing
@@ -157,6 +157,6 @@ def _preprocessing(build: Callable[..., Any], network: Any) -> Preprocessing:
 
 def _imagenet_names(network: Any) -> tuple[str, ...] | None:
     """Our default model's, in the same order; Keras would download its own."""
-    contract = Contract.of(read_model(default_model()))
-    names = contract.labels if contract else None
+    metadata = ModelMetadata.of(read_model(default_model()))
+    names = metadata.labels if metadata else None
     return names if names and [output.shape[-1] for output in network.outputs] == [len(names)] else None

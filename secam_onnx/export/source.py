@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from secam_onnx.arguments import checked
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError
 from secam_onnx.files import printable
 from secam_onnx.graph.onnx_file import read_model
@@ -36,7 +36,7 @@ class Source:
     labels : tuple of str or None
         Class names; None if unknown.
     origin : dict
-        Where it came from, for the contract.
+        Where it came from, for the metadata.
     file : Path or None
         Where it lies, if what the files beside it say of preprocessing and class names is to be used.
     untouched : Path or None
@@ -138,10 +138,10 @@ def from_onnx(path: str | os.PathLike[str]) -> Source:
     """
     file = model_file(path)
     model = read_model(file, weights=True)
-    contract = Contract.of(model)
-    if contract is not None and contract.fused is not None:
+    metadata = ModelMetadata.of(model)
+    if metadata is not None and metadata.fused is not None:
         raise ModelError(f"{file} is a fused model; export the model that it was made of.")
     origin = {"source": "onnx", "file": printable(file.name)}
-    if contract is None:
+    if metadata is None:
         return Source(model, origin=origin, file=file, untouched=file)
-    return Source(model, contract.preprocessing, contract.labels, {**contract.origin}, untouched=file)
+    return Source(model, metadata.preprocessing, metadata.labels, {**metadata.origin}, untouched=file)

@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from secam_onnx.arguments import check_fields
 from secam_onnx.classifier.analysis import told
 from secam_onnx.classifier.attribution import choose_attribution
-from secam_onnx.classifier.metadata import KEY, LOGITS, PROBABILITIES, Contract, FusedRecord
+from secam_onnx.classifier.metadata import KEY, LOGITS, PROBABILITIES, FusedRecord, ModelMetadata
 from secam_onnx.completeness import tolerance_of
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.fusion.classes import chosen_classes, probabilities
@@ -133,15 +133,20 @@ def _resize_from_corners(model: ModelProto) -> None:
 
 
 def fused_model(
-    model: ModelProto, graph: Graph, head: Head, contract: Contract, fusion: Fusion, folder: str | os.PathLike[str] = ""
-) -> tuple[ModelProto, Contract]:
+    model: ModelProto,
+    graph: Graph,
+    head: Head,
+    metadata: ModelMetadata,
+    fusion: Fusion,
+    folder: str | os.PathLike[str] = "",
+) -> tuple[ModelProto, ModelMetadata]:
     """Splice all steps into one model.
 
     Parameters
     ----------
     model : ModelProto
         An explainable model, with its weights in memory; it stays as it is.
-    graph, head, contract
+    graph, head, metadata
         What was found in it (see `make_explainable`).
     fusion : Fusion
         What goes in.
@@ -152,7 +157,7 @@ def fused_model(
     -------
     model : ModelProto
         See `FusedRecord` for its inputs and outputs.
-    contract : Contract
+    metadata : ModelMetadata
         What is to be said of it; to write that into it is for the caller.
 
     Raises
@@ -162,7 +167,7 @@ def fused_model(
     OptionError
         `fusion` does not fit the model.
     """
-    preprocessing = contract.preprocessing
+    preprocessing = metadata.preprocessing
     if not preprocessing.of_photographs:
         raise ModelError(_no_photographs(preprocessing))
     rows, columns = head.map_size
@@ -170,12 +175,12 @@ def fused_model(
         raise ModelError("The size of the feature map depends on the run; export the model for one image size.")
     if fusion.top > head.n_classes:
         raise OptionError(f"top is {fusion.top}, but the model has {head.n_classes} classes.")
-    way = choose_attribution(head.algebra, fusion.attribution)
+    attribution = choose_attribution(head.algebra, fusion.attribution)
     network, index, head, made = with_split_layer(
         model, graph, head, folder, logits=LOGITS, probabilities=PROBABILITIES
     )
-    contribution = contribution_model(index, head, folder, masking=way == "masking", known=made)
-    kept = {contract.logits, contract.probabilities}
+    contribution = contribution_model(index, head, folder, masking=attribution == "masking", known=made)
+    kept = {metadata.logits, metadata.probabilities}
     own = [value for value in network.graph.output if value.name in kept or not value.name.startswith(RESERVED)]
 
     size = preprocessing.size
@@ -190,7 +195,7 @@ def fused_model(
         n_segments=cells.count,
         segmenter=fusion.segmenter,
         selection=fusion.selection,
-        attribution=way,
+        attribution=attribution,
         tolerance=tolerance_of(head.epsilon(index)),
         top=fusion.top,
         default_classes=fusion.default_classes,
@@ -205,13 +210,13 @@ def fused_model(
     before, behind = Nodes(f"{RESERVED}input_"), Nodes(f"{RESERVED}fused_")
     image_in = normalised(before, "image", preprocessing, index.dtype(input_.name), input_.dropped)
     names = {**clashing, input_.name: image_in}
-    logits = names.get(contract.logits, contract.logits)
+    logits = names.get(metadata.logits, metadata.logits)
     classes = Nodes(f"{RESERVED}classes_")
     ids = chosen_classes(classes, "classes", logits, head.n_classes)
     classes.nodes.append(helper.make_node("Identity", [ids], [CLASS_IDS]))
-    maps = spliced_maps(behind, network, head, contribution, way)
-    shares = None if contract.probabilities is None else names.get(contract.probabilities, contract.probabilities)
-    results = _results(behind, contract, record, cells, (logits, shares), maps)
+    maps = spliced_maps(behind, network, head, contribution, attribution)
+    shares = None if metadata.probabilities is None else names.get(metadata.probabilities, metadata.probabilities)
+    results = _results(behind, metadata, record, cells, (logits, shares), maps)
     nodes = [
         *before.nodes,
         *renamed(network.graph.node, names),
@@ -253,19 +258,19 @@ def fused_model(
     if fusion.float16:
         # Ours are no weights: superpixels depend on their last bit.
         halve_weights(fused, {value.name for part in (before, classes, behind) for value in part.values})
-    return fused, dataclasses.replace(contract, fused=record)
+    return fused, dataclasses.replace(metadata, fused=record)
 
 
 def _results(
-    n: Nodes, contract: Contract, record: FusedRecord, cells: Cells, scores: tuple[str, str | None], maps: Spliced
+    n: Nodes, metadata: ModelMetadata, record: FusedRecord, cells: Cells, scores: tuple[str, str | None], maps: Spliced
 ) -> dict[str, str]:
     """Everything behind the maps; tensors by the name of the output that they become.
 
     `scores` are the logits and the model's own probabilities, if it has any.
     """
     logits, shares = scores
-    shares = shares or probabilities(n, logits, contract.probability, record.n_classes)
-    size = contract.preprocessing.size
+    shares = shares or probabilities(n, logits, metadata.probability, record.n_classes)
+    size = metadata.preprocessing.size
     segments = kmeans(n, "image", cells, compactness=record.segmenter.compactness)
     pools = pooled(n, maps.maps, segments, size, record.map_size, cells.count)
     there = n.op("Cast", [n.op("Greater", [pools.pixels, n.floats(0.0)])], to=TensorProto.INT32)

@@ -57,7 +57,9 @@ class Spliced:
     bias: str
 
 
-def spliced_maps(n: Nodes, network: ModelProto, head: Head, contribution: ContributionModel, way: str) -> Spliced:
+def spliced_maps(
+    n: Nodes, network: ModelProto, head: Head, contribution: ContributionModel, attribution: str
+) -> Spliced:
     """Bring a contribution model into the network that it was derived from.
 
     Parameters
@@ -76,7 +78,7 @@ def spliced_maps(n: Nodes, network: ModelProto, head: Head, contribution: Contri
     body = contribution.model.graph
     known = {tensor.name for tensor in network.graph.initializer}
     initializers = [_with_value(tensor, contribution) for tensor in body.initializer if tensor.name not in known]
-    if way == "gradient":
+    if attribution == "gradient":
         # At the network's own features, whatever the head makes of them is there already.
         made = set(made_by(network.graph.node))
         nodes = [node for node in body.node if not made.issuperset(node.output)]
@@ -91,7 +93,7 @@ def spliced_maps(n: Nodes, network: ModelProto, head: Head, contribution: Contri
     whole = {FEATURES: _IN_OWN_LAYOUT} if head.grid.special else {}
     nodes = renamed(body.node, _names_inside(body.node) | whole)
     constants = known | {tensor.name for tensor in initializers}
-    if way == "masking":
+    if attribution == "masking":
         nodes = [self_contained(node, constants, _TYPES) if node.op_type == "Scan" else node for node in nodes]
         return Spliced(nodes, initializers, MAPS, BIAS)
     maps = [features_name(index) for index in range(len(head.grids))]

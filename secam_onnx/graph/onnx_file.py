@@ -22,7 +22,7 @@ from secam_onnx.graph.checks.functions import inline_functions
 from secam_onnx.graph.checks.operators import check_operators
 from secam_onnx.graph.checks.order import put_in_order
 from secam_onnx.graph.checks.structure import check_structure
-from secam_onnx.graph.weights_in_place import read_skeleton
+from secam_onnx.graph.weights_in_place import read_without_weights
 
 __all__ = [
     "EXTERNAL_DATA_LIMIT",
@@ -58,7 +58,7 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     try:
         if file.stat().st_size == 0:
             raise ModelError(f"{file} is empty; an ONNX model was expected.")
-        model = onnx.load(file, format="protobuf", load_external_data=False) if weights else read_skeleton(file)
+        model = onnx.load(file, format="protobuf", load_external_data=False) if weights else read_without_weights(file)
     except FileNotFoundError:
         raise ModelError(f"{file} does not exist; give the path of an .onnx file.") from None
     except OSError as error:

@@ -99,7 +99,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
                     # Of what others wrote there, a value may be missing, or no text.
                     with contextlib.suppress(KeyError, UnicodeDecodeError):
                         key, value = (wire.read(*pair[number][3:]).decode() for number in (1, 2))
-                        found.setdefault(key, value)  # as `Contract.of`
+                        found.setdefault(key, value)  # as `ModelMetadata.of`
         except UnusualError:
             pass
     return found

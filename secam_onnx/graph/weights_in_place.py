@@ -17,7 +17,7 @@ from secam_onnx.errors import ModelError
 from secam_onnx.graph.checks.tensors import tensor_bytes
 from secam_onnx.graph.protobuf import BYTES, Field, UnusualError, Wire
 
-__all__ = ["read_skeleton"]
+__all__ = ["read_without_weights"]
 
 _LARGE = 1 << 16  # bytes; smaller constants are cheap, and looked at
 _LONGEST = (1 << 31) - 1  # bytes; protobuf's limit
@@ -25,7 +25,7 @@ _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _PLAIN = {1, 2, 8, 12, 14, 16, _RAW_DATA}  # dims, data_type, name, doc_string, data_location, metadata_props
 
 
-def read_skeleton(path: str | os.PathLike[str]) -> ModelProto:
+def read_without_weights(path: str | os.PathLike[str]) -> ModelProto:
     """Read an ONNX file; its large weights become external data that lie in this very file.
 
     Parameters

@@ -9,8 +9,8 @@ from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph, attribute, describe
+from secam_onnx.head.class_tables import Table, class_names, table_of
 from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, class_axis, copied
-from secam_onnx.head.tables import Table, class_names, table_of
 
 __all__ = ["PLACE_BY_PLACE", "before_the_winners", "check_order", "check_wins"]
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.proof import Progress, silent
 from secam_onnx.errors import ModelError, OutputError
 from secam_onnx.export import export_model, open_source
@@ -41,8 +41,8 @@ def model_for_browsers(model: str | os.PathLike[str], folder: Path, progress: Pr
         It cannot be explained, or not in one file.
     """
     file, target = model_file(model), folder / MODEL
-    contract = Contract.of(read_model(file))
-    if contract is None or contract.fused is None:
+    metadata = ModelMetadata.of(read_model(file))
+    if metadata is None or metadata.fused is None:
         source = open_source(str(file))
         _check_size(source.model, file)
         export_model(source, target, fusion=Fusion(default_classes=False, overlay=False), progress=progress)

@@ -58,7 +58,7 @@ def choose_preprocessing(
     preprocessing : Preprocessing
         Fits the input.
     origin : dict of str to str
-        For the contract: `preprocessing`, how it was chosen; `graph_begins_with` and `preprocessing_warning`, where
+        For the metadata: `preprocessing`, how it was chosen; `graph_begins_with` and `preprocessing_warning`, where
         there is something to say.
 
     Raises

@@ -12,15 +12,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from secam_onnx.classifier.open_model import ATTRIBUTIONS, Answer, OpenModel, Pooling, ms_since
+from secam_onnx.classifier.open_model import ATTRIBUTIONS, ModelOutput, OpenModel, SuperpixelScores, ms_since
 from secam_onnx.errors import ModelError
 from secam_onnx.explanation import Explanation, Prediction
 from secam_onnx.labels import ClassQuery, class_name
-from secam_onnx.pipeline.prepare import Prepared
+from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.superpixels import pooling_matrices
 from secam_onnx.superpixels.selection import Selection
 
-__all__ = ["answers", "answers_or_errors", "describe", "highest", "put_together"]
+__all__ = ["describe", "finish", "highest", "run_model", "run_or_errors"]
 
 Job = TypeVar("Job")
 Found = TypeVar("Found")
@@ -29,14 +29,16 @@ _TOP = 5  # predictions in a result
 _ROWS = 32
 
 
-def answers(model: OpenModel, jobs: Sequence[Prepared], queries: Sequence[Sequence[ClassQuery]]) -> list[Answer]:
+def run_model(
+    model: OpenModel, jobs: Sequence[PreparedImage], queries: Sequence[Sequence[ClassQuery]]
+) -> list[ModelOutput]:
     """Run a model on some photographs at once.
 
     Parameters
     ----------
     model : OpenModel
         The model.
-    jobs : sequence of Prepared
+    jobs : sequence of PreparedImage
         One or more photographs.
     queries : sequence of sequence of int or str
         For each photograph its classes: indices, names, `"top-K"`, `"all"`.
@@ -49,12 +51,10 @@ def answers(model: OpenModel, jobs: Sequence[Prepared], queries: Sequence[Sequen
         A class that the model does not have.
     """
     inputs = np.concatenate([job.inputs for job in jobs]) if len(jobs) > 1 else jobs[0].inputs
-    return model.answers(inputs, queries, pool=any(job.segments is None for job in jobs))
+    return model.run(inputs, queries, pool=any(job.segments is None for job in jobs))
 
 
-def answers_or_errors(
-    jobs: Sequence[Job], answers: Callable[[Sequence[Job]], Sequence[Found]]
-) -> list[Found | ModelError]:
+def run_or_errors(jobs: Sequence[Job], run: Callable[[Sequence[Job]], Sequence[Found]]) -> list[Found | ModelError]:
     """Run a model on some photographs at once; where it fails, on each alone, as one may be the reason.
 
     Parameters
@@ -65,21 +65,21 @@ def answers_or_errors(
         Runs the model.
     """
     try:
-        return list(answers(jobs))
+        return list(run(jobs))
     except ModelError as error:
-        return [error] if len(jobs) == 1 else [found for job in jobs for found in answers_or_errors([job], answers)]
+        return [error] if len(jobs) == 1 else [found for job in jobs for found in run_or_errors([job], run)]
 
 
-def put_together(model: OpenModel, job: Prepared, answer: Answer, selection: Selection) -> Explanation:
+def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection: Selection) -> Explanation:
     """Carry the maps to the superpixels, once these are there.
 
     Parameters
     ----------
     model : OpenModel
         For names and the method.
-    job : Prepared
+    job : PreparedImage
         The photograph; its superpixels are waited for.
-    answer : Answer
+    answer : ModelOutput
         What the model gave for it.
     selection : Selection
         Which superpixels the pictures keep.
@@ -88,8 +88,8 @@ def put_together(model: OpenModel, job: Prepared, answer: Answer, selection: Sel
     explanation = Explanation(
         image=job.image,
         geometry=job.geometry,
-        predictions=highest(answer, model.contract.labels, _TOP),
-        classes=_predictions(answer.class_ids, answer, model.contract.labels),
+        predictions=highest(answer, model.metadata.labels, _TOP),
+        classes=_predictions(answer.class_ids, answer, model.metadata.labels),
         maps=answer.maps,
         segments=pooling.segments,
         given_labels=job.given_labels,
@@ -101,13 +101,13 @@ def put_together(model: OpenModel, job: Prepared, answer: Answer, selection: Sel
         | {"map_size": list(answer.maps.shape[1:]), "superpixels": job.segmenter, "image": job.source}
         | ({} if model.fidelity is None else {"fidelity": dict(model.fidelity)}),
         timings={"preprocess": job.preprocess_ms, **answer.timings, **timings},
-        labels=model.contract.labels,
+        labels=model.metadata.labels,
     )
     _check(explanation, model)
     return explanation
 
 
-def _pooled(job: Prepared, answer: Answer) -> tuple[Pooling, dict[str, float]]:
+def _pooled(job: PreparedImage, answer: ModelOutput) -> tuple[SuperpixelScores, dict[str, float]]:
     """The maps on superpixels, and how long that took."""
     if job.segments is None:
         assert answer.pooling is not None
@@ -116,26 +116,26 @@ def _pooled(job: Prepared, answer: Answer) -> tuple[Pooling, dict[str, float]]:
     start = time.perf_counter()
     contribution, mean_score = pooling_matrices(segments, answer.maps.shape[1:])
     cells = answer.maps.reshape(len(answer.class_ids), -1)
-    pooling = Pooling(segments, _product(cells, mean_score), _product(cells, contribution))
+    pooling = SuperpixelScores(segments, _product(cells, mean_score), _product(cells, contribution))
     return pooling, {"superpixels": superpixels_ms, "scores": ms_since(start)}
 
 
 def describe(model: OpenModel) -> dict[str, object]:
     """What results say about how they were made, but for what depends on the photograph; plain JSON types."""
-    contract = model.contract
-    told = {"note": contract.origin.get("preprocessing"), "warning": contract.origin.get("preprocessing_warning")}
+    metadata = model.metadata
+    told = {"note": metadata.origin.get("preprocessing"), "warning": metadata.origin.get("preprocessing_warning")}
     return {
         "name": "SeCAM",
         "model": model.name,
-        "head": contract.head.kind,
-        "explained": contract.explained,
-        "probability": contract.probability_note,
-        "attribution": ATTRIBUTIONS[model.way],
-        "features": " + ".join(contract.head.all_features),
-        **({"features_warning": warning} if (warning := contract.origin.get("features_warning")) else {}),
+        "head": metadata.head.kind,
+        "explained": metadata.explained,
+        "probability": metadata.probability_note,
+        "attribution": ATTRIBUTIONS[model.attribution],
+        "features": " + ".join(metadata.head.all_features),
+        **({"features_warning": warning} if (warning := metadata.origin.get("features_warning")) else {}),
         "map_size": None,
         "superpixels": None,
-        "preprocessing": {**contract.preprocessing.to_dict(), **told},
+        "preprocessing": {**metadata.preprocessing.to_dict(), **told},
         "providers": list(model.providers),
         "version": _version(),
     }
@@ -146,13 +146,13 @@ def _version() -> str:
     return version("secam-onnx")  # reads a file
 
 
-def highest(answer: Answer, labels: Sequence[str] | None, number: int) -> tuple[Prediction, ...]:
+def highest(answer: ModelOutput, labels: Sequence[str] | None, number: int) -> tuple[Prediction, ...]:
     """The classes of the highest logits of a photograph, best first; `labels` are the model's, if it has any."""
     order = np.argsort(-answer.logits, kind="stable")[:number].tolist()
     return _predictions(order, answer, labels)
 
 
-def _predictions(ids: Sequence[int], answer: Answer, labels: Sequence[str] | None) -> tuple[Prediction, ...]:
+def _predictions(ids: Sequence[int], answer: ModelOutput, labels: Sequence[str] | None) -> tuple[Prediction, ...]:
     names = [class_name(labels, index) for index in ids]
     shares = [None if math.isnan(share) else share for share in answer.probabilities[ids].tolist()]
     return tuple(map(Prediction, ids, names, shares, answer.logits[ids].tolist()))
@@ -160,8 +160,8 @@ def _predictions(ids: Sequence[int], answer: Answer, labels: Sequence[str] | Non
 
 def _check(explanation: Explanation, model: OpenModel) -> None:
     error, tolerance = explanation.completeness_error, model.tolerance
-    exact = model.contract.head.algebra == "piecewise linear"
-    if exact and model.way == "gradient" and not error <= tolerance:
+    exact = model.metadata.head.algebra == "piecewise linear"
+    if exact and model.attribution == "gradient" and not error <= tolerance:
         warnings.warn(
             f"The map misses the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "
             "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",

@@ -17,7 +17,7 @@ from secam_onnx.photograph.images import MAX_PIXELS, Photograph
 from secam_onnx.photograph.views import view
 from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
 
-__all__ = ["ImageWarning", "Prepared", "prepare"]
+__all__ = ["ImageWarning", "PreparedImage", "prepare"]
 
 _NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
 
@@ -27,7 +27,7 @@ class ImageWarning(UserWarning):
 
 
 @dataclass
-class Prepared:
+class PreparedImage:
     """What is known of a photograph before the network has run.
 
     Attributes
@@ -59,7 +59,7 @@ class Prepared:
     preprocess_ms: float
     source: dict[str, object] = dataclasses.field(default_factory=dict)
 
-    def without_image(self) -> Prepared:
+    def without_image(self) -> PreparedImage:
         """The same in less memory; no pictures can be drawn of its result."""
         return dataclasses.replace(self, image=_NO_IMAGE)
 
@@ -72,7 +72,7 @@ def prepare(
     pool: Executor,
     *,
     max_pixels: int = MAX_PIXELS,
-) -> Prepared:
+) -> PreparedImage:
     """Read, crop and normalise a photograph, and begin with its superpixels in the background.
 
     Parameters
@@ -98,13 +98,13 @@ def prepare(
         The label map does not fit.
     """
     start = time.perf_counter()
-    contract = model.contract
-    views = view(image, contract.preprocessing, max_pixels=max_pixels, eight_bit=contract.fused is not None)
+    metadata = model.metadata
+    views = view(image, metadata.preprocessing, max_pixels=max_pixels, eight_bit=metadata.fused is not None)
     if "doubt" in views.source:
         warnings.warn(str(views.source["doubt"]), ImageWarning, stacklevel=2)
-    seen, geometry = contract.preprocessing.crop(views.shown)
+    seen, geometry = metadata.preprocessing.crop(views.shown)
     # Before the superpixels, which would hold it up for longer than it takes.
-    inputs = model.feed(seen if views.values is None else contract.preprocessing.crop(views.values)[0])
+    inputs = model.feed(seen if views.values is None else metadata.preprocessing.crop(views.values)[0])
     segments: Future[tuple[np.ndarray, float]] | None = None
     given, how = None, dict(vars(segmenter)) if segmenter else {}
     if own_segments is not None:
@@ -113,7 +113,7 @@ def prepare(
         segments.set_result((dense_labels(fitted), 0.0))
     elif segmenter is not None and segmenter != model.segmenter:
         segments = pool.submit(_timed_segments, seen, segmenter)
-    return Prepared(views.shown, inputs, geometry, segments, given, how, ms_since(start), views.source)
+    return PreparedImage(views.shown, inputs, geometry, segments, given, how, ms_since(start), views.source)
 
 
 def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray, float]:

@@ -8,8 +8,8 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 from secam_onnx.errors import ImageError, ModelError, SecamError
-from secam_onnx.pipeline.finish import answers_or_errors
-from secam_onnx.pipeline.prepare import Prepared
+from secam_onnx.pipeline.finish import run_or_errors
+from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.threads import map_ahead, thread_pool
 
 __all__ = ["stream"]
@@ -24,9 +24,9 @@ _PIXEL_BYTES = 64 << 20  # of photographs in one batch; larger ones make smaller
 def stream(
     items: Iterable[Item],
     *,
-    prepare: Callable[[Item, Executor], Prepared],
-    answers: Callable[[Sequence[Prepared]], Sequence[Found]],
-    put_together: Callable[[Prepared, Found], Result],
+    prepare: Callable[[Item, Executor], PreparedImage],
+    run: Callable[[Sequence[PreparedImage]], Sequence[Found]],
+    finish: Callable[[PreparedImage, Found], Result],
     batch_size: int,
     workers: int,
     keep_images: bool,
@@ -40,7 +40,7 @@ def stream(
     ----------
     items : iterable
         What `prepare` takes; may be endless. It is iterated in the caller's thread.
-    prepare, answers, put_together : callable
+    prepare, run, finish : callable
         The steps: one photograph before the network has run, the network for several, one photograph after that.
     batch_size : int
         Photographs a forward pass, at most.
@@ -56,33 +56,33 @@ def stream(
     """
     with thread_pool(workers, "helper") as helpers, thread_pool(1, "network") as network:
 
-        def begin(item: Item) -> Prepared | SecamError:
+        def prepared(item: Item) -> PreparedImage | SecamError:
             try:
                 job = prepare(item, helpers)
             except ImageError as error:
                 return error
             return job if keep_images else job.without_image()
 
-        def run(batch: Sequence[Prepared | SecamError]) -> list[tuple[Prepared, Found] | SecamError]:
-            jobs = [job for job in batch if isinstance(job, Prepared)]
-            found = iter(answers_or_errors(jobs, answers) if jobs else [])
+        def ran(batch: Sequence[PreparedImage | SecamError]) -> list[tuple[PreparedImage, Found] | SecamError]:
+            jobs = [job for job in batch if isinstance(job, PreparedImage)]
+            found = iter(run_or_errors(jobs, run) if jobs else [])
             return [job if isinstance(job, SecamError) else _paired(job, next(found)) for job in batch]
 
-        def finish(found: tuple[Prepared, Found] | SecamError) -> Result | SecamError:
-            return found if isinstance(found, SecamError) else put_together(*found)
+        def finished(found: tuple[PreparedImage, Found] | SecamError) -> Result | SecamError:
+            return found if isinstance(found, SecamError) else finish(*found)
 
         # Tasks may wait for superpixels only: those were begun before them, so they have a thread.
-        prepared = map_ahead(helpers, begin, items, ahead=2 * workers)
-        found = map_ahead(network, run, _batches(prepared, batch_size), ahead=1)
-        yield from map_ahead(helpers, finish, itertools.chain.from_iterable(found), ahead=workers)
+        images = map_ahead(helpers, prepared, items, ahead=2 * workers)
+        found = map_ahead(network, ran, _batches(images, batch_size), ahead=1)
+        yield from map_ahead(helpers, finished, itertools.chain.from_iterable(found), ahead=workers)
 
 
-def _batches(jobs: Iterable[Prepared | SecamError], batch_size: int) -> Iterator[list[Prepared | SecamError]]:
-    batch: list[Prepared | SecamError] = []
+def _batches(jobs: Iterable[PreparedImage | SecamError], batch_size: int) -> Iterator[list[PreparedImage | SecamError]]:
+    batch: list[PreparedImage | SecamError] = []
     pixels = 0
     for job in jobs:
         batch.append(job)
-        pixels += job.image.nbytes if isinstance(job, Prepared) else 0
+        pixels += job.image.nbytes if isinstance(job, PreparedImage) else 0
         if len(batch) == batch_size or pixels > _PIXEL_BYTES:
             yield batch
             batch, pixels = [], 0
@@ -90,5 +90,5 @@ def _batches(jobs: Iterable[Prepared | SecamError], batch_size: int) -> Iterator
         yield batch
 
 
-def _paired(job: Prepared, found: Found | ModelError) -> tuple[Prepared, Found] | SecamError:
+def _paired(job: PreparedImage, found: Found | ModelError) -> tuple[PreparedImage, Found] | SecamError:
     return found if isinstance(found, ModelError) else (job, found)

@@ -13,15 +13,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from secam_onnx.classifier.open_model import Answer
+from secam_onnx.classifier.open_model import ModelOutput
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import Explainer
 from secam_onnx.explanation import Explanation
 from secam_onnx.labels import ClassQuery
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.pipeline.finish import answers, answers_or_errors, put_together
-from secam_onnx.pipeline.prepare import Prepared, prepare
+from secam_onnx.pipeline.finish import finish, run_model, run_or_errors
+from secam_onnx.pipeline.prepare import PreparedImage, prepare
 from secam_onnx.serve import metrics
 from secam_onnx.serve.batching import Batcher
 from secam_onnx.serve.context import current
@@ -68,7 +68,7 @@ class Explained:
 
     Attributes
     ----------
-    answer : Answer
+    answer : ModelOutput
         The model's.
     geometry : Geometry
         Where the model's input lies on it.
@@ -76,7 +76,7 @@ class Explained:
         With superpixels, where they were wanted.
     """
 
-    answer: Answer
+    answer: ModelOutput
     geometry: Geometry
     explanation: Explanation | None = None
 
@@ -101,7 +101,7 @@ class Engine:
         self._helpers = ThreadPoolExecutor(cores(), "secam-helper")
         # What is read lies in memory whole, so it is little at a time: two batches, and what is being read.
         self._ahead = asyncio.Semaphore(2 * limits.max_batch_size + cores())
-        self._batcher: Batcher[tuple[Prepared, tuple[ClassQuery, ...]], Answer] = Batcher(
+        self._batcher: Batcher[tuple[PreparedImage, tuple[ClassQuery, ...]], ModelOutput] = Batcher(
             self._run, limits.max_batch_size, limits.max_latency_ms / 1000
         )
         self._pending = self._kept_pixels = 0
@@ -168,9 +168,9 @@ class Engine:
         since = time.perf_counter()
         async with self._ahead:
             waited = time.perf_counter() - since
-            job: Prepared | None = None
+            job: PreparedImage | None = None
 
-            async def prepared() -> tuple[Prepared, tuple[ClassQuery, ...]]:
+            async def prepared() -> tuple[PreparedImage, tuple[ClassQuery, ...]]:
                 nonlocal job
                 job = await self.in_thread(lambda: self._prepare(image, work))
                 return job, work.queries
@@ -186,14 +186,12 @@ class Engine:
             if work.segmenter is None:
                 return Explained(served.result, job.geometry)
             selection = self.explainer.selection
-            finished = await self.in_thread(
-                lambda: put_together(self.explainer.classifier, job, served.result, selection)
-            )
+            finished = await self.in_thread(lambda: finish(self.explainer.classifier, job, served.result, selection))
             if job.segments is not None:
                 metrics.SUPERPIXELS.labels(self._name).observe(finished.timings["superpixels"] / 1000)
             return Explained(served.result, job.geometry, finished)
 
-    def _prepare(self, image: EncodedImage | np.ndarray, work: Work) -> Prepared:
+    def _prepare(self, image: EncodedImage | np.ndarray, work: Work) -> PreparedImage:
         job = prepare(
             image,
             self.explainer.classifier,
@@ -204,17 +202,17 @@ class Engine:
         )
         return job if work.kept_pixels else job.without_image()
 
-    def _run(self, jobs: Sequence[tuple[Prepared, tuple[ClassQuery, ...]]]) -> list[Answer | ModelError]:
+    def _run(self, jobs: Sequence[tuple[PreparedImage, tuple[ClassQuery, ...]]]) -> list[ModelOutput | ModelError]:
         start = time.perf_counter()
         model = self.explainer.classifier
-        results = answers_or_errors(
-            jobs, lambda some: answers(model, [job for job, _ in some], [queries for _, queries in some])
+        results = run_or_errors(
+            jobs, lambda some: run_model(model, [job for job, _ in some], [queries for _, queries in some])
         )
         metrics.FORWARD.labels(self._name).observe(time.perf_counter() - start)
         metrics.BATCH_SIZE.labels(self._name).observe(len(jobs))
         return results
 
-    def _note(self, job: Prepared, answer: Answer, queue_s: float, batch_size: int) -> None:
+    def _note(self, job: PreparedImage, answer: ModelOutput, queue_s: float, batch_size: int) -> None:
         metrics.PREPARE.labels(self._name).observe(job.preprocess_ms / 1000)
         metrics.QUEUE.labels(self._name).observe(queue_s)
         current().notes |= {

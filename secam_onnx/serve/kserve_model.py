@@ -81,13 +81,13 @@ class ExplainerModel(Model):
             logger.warning(
                 f"preprocessing {note}; for another, export the model with --preprocess", extra={"model": self.name}
             )
-        sure = explainer.classifier.contract.probability_note
+        sure = explainer.classifier.metadata.probability_note
         if sure.startswith(("assumed", "none")):
             logger.warning(f"probability {sure}", extra={"model": self.name})
         for warning in (explainer.preprocessing_warning, explainer.features_warning):
             if warning:
                 logger.warning(warning, extra={"model": self.name})
-        if explainer.fidelity is None and not explainer.classifier.contract.completeness:  # which exports have
+        if explainer.fidelity is None and not explainer.classifier.metadata.completeness:  # which exports have
             logger.warning(NOT_COMPARED, extra={"model": self.name})
         self._engine = Engine(self.name, explainer, self._settings.limits)
         self.ready = True

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from secam_onnx.bench.tables import digits, report, running_ms, table
+from secam_onnx.bench.report import digits, report, running_ms, table
 
 
 @pytest.fixture

@@ -145,13 +145,13 @@ def test_what_is_given_wins_over_the_files_beside(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(CONFIG)
     (tmp_path / "preprocessor_config.json").write_text(PROCESSOR)
     box = PreprocessingSettings(interpolation="box")
-    part = open_classifier(tmp_path, preprocessing=box, labels=tuple("tuvwxyz")).contract
+    part = open_classifier(tmp_path, preprocessing=box, labels=tuple("tuvwxyz")).metadata
     assert part.labels == tuple("tuvwxyz")
     assert (part.preprocessing.interpolation, part.preprocessing.mean) == ("box", (127.5,) * 3)
     assert part.origin["preprocessing"].endswith("(ViTImageProcessor); as given: interpolation")
     assert "labels" not in part.origin
     (tmp_path / "preprocessor_config.json").write_text("{")
-    whole = open_classifier(tmp_path, preprocessing="lite").contract
+    whole = open_classifier(tmp_path, preprocessing="lite").metadata
     assert whole.preprocessing == Preprocessing.preset("lite", (32, 32))
     assert whole.origin["preprocessing"] == "preset lite"
     with pytest.raises(ModelError, match="it is not JSON"):
@@ -164,7 +164,7 @@ def test_a_preprocessor_for_another_size_is_refused_with_a_way_out(tmp_path: Pat
     with pytest.raises(OptionError, match=r"takes inputs of 32 x 32 .*read from .* makes 64 x 64\. With --size 32x32"):
         open_classifier(tmp_path)
     settings = PreprocessingSettings(size=(32, 32))
-    assert open_classifier(tmp_path, preprocessing=settings).contract.preprocessing.mean == (127.5,) * 3
+    assert open_classifier(tmp_path, preprocessing=settings).metadata.preprocessing.mean == (127.5,) * 3
 
 
 @pytest.mark.parametrize(
@@ -177,23 +177,23 @@ def test_a_preprocessor_for_another_size_is_refused_with_a_way_out(tmp_path: Pat
 def test_files_of_other_programs_do_no_harm(content: str, note: str, tmp_path: Path) -> None:
     saved(classifier(), tmp_path)
     (tmp_path / "config.json").write_text(content)
-    contract = open_classifier(tmp_path).contract
-    assert contract.labels is None
-    assert note in contract.origin["labels"]
-    assert contract.origin["preprocessing"].startswith("assumed: torchvision's")
-    assert ("config.json beside it is not used" in contract.origin["preprocessing"]) == (content == "{")
+    metadata = open_classifier(tmp_path).metadata
+    assert metadata.labels is None
+    assert note in metadata.origin["labels"]
+    assert metadata.origin["preprocessing"].startswith("assumed: torchvision's")
+    assert ("config.json beside it is not used" in metadata.origin["preprocessing"]) == (content == "{")
 
 
 def test_an_explainable_model_does_not_look_beside_itself(tmp_path: Path) -> None:
     from secam_onnx.export import Source, export_model
 
-    contract = export_model(Source(classifier()), tmp_path / "model.onnx")
+    metadata = export_model(Source(classifier()), tmp_path / "model.onnx")
     (tmp_path / "config.json").write_text(CONFIG)
     (tmp_path / "preprocessor_config.json").write_text(PROCESSOR)
-    assert open_classifier(tmp_path).contract == contract
-    darker = open_classifier(tmp_path, preprocessing=PreprocessingSettings(mean=(0.0,) * 3)).contract
-    assert (darker.preprocessing.mean, darker.preprocessing.std) == ((0,) * 3, contract.preprocessing.std)
-    assert darker.origin["preprocessing"] == f"{contract.origin['preprocessing']}; as given: mean"
+    assert open_classifier(tmp_path).metadata == metadata
+    darker = open_classifier(tmp_path, preprocessing=PreprocessingSettings(mean=(0.0,) * 3)).metadata
+    assert (darker.preprocessing.mean, darker.preprocessing.std) == ((0,) * 3, metadata.preprocessing.std)
+    assert darker.origin["preprocessing"] == f"{metadata.origin['preprocessing']}; as given: mean"
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
@@ -248,10 +248,10 @@ def test_what_an_exported_model_leaves_open_can_be_given(tmp_path: Path) -> None
     from secam_onnx.export import Source, export_model
 
     export_model(Source(classifier()), tmp_path / "open.onnx")
-    contract = open_classifier(tmp_path / "open.onnx", preprocessing="lite", labels=tuple("abcdefg")).contract
-    assert contract.preprocessing == Preprocessing.preset("lite", (32, 32))
-    assert contract.origin["preprocessing"] == "preset lite"
-    assert contract.labels == tuple("abcdefg")
+    metadata = open_classifier(tmp_path / "open.onnx", preprocessing="lite", labels=tuple("abcdefg")).metadata
+    assert metadata.preprocessing == Preprocessing.preset("lite", (32, 32))
+    assert metadata.origin["preprocessing"] == "preset lite"
+    assert metadata.labels == tuple("abcdefg")
     with pytest.raises(OptionError, match="There are 2 labels for 7 classes"):
         open_classifier(tmp_path / "open.onnx", labels=("a", "b"))
     export_model(Source(classifier(), "unit", tuple("abcdefg")), tmp_path / "fixed.onnx")

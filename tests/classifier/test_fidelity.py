@@ -18,7 +18,7 @@ from secam_onnx.classifier import fidelity
 from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.classifier.fidelity import compare_outputs, rounding_tolerance, trial_images, untouched
 from secam_onnx.classifier.inspection import inspect_model
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.cli import explain
 from secam_onnx.errors import FidelityError, ModelError, OptionError
 from secam_onnx.export import explainable_file
@@ -109,8 +109,8 @@ def test_an_explainable_file_is_compared_on_request(tmp_path: Path, altered: Cal
     """It was compared when it was exported."""
     source, path = tmp_path / "model.onnx", tmp_path / "explainable.onnx"
     onnx.save(classifier(), source)
-    contract = export_model(from_onnx(source), path)
-    assert contract.fidelity["max_relative_difference"] == 0
+    metadata = export_model(from_onnx(source), path)
+    assert metadata.fidelity["max_relative_difference"] == 0
     assert Explainer(path, providers="cpu").fidelity is None
     found = Explainer(path, providers="cpu", verify=True).fidelity
     assert found is not None
@@ -126,10 +126,10 @@ def test_an_export_is_compared_with_its_source(
 ) -> None:
     source, path = tmp_path / "model.onnx", tmp_path / "exported.onnx"
     onnx.save(classifier(softmax=True), source)
-    contract = export_model(from_onnx(source), path, fusion=fusion)
-    assert contract.fidelity["outputs"] == ["probabilities"]
-    assert len(contract.fidelity["images"]) == 3
-    assert inspect_model(path)["fidelity"]["at_export"] == contract.fidelity
+    metadata = export_model(from_onnx(source), path, fusion=fusion)
+    assert metadata.fidelity["outputs"] == ["probabilities"]
+    assert len(metadata.fidelity["images"]) == 3
+    assert inspect_model(path)["fidelity"]["at_export"] == metadata.fidelity
     altered(1.0)
     with pytest.raises(FidelityError, match=r"output 'probabilities' is .* report this model"):
         export_model(from_onnx(source), tmp_path / "never.onnx", fusion=fusion)
@@ -138,8 +138,8 @@ def test_an_export_is_compared_with_its_source(
 
 def test_an_export_of_what_was_made_just_now(tmp_path: Path) -> None:
     """As a network of PyTorch is: there is no file yet."""
-    contract = export_model(Source(classifier(softmax=True)), tmp_path / "model.onnx")
-    assert contract.fidelity["outputs"] == ["probabilities"]
+    metadata = export_model(Source(classifier(softmax=True)), tmp_path / "model.onnx")
+    assert metadata.fidelity["outputs"] == ["probabilities"]
 
 
 def test_the_own_outputs_of_a_fused_file_are_those_of_its_source(
@@ -149,12 +149,12 @@ def test_the_own_outputs_of_a_fused_file_are_those_of_its_source(
     onnx.save(classifier(), source)
     real = explainable_file.fused_model
 
-    def other_model(*args: object) -> tuple[ModelProto, Contract]:
-        made, contract = real(*args)  # type: ignore[arg-type]
+    def other_model(*args: object) -> tuple[ModelProto, ModelMetadata]:
+        made, metadata = real(*args)  # type: ignore[arg-type]
         for tensor in made.graph.initializer:
             if tensor.name == "logits.bias":
                 tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(1), tensor.name))
-        return made, contract
+        return made, metadata
 
     monkeypatch.setattr(explainable_file, "fused_model", other_model)
     with pytest.raises(FidelityError, match=r"output 'logits' is .* gives"):

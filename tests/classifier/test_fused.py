@@ -80,10 +80,10 @@ def test_many_at_once(fused, source, chelsea) -> None:
 def test_each_picture_has_its_own_classes(fused: Explainer, source: Explainer, chelsea: np.ndarray) -> None:
     asked = [["top-2", 5], [3], ["all"]]
     for model in (fused.classifier, source.classifier):
-        inputs = np.repeat(model.feed(model.contract.preprocessing.crop(chelsea)[0]), 3, axis=0)
-        together = model.answers(inputs, asked, pool=True)
+        inputs = np.repeat(model.feed(model.metadata.preprocessing.crop(chelsea)[0]), 3, axis=0)
+        together = model.run(inputs, asked, pool=True)
         for answer, own in zip(together, asked, strict=True):
-            (alone,) = model.answers(inputs[:1], [own], pool=True)
+            (alone,) = model.run(inputs[:1], [own], pool=True)
             assert answer.class_ids == alone.class_ids
             np.testing.assert_allclose(answer.maps, alone.maps, atol=1e-6)
 

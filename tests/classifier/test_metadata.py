@@ -8,13 +8,13 @@ import json
 import pytest
 from onnx import ModelProto
 
-from secam_onnx.classifier.metadata import KEY, Contract, FusedRecord, HeadRecord
+from secam_onnx.classifier.metadata import KEY, FusedRecord, HeadRecord, ModelMetadata
 from secam_onnx.errors import ModelError
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
 
-CONTRACT = Contract(
+METADATA = ModelMetadata(
     output="probabilities",
     logits="secam_logits",
     activation="softmax",
@@ -38,11 +38,11 @@ CONTRACT = Contract(
 def test_round_trip_through_a_model() -> None:
     model = ModelProto()
     model.metadata_props.add(key="author", value="somebody")
-    assert Contract.of(model) is None
-    CONTRACT.write_to(model)
-    CONTRACT.write_to(model)
+    assert ModelMetadata.of(model) is None
+    METADATA.write_to(model)
+    METADATA.write_to(model)
     assert [entry.key for entry in model.metadata_props] == ["author", KEY]
-    assert Contract.of(ModelProto.FromString(model.SerializeToString())) == CONTRACT
+    assert ModelMetadata.of(ModelProto.FromString(model.SerializeToString())) == METADATA
 
 
 def test_what_is_said_of_a_fused_model() -> None:
@@ -64,9 +64,9 @@ def test_what_is_said_of_a_fused_model() -> None:
         own_outputs={"logits": "logits"},
         proof={"images": ["a"]},
     )
-    contract = dataclasses.replace(CONTRACT, fused=record)
-    assert Contract.from_json(contract.to_json()) == contract
-    assert json.loads(contract.to_json())["fused"]["schema"] == 1
+    metadata = dataclasses.replace(METADATA, fused=record)
+    assert ModelMetadata.from_json(metadata.to_json()) == metadata
+    assert json.loads(metadata.to_json())["fused"]["schema"] == 1
     assert record.inputs == {"image": ("uint8", ["N", 96, 160, 3]), "classes": ("int64", ["N or 1", "K"])}
     assert record.outputs["overlay"] == ("uint8", ["N", "K", 96, 160, 3])
     alone = dataclasses.replace(record, batch=1, overlay=False)
@@ -88,12 +88,12 @@ def test_what_is_said_of_a_fused_model() -> None:
     ],
 )
 def test_what_cannot_be_read_is_refused(change, reason: str) -> None:  # type: ignore[no-untyped-def]
-    data = json.loads(CONTRACT.to_json())
+    data = json.loads(METADATA.to_json())
     change(data)
     with pytest.raises(ModelError, match=f"{reason}.*secam-onnx export"):
-        Contract.from_json(json.dumps(data))
+        ModelMetadata.from_json(json.dumps(data))
 
 
 def test_what_is_no_json_is_refused() -> None:
     with pytest.raises(ModelError, match="damaged"):
-        Contract.from_json("{half")
+        ModelMetadata.from_json("{half")

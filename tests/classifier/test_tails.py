@@ -76,7 +76,7 @@ def test_softmax(name: str, tmp_path: Path) -> None:
     explainer, found = explained(file)
     np.testing.assert_allclose(shares(found), own_values(file, explainer).reshape(-1), atol=1e-6)
     np.testing.assert_allclose(logits(found), own_values(file, explainer, tensor="z")[0], rtol=1e-5)
-    assert explainer.classifier.contract.activation == "softmax"
+    assert explainer.classifier.metadata.activation == "softmax"
     assert found.method["explained"] == "logit"
     check_sum(found)
 
@@ -87,7 +87,7 @@ def test_sigmoid(name: str, tmp_path: Path) -> None:
     explainer, found = explained(file)
     np.testing.assert_allclose(shares(found), own_values(file, explainer)[0], atol=1e-6)
     np.testing.assert_allclose(logits(found), own_values(file, explainer, tensor="z")[0], rtol=1e-5)
-    assert explainer.classifier.contract.activation == "sigmoid"
+    assert explainer.classifier.metadata.activation == "sigmoid"
     check_sum(found)
 
 
@@ -501,11 +501,11 @@ def test_the_problem_type_beside_a_model(problem: str, how: str, tmp_path: Path)
 def test_logits_that_do_not_belong_to_the_probabilities_are_an_error(tmp_path: Path) -> None:
     """Whatever a pattern may be taken for, values have the last word."""
     explainer = Explainer(saved(network("y = Softmax (z)"), tmp_path), providers="cpu")
-    contract = explainer.classifier.contract
+    metadata = explainer.classifier.metadata
     logits_ = np.array([[1.0, 2.0, 3.0, 0.0]], np.float32)
     for activation in ("softmax", "sigmoid", "log_softmax"):
         end = End("z", 4, activation, probabilities="y")
         right = in_numpy(logits_, activation.removeprefix("log_"))
-        assert check_activation(contract, end, lambda _, right=right: (logits_, right), [logits_]) is contract
+        assert check_activation(metadata, end, lambda _, right=right: (logits_, right), [logits_]) is metadata
         with pytest.raises(ModelError, match=f"read as {activation} of 'z', but for class [0-3] the output 'y' gives"):
-            check_activation(contract, end, lambda _, wrong=right[:, ::-1]: (logits_, wrong), [logits_])
+            check_activation(metadata, end, lambda _, wrong=right[:, ::-1]: (logits_, wrong), [logits_])

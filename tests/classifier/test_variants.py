@@ -56,16 +56,16 @@ def test_variants_are_explained_as_the_original_is(name: str, head: str, tmp_pat
     original = opened(tmp_path / "original" / "model.onnx")
     path = written(model, variant, tmp_path / "variant")
     classifier = opened(path)
-    assert classifier.contract.head.algebra == variant.algebra
+    assert classifier.metadata.head.algebra == variant.algebra
     if variant.algebra != "unknown":
-        assert classifier.contract.head.kind == HEADS[head]
+        assert classifier.metadata.head.kind == HEADS[head]
 
     x = SETTINGS.normalise(SETTINGS.crop(chelsea)[0])
     features, logits, _ = classifier.forward(x)
     wanted_features, wanted, _ = original.forward(x)
     for ours, theirs in ((features[0], wanted_features[0]), (logits, wanted)):
         assert np.abs(ours - theirs).max() <= variant.tolerance * np.abs(theirs).max()
-    np.testing.assert_allclose(logits, run(path, classifier.contract.output, x), rtol=variant.tolerance or 1e-4)
+    np.testing.assert_allclose(logits, run(path, classifier.metadata.output, x), rtol=variant.tolerance or 1e-4)
 
     ids = np.arange(7)[None]
     maps, bias = classifier.contribute(features, ids)
@@ -85,7 +85,7 @@ def test_what_the_runtime_fused_is_explained(tmp_path: Path) -> None:
     optimised("EXTENDED")(model, tmp_path)
     fused = onnx.load(tmp_path / "model.onnx")
     assert [node.op_type for node in fused.graph.node].count("FusedConv") == 2
-    head = opened(tmp_path / "model.onnx").contract.head
+    head = opened(tmp_path / "model.onnx").metadata.head
     assert (head.kind, head.shape) == ("gap + fc", (6, 8, 8))
 
 

@@ -13,7 +13,7 @@ import tiny_models
 from beginnings import begun, node
 
 from secam_onnx import Preprocessing
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -29,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def contract(path: Path) -> Contract:
-    found = Contract.of(onnx.load(path))
+def metadata(path: Path) -> ModelMetadata:
+    found = ModelMetadata.of(onnx.load(path))
     assert found is not None
     return found
 
@@ -43,7 +43,7 @@ def test_export_reads_and_tells(folder: Path, tmp_path: Path, run_cli: RunCli) -
     )
     assert "Class names read from config.json: 7, the first is 'name 0'" in done.stdout
     assert "Preprocessing assumed" not in done.stdout + done.stderr
-    made = contract(tmp_path / "net-secam.onnx")
+    made = metadata(tmp_path / "net-secam.onnx")
     expected = Preprocessing((32, 32), mean=(127.5,) * 3, std=(127.5,) * 3, crop_rounding="down")
     assert (made.preprocessing, made.labels) == (expected, tuple(f"name {index}" for index in range(7)))
     assert made.origin["file"] == "model.onnx"
@@ -87,7 +87,7 @@ def test_every_option_in_every_command(command: str, tmp_path: Path, photo: Path
     if command.startswith("inspect"):
         made = json.loads(done.stdout)["preprocessing"]
     elif command == "export":
-        made = contract(tmp_path / "any-secam.onnx").preprocessing.to_dict()
+        made = metadata(tmp_path / "any-secam.onnx").preprocessing.to_dict()
     else:
         made = json.loads((tmp_path / "secam-out" / "photo" / "explanation.json").read_text())["method"][
             "preprocessing"
@@ -121,7 +121,7 @@ def test_an_exported_model_can_be_exported_with_changes(folder: Path, tmp_path: 
     (tmp_path / "names.csv").write_text("id,name\n" + "\n".join(f"{index},other {index}" for index in range(7)))
     done = run_cli("export", "one.onnx", "-o", "two.onnx", "--crop", "1", "--labels", "names.csv")
     assert done.returncode == 0, done.stderr
-    one, two = contract(tmp_path / "one.onnx"), contract(tmp_path / "two.onnx")
+    one, two = metadata(tmp_path / "one.onnx"), metadata(tmp_path / "two.onnx")
     assert (one.preprocessing.resize_to, two.preprocessing.resize_to) == (None, 32)
     assert two.preprocessing.mean == one.preprocessing.mean
     assert two.origin["preprocessing"] == f"{one.origin['preprocessing']}; as given: crop"
@@ -181,7 +181,7 @@ def test_letterboxing_and_stretching_before_the_crop(tmp_path: Path, run_cli: Ru
     onnx.save(tiny_models.classifier(), tmp_path / "m.onnx")
     done = run_cli("export", "m.onnx", "--preprocess", "unit", "--fit", "letterbox", "--pad-color", "114")
     assert "whole picture fitted inside 32 x 32, the rest padded with 114 (bilinear)" in done.stdout
-    made = contract(tmp_path / "m-secam.onnx").preprocessing
+    made = metadata(tmp_path / "m-secam.onnx").preprocessing
     assert (made.resize_to, made.pad_color, made.std) == ("letterbox", (114.0,), (255.0,) * 3)
     stretched = run_cli("inspect", "m.onnx", "--preprocess", "unit", "--fit", "stretch", "--crop", "0.5")
     assert "whole picture to 64 x 64, centre crop 32 x 32" in stretched.stdout

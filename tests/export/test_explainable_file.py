@@ -12,7 +12,7 @@ import pytest
 from tiny_models import HEADS, classifier
 
 from secam_onnx import Explainer, Preprocessing, runtime
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.errors import HeadError, MissingDependencyError, ModelError, OptionError, OutputError
 from secam_onnx.export import Source, export_model, open_source
 from secam_onnx.graph import onnx_file
@@ -34,7 +34,7 @@ def test_the_models_own_outputs_are_untouched(tmp_path: Path, head: str, softmax
     onnx.save(classifier(head, softmax=softmax), original)
     labels = tuple("abcdefg")
     source = Source(onnx.load(original), Preprocessing.preset("lite", (32, 32)), labels, {"source": "test"})
-    contract = export_model(source, result)
+    metadata = export_model(source, result)
     onnx.checker.check_model(result, full_check=True)
     before, after = outputs(original), outputs(result)
     for name, value in before.items():
@@ -45,10 +45,10 @@ def test_the_models_own_outputs_are_untouched(tmp_path: Path, head: str, softmax
     if softmax:
         powers = np.exp(after["secam_logits"])
         np.testing.assert_allclose(powers / powers.sum(axis=1, keepdims=True), after["probabilities"], rtol=1e-4)
-    assert contract == Contract.of(onnx.load(result))
-    assert contract.labels == labels
-    assert contract.origin["source"] == "test"
-    assert 0 < contract.completeness["max_relative_error"] < 1e-5
+    assert metadata == ModelMetadata.of(onnx.load(result))
+    assert metadata.labels == labels
+    assert metadata.origin["source"] == "test"
+    assert 0 < metadata.completeness["max_relative_error"] < 1e-5
 
 
 def test_an_explainable_model_can_be_exported_again(tmp_path: Path, photo: Path) -> None:

@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from secam_onnx.classifier.classifier import Classifier, open_classifier
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.photograph.images import read_image
 
@@ -58,7 +58,7 @@ def pair(
 ) -> tuple[Classifier, Reference, np.ndarray]:
     """A network in ONNX and in PyTorch, and what it is fed: a photograph and noise."""
     classifier = open_classifier(exported(request.param), providers="cpu")
-    preprocessing = classifier.contract.preprocessing
+    preprocessing = classifier.metadata.preprocessing
     image = read_image(photo)
     noise = np.random.default_rng(3).integers(0, 256, image.shape, dtype=np.uint8)
     inputs = np.concatenate([preprocessing.normalise(preprocessing.crop(picture)[0]) for picture in (image, noise)])
@@ -110,13 +110,13 @@ def test_the_file_is_an_ordinary_model_with_the_contract(exported: Callable[[str
     assert [value.name for value in model.graph.input] == ["image"]
     assert [value.name for value in model.graph.output] == ["logits", "secam_features"]
     assert model.graph.input[0].type.tensor_type.shape.dim[0].HasField("dim_param")
-    contract = Contract.of(model)
-    assert contract is not None
-    assert (contract.head.kind, contract.head.shape) == ("gap + fc", (2048, 7, 7))
-    assert contract.labels is not None
-    assert contract.labels[281] == "tabby"
-    assert contract.completeness["max_relative_error"] < 1e-3
-    assert contract.completeness["classes"] == 1000
+    metadata = ModelMetadata.of(model)
+    assert metadata is not None
+    assert (metadata.head.kind, metadata.head.shape) == ("gap + fc", (2048, 7, 7))
+    assert metadata.labels is not None
+    assert metadata.labels[281] == "tabby"
+    assert metadata.completeness["max_relative_error"] < 1e-3
+    assert metadata.completeness["classes"] == 1000
     text = model.SerializeToString()
     assert b"site-packages" not in text, "the exporter's stack traces carry paths of the machine"
 
@@ -131,19 +131,19 @@ def test_the_file_is_an_ordinary_model_with_the_contract(exported: Callable[[str
 def test_preprocessing_and_head_of_the_other_networks(
     exported: Callable[[str], Path], name: str, size: tuple[int, int], resize_to: int, shape: tuple[int, ...], kind: str
 ) -> None:
-    contract = open_classifier(exported(name), providers="cpu").contract
-    assert (contract.preprocessing.size, contract.preprocessing.resize_to) == (size, resize_to)
-    assert (contract.head.kind, contract.head.shape) == (kind, shape)
+    metadata = open_classifier(exported(name), providers="cpu").metadata
+    assert (metadata.preprocessing.size, metadata.preprocessing.resize_to) == (size, resize_to)
+    assert (metadata.head.kind, metadata.head.shape) == (kind, shape)
 
 
 def test_a_finer_map_of_vgg16_through_its_last_max_pool(
     exported: Callable[[str], Path], tmp_path: Path, photo: Path
 ) -> None:
     coarse = open_classifier(exported("vgg16"), providers="cpu")
-    contract = export_model(open_source(str(exported("vgg16"))), tmp_path / "fine.onnx", features="relu_12")
-    assert contract.head.shape == (512, 14, 14)
+    metadata = export_model(open_source(str(exported("vgg16"))), tmp_path / "fine.onnx", features="relu_12")
+    assert metadata.head.shape == (512, 14, 14)
     fine = open_classifier(tmp_path / "fine.onnx", providers="cpu")
-    inputs = fine.contract.preprocessing.normalise(fine.contract.preprocessing.crop(read_image(photo))[0])
+    inputs = fine.metadata.preprocessing.normalise(fine.metadata.preprocessing.crop(read_image(photo))[0])
     maps = []
     for classifier in (coarse, fine):
         features, _, _ = classifier.forward(inputs)

@@ -252,15 +252,15 @@ def test_what_a_model_says_of_itself_stays(opset: int, tmp_path: Path, seen: np.
 
 def test_the_default_model(photo: Path, tmp_path: Path, explainer: Explainer) -> None:
     path = tmp_path / "fused.onnx"
-    contract = fuse(explainer.model, path)
-    assert contract.fused is not None
-    assert contract.fused.proof["max_relative_difference"] < 1e-5
+    metadata = fuse(explainer.model, path)
+    assert metadata.fused is not None
+    assert metadata.fused.proof["max_relative_difference"] < 1e-5
     assert path.stat().st_size < 1.01 * explainer.model.stat().st_size
     model = onnx.load(path)
     onnx.checker.check_model(path, full_check=True)
-    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", contract.fused.opset)]
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", metadata.fused.opset)]
     assert {node.domain for node in model.graph.node} == {""}
-    for tensors, said in ((model.graph.input, contract.fused.inputs), (model.graph.output, contract.fused.outputs)):
+    for tensors, said in ((model.graph.input, metadata.fused.inputs), (model.graph.output, metadata.fused.outputs)):
         there = {value.name: [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim]
                  for value in tensors}  # fmt: skip
         assert {name: there[name] for name in said} == {name: shape for name, (_, shape) in said.items()}

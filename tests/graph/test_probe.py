@@ -64,8 +64,8 @@ def test_a_model_that_does_not_run_tells_nothing(model: onnx.ModelProto) -> None
 
 def test_such_a_model_is_explained_exactly_and_found_again(model: onnx.ModelProto, tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "m.onnx")
-    contract = export_model(open_source(str(tmp_path / "m.onnx")), tmp_path / "e.onnx")
-    assert (contract.head.kind, contract.head.algebra, contract.head.shape) == (
+    metadata = export_model(open_source(str(tmp_path / "m.onnx")), tmp_path / "e.onnx")
+    assert (metadata.head.kind, metadata.head.algebra, metadata.head.shape) == (
         "gap + fc",
         "piecewise linear",
         (6, 4, 4),

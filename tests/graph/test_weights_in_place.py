@@ -17,7 +17,7 @@ from tiny_models import HEADS, classifier
 from secam_onnx.errors import ModelError
 from secam_onnx.graph import protobuf, weights_in_place
 from secam_onnx.graph.onnx_file import read_model
-from secam_onnx.graph.weights_in_place import read_skeleton
+from secam_onnx.graph.weights_in_place import read_without_weights
 from secam_onnx.photograph.sidecars import default_model
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
@@ -60,7 +60,7 @@ def whole(file: Path) -> ModelProto:
 def test_nothing_but_the_weights_is_missing(tmp_path: Path, head: str) -> None:
     file = tmp_path / "m.onnx"
     onnx.save(classifier(head), file)
-    model = read_skeleton(file)
+    model = read_without_weights(file)
     assert put_back(model, file) > 0
     assert model == whole(file)
 
@@ -69,15 +69,15 @@ def test_nothing_but_the_weights_is_missing(tmp_path: Path, head: str) -> None:
 def test_real_files(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for large in (8, 1 << 16):
         monkeypatch.setattr(weights_in_place, "_LARGE", large)
-        model = read_skeleton(file)
+        model = read_without_weights(file)
         put_back(model, file)
         assert model == whole(file)
 
 
 def test_what_is_read_is_small() -> None:
-    model = read_skeleton(default_model())
+    model = read_without_weights(default_model())
     assert put_back(model, default_model()) > 20
-    assert read_skeleton(default_model()).ByteSize() < default_model().stat().st_size / 10
+    assert read_without_weights(default_model()).ByteSize() < default_model().stat().st_size / 10
 
 
 @pytest.mark.usefixtures("small_counts")
@@ -105,7 +105,7 @@ def test_data_in_other_fields_stay(tmp_path: Path) -> None:
     graph = helper.make_graph([], "g", [], [], tensors, sparse_initializer=[sparse])
     file = tmp_path / "m.onnx"
     file.write_bytes(helper.make_model(graph).SerializeToString())
-    model = read_skeleton(file)
+    model = read_without_weights(file)
     own = {
         tensor.name
         for tensor in model.graph.initializer
@@ -121,7 +121,7 @@ def test_graphs_in_several_pieces_are_merged(tmp_path: Path) -> None:
     one, other = classifier("gap+fc").SerializeToString(), classifier("flatten+fc", seed=2).SerializeToString()
     file = tmp_path / "m.onnx"
     file.write_bytes(one + other)
-    model = read_skeleton(file)
+    model = read_without_weights(file)
     assert put_back(model, file) > 4
     assert model == whole(file)
 
@@ -131,7 +131,7 @@ def test_too_many_fields_are_left_to_protobuf(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(protobuf, "_MOST", 10)
     file = tmp_path / "m.onnx"
     onnx.save(classifier(), file)
-    assert read_skeleton(file) == onnx.load(file)
+    assert read_without_weights(file) == onnx.load(file)
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
@@ -174,9 +174,9 @@ def test_damaged_bytes_are_what_protobuf_makes_of_them(tmp_path: Path, seed: int
             expected = None
         if expected is None:
             with pytest.raises(DecodeError):
-                read_skeleton(file)
+                read_without_weights(file)
         else:
-            model = read_skeleton(file)
+            model = read_without_weights(file)
             put_back(model, file)
             assert model.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
         outcomes[expected is None] += 1
@@ -187,7 +187,7 @@ def test_a_length_is_not_believed(tmp_path: Path) -> None:
     file = tmp_path / "m.onnx"
     file.write_bytes(b"\x3a\xff\xff\xff\xff\x07" + bytes(100_000))
     with pytest.raises(DecodeError):
-        read_skeleton(file)
+        read_without_weights(file)
     with pytest.raises(ModelError, match="cut off"):
         read_model(file)
 
@@ -196,4 +196,4 @@ def test_a_length_is_not_believed(tmp_path: Path) -> None:
 def test_a_name_that_no_location_can_have(tmp_path: Path) -> None:
     file = tmp_path / os.fsdecode(b"caf\xe9.onnx")
     file.write_bytes(default_model().read_bytes())
-    assert read_skeleton(file) == onnx.load(default_model())
+    assert read_without_weights(file) == onnx.load(default_model())

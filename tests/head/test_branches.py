@@ -14,7 +14,7 @@ from onnx import ModelProto, numpy_helper
 from secam_onnx import Explainer, fuse
 from secam_onnx.classifier.classifier import Classifier, open_classifier
 from secam_onnx.classifier.inspection import inspect_model
-from secam_onnx.classifier.metadata import Contract, HeadRecord
+from secam_onnx.classifier.metadata import HeadRecord, ModelMetadata
 from secam_onnx.errors import HeadError, ModelError, OptionError
 from secam_onnx.export.explainable_file import export_model
 from secam_onnx.export.source import Source
@@ -80,7 +80,7 @@ def test_two_networks(joined: str, shares: tuple[float, float], last: bool, tmp_
     given, begin = ("y", "y = Transpose <perm = [0, 3, 1, 2]> (x) ") if last else ("x", "")
     network = model(begin + branch(given, "a") + branch(given, "b", channels=8) + joined, last=last)
     classifier = opened(network, tmp_path)
-    head = classifier.contract.head
+    head = classifier.metadata.head
     assert (head.features, [entry.features for entry in head.further]) == ("a_f", ["b_f"])
     assert head.algebra == "piecewise linear"
 
@@ -98,7 +98,7 @@ def test_a_network_on_the_picture_and_its_mirror(mirror: str, tmp_path: Path) ->
     """Flip averaging: the mirrored branch's map is turned back."""
     network = model(branch("x", "a") + mirror + branch("m", "b", "a") + MEAN, batch=1 if "0, i_m1" in mirror else "N")
     classifier = opened(network, tmp_path)
-    assert classifier.contract.head.further[0].span == ((0, 1), (1, 0))
+    assert classifier.metadata.head.further[0].span == ((0, 1), (1, 0))
     x = pictures(1)
     x[..., : SIZE // 4] *= 9  # what was seen lies on the left
     maps, bias, logits = explained(classifier, x)
@@ -113,7 +113,7 @@ def test_a_network_on_the_picture_and_its_mirror(mirror: str, tmp_path: Path) ->
 
 def test_a_mirror_before_a_single_network(tmp_path: Path) -> None:
     classifier = opened(model(MIRROR["slice"] + branch("m", "a") + "logits = Identity (a_z)"), tmp_path)
-    assert classifier.contract.head.span == ((0, 1), (1, 0))
+    assert classifier.metadata.head.span == ((0, 1), (1, 0))
     x = pictures()
     maps, *_ = explained(classifier, x)
     wanted, *_ = explained(alone("a", tmp_path)[0], np.ascontiguousarray(x[..., ::-1]))
@@ -125,7 +125,7 @@ def test_a_crop_lies_where_it_was_cut_out(tmp_path: Path) -> None:
     crop = "i = Identity (x) c = Slice (i, i_0_0, i_16_16, i_2_3) "
     network = model(branch("x", "a") + crop + branch("c", "b") + "logits = Add (a_z, b_z)")
     classifier = opened(network, tmp_path)
-    assert classifier.contract.head.further[0].span == ((0, 0.5), (0, 0.5))
+    assert classifier.metadata.head.further[0].span == ((0, 0.5), (0, 0.5))
     x = pictures()
     maps, bias, logits = explained(classifier, x)
     assert maps.shape[2:] == (8, 8)
@@ -159,7 +159,7 @@ def test_two_pools_of_one_map_stay_one_map(tmp_path: Path) -> None:
     """Several maps are looked for only where no single one separates the logits from the picture."""
     body = branch("x", "a") + "q = GlobalMaxPool (a_f) u = Flatten (q) "
     body += f"j = Concat <axis = 1> (a_v, u) logits = Gemm (j, wj_12x{CLASSES}, wk_{CLASSES})"
-    head = opened(model(body), tmp_path).contract.head
+    head = opened(model(body), tmp_path).metadata.head
     assert (head.features, head.further) == ("a_f", ())
 
 
@@ -168,7 +168,7 @@ def test_scales_of_one_backbone_share_its_finer_map(tmp_path: Path) -> None:
     second = "b_c = Conv <strides = [2, 2]> (a_f, wb0_6x6x2x2) b_f = Relu (b_c) b_p = GlobalAveragePool (b_f) "
     joined = f"b_v = Flatten (b_p) j = Concat <axis = 1> (a_v, b_v) logits = Gemm (j, wj_12x{CLASSES}, wk_{CLASSES})"
     network = model(branch("x", "a") + second + joined)
-    head = opened(network, tmp_path).contract.head
+    head = opened(network, tmp_path).metadata.head
     assert (head.features, head.further) == ("a_f", ())
 
 
@@ -178,7 +178,7 @@ def test_scales_of_a_backbone_that_is_not_understood_are_two_maps(tmp_path: Path
     joined = "b_p = GlobalAveragePool (b_f) b_v = Flatten (b_p) j = Concat <axis = 1> (a_v, b_v) "
     network = model(branch("x", "a") + second + joined + f"logits = Gemm (j, wj_12x{CLASSES}, wk_{CLASSES})")
     classifier = opened(network, tmp_path)
-    assert [entry.features for entry in classifier.contract.head.further] == ["b_f"]
+    assert [entry.features for entry in classifier.metadata.head.further] == ["b_f"]
     x = pictures()
     maps, bias, logits = explained(classifier, x)
     np.testing.assert_allclose(maps.sum((2, 3)) + bias, logits, rtol=1e-4, atol=1e-5)
@@ -205,7 +205,7 @@ def test_branches_that_are_multiplied_are_integrated_together(joined: str, tmp_p
     joined = joined.replace("logits = Sigmoid (s)", f"h = Sigmoid (s) logits = Gemm (h, wh_{CLASSES}x{CLASSES})")
     network = model(branch("x", "a") + branch("x", "b", stride=8) + joined)
     classifier = opened(network, tmp_path)
-    assert (classifier.contract.head.algebra, classifier.way) == ("smooth", "integrated")
+    assert (classifier.metadata.head.algebra, classifier.attribution) == ("smooth", "integrated")
     x = pictures()
     maps, bias, logits = explained(classifier, x)
     np.testing.assert_allclose(logits, plain(network, x), rtol=1e-4, atol=1e-6)
@@ -259,7 +259,7 @@ def test_exported_and_opened_again(tmp_path: Path) -> None:
     first = opened(network, tmp_path)
     export_model(Source(network, Preprocessing((SIZE, SIZE))), tmp_path / "explainable.onnx")
     again = open_classifier(tmp_path / "explainable.onnx", providers="cpu")
-    assert again.contract.head == first.contract.head
+    assert again.metadata.head == first.metadata.head
     x = pictures()
     for ours, theirs in zip(explained(again, x), explained(first, x), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
@@ -286,12 +286,12 @@ def test_fused(joined: str, last: bool, tmp_path: Path, chelsea: np.ndarray) -> 
 
 
 def test_the_contract_of_older_files() -> None:
-    text = Contract("y", "y", "none", *_record()).to_json()
+    text = ModelMetadata("y", "y", "none", *_record()).to_json()
     older = text.replace('"span": [[0.0, 1.0], [0.0, 1.0]], "further": []', '"prefix": 0')
     assert older != text
-    assert Contract.from_json(older) == Contract.from_json(text)
+    assert ModelMetadata.from_json(older) == ModelMetadata.from_json(text)
     with pytest.raises(ModelError, match="damaged"):
-        Contract.from_json(text.replace('"further": []', '"further": [{"features": "f", "shape": [1, 2]}]'))
+        ModelMetadata.from_json(text.replace('"further": []', '"further": [{"features": "f", "shape": [1, 2]}]'))
 
 
 def _record() -> tuple[object, ...]:

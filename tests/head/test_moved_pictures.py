@@ -38,8 +38,8 @@ UNDERSTOOD = {
 def test_what_is_understood_lies_on_its_part(moved: str, span: tuple, by_hand, tmp_path: Path) -> None:  # type: ignore[type-arg,no-untyped-def]
     """As of the picture moved by NumPy; what a map shows outside of its part is nothing."""
     classifier = opened(model(moved + branch("t", "a") + END), tmp_path)
-    assert classifier.contract.head.span == span
-    assert "features_warning" not in classifier.contract.origin
+    assert classifier.metadata.head.span == span
+    assert "features_warning" not in classifier.metadata.origin
     x = pictures(1)
     features, *_ = classifier.forward(x)
     maps, _ = classifier.contribute(features, ALL)
@@ -135,8 +135,8 @@ def test_channels_last_of_any_number_are_no_turn(shape: tuple[int | str, ...], t
     onnx.save(network, tmp_path / "network.onnx")
     settings = Preprocessing((SIZE, SIZE), mean=(0.5,) * 12, std=(1.0,) * 12, layout="NHWC")
     classifier = open_classifier(tmp_path / "network.onnx", providers="cpu", preprocessing=settings)
-    assert classifier.contract.head.features == "a_f"
-    assert "features_warning" not in classifier.contract.origin
+    assert classifier.metadata.head.features == "a_f"
+    assert "features_warning" not in classifier.metadata.origin
 
 
 C = "c = Conv <strides = [4, 4]> (x, wc_6x3x4x4) f = Relu (c) "

@@ -68,10 +68,10 @@ def test_special_tokens(before: int, behind: int, head: str, positions_first: bo
     model = transformer(before, behind, positions_first=positions_first, head=head)
     onnx.save(model, tmp_path / "network.onnx")
     classifier = open_classifier(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS)
-    found = classifier.contract.head
+    found = classifier.metadata.head
     assert (found.shape, found.layout, found.prefix, found.suffix) == ((CHANNELS, 4, 4), "NLC", before, behind)
     assert sum(node.op_type == "Softmax" for node in _behind(model, found.features)) == 1
-    assert "features_warning" not in classifier.contract.origin
+    assert "features_warning" not in classifier.metadata.origin
 
     x = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
     features, logits, _ = classifier.forward(x)
@@ -95,7 +95,7 @@ def test_exported_and_fused(special: tuple[int, int], tmp_path: Path, chelsea: n
     export_model(Source(onnx.load(tmp_path / "network.onnx"), SETTINGS), tmp_path / "explainable.onnx")
     fuse(tmp_path / "network.onnx", tmp_path / "fused.onnx", preprocessing=SETTINGS)
     again = Explainer(tmp_path / "explainable.onnx", providers="cpu")
-    assert again.classifier.contract.head == wanted.classifier.contract.head
+    assert again.classifier.metadata.head == wanted.classifier.metadata.head
     maps = wanted.explain(chelsea, "all").maps
     for other in (again, Explainer(tmp_path / "fused.onnx", providers="cpu")):
         np.testing.assert_allclose(other.explain(chelsea, "all").maps, maps, rtol=1e-3, atol=1e-4)
@@ -147,7 +147,7 @@ def test_the_batch_in_the_second_axis(
     model = net.model(net.fc(pooled))
     onnx.save(model, tmp_path / "network.onnx")
     classifier = open_classifier(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS)
-    found = classifier.contract.head
+    found = classifier.metadata.head
     assert (found.layout, found.shape, (found.prefix, found.suffix)) == ("LNC", (CHANNELS, 4, 4), special)
     behind = sum(node.op_type == "Softmax" for node in _behind(model, found.features))
     assert behind == int(head == "token" or any(special))

@@ -40,7 +40,7 @@ def test_features_are_the_named_tensor_and_maps_add_up(name: str) -> None:
     classifier = open_classifier(path, providers="cpu")
     features, logits, probabilities = classifier.forward(inputs)
     np.testing.assert_allclose(features[0], expected, rtol=1e-4)
-    given = probabilities if classifier.contract.activation == "softmax" else logits
+    given = probabilities if classifier.metadata.activation == "softmax" else logits
     np.testing.assert_allclose(given, own.reshape(given.shape), rtol=1e-3)
     maps, bias = classifier.contribute(features, np.array([[0, 999]]))
     np.testing.assert_allclose(maps.sum((2, 3)) + bias, logits[:, [0, 999]], rtol=1e-4)

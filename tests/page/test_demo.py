@@ -25,7 +25,7 @@ from pages import running
 from processes import UNMEASURED
 from tiny_models import classifier
 
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.errors import ModelError, OptionError, OutputError
 from secam_onnx.export import export_model, open_source
 from secam_onnx.fusion import Fusion
@@ -156,7 +156,7 @@ def test_a_fused_model_is_served_without_its_default_classes(tmp_path: Path) -> 
     (tmp_path / "served").mkdir()
     ready = model_for_browsers(tmp_path / "fused.onnx", tmp_path / "served")
     sessions = [onnxruntime.InferenceSession(file) for file in (tmp_path / "fused.onnx", ready)]
-    height, width = Contract.of(onnx.load(ready)).fused.size
+    height, width = ModelMetadata.of(onnx.load(ready)).fused.size
     image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
     assert [value.name for value in sessions[1].get_inputs()] == ["image", "classes"]
     with pytest.raises(ValueError, match="classes"):
@@ -204,7 +204,7 @@ def test_the_command_writes_static_files(tmp_path: Path, run_cli: Any) -> None:
     done = run_cli("demo", "--model", "plain.onnx", "--static", "site")
     assert done.returncode == 0, done.stderr
     assert "site" in done.stdout
-    assert Contract.of(onnx.load(tmp_path / "site" / MODEL)).fused is not None
+    assert ModelMetadata.of(onnx.load(tmp_path / "site" / MODEL)).fused is not None
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     for arguments in (("--static", "mine"), ("--force",), ("--model", "missing.onnx"), ("--port", "70000")):

@@ -190,8 +190,8 @@ def test_numbers_given_to_the_padding_are_kept(model: Path, wide: np.ndarray) ->
 
 
 def test_a_fused_model_takes_the_letterboxed_picture(model: Path, wide: np.ndarray, tmp_path: Path) -> None:
-    contract = fuse(model, tmp_path / "fused.onnx", preprocessing=LETTERBOX)
-    assert (contract.preprocessing.resize_to, contract.preprocessing.pad_color) == ("letterbox", (114.0,))
+    metadata = fuse(model, tmp_path / "fused.onnx", preprocessing=LETTERBOX)
+    assert (metadata.preprocessing.resize_to, metadata.preprocessing.pad_color) == ("letterbox", (114.0,))
     ours = Explainer(tmp_path / "fused.onnx", providers="cpu").explain(wide)
     theirs = Explainer(model, providers="cpu", preprocessing=LETTERBOX).explain(wide)
     np.testing.assert_array_equal(ours.segments, theirs.segments)

@@ -350,7 +350,7 @@ def test_a_resize_in_the_graph_gives_the_size(tmp_path: Path, chelsea: np.ndarra
     )
     explainer = Explainer(saved(model, tmp_path), providers="cpu")
     assert explainer.preprocessing.size == (32, 32)
-    assert explainer.classifier.contract.origin["graph_begins_with"] == "a Resize to 32 x 32"
+    assert explainer.classifier.metadata.origin["graph_begins_with"] == "a Resize to 32 x 32"
     other = Explainer(tmp_path / "m.onnx", providers="cpu", preprocessing=PreprocessingSettings(size=(64, 96)))
     assert other.explain(chelsea).segments.shape == (64, 96)
 

@@ -183,7 +183,7 @@ def test_a_stream_that_was_begun_before_the_fork_is_refused_at_once(
 
 
 def answers(model: Any) -> Any:
-    return model.answers(np.zeros((1, 3, 32, 32), np.float32), [["top-1"]])
+    return model.run(np.zeros((1, 3, 32, 32), np.float32), [["top-1"]])
 
 
 @needs_fork

@@ -29,8 +29,8 @@ def case_of(views: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -
     def make(name: str) -> Case:
         network, folder = NETWORKS[name], tmp_path_factory.mktemp("fused")
         plain, model = network.write(folder), folder / "fused.onnx"
-        contract = export_model(open_source(plain), model, fusion=network.fusion)
-        assert (contract.head.kind, contract.head.algebra) == (network.head, network.algebra)
+        metadata = export_model(open_source(plain), model, fusion=network.fusion)
+        assert (metadata.head.kind, metadata.head.algebra) == (network.head, network.algebra)
         explainer = Explainer(plain, providers="cpu")
         pictures = np.stack([explainer.preprocessing.crop(view)[0] for view in views])
         explanations = [explainer.explain(view, f"top-{TOP}") for view in views]

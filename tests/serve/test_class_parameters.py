@@ -42,7 +42,7 @@ def test_classes_in_json_and_strings(numbered: Explainer, classes: object, found
     images = [np.zeros((32, 32, 3), np.uint8)]
     asked = explanations(images, {"classes": classes}, numbered, Limits())
     assert asked.work.queries == found
-    answered = numbered.classifier.answers(np.zeros((1, 3, 32, 32), np.float32), [asked.work.queries])
+    answered = numbered.classifier.run(np.zeros((1, 3, 32, 32), np.float32), [asked.work.queries])
     assert len(answered[0].class_ids) == (7 if "all" in found else len(found))
 
 

@@ -69,8 +69,13 @@ def test_the_page_is_for_browsers(server: Running) -> None:
     "path",
     [
         *("/page/", "/page/index.html", "/page/main.js", "/page/engine.js", "/page/vendor/ort.js", "/page/model.onnx"),
-        *("/page/../web_server.py", "/page/web_server.py", "/page/%2e%2e/errors.py", "/page//etc/passwd"),
-        "/page/served/",
+        *(
+            "/page/../web_server.py",
+            "/page/web_server.py",
+            "/page/%2e%2e/errors.py",
+            "/page//etc/passwd",
+            "/page/served/",
+        ),
     ],
 )
 def test_there_is_nothing_else(path: str, server: Running) -> None:

@@ -15,7 +15,7 @@ import torch
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import nn
 
-from secam_onnx.classifier.metadata import Contract
+from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.photograph.sidecars import default_model
 
 __all__ = [
@@ -61,9 +61,9 @@ class Data:
 def linear_head() -> Weights:
     """Weights of the default model's head."""
     model = onnx.load(default_model())
-    contract = Contract.of(model)
-    assert contract is not None
-    weight = next(name for name in contract.head.weights if "weight" in name)
+    metadata = ModelMetadata.of(model)
+    assert metadata is not None
+    weight = next(name for name in metadata.head.weights if "weight" in name)
     values = {tensor.name.removesuffix(".float16"): tensor for tensor in model.graph.initializer}
     bias = next(name for name in values if name == weight.replace("weight", "bias"))
     return {name: numpy_helper.to_array(values[of]).astype(np.float32) for name, of in (("w2", weight), ("b2", bias))}
@@ -184,9 +184,9 @@ def _confidence(values: np.ndarray) -> float:
 def with_head(kind: str, weights: Weights) -> ModelProto:
     """The default model's backbone with a head of this kind: an ordinary ONNX classifier."""
     model = onnx.load(default_model())
-    contract = Contract.of(model)
-    assert contract is not None
-    features, image = contract.head.features, model.graph.input[0].name
+    metadata = ModelMetadata.of(model)
+    assert metadata is not None
+    features, image = metadata.head.features, model.graph.input[0].name
     body = onnx.utils.Extractor(model).extract_model([image], [features])
     body.graph.node.extend(_nodes(kind, features))
     body.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())

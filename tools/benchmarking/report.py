@@ -13,7 +13,7 @@ from benchmarking.networks import NETWORKS
 from benchmarking.targets import targets
 
 from secam_onnx.bench import report
-from secam_onnx.bench.tables import digits, medians, table
+from secam_onnx.bench.report import digits, medians, table
 
 __all__ = ["comparison", "page", "written"]
 

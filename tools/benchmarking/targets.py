@@ -6,7 +6,7 @@ import operator
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from secam_onnx.bench.tables import medians, running_ms
+from secam_onnx.bench.report import medians, running_ms
 
 __all__ = ["Goal", "targets"]
 

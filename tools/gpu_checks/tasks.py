@@ -53,7 +53,7 @@ def drift(network: str, file: str, provider: str, float16: bool = False) -> dict
     with tempfile.TemporaryDirectory() as folder:
         other = Explainer(_halved(file, Path(folder)) if float16 else file, **_as(cpu, float16), providers=provider)
         rows = []
-        for image in photographs(3 if other.classifier.way == "masking" else 8):
+        for image in photographs(3 if other.classifier.attribution == "masking" else 8):
             # The same classes of both, so that their numbers can be compared.
             wanted = cpu.explain(image, _CLASSES)
             found = other.explain(image, [entry.index for entry in wanted.classes])
@@ -75,7 +75,7 @@ def drift(network: str, file: str, provider: str, float16: bool = False) -> dict
     worst = {name: max(row[name] for row in rows) for name in rows[0] if isinstance(rows[0][name], float)}
     agree = {name: sum(row[name] for row in rows) for name in rows[0] if isinstance(rows[0][name], bool)}
     return {
-        "attribution": cpu.classifier.way,
+        "attribution": cpu.classifier.attribution,
         "photographs": len(rows),
         "providers": list(other.providers),
         "agree": agree,

@@ -85,8 +85,8 @@ class Watched:
 
     def __init__(self, explainer: Explainer) -> None:
         self.explainer, self.model = explainer, explainer.classifier
-        self._answers = self.model.answers
-        self.model.answers = self._keep  # type: ignore[method-assign]
+        self._answers = self.model.run
+        self.model.run = self._keep  # type: ignore[method-assign]
 
     def _keep(self, inputs: np.ndarray, *args: Any, **kwargs: Any) -> Any:
         self.inputs = inputs
@@ -157,19 +157,19 @@ def _said(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         return {"error": type(error).__name__, "words": str(error)}
     except Exception as error:
         return {"error": type(error).__name__, "words": str(error), "not_ours": True}
-    contract, head = explainer.classifier.contract, explainer.classifier.contract.head
+    metadata, head = explainer.classifier.metadata, explainer.classifier.metadata.head
     further = [{"tensor": entry.features, "shape": list(entry.shape)} for entry in head.further]
     read = {
         "features": {"tensor": head.features, "shape": list(head.shape), "layout": head.layout, "further": further},
         "head": head.kind,
         "algebra": head.algebra,
-        "attribution": ATTRIBUTIONS[explainer.classifier.way],
-        "activation": contract.activation,
-        "probability": contract.probability_note,
-        "output": contract.output,
+        "attribution": ATTRIBUTIONS[explainer.classifier.attribution],
+        "activation": metadata.activation,
+        "probability": metadata.probability_note,
+        "output": metadata.output,
         "classes": explainer.classifier.n_classes,
         "preprocessing": f"{explainer.preprocessing_note or 'the file'}: {explainer.preprocessing}",
-        "origin": dict(contract.origin),
+        "origin": dict(metadata.origin),
         "labels": list(explainer.labels[:20]) if explainer.labels else None,
         "completeness": explanation.completeness_error,
     }
@@ -179,7 +179,7 @@ def _said(path: Path, options: dict[str, Any]) -> dict[str, Any]:
 def _measured(watched: Watched, plain: Plain) -> dict[str, Any]:
     """The largest difference of every output, and of what is explained from the output that it was found in."""
     differences: dict[str, float] = {}
-    answered, explained = 0.0, watched.model.contract.output
+    answered, explained = 0.0, watched.model.metadata.output
     for photograph in photographs():
         inputs = watched.fed(photograph)
         taken = watched.as_taken(inputs)

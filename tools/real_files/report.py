@@ -8,7 +8,7 @@ from typing import Any
 
 from real_files.authors import Recipe
 
-from secam_onnx.bench.tables import table
+from secam_onnx.bench.report import table
 
 __all__ = ["EQUAL", "INTRODUCTION", "report", "verdict"]
 

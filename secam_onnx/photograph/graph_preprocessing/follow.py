@@ -21,7 +21,7 @@ import numpy as np
 
 from secam_onnx.graph.index import Graph, reads
 from secam_onnx.photograph.graph_preprocessing.followed_picture import Channel, Picture
-from secam_onnx.photograph.graph_preprocessing.operators import through
+from secam_onnx.photograph.graph_preprocessing.node_rules import through
 
 __all__ = ["Beginning", "beginning_of"]
 

@@ -112,7 +112,7 @@ def test_ultralytics_other_tasks_and_sizes() -> None:
 def test_rapidocr_names_classes_only(tmp_path: Path) -> None:
     explainer = Explainer(saved({"character": "\n".join("abcdefg")}, tmp_path), providers="cpu")
     assert explainer.labels == tuple("abcdefg")
-    assert explainer.classifier.contract.origin["labels"] == "read from the file's metadata (character)"
+    assert explainer.classifier.metadata.origin["labels"] == "read from the file's metadata (character)"
     assert (explainer.preprocessing_note or "").startswith("assumed: torchvision's ImageNet settings")
 
 
@@ -204,9 +204,9 @@ def test_what_cannot_be_done_is_an_error_that_names_it(metadata: dict[str, str],
     ],
 )
 def test_names_that_do_not_fit_are_not_used_and_said(metadata: dict[str, str], note: str, tmp_path: Path) -> None:
-    contract = Explainer(saved(metadata, tmp_path), providers="cpu").classifier.contract
-    assert contract.labels is None
-    assert note in contract.origin["labels"]
+    metadata = Explainer(saved(metadata, tmp_path), providers="cpu").classifier.metadata
+    assert metadata.labels is None
+    assert note in metadata.origin["labels"]
 
 
 def test_the_file_wins_over_the_files_beside_it(tmp_path: Path) -> None:

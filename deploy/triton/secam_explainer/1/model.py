@@ -21,15 +21,15 @@ from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explanation import overlays
 from secam_onnx.labels import ClassQuery, class_codes
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.pipeline.finish import answers, answers_or_errors, put_together
-from secam_onnx.pipeline.prepare import Prepared, prepare
+from secam_onnx.pipeline.finish import finish, run_model, run_or_errors
+from secam_onnx.pipeline.prepare import PreparedImage, prepare
 from secam_onnx.threads import cores
 
 MAX_PIXELS = 50_000_000
 MAX_MAPS, MAX_PICTURES = 4000, 64  # photographs times classes of one request, without pictures and with them
 MAX_SEGMENTS = 1000
 
-Job = tuple[Prepared, list[ClassQuery]]
+Job = tuple[PreparedImage, list[ClassQuery]]
 
 
 class TritonPythonModel:
@@ -91,9 +91,9 @@ class TritonPythonModel:
         model, selection = self.explainer.classifier, self.explainer.selection
         if not jobs:
             return []
-        found = answers_or_errors(jobs, lambda some: answers(model, *zip(*some, strict=True)))
+        found = run_or_errors(jobs, lambda some: run_model(model, *zip(*some, strict=True)))
         return [
-            answer if isinstance(answer, ModelError) else put_together(model, job, answer, selection)
+            answer if isinstance(answer, ModelError) else finish(model, job, answer, selection)
             for (job, _), answer in zip(jobs, found, strict=True)
         ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from secam_onnx import runtime
-from secam_onnx.classifier.fused import fused_contract, open_fused
+from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.open_model import OpenModel
 from secam_onnx.errors import ForkError, ModelError
 from secam_onnx.files import file_state, sha256
@@ -16,18 +16,7 @@ from secam_onnx.forks import lock_here
 from secam_onnx.photograph.sidecars import default_model, model_file
 from secam_onnx.pipeline.finish import describe
 
-__all__ = ["Opening", "open_model"]
-
-
-def open_model(path: Path, **options: Any) -> OpenModel:
-    """Open a model of any kind; see `open_classifier` and `open_fused` for the options."""
-    contract = fused_contract(path)
-    if contract is not None:
-        return open_fused(path, contract, **options)
-    # Imported here: a fused model is run without onnx.
-    from secam_onnx.classifier.classifier import open_classifier
-
-    return open_classifier(path, **options)
+__all__ = ["ProcessModel"]
 
 
 class _Here(NamedTuple):
@@ -39,7 +28,7 @@ class _Here(NamedTuple):
     states: dict[Path, tuple[int, ...] | None]
 
 
-class Opening:
+class ProcessModel:
     """A model that is open in this process.
 
     In a forked child it is opened again at first use, and where it was pickled, when it is read back: from the same
@@ -144,7 +133,7 @@ class Opening:
 
 def _said(model: OpenModel) -> dict[str, object]:
     """What must be the same when it is opened again, on whatever processor."""
-    said = describe(model) | {"labels": model.contract.labels}
+    said = describe(model) | {"labels": model.metadata.labels}
     return {name: value for name, value in said.items() if name not in ("providers", "version")}
 
 
