@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribution", "choose_attribution", "quadrature"]
 
-# Measured in benchmarks/attributions.md, insertion minus deletion: on a trained smooth head the gradient is no better
+# Measured in studies/attributions, insertion minus deletion: on a trained smooth head the gradient is no better
 # than chance, through a layer normalisation it is worse than integrated and adds up to nothing. Masking ranks as well
 # but misses the logit by a third or more.
 _DEFAULTS = {"piecewise linear": "gradient", "rounded": "gradient", "smooth": "integrated", "unknown": "masking"}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from formulations.forms.lookup import gather_elements
 from onnx import TensorProto
 
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels.cells import NOWHERE, Cells
 from secam_onnx.superpixels.pieces import FAR
+from studies.formulations.forms.lookup import gather_elements
 
 __all__ = ["FORMS", "OURS", "nine_argmin"]
 

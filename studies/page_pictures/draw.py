@@ -1,5 +1,6 @@
-"""Draw docs/demo*.png and docs/serve.png, the page with the cat: by day, by night with two classes, on a phone, and
-that of a server with two models. Needs playwright, and kserve for the last.
+"""Draw docs/demo*.png and docs/serve.png (`python -m studies.page_pictures.draw`), the page with the cat:
+by day, by night with two classes, on a phone, and that of a server with two models. Needs playwright, and kserve for
+the last.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from secam_onnx.fusion import Fusion
 from secam_onnx.page import MODEL, PageServer, model_for_browsers, page_files
 from secam_onnx.photograph.sidecars import default_model
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 COLOURS = 256  # of the pictures, so that they stay small
 PAGES = {
     "demo": {"viewport": {"width": 1240, "height": 850}},

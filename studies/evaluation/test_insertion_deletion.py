@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from evaluation.faithfulness import Canvas
-from evaluation.intervals import interval, text
+
+from studies.evaluation.faithfulness import Canvas
+from studies.evaluation.intervals import interval, text
 
 WHITE = np.full((8, 16, 3), 255, dtype=np.uint8)
 STRIPS = np.tile(np.repeat(np.arange(8), 2), (8, 1))

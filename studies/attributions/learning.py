@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from attributions.heads import Data, Weights, fit
-from attributions.pictures import SIZE, crops
 
 from secam_onnx import Preprocessing
 from secam_onnx.classifier.classifier import Classifier
+from studies.attributions.heads import Data, Weights, fit
+from studies.attributions.pictures import SIZE, crops
 
 __all__ = ["LITE", "Study", "cached", "features_of_crops", "fitted", "softmax"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from benchmarking.report import table
-from evaluation.intervals import interval, text
-from segmenting.measuring import CAM
-from segmenting.scenes import KINDS
+
+from secam_onnx.bench.report import table
+from studies.evaluation.intervals import interval, text
+from studies.segmenters.measuring import CAM
+from studies.segmenters.scenes import KINDS
 
 __all__ = ["at_equal_counts", "report"]
 

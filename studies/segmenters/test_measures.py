@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from segmenting.measures import against_truth, boundaries, boundary_recall, of_shape, undersegmentation
-from segmenting.report import at_equal_counts
 from skimage.segmentation import find_boundaries
+
+from studies.segmenters.measures import against_truth, boundaries, boundary_recall, of_shape, undersegmentation
+from studies.segmenters.report import at_equal_counts
 
 BLACK = np.zeros((12, 12, 3), dtype=np.uint8)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from compare_segmenters import as_segmenter, main
-from segmenting.measuring import CAM, measure
-from segmenting.scenes import SEEN, Scene
 
 from secam_onnx import Segmenter
 from secam_onnx.photograph.images import read_image
+from studies.segmenters.compare import as_segmenter, main
+from studies.segmenters.measuring import CAM, measure
+from studies.segmenters.scenes import SEEN, Scene
 
 CHELSEA = Path(__file__).parents[2] / "docs" / "chelsea.png"
 

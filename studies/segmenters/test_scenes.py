@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from segmenting.measures import boundaries
-from segmenting.scenes import KINDS, SIZE, scenes
+
+from studies.segmenters.measures import boundaries
+from studies.segmenters.scenes import KINDS, SIZE, scenes
 
 
 @pytest.mark.parametrize("kind", ["cut-outs", "mosaics", "drawn"])

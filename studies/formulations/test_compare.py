@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from compare_formulations import BLOCKS, SEGMENTS, SIZE, STEPS, as_table, compare, main, square
-from formulations.session import open_nodes, run
-from formulations.steps import Step, steps
 
 from secam_onnx.photograph.images import read_image
 from secam_onnx.superpixels.cells import Cells
+from studies.formulations.compare import BLOCKS, SEGMENTS, SIZE, STEPS, as_table, compare, main, square
+from studies.formulations.session import open_nodes, run
+from studies.formulations.steps import Step, steps
 
 CHELSEA = Path(__file__).parents[2] / "docs" / "chelsea.png"
 

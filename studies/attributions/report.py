@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from attributions.heads import HEADS
-from benchmarking.report import table
-from evaluation.intervals import interval, text
+
+from secam_onnx.bench.report import table
+from studies.attributions.heads import HEADS
+from studies.evaluation.intervals import interval, text
 
 __all__ = ["report"]
 

@@ -1,7 +1,7 @@
-"""Which way to write K-means as an ONNX graph is the fastest in ONNX Runtime on a CPU (benchmarks/formulations.md).
+"""Which way to write K-means as an ONNX graph is the fastest in ONNX Runtime on a CPU (README.md).
 
-    taskset -c 0 python tools/compare_formulations.py --json formulations.json
-    python tools/compare_formulations.py --step whole
+    taskset -c 0 python -m studies.formulations.compare --json formulations.json
+    python -m studies.formulations.compare --step whole
 
 Each step of the model is written in several ways that give the same labels, or nearly: how many agree is printed. They
 take turns, in sessions of one thread. CPU time of the process is the figure to compare: unlike wall time it hardly
@@ -22,8 +22,6 @@ from typing import Any
 
 import click
 import numpy as np
-from formulations.session import open_model, open_nodes, run, take_turns
-from formulations.steps import COMPACTNESS, Step, steps
 from PIL import Image
 
 from secam_onnx.bench.machine import record
@@ -32,8 +30,10 @@ from secam_onnx.photograph.images import read_image
 from secam_onnx.superpixels import Segmenter, segment
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.kmeans import kmeans_model
+from studies.formulations.session import open_model, open_nodes, run, take_turns
+from studies.formulations.steps import COMPACTNESS, Step, steps
 
-PHOTO = Path(__file__).parents[1] / "docs" / "chelsea.png"
+PHOTO = Path(__file__).parents[2] / "docs" / "chelsea.png"
 SIZE, SEGMENTS, BLOCKS = (224, 224), 49, 8
 STEPS = ("move", "colour", "iterate", "assign", "look up", "whole")
 PACKAGES = ("secam-onnx", "onnxruntime", "onnx", "numpy", "scikit-image")

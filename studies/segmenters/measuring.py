@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from evaluation.faithfulness import Canvas, Ranking
-from segmenting.measures import against_truth, of_shape
-from segmenting.scenes import SEEN, Scene
 
 from secam_onnx import Explainer, Segmenter
 from secam_onnx.superpixels import pooling_matrices, segment
+from studies.evaluation.faithfulness import Canvas, Ranking
+from studies.segmenters.measures import against_truth, of_shape
+from studies.segmenters.scenes import SEEN, Scene
 
 __all__ = ["CAM", "Row", "measure"]
 

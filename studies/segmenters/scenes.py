@@ -47,7 +47,7 @@ def scenes(folder: Path, kinds: Sequence[str], split: str, most: int | None) -> 
     Parameters
     ----------
     folder : Path
-        As `collect_photographs.py` fills it.
+        As `photographs/collect.py` fills it.
     kinds : sequence of str
         Of `KINDS`.
     split : {'tune', 'test', 'all'}

