@@ -31,7 +31,7 @@ from secam_onnx.fusion import Fusion
 from secam_onnx.names import RESERVED
 from secam_onnx.photograph.sidecars.locate import default_model
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "runtimes"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 
 from agreement import difference
 from engines import ENGINES, Arrays, EngineError, Result, timed
