@@ -13,12 +13,15 @@ import numpy as np
 from onnx import ModelProto
 
 from secam_onnx import runtime
-from secam_onnx.classifier.analysis import locate_heads, make_explainable, told
+from secam_onnx.classifier.analysis import make_explainable
 from secam_onnx.classifier.attribution import choose_attribution
-from secam_onnx.classifier.classifier import Classifier, check_probabilities, open_attribution, said_by_the_file
 from secam_onnx.classifier.fidelity import Verify
+from secam_onnx.classifier.head_search import locate_heads, told
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.open_model import ModelOutput
+from secam_onnx.classifier.sessions import open_attribution
+from secam_onnx.classifier.trials import check_probabilities, said_by_the_file
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.completeness import tolerance_of
 from secam_onnx.errors import ClassError, ModelError, OptionError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer

@@ -25,7 +25,7 @@ from PIL import Image
 from skimage import data
 
 from secam_onnx.bench.report import table
-from secam_onnx.classifier.classifier import open_classifier
+from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.export import export_model, open_source
 from secam_onnx.fusion import Fusion
 from secam_onnx.names import RESERVED
