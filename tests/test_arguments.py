@@ -167,7 +167,7 @@ def test_fusing(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Segmenter(segments="9"), "Segmenter: segments is '9'; a whole number was expected"),  # type: ignore[arg-type]
+        (lambda: Segmenter(n_segments="9"), "Segmenter: n_segments is '9'; a whole number was expected"),  # type: ignore[arg-type]
         (lambda: Selection(coverage="half"), "Selection: coverage is 'half'; a number or None"),  # type: ignore[arg-type]
         (lambda: Explainer(threads=2.5), "threads is 2.5; a whole number or None was expected"),  # type: ignore[arg-type]
         (lambda: Explainer(threads=0), "threads is 0; 1 or more"),
@@ -195,7 +195,7 @@ def test_a_path_that_no_file_can_have() -> None:
 
 def test_numbers_of_numpy_are_numbers(tiny: Explainer, picture: np.ndarray, model: Path, tmp_path: Path) -> None:
     segmenter = Segmenter("grid", np.int64(9), np.float32(2.5))  # type: ignore[arg-type]
-    assert json.dumps(dataclasses.asdict(segmenter)) == '{"method": "grid", "segments": 9, "compactness": 2.5}'
+    assert json.dumps(dataclasses.asdict(segmenter)) == '{"method": "grid", "n_segments": 9, "compactness": 2.5}'
     preprocessing = Preprocessing(
         size=(np.int32(32), 32),
         mean=np.array([1, 2, 3.5]),
@@ -219,12 +219,14 @@ def test_bytes_and_open_files_are_photographs(tiny: Explainer, photo: Path) -> N
     with photo.open("rb") as file, photo.open("rb", buffering=0) as raw:
         images: list[Any] = [data, bytearray(data), memoryview(data), stored, stored, file, raw, Pipe(data)]
         for image in images:
-            np.testing.assert_array_equal(tiny.explain(image).contributions, expected.contributions)
+            np.testing.assert_array_equal(tiny.explain(image).segment_contributions, expected.segment_contributions)
         for result in tiny.explain_stream(iter([data, file, photo])):
             assert isinstance(result, Explanation)
-            np.testing.assert_allclose(result.contributions, expected.contributions, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                result.segment_contributions, expected.segment_contributions, rtol=1e-4, atol=1e-5
+            )
     pillow = Image.open(io.BytesIO(data))
-    np.testing.assert_array_equal(tiny.explain(pillow).contributions, expected.contributions)
+    np.testing.assert_array_equal(tiny.explain(pillow).segment_contributions, expected.segment_contributions)
 
 
 class Pipe(io.RawIOBase):

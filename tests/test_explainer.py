@@ -65,15 +65,15 @@ def test_each_class_is_found_where_it_is(explainer: Explainer, chelsea: np.ndarr
 def test_scores_are_the_upsampled_map_averaged_in_each_superpixel(cat: Explanation) -> None:
     size = cat.segments.shape
     for row in range(len(cat.classes)):
-        upsampled = resize(cat.maps[row].astype(np.float64), size, order=1, mode="edge", anti_aliasing=False)
+        upsampled = resize(cat.cam[row].astype(np.float64), size, order=1, mode="edge", anti_aliasing=False)
         means = [upsampled[cat.segments == label].mean() for label in range(cat.segments.max() + 1)]
-        np.testing.assert_allclose(cat.scores[row], means, rtol=1e-3, atol=1e-4 * np.abs(means).max())
+        np.testing.assert_allclose(cat.segment_scores[row], means, rtol=1e-3, atol=1e-4 * np.abs(means).max())
 
 
 def test_contributions_add_up_to_the_logit(cat: Explanation) -> None:
     logits = np.array([entry.logit for entry in cat.classes])
-    np.testing.assert_allclose(cat.contributions.sum(axis=1) + cat.bias, logits, rtol=1e-4)
-    np.testing.assert_allclose(cat.maps.sum(axis=(1, 2)) + cat.bias, logits, rtol=1e-4)
+    np.testing.assert_allclose(cat.segment_contributions.sum(axis=1) + cat.bias, logits, rtol=1e-4)
+    np.testing.assert_allclose(cat.cam.sum(axis=(1, 2)) + cat.bias, logits, rtol=1e-4)
     assert cat.completeness_error < 1e-5
 
 
@@ -82,7 +82,9 @@ def test_all_classes_give_the_same_as_one(explainer: Explainer, chelsea: np.ndar
     assert [entry.index for entry in everything.classes] == list(range(1000))
     assert everything.completeness_error < 1e-4
     for row, entry in enumerate(cat.classes):
-        np.testing.assert_allclose(everything.scores[entry.index], cat.scores[row], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            everything.segment_scores[entry.index], cat.segment_scores[row], rtol=1e-4, atol=1e-6
+        )
     probabilities = np.array([entry.probability for entry in everything.classes])
     logits = np.array([entry.logit for entry in everything.classes])
     np.testing.assert_allclose(probabilities, np.exp(logits) / np.exp(logits).sum(), rtol=1e-3)
@@ -93,13 +95,13 @@ def test_many_classes_of_several_images_are_taken_in_parts(explainer: Explainer,
     for image, explanation in zip(images, explainer.explain_batch(images, "all"), strict=True):
         assert explanation.completeness_error < 1e-4
         best = explanation.predictions[0].index
-        np.testing.assert_allclose(explanation.maps[best], explainer.explain(image).maps[0], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(explanation.cam[best], explainer.explain(image).cam[0], rtol=1e-3, atol=1e-4)
 
 
 def equal(one: Explanation, other: Explanation) -> None:
     assert [entry.index for entry in one.classes] == [entry.index for entry in other.classes]
     np.testing.assert_array_equal(one.segments, other.segments)
-    for name in ("maps", "scores", "contributions", "bias"):
+    for name in ("cam", "segment_scores", "segment_contributions", "bias"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-3, atol=1e-4, err_msg=name)
 
 
@@ -134,15 +136,17 @@ def test_own_superpixels(explainer: Explainer, chelsea: np.ndarray, cat: Explana
     halves = np.zeros(chelsea.shape[:2], dtype=np.int64)
     halves[:, 225:] = 77
     explanation = explainer.explain(chelsea, "top-3", segments=halves)
-    assert explanation.scores.shape == (3, 2)
+    assert explanation.segment_scores.shape == (3, 2)
     assert explanation.method["superpixels"] == {"method": "given label map"}
     assert explanation.given_labels is not None
     assert explanation.given_labels.tolist() == [0, 77]
     assert [entry["given_label"] for entry in explanation.to_dict()["classes"][0]["superpixels"]] == [0, 77]
-    np.testing.assert_allclose(explanation.contributions.sum(axis=1), cat.contributions.sum(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(
+        explanation.segment_contributions.sum(axis=1), cat.segment_contributions.sum(axis=1), rtol=1e-4
+    )
     # x = 225 is the middle of the centre crop: the left half holds the left half of the map, but for the blending.
-    left = cat.maps[0][:, :3].sum() + cat.maps[0][:, 3].sum() / 2
-    assert explanation.contributions[0, 0] == pytest.approx(left, rel=0.1)
+    left = cat.cam[0][:, :3].sum() + cat.cam[0][:, 3].sum() / 2
+    assert explanation.segment_contributions[0, 0] == pytest.approx(left, rel=0.1)
     at_input = explainer.explain(chelsea, "top-3", segments=cat.segments)
     equal(at_input, cat)
     with pytest.raises(
@@ -156,9 +160,9 @@ def test_own_superpixels(explainer: Explainer, chelsea: np.ndarray, cat: Explana
 def test_settings_reach_the_result(chelsea: np.ndarray) -> None:
     explainer = Explainer(segmenter=Segmenter("grid", 16), selection=Selection(top_segments=3), providers="cpu")
     explanation = explainer.explain(chelsea)
-    assert explanation.scores.shape == (1, 16)
+    assert explanation.segment_scores.shape == (1, 16)
     assert explanation.keep().sum() == 3
-    assert explanation.method["superpixels"] == {"method": "grid", "segments": 16, "compactness": 10.0}
+    assert explanation.method["superpixels"] == {"method": "grid", "n_segments": 16, "compactness": 10.0}
     assert explanation.method["providers"] == ["CPUExecutionProvider"]
 
 
@@ -177,7 +181,7 @@ def test_an_explanation_is_frozen(cat: Explanation) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         cat.bias = None  # type: ignore[misc]
     with pytest.raises(ValueError, match="read-only"):
-        cat.maps[0, 0, 0] = 1
+        cat.cam[0, 0, 0] = 1
 
 
 def test_the_image_that_was_given_stays_the_callers(explainer: Explainer, chelsea: np.ndarray) -> None:
@@ -196,7 +200,7 @@ def test_pictures(cat: Explanation) -> None:
         assert np.ptp(outside, axis=2).max() <= 1
     kept = np.asarray(cat.overlay())
     np.testing.assert_array_equal(kept[cat.mask()], cat.image[cat.mask()])
-    peak = np.unravel_index(cat.maps[0].argmax(), cat.maps[0].shape)
+    peak = np.unravel_index(cat.cam[0].argmax(), cat.cam[0].shape)
     left, top, right, bottom = cat.geometry.box
     y = int(top + (peak[0] + 0.5) / 7 * (bottom - top))
     x = int(left + (peak[1] + 0.5) / 7 * (right - left))
@@ -218,9 +222,9 @@ def test_saving_and_reading_back(cat: Explanation, tmp_path: Path) -> None:
     assert sorted(report["files"] + ["explanation.json"]) == sorted(file.name for file in folder.iterdir())
     assert len(list(folder.glob("*.png"))) == 4
     with np.load(folder / "arrays.npz") as arrays:
-        for name in ("scores", "contributions", "bias", "segments"):
+        for name in ("segment_scores", "segment_contributions", "bias", "segments"):
             np.testing.assert_array_equal(arrays[name], getattr(cat, name))
-        np.testing.assert_array_equal(arrays["cam"], cat.maps)
+        np.testing.assert_array_equal(arrays["cam"], cat.cam)
         np.testing.assert_allclose(arrays["box"], cat.geometry.box)
     first = report["classes"][0]
     total = sum(entry["contribution"] for entry in first["superpixels"]) + first["bias"]
@@ -250,6 +254,6 @@ def test_results_do_not_change_with_the_threads_of_the_network(
     """To float rounding: with more threads, products are cut into other pieces."""
     other, own = Explainer(threads=threads, providers="cpu").explain(chelsea), explainer.explain(chelsea)
     np.testing.assert_array_equal(other.segments, own.segments)
-    for name in ("maps", "scores", "contributions", "bias"):
+    for name in ("cam", "segment_scores", "segment_contributions", "bias"):
         expected = getattr(own, name)
         np.testing.assert_allclose(getattr(other, name), expected, rtol=2e-5, atol=2e-5 * np.abs(expected).max())

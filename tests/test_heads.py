@@ -14,7 +14,7 @@ from secam_onnx.explanation import Explanation
 from secam_onnx.export import export_model, from_onnx
 
 TWO = "age = Gemm <transB = 1> (net_q, w_1x6, b_1) gender = Softmax (z)"
-SEGMENTER = Segmenter(segments=9)
+SEGMENTER = Segmenter(n_segments=9)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 
 def same(found: Explanation, wanted: Explanation) -> None:
     assert [vars(entry) for entry in found.classes] == [vars(entry) for entry in wanted.classes]
-    np.testing.assert_allclose(found.maps, wanted.maps, atol=1e-6)
+    np.testing.assert_allclose(found.cam, wanted.cam, atol=1e-6)
     np.testing.assert_array_equal(found.segments, wanted.segments)
     assert {**found.method, "fidelity": None} == {**wanted.method, "fidelity": None}
 

@@ -34,7 +34,7 @@ def schema(settings: Mapping[str, Any], *, label_maps: bool = False) -> pa.Schem
     settings : mapping
         How its rows were made, JSON types; stored in the metadata of each file.
     label_maps : bool
-        With the column `label_map`.
+        With the column `segments`, their label map as PNG.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def schema(settings: Mapping[str, Any], *, label_maps: bool = False) -> pa.Schem
     class_ = [("index", pa.int32()), ("label", pa.string()), ("probability", pa.float32()), ("logit", pa.float32())]
     numbers = [("bias", pa.float32()), ("gap", pa.float32())]
     values = [("black", pa.float64()), ("white", pa.float64()), ("doubt", pa.string())]
-    superpixels = [("scores", floats), ("contributions", floats), ("kept", pa.list_(pa.bool_()))]
+    superpixels = [("segment_scores", floats), ("segment_contributions", floats), ("kept", pa.list_(pa.bool_()))]
     fields = [
         ("image", pa.string()),
         ("width", pa.int32()),
@@ -57,7 +57,7 @@ def schema(settings: Mapping[str, Any], *, label_maps: bool = False) -> pa.Schem
         ("completeness_error", pa.float64()),
         ("in_padding", pa.list_(pa.bool_())),
         ("values", pa.struct([("dtype", pa.string()), ("channels", pa.int32()), *values])),
-        *([("label_map", pa.binary())] if label_maps else []),
+        *([("segments", pa.binary())] if label_maps else []),
     ]
     return pa.schema(fields, metadata={METADATA: json.dumps(settings, ensure_ascii=False).encode()})
 
@@ -93,9 +93,11 @@ def row(key: str, explanation: Explanation, *, label_maps: bool = False) -> dict
         | {
             "bias": explanation.bias[line],
             "gap": gap[line],
-            "scores": explanation.scores[line],
-            "contributions": explanation.contributions[line],
-            "kept": explanation.selection.keep(explanation.scores[line], explanation.contributions[line]),
+            "segment_scores": explanation.segment_scores[line],
+            "segment_contributions": explanation.segment_contributions[line],
+            "kept": explanation.selection.keep(
+                explanation.segment_scores[line], explanation.segment_contributions[line]
+            ),
         }
         for line, entry in enumerate(explanation.classes)
     ]
@@ -110,7 +112,7 @@ def row(key: str, explanation: Explanation, *, label_maps: bool = False) -> dict
         "in_padding": explanation.padding,
         "values": explanation.method.get("image"),
     }
-    return columns | ({"label_map": encode_label_map(explanation.segments)} if label_maps else {})
+    return columns | ({"segments": encode_label_map(explanation.segments)} if label_maps else {})
 
 
 def error_row(key: str, error: SecamError) -> dict[str, str]:

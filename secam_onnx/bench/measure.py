@@ -17,7 +17,7 @@ from secam_onnx.bench.fused_file import fused_run
 from secam_onnx.bench.lime import lime_explanation
 from secam_onnx.bench.plain import PlainModel
 from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
-from secam_onnx.classifier.unfused import Classifier
+from secam_onnx.classifier.classifier import Classifier
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, SecamError
 from secam_onnx.explainer import Explainer
 from secam_onnx.photograph.images import read_image
@@ -159,7 +159,7 @@ def measure(
         "steps_ms": {step: [entry.timings[step] for entry in counted] for step in counted[0].timings},
         "batch_size": batch,
         "input_size": list(picture.shape[:2]),
-        "superpixels": {**counted[0].method["superpixels"], "found": counted[0].scores.shape[1]},
+        "superpixels": {**counted[0].method["superpixels"], "found": counted[0].segment_scores.shape[1]},
         "providers": list(explainer.providers),
     }
     return result | _processes(path, explainer, plain, image, one, batch, settings)

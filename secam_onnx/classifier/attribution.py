@@ -89,10 +89,10 @@ class Attribution:
 
         Returns
         -------
-        maps : ndarray
+        cam : ndarray
             `(N, K, h, w)` float32; of several feature maps the sum.
         bias : ndarray
-            `(N, K)` float32; `maps.sum((2, 3)) + bias` are the logits, up to the completeness gap.
+            `(N, K)` float32; `cam.sum((2, 3)) + bias` are the logits, up to the completeness gap.
         """
         if self.attribution == "integrated":
             return self._integrate(features, class_ids)

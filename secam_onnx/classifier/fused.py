@@ -195,17 +195,17 @@ class FusedModel:
         ids, rows = np.unique(found["class_ids"], return_index=True)
         rows = np.sort(rows)
         ids = found["class_ids"][rows].tolist()
-        pooling = None
+        superpixels = None
         if "segments" in found:
             there = int(found["n_segments"])
-            pooling = SuperpixelScores(
+            superpixels = SuperpixelScores(
                 found["segments"],
                 found["segment_scores"][rows, :there],
                 found["segment_contributions"][rows, :there],
             )
         how = self.metadata.probability
         shares = probabilities(logits[None], how)[0] if self._shares is None else found[self._shares]
-        return ModelOutput(logits, shares, ids, found["cam"][rows], found["bias"][rows], timings, pooling)
+        return ModelOutput(logits, shares, ids, found["cam"][rows], found["bias"][rows], timings, superpixels)
 
 
 def fused_metadata(path: Path) -> ModelMetadata | None:

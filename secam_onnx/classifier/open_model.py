@@ -43,13 +43,13 @@ class SuperpixelScores:
     ----------
     segments : ndarray
         `(h, w)` int32, labels 0..S-1.
-    scores, contributions : ndarray
+    segment_scores, segment_contributions : ndarray
         `(K, S)` float32.
     """
 
     segments: np.ndarray
-    scores: np.ndarray
-    contributions: np.ndarray
+    segment_scores: np.ndarray
+    segment_contributions: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class ModelOutput:
         `(classes,)` float32; NaN where there is no probability.
     class_ids : list of int
         The K classes to explain.
-    maps : ndarray
+    cam : ndarray
         `(K, h, w)` float32.
     bias : ndarray
         `(K,)` float32.
-    pooling : SuperpixelScores or None
+    superpixels : SuperpixelScores or None
         Superpixels, where they are the model's own.
     timings : dict
         Milliseconds of each step; of a batch, its time divided by its size.
@@ -75,10 +75,10 @@ class ModelOutput:
     logits: np.ndarray
     probabilities: np.ndarray
     class_ids: list[int]
-    maps: np.ndarray
+    cam: np.ndarray
     bias: np.ndarray
     timings: dict[str, float]
-    pooling: SuperpixelScores | None = None
+    superpixels: SuperpixelScores | None = None
 
 
 class OpenModel(Protocol):

@@ -8,10 +8,10 @@ from typing import TypedDict
 
 import numpy as np
 
+from secam_onnx.classifier.classifier import Classifier
 from secam_onnx.classifier.fidelity import Untouched, trial_images
 from secam_onnx.classifier.fused import FusedModel
 from secam_onnx.classifier.open_model import OpenModel
-from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import HeadError, ModelError
 from secam_onnx.superpixels import pooling_matrices, segment
@@ -146,17 +146,17 @@ def prove_fused(fused: FusedModel, classifier: Classifier, file: Untouched) -> A
         (wanted,) = classifier.run(classifier.feed(seen), [queries])
         (found,) = fused.run(fused.feed(seen), [wanted.class_ids], pool=True)
         segments = segment(seen, record.segmenter)
-        assert found.pooling is not None
-        differ = float((found.pooling.segments != segments).mean())
+        assert found.superpixels is not None
+        differ = float((found.superpixels.segments != segments).mean())
         if differ:
             raise ModelError(
                 f"{differ:.2%} of the pixels of {name} are in other superpixels than the explainer's. Please report "
                 "this."
             )
         contribution, _ = pooling_matrices(segments, record.map_size)
-        expected = wanted.maps.reshape(len(wanted.class_ids), -1) @ contribution
+        expected = wanted.cam.reshape(len(wanted.class_ids), -1) @ contribution
         scale = max(float(np.abs(expected).max()), 1e-30)
-        differences.append(float(np.abs(found.pooling.contributions - expected).max()) / scale)
+        differences.append(float(np.abs(found.superpixels.segment_contributions - expected).max()) / scale)
         differ_by = np.abs(found.probabilities - wanted.probabilities)
         probabilities.append(0.0 if np.isnan(wanted.probabilities).all() else float(differ_by.max()))
     if not max(differences) <= tolerance:
@@ -179,6 +179,8 @@ def pooled_error(model: OpenModel) -> float:
     for image in trial_images(model.metadata.preprocessing).values():
         seen, _ = model.metadata.preprocessing.crop(image)
         (found,) = model.run(model.feed(seen), [[f"top-{min(_COMPARED, model.n_classes)}"]], pool=True)
-        assert found.pooling is not None
-        errors.append(completeness_error(found.pooling.contributions, found.bias, found.logits[found.class_ids]))
+        assert found.superpixels is not None
+        errors.append(
+            completeness_error(found.superpixels.segment_contributions, found.bias, found.logits[found.class_ids])
+        )
     return max(errors)

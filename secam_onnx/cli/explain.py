@@ -118,7 +118,7 @@ def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
     metavar="NAME",
     help="kmeans, slic, felzenszwalb, quickshift or grid.  [default: kmeans]",
 )
-@click.option("--segments", type=int, metavar="N", help="How many superpixels to aim at.  [default: 50]")
+@click.option("--n-segments", type=int, metavar="N", help="How many superpixels to aim at.  [default: 50]")
 @click.option(
     "--compactness",
     type=float,
@@ -167,7 +167,7 @@ def command(
     threshold: float | None,
     coverage: float | None,
     segmenter: str | None,
-    segments: int | None,
+    n_segments: int | None,
     compactness: float | None,
     label_map: Path | None,
     pictures: int,
@@ -221,7 +221,7 @@ def command(
     selection = Selection(top_segments, threshold, coverage)
     options: dict[str, Any] = {
         "providers": provider,
-        "segmenter": _segmenter(segmenter, segments, compactness),
+        "segmenter": _segmenter(segmenter, n_segments, compactness),
         "selection": None if selection == Selection() else selection,  # a fused model has its own
         "preprocessing": preprocessing,
         "labels": read_labels(labels) if labels else None,
@@ -309,11 +309,11 @@ def _of_masking(explainer: Explainer) -> str:
     return f"{why} made by masking: the head is run again {times} for each image or batch of images."
 
 
-def _segmenter(method: str | None, segments: int | None, compactness: float | None) -> Segmenter | None:
+def _segmenter(method: str | None, n_segments: int | None, compactness: float | None) -> Segmenter | None:
     """None where nothing is said: a fused model has its own."""
     from secam_onnx.superpixels import Segmenter
 
-    given = {"method": method, "segments": segments, "compactness": compactness}
+    given = {"method": method, "n_segments": n_segments, "compactness": compactness}
     given = {name: value for name, value in given.items() if value is not None}
     return Segmenter(**given) if given else None  # type: ignore[arg-type]
 

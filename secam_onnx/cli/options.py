@@ -208,7 +208,7 @@ _FUSION: tuple[Callable[[Any], Any], ...] = (
     click.option("--require-classes", is_flag=True, help="No default: every run says which classes."),
     click.option("--no-overlay", is_flag=True, help="Leave the finished picture out."),
     click.option("--float16", is_flag=True, help="Store weights with 16 bits."),
-    click.option("--segments", type=int, metavar="N", help="How many superpixels to aim at.  [default: 50]"),
+    click.option("--n-segments", type=int, metavar="N", help="How many superpixels to aim at.  [default: 50]"),
     click.option("--compactness", type=float, metavar="C", help="Higher: rounder superpixels.  [default: 15]"),
     *_SELECTION,
     attribution_option,
@@ -236,7 +236,7 @@ def fusion_options(command: Callable[..., None]) -> Callable[..., None]:
         from secam_onnx.superpixels.selection import Selection
 
         names = (
-            "top", "require_classes", "no_overlay", "float16", "segments", "compactness", "top_segments", "threshold",
+            "top", "require_classes", "no_overlay", "float16", "n_segments", "compactness", "top_segments", "threshold",
             "coverage", "attribution",
         )  # fmt: skip
         given = {name: value for name in names if (value := others.pop(name)) is not None and value is not False}
@@ -249,7 +249,7 @@ def fusion_options(command: Callable[..., None]) -> Callable[..., None]:
         fusion = None
         if fused:
             fusion = Fusion(
-                Segmenter("kmeans", **{name: given[name] for name in ("segments", "compactness") if name in given}),
+                Segmenter("kmeans", **{name: given[name] for name in ("n_segments", "compactness") if name in given}),
                 Selection(*(given.get(name) for name in ("top_segments", "threshold", "coverage"))),
                 top=given.get("top", 1),
                 overlay="no_overlay" not in given,

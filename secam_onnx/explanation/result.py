@@ -27,7 +27,7 @@ from secam_onnx.superpixels.selection import Selection
 
 __all__ = ["Explanation", "Prediction"]
 
-SCHEMA = 1  # of the JSON
+SCHEMA = 2  # of the JSON
 _PANELS = 10  # in a notebook
 
 
@@ -61,8 +61,8 @@ class Prediction:
 class Explanation:
     """SeCAM of one photograph for K classes.
 
-    With S superpixels and a feature map of h x w cells. For every class `maps.sum() + bias` and
-    `contributions.sum() + bias` equal the logit, up to `gap`, which is rounding for a piecewise linear head.
+    With S superpixels and a feature map of h x w cells. For every class `cam.sum() + bias` and
+    `segment_contributions.sum() + bias` equal the logit, up to `gap`, which is rounding for a piecewise linear head.
 
     Attributes
     ----------
@@ -75,13 +75,13 @@ class Explanation:
         The highest classes, best first.
     classes : tuple of Prediction
         The K classes that are explained.
-    maps : ndarray
+    cam : ndarray
         `(K, h, w)` float32, signed: what each feature cell adds to the logit.
     segments : ndarray
         `(rows, columns)` int32 at the model's input size, dense labels 0..S-1.
-    scores : ndarray
+    segment_scores : ndarray
         `(K, S)` float32, mean of the map inside each superpixel: the SeCAM value.
-    contributions : ndarray
+    segment_contributions : ndarray
         `(K, S)` float32, each superpixel's share of the logit.
     bias : ndarray
         `(K,)` float32, the part of the logit that no superpixel carries.
@@ -102,10 +102,10 @@ class Explanation:
     geometry: Geometry
     predictions: tuple[Prediction, ...]
     classes: tuple[Prediction, ...]
-    maps: np.ndarray
+    cam: np.ndarray
     segments: np.ndarray
-    scores: np.ndarray
-    contributions: np.ndarray
+    segment_scores: np.ndarray
+    segment_contributions: np.ndarray
     bias: np.ndarray
     given_labels: np.ndarray | None = None
     selection: Selection = field(default_factory=Selection)
@@ -114,7 +114,7 @@ class Explanation:
     labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for array in (self.image, self.maps, self.segments, self.scores, self.contributions, self.bias):
+        for array in (self.image, self.cam, self.segments, self.segment_scores, self.segment_contributions, self.bias):
             array.flags.writeable = False
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -123,20 +123,20 @@ class Explanation:
 
     @property
     def completeness_error(self) -> float:
-        """Largest `|sum(contributions) + bias - logit|` over the classes, relative (see `completeness`)."""
+        """Largest `|sum(segment_contributions) + bias - logit|` over the classes, relative (see `completeness`)."""
         logits = np.array([entry.logit for entry in self.classes])
-        return completeness_error(self.contributions, self.bias, logits)
+        return completeness_error(self.segment_contributions, self.bias, logits)
 
     @property
     def gap(self) -> np.ndarray:
-        """`logit - sum(contributions) - bias` for each class, `(K,)`: what a head that is not linear leaves over."""
+        """`logit - sum(segment_contributions) - bias`, `(K,)`: what a head that is not linear leaves over."""
         logits = np.array([entry.logit for entry in self.classes])
-        return logits - self.contributions.sum(axis=1, dtype=np.float64) - self.bias
+        return logits - self.segment_contributions.sum(axis=1, dtype=np.float64) - self.bias
 
     @property
     def padding(self) -> np.ndarray:
         """`(S,)` bool, which superpixels lie in the padding alone: the model saw them, and they are no photograph."""
-        padding = np.ones(self.scores.shape[1], dtype=bool)
+        padding = np.ones(self.segment_scores.shape[1], dtype=bool)
         padding[self.segments[self.geometry.on_image()]] = False
         return padding
 
@@ -144,7 +144,7 @@ class Explanation:
     def keep(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
         """Which superpixels are kept: `(S,)` bool. Parameters as in `mask`."""
         row = self._row(class_)
-        return (selection or self.selection).keep(self.scores[row], self.contributions[row])
+        return (selection or self.selection).keep(self.segment_scores[row], self.segment_contributions[row])
 
     @checked("class_")
     def mask(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
@@ -199,9 +199,9 @@ class Explanation:
             return Image.fromarray(overlays.kept_overlay(self.image, segments, self.keep(class_, selection)))
         if kind == "heatmap":
             segments = overlays.segments_on_image(self.segments, self.geometry)
-            values = np.append(self.scores[row], np.float32(np.nan))[segments]
+            values = np.append(self.segment_scores[row], np.float32(np.nan))[segments]
         else:
-            values = overlays.map_on_image(self.maps[row], self.geometry)
+            values = overlays.map_on_image(self.cam[row], self.geometry)
         return Image.fromarray(overlays.heat_overlay(self.image, values, self._limit(row)))
 
     @checked("class_")
@@ -218,7 +218,7 @@ class Explanation:
             (caption, np.asarray(small.overlay(entry.index, chosen, kind=kind)))
             for caption, kind in zip(captions, overlays.KINDS, strict=True)
         ]
-        parts = self.contributions[row]
+        parts = self.segment_contributions[row]
         what = str(self.method.get("explained", "logit"))
         sure = "" if entry.probability is None else f"probability {entry.probability:.3f}   "
         subtitle = (
@@ -250,10 +250,10 @@ class Explanation:
         """Everything but the pixels, as plain JSON types."""
         classes, padding = [], self.padding
         for row, entry in enumerate(self.classes):
-            kept = self.selection.keep(self.scores[row], self.contributions[row])
-            columns = (self.scores[row], self.contributions[row], kept, padding)
+            kept = self.selection.keep(self.segment_scores[row], self.segment_contributions[row])
+            columns = (self.segment_scores[row], self.segment_contributions[row], kept, padding)
             superpixels: list[dict[str, Any]] = [
-                {"label": label, "mean_score": score, "contribution": contribution, "kept": keep, "in_padding": padded}
+                {"label": label, "score": score, "contribution": contribution, "kept": keep, "in_padding": padded}
                 for label, (score, contribution, keep, padded) in enumerate(
                     zip(*(column.tolist() for column in columns), strict=True)
                 )
@@ -315,7 +315,8 @@ class Explanation:
     def __repr__(self) -> str:
         found = ", ".join(map(str, self.classes[:3]))
         more = f" and {len(self.classes) - 3} more" if len(self.classes) > 3 else ""
-        return f"<Explanation of {found}{more}: {self.scores.shape[1]} superpixels, {self.method.get('head', '?')}>"
+        count, head = self.segment_scores.shape[1], self.method.get("head", "?")
+        return f"<Explanation of {found}{more}: {count} superpixels, {head}>"
 
     def _row(self, class_: ClassQuery | None) -> int:
         if class_ is None:
@@ -333,7 +334,7 @@ class Explanation:
             raise OptionError("The photograph was not kept; pictures need explain_stream(..., keep_images=True).")
 
     def _limit(self, row: int) -> float:
-        return float(np.abs(self.maps[row]).max())
+        return float(np.abs(self.cam[row]).max())
 
 
 def signed(value: float) -> str:

@@ -56,11 +56,11 @@ def _arrays(explanation: Explanation) -> dict[str, Any]:
     geometry = explanation.geometry
     arrays = {
         "class_ids": np.array([entry.index for entry in explanation.classes], dtype=np.int64),
-        "logits": np.array([entry.logit for entry in explanation.classes], dtype=np.float32),
-        "cam": explanation.maps,
+        "class_logits": np.array([entry.logit for entry in explanation.classes], dtype=np.float32),
+        "cam": explanation.cam,
         "segments": explanation.segments,
-        "scores": explanation.scores,
-        "contributions": explanation.contributions,
+        "segment_scores": explanation.segment_scores,
+        "segment_contributions": explanation.segment_contributions,
         "bias": explanation.bias,
         "image_size": np.array(geometry.image_size),
         "input_size": np.array(geometry.input_size),

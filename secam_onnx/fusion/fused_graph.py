@@ -12,8 +12,8 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from secam_onnx.arguments import check_fields
+from secam_onnx.classifier.analysis import told
 from secam_onnx.classifier.attribution import choose_attribution
-from secam_onnx.classifier.head_search import told
 from secam_onnx.classifier.metadata import KEY, LOGITS, PROBABILITIES, FusedRecord, ModelMetadata
 from secam_onnx.completeness import tolerance_of
 from secam_onnx.errors import ModelError, OptionError
@@ -185,7 +185,7 @@ def fused_model(
 
     size = preprocessing.size
     input_ = image_input(index, *told(preprocessing))
-    cells = Cells.fitted(size, fusion.segmenter.segments, BLOCKS)
+    cells = Cells.fitted(size, fusion.segmenter.n_segments, BLOCKS)
     record = FusedRecord(
         size=size,
         batch=input_.batch,
@@ -282,8 +282,8 @@ def _results(
         "bias": maps.bias,
         "segments": segments,
         "n_segments": n.op("ReduceSum", [there, n.integers([1, 2])], keepdims=0),
-        "segment_scores": pools.scores,
-        "segment_contributions": pools.contributions,
+        "segment_scores": pools.segment_scores,
+        "segment_contributions": pools.segment_contributions,
     }
     if record.overlay:
         results["overlay"] = overlay(n, "image", segments, pools, record.selection, size)

@@ -71,7 +71,9 @@ def overlay(n: Nodes, image: str, segments: str, pools: Pooled, selection: Selec
         `(N, K, H, W, 3)` uint8.
     """
     height, width = size
-    shape = n.op("Concat", [n.op("Shape", [pools.scores], start=0, end=2), n.integers([height * width])], axis=0)
+    shape = n.op(
+        "Concat", [n.op("Shape", [pools.segment_scores], start=0, end=2), n.integers([height * width])], axis=0
+    )
     where = n.op("Cast", [n.op("Reshape", [segments, n.integers([-1, 1, height * width])])], to=TensorProto.INT64)
     kept = n.op("GatherElements", [_kept(n, pools, selection), n.op("Expand", [where, shape])], axis=2)
     kept = n.op("Reshape", [n.op("Cast", [kept], to=TensorProto.BOOL), n.integers([0, 0, height, width, 1])])
@@ -87,21 +89,21 @@ def _kept(n: Nodes, pools: Pooled, selection: Selection) -> str:
     """1 for a superpixel that is kept, else 0, `(N, K, S)` float32; see `Selection.keep`."""
     one, zero = n.floats(1.0), n.floats(0.0)
     if selection.threshold is not None:
-        least = n.op("Mul", [n.op("ReduceMax", [pools.scores, n.integers([2])]), n.floats(selection.threshold)])
-        high = n.op("GreaterOrEqual", [pools.scores, least])
-        return n.op("Where", [n.op("And", [high, n.op("Greater", [pools.scores, zero])]), one, zero])
+        least = n.op("Mul", [n.op("ReduceMax", [pools.segment_scores, n.integers([2])]), n.floats(selection.threshold)])
+        high = n.op("GreaterOrEqual", [pools.segment_scores, least])
+        return n.op("Where", [n.op("And", [high, n.op("Greater", [pools.segment_scores, zero])]), one, zero])
     there = n.op("Greater", [pools.pixels, zero])
-    ranked = n.op("Where", [there, pools.scores, n.floats(np.finfo(np.float32).min)])
-    count = n.op("Shape", [pools.scores], start=2)
+    ranked = n.op("Where", [there, pools.segment_scores, n.floats(np.finfo(np.float32).min)])
+    count = n.op("Shape", [pools.segment_scores], start=2)
     order = n.ops("TopK", [ranked, count], 2)[1]
     if selection.top_segments is not None:
         rank = n.op("Range", [n.integers(0), n.op("Squeeze", [count]), n.integers(1)])
         keep = n.op("Less", [rank, n.integers(selection.top_segments)])
     else:
-        carries = n.op("GatherElements", [pools.contributions, order], axis=2)
+        carries = n.op("GatherElements", [pools.segment_contributions, order], axis=2)
         speaks = n.op("Max", [carries, zero])
         before = n.op("CumSum", [speaks, n.integers(2)], exclusive=1)
         enough = n.op("Mul", [n.op("ReduceSum", [speaks, n.integers([2])]), n.floats(selection.effective_coverage)])
         keep = n.op("And", [n.op("Greater", [carries, zero]), n.op("Less", [before, enough])])
-    ranks = n.op("Expand", [n.op("Where", [keep, one, zero]), n.op("Shape", [pools.scores])])
+    ranks = n.op("Expand", [n.op("Where", [keep, one, zero]), n.op("Shape", [pools.segment_scores])])
     return n.op("ScatterElements", [ranks, order, ranks], axis=2)

@@ -71,9 +71,9 @@ export function report(explanation, counts, photograph) {
     const { cam, scores, contributions, ...entry } = explanation.classes.get(index);
     const keep = kept(explanation.classes.get(index), count);
     const { gap } = parts({ ...entry, contributions }, keep);
-    const superpixels = Array.from(scores, (mean_score, label) => {
+    const superpixels = Array.from(scores, (score, label) => {
       const contribution = contributions[label];
-      return { label, mean_score, contribution, kept: keep[label], in_padding: padded[label] };
+      return { label, score, contribution, kept: keep[label], in_padding: padded[label] };
     });
     return { ...entry, gap, superpixels };
   });
@@ -83,7 +83,7 @@ export function report(explanation, counts, photograph) {
   });
   const chosen = [...counts.values()]; // null: by coverage
   return {
-    schema: 1,
+    schema: 2,
     image: photograph,
     predictions: explanation.predictions.map(({ index, label, probability, logit }) => {
       return { index, label, probability, logit };

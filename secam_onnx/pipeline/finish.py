@@ -6,22 +6,68 @@ import functools
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from typing import TypeVar
 
 import numpy as np
 
 from secam_onnx.classifier.open_model import ATTRIBUTIONS, ModelOutput, OpenModel, SuperpixelScores, ms_since
+from secam_onnx.errors import ModelError
 from secam_onnx.explanation import Explanation, Prediction
-from secam_onnx.labels import class_name
+from secam_onnx.labels import ClassQuery, class_name
 from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.superpixels import pooling_matrices
 from secam_onnx.superpixels.selection import Selection
 
-__all__ = ["describe", "finish", "highest"]
+__all__ = ["describe", "finish", "highest", "run_model", "run_or_errors"]
+
+Job = TypeVar("Job")
+Found = TypeVar("Found")
 
 _TOP = 5  # predictions in a result
 _ROWS = 32
+
+
+def run_model(
+    model: OpenModel, jobs: Sequence[PreparedImage], queries: Sequence[Sequence[ClassQuery]]
+) -> list[ModelOutput]:
+    """Run a model on some photographs at once.
+
+    Parameters
+    ----------
+    model : OpenModel
+        The model.
+    jobs : sequence of PreparedImage
+        One or more photographs.
+    queries : sequence of sequence of int or str
+        For each photograph its classes: indices, names, `"top-K"`, `"all"`.
+
+    Raises
+    ------
+    ModelError
+        The model fails on these photographs or gives NaN.
+    ClassError
+        A class that the model does not have.
+    """
+    inputs = np.concatenate([job.inputs for job in jobs]) if len(jobs) > 1 else jobs[0].inputs
+    return model.run(inputs, queries, pool=any(job.segments is None for job in jobs))
+
+
+def run_or_errors(jobs: Sequence[Job], run: Callable[[Sequence[Job]], Sequence[Found]]) -> list[Found | ModelError]:
+    """Run a model on some photographs at once; where it fails, on each alone, as one may be the reason.
+
+    Parameters
+    ----------
+    jobs : sequence
+        One or more photographs.
+    answers : callable
+        Runs the model.
+    """
+    try:
+        return list(run(jobs))
+    except ModelError as error:
+        return [error] if len(jobs) == 1 else [found for job in jobs for found in run_or_errors([job], run)]
 
 
 def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection: Selection) -> Explanation:
@@ -38,21 +84,21 @@ def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection:
     selection : Selection
         Which superpixels the pictures keep.
     """
-    pooling, timings = _pooled(job, answer)
+    superpixels, timings = _pooled(job, answer)
     explanation = Explanation(
         image=job.image,
         geometry=job.geometry,
         predictions=highest(answer, model.metadata.labels, _TOP),
         classes=_predictions(answer.class_ids, answer, model.metadata.labels),
-        maps=answer.maps,
-        segments=pooling.segments,
+        cam=answer.cam,
+        segments=superpixels.segments,
         given_labels=job.given_labels,
-        scores=pooling.scores,
-        contributions=pooling.contributions,
+        segment_scores=superpixels.segment_scores,
+        segment_contributions=superpixels.segment_contributions,
         bias=answer.bias,
         selection=selection,
         method=describe(model)
-        | {"map_size": list(answer.maps.shape[1:]), "superpixels": job.segmenter, "image": job.source}
+        | {"map_size": list(answer.cam.shape[1:]), "superpixels": job.segmenter, "image": job.source}
         | ({} if model.fidelity is None else {"fidelity": dict(model.fidelity)}),
         timings={"preprocess": job.preprocess_ms, **answer.timings, **timings},
         labels=model.metadata.labels,
@@ -64,14 +110,14 @@ def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection:
 def _pooled(job: PreparedImage, answer: ModelOutput) -> tuple[SuperpixelScores, dict[str, float]]:
     """The maps on superpixels, and how long that took."""
     if job.segments is None:
-        assert answer.pooling is not None
-        return answer.pooling, {}
+        assert answer.superpixels is not None
+        return answer.superpixels, {}
     segments, superpixels_ms = job.segments.result()
     start = time.perf_counter()
-    contribution, mean_score = pooling_matrices(segments, answer.maps.shape[1:])
-    cells = answer.maps.reshape(len(answer.class_ids), -1)
-    pooling = SuperpixelScores(segments, _product(cells, mean_score), _product(cells, contribution))
-    return pooling, {"superpixels": superpixels_ms, "scores": ms_since(start)}
+    contribution, mean_score = pooling_matrices(segments, answer.cam.shape[1:])
+    cells = answer.cam.reshape(len(answer.class_ids), -1)
+    superpixels = SuperpixelScores(segments, _product(cells, mean_score), _product(cells, contribution))
+    return superpixels, {"superpixels": superpixels_ms, "scores": ms_since(start)}
 
 
 def describe(model: OpenModel) -> dict[str, object]:
@@ -120,7 +166,7 @@ def _check(explanation: Explanation, model: OpenModel) -> None:
             f"The map misses the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "
             "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",
             RuntimeWarning,
-            stacklevel=7,  # whoever called `Explainer.explain`
+            stacklevel=5,
         )
 
 

@@ -107,7 +107,7 @@ def explanations(
     )
     needed = outputs is None or pictures or any(name in _SUPERPIXELS for name in names)
     if needed:
-        _check_values(len(images), n_maps, segmenter.segments, limits)
+        _check_values(len(images), n_maps, segmenter.n_segments, limits)
     full = ("overlay", "heatmap") if outputs is None else ("overlay_png",)
     drawn = n_maps * sum(name in full for name in names)
     kept = _kept_pixels(images, drawn, limits) if pictures else 0
@@ -178,7 +178,7 @@ def _top_k(value: Any, n_classes: int) -> int:
 
 
 def _segmenter(value: Any, explainer: Explainer, limits: Limits) -> Segmenter:
-    return dataclasses.replace(explainer.segmenter, segments=_whole(value, "segments", limits.max_segments))
+    return dataclasses.replace(explainer.segmenter, n_segments=_whole(value, "segments", limits.max_segments))
 
 
 def _whole(value: Any, name: str, most: int) -> int:

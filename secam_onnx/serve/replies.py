@@ -151,13 +151,13 @@ _TENSORS: dict[str, Callable[[Sequence[Explained], Explainer], np.ndarray]] = {
     "probability": _of_classes(lambda result: result.answer.probabilities[result.answer.class_ids]),
     "score": _of_classes(lambda result: result.answer.logits[result.answer.class_ids]),
     "bias": _of_classes(lambda result: result.answer.bias),
-    "cam": _of_classes(lambda result: result.answer.maps),
+    "cam": _of_classes(lambda result: result.answer.cam),
     "segments": lambda results, _: np.stack([_explanation(result).segments for result in results]),
     "n_segments": lambda results, _: np.array(
-        [_explanation(result).scores.shape[1] for result in results], dtype=np.int32
+        [_explanation(result).segment_scores.shape[1] for result in results], dtype=np.int32
     ),
-    "segment_scores": _of_classes(lambda result: _explanation(result).scores),
-    "segment_contributions": _of_classes(lambda result: _explanation(result).contributions),
+    "segment_scores": _of_classes(lambda result: _explanation(result).segment_scores),
+    "segment_contributions": _of_classes(lambda result: _explanation(result).segment_contributions),
     "box": lambda results, _: np.array([result.geometry.box for result in results], dtype=np.float64),
     "image_size": lambda results, _: np.array([result.geometry.image_size for result in results], dtype=np.int32),
     "overlay": _overlay,
@@ -171,7 +171,7 @@ def _with_extras(explanation: Explanation, extras: Sequence[str]) -> dict[str, A
         entry["segments"] = {"b64": _base64(encode_label_map(explanation.segments))}
     for row, of_class in enumerate(entry["classes"]):
         if "cam" in extras:
-            of_class["cam"] = np.ascontiguousarray(explanation.maps[row])
+            of_class["cam"] = np.ascontiguousarray(explanation.cam[row])
         for kind in _DRAW.keys() & set(extras):
             of_class[kind] = {"b64": _base64(_png(_DRAW[kind](explanation, of_class["index"])))}
     return entry

@@ -94,24 +94,24 @@ class Cells:
     across: Axis
 
     @classmethod
-    def fitted(cls, size: tuple[int, int], segments: int | tuple[int, int], blocks: int) -> Cells:
+    def fitted(cls, size: tuple[int, int], n_segments: int | tuple[int, int], blocks: int) -> Cells:
         """About square cells, about as many as asked for, or in about so many rows and columns.
 
         Parameters
         ----------
         size : (int, int)
             Height and width of the picture, in pixels.
-        segments : int or (int, int)
+        n_segments : int or (int, int)
             How many cells to aim at, or rows and columns.
         blocks : int
             How many blocks along a cell's edge to aim at.
         """
         height, width = size
-        if isinstance(segments, tuple):
-            rows, columns = segments
+        if isinstance(n_segments, tuple):
+            rows, columns = n_segments
         else:
-            rows = min(segments, max(1, round(math.sqrt(segments * height / width))))
-            columns = max(1, round(segments / rows))
+            rows = min(n_segments, max(1, round(math.sqrt(n_segments * height / width))))
+            columns = max(1, round(n_segments / rows))
         return cls(Axis.fitted(height, min(height, rows), blocks), Axis.fitted(width, min(width, columns), blocks))
 
     @property

@@ -37,7 +37,7 @@ _PULL = 1.0  # how much nearer the superpixel of a pixel's own block is, in unit
 
 def kmeans_model(
     size: tuple[int, int],
-    segments: int | tuple[int, int] = 50,
+    n_segments: int | tuple[int, int] = 50,
     *,
     compactness: float = 15.0,
     iterations: int = 5,
@@ -49,7 +49,7 @@ def kmeans_model(
     ----------
     size : (int, int)
         Height and width, in pixels.
-    segments : int or (int, int)
+    n_segments : int or (int, int)
         How many superpixels to aim at, or in how many rows and columns: cells of whole blocks that fit best.
     compactness : float
         Weight of closeness against colour.
@@ -65,7 +65,7 @@ def kmeans_model(
         order of the cells.
     """
     n = Nodes()
-    cells = Cells.fitted(size, segments, blocks)
+    cells = Cells.fitted(size, n_segments, blocks)
     result = kmeans(n, "image", cells, compactness=compactness, iterations=iterations)
     body = helper.make_graph(
         [*n.nodes, helper.make_node("Identity", [result], ["segments"])],

@@ -19,19 +19,19 @@ class Pooled:
 
     Attributes
     ----------
-    scores, contributions : str
+    segment_scores, segment_contributions : str
         `(N, K, S)` float32; 0 for superpixels that there are not.
     pixels : str
         `(N, 1, S)` float32, how many each has.
     """
 
-    scores: str
-    contributions: str
+    segment_scores: str
+    segment_contributions: str
     pixels: str
 
 
 def pooled(
-    n: Nodes, maps: str, segments: str, size: tuple[int, int], map_size: tuple[int, int], n_segments: int
+    n: Nodes, cam: str, segments: str, size: tuple[int, int], map_size: tuple[int, int], n_segments: int
 ) -> Pooled:
     """Write the nodes.
 
@@ -39,7 +39,7 @@ def pooled(
     ----------
     n : Nodes
         Where to write, for opset 18 or newer.
-    maps : str
+    cam : str
         `(N, K, h, w)` float32.
     segments : str
         `(N, H, W)` int32, labels from 0 on.
@@ -65,7 +65,7 @@ def pooled(
     spread = n.op("MatMul", [n.floats(down.T), spread])
     spread = n.op("Reshape", [spread, n.integers([-1, rows * columns, n_segments])])
 
-    cells = n.op("Reshape", [maps, n.integers([0, 0, rows * columns])])
+    cells = n.op("Reshape", [cam, n.integers([0, 0, rows * columns])])
     pixels = n.op("ReduceSum", [spread, n.integers([1])], keepdims=1)  # the weights of a pixel are 1 together
     scores = n.op("Div", [n.op("MatMul", [cells, spread]), n.op("Max", [pixels, n.floats(1.0)])])
     reach = np.outer(down.sum(axis=0), _matrix(columns, width).sum(axis=0)).ravel()

@@ -31,7 +31,7 @@ class Segmenter:
     method : {'kmeans', 'slic', 'felzenszwalb', 'quickshift', 'grid'}
         Algorithm; `kmeans` is SLIC as an ONNX model (see `kmeans_model`), the next three are scikit-image's, `grid` is
         rectangles.
-    segments : int
+    n_segments : int
         How many superpixels to aim at; shape or content of the picture decide the true number.
     compactness : float, optional
         Weight of closeness against colour, for kmeans, slic and quickshift; the others have none. By default the
@@ -39,7 +39,7 @@ class Segmenter:
     """
 
     method: str = "kmeans"
-    segments: int = 50
+    n_segments: int = 50
     compactness: float = None  # type: ignore[assignment]  # becomes the method's own
 
     def __post_init__(self) -> None:
@@ -48,8 +48,8 @@ class Segmenter:
         check_fields(self)
         if self.method not in SEGMENTERS:
             raise OptionError(f"Unknown segmenter {self.method!r}; there are {', '.join(SEGMENTERS)}.")
-        if not 1 <= self.segments <= 10_000:
-            raise OptionError(f"segments is {self.segments}; 1 to 10000 was expected.")
+        if not 1 <= self.n_segments <= 10_000:
+            raise OptionError(f"n_segments is {self.n_segments}; 1 to 10000 was expected.")
         if not 1e-3 <= self.compactness <= 1e4:
             raise OptionError(f"compactness is {self.compactness}; 0.001 to 10000 was expected.")
 
@@ -67,7 +67,7 @@ def segment(image: np.ndarray, segmenter: Segmenter) -> np.ndarray:
     Returns
     -------
     ndarray
-        `(H, W)` int32, dense labels 0..S-1; S may differ from `segmenter.segments`.
+        `(H, W)` int32, dense labels 0..S-1; S may differ from `segmenter.n_segments`.
     """
     labels = SEGMENTERS[segmenter.method](image, segmenter)
     return labels if segmenter.method == "kmeans" else dense_labels(labels)  # that model's are dense
@@ -109,19 +109,19 @@ def check_labels(labels: np.ndarray) -> None:
 
 
 def _kmeans(image: np.ndarray, settings: Segmenter) -> np.ndarray:
-    session = _kmeans_session(os.getpid(), (image.shape[0], image.shape[1]), settings.segments, settings.compactness)
+    session = _kmeans_session(os.getpid(), (image.shape[0], image.shape[1]), settings.n_segments, settings.compactness)
     (labels,) = runtime.run(session, ["segments"], {"image": image[None]})
     return np.asarray(labels[0])
 
 
 @functools.lru_cache(maxsize=8)
 def _kmeans_session(
-    process: int, size: tuple[int, int], segments: int, compactness: float
+    process: int, size: tuple[int, int], n_segments: int, compactness: float
 ) -> onnxruntime.InferenceSession:
     # Imported here: the other methods need no ONNX.
     from secam_onnx.superpixels.kmeans import kmeans_model
 
-    model = kmeans_model(size, segments, compactness=compactness)
+    model = kmeans_model(size, n_segments, compactness=compactness)
     # Of many small steps, which a second thread does not speed up; it is better off with the network.
     return runtime.open_session(model.SerializeToString(), "cpu", threads=1)
 
@@ -132,13 +132,13 @@ def _slic(image: np.ndarray, settings: Segmenter) -> np.ndarray:
 
     # Given uint8, slic would work in float64: the same labels, a tenth slower.
     floats = image.astype(np.float32) / np.float32(255)
-    return slic(floats, n_segments=settings.segments, compactness=settings.compactness, sigma=1, start_label=0)
+    return slic(floats, n_segments=settings.n_segments, compactness=settings.compactness, sigma=1, start_label=0)
 
 
 def _felzenszwalb(image: np.ndarray, settings: Segmenter) -> np.ndarray:
     from skimage.segmentation import felzenszwalb
 
-    smallest = max(1, image.shape[0] * image.shape[1] // (4 * settings.segments))
+    smallest = max(1, image.shape[0] * image.shape[1] // (4 * settings.n_segments))
     return felzenszwalb(image, scale=100, sigma=0.8, min_size=smallest)
 
 
@@ -146,7 +146,7 @@ def _quickshift(image: np.ndarray, settings: Segmenter) -> np.ndarray:
     from skimage.segmentation import quickshift
 
     # The kernel's radius that gave about as many pieces as asked for on photographs at 224 x 224.
-    kernel = float(np.sqrt(image.shape[0] * image.shape[1] / settings.segments)) / 8
+    kernel = float(np.sqrt(image.shape[0] * image.shape[1] / settings.n_segments)) / 8
     # scikit-image's ratio weighs colour against closeness; the default compactness gives both the same weight, and
     # colour always keeps some.
     ratio = 1 - float(np.clip(settings.compactness / 20, 0.01, 0.95))
@@ -155,8 +155,8 @@ def _quickshift(image: np.ndarray, settings: Segmenter) -> np.ndarray:
 
 def _grid(image: np.ndarray, settings: Segmenter) -> np.ndarray:
     height, width = image.shape[:2]
-    rows = min(height, max(1, round(np.sqrt(settings.segments * height / width))))
-    columns = min(width, max(1, round(settings.segments / rows)))
+    rows = min(height, max(1, round(np.sqrt(settings.n_segments * height / width))))
+    columns = min(width, max(1, round(settings.n_segments / rows)))
     return (np.arange(height) * rows // height)[:, None] * columns + np.arange(width) * columns // width
 
 

@@ -52,12 +52,12 @@ class Selection:
         """`coverage`, or the default share that applies when no rule was given."""
         return DEFAULT_COVERAGE if self.coverage is None else self.coverage
 
-    def keep(self, scores: np.ndarray, contributions: np.ndarray) -> np.ndarray:
+    def keep(self, segment_scores: np.ndarray, segment_contributions: np.ndarray) -> np.ndarray:
         """Choose among the superpixels of one class.
 
         Parameters
         ----------
-        scores, contributions : ndarray
+        segment_scores, segment_contributions : ndarray
             `(S,)`, mean score and contribution of each superpixel.
 
         Returns
@@ -66,16 +66,16 @@ class Selection:
             `(S,)` bool. Superpixels that speak against the class are never kept by `threshold` or `coverage`; where
             nothing speaks for it, nothing is.
         """
-        order = np.argsort(-scores, kind="stable")
-        keep = np.zeros(len(scores), dtype=bool)
+        order = np.argsort(-segment_scores, kind="stable")
+        keep = np.zeros(len(segment_scores), dtype=bool)
         if self.top_segments is not None:
             keep[order[: self.top_segments]] = True
         elif self.threshold is not None:
-            keep = (scores > 0) & (scores >= self.threshold * scores.max())
+            keep = (segment_scores > 0) & (segment_scores >= self.threshold * segment_scores.max())
         else:
             share = self.effective_coverage
-            order = order[contributions[order] > 0]
-            carried = np.cumsum(contributions[order])
+            order = order[segment_contributions[order] > 0]
+            carried = np.cumsum(segment_contributions[order])
             if order.size:
                 enough = np.searchsorted(carried, share * carried[-1] * (1 - 1e-9)) + 1
                 keep[order[:enough]] = True

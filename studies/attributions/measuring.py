@@ -65,7 +65,7 @@ def measure_fitted(
         if kind in EPSILONS:
             rows.append(_detached(kind, heads[kind], features, top, segments))
     _compare(rows)
-    cells, row = segment(picture, Segmenter("grid", segments=49)), rows[0]
+    cells, row = segment(picture, Segmenter("grid", n_segments=49)), rows[0]
     rankings = {**_rankings(rows, segments, seed), "cells": (cells, (row["map"] @ pooling_matrices(cells, (7, 7))[1]))}
     canvas = Canvas(picture, LITE.mean, lambda p: {kind: value[:, top] for kind, value in answers(p).items()})
     yield from _with_faithfulness(rows, canvas.faithfulness(rankings))
@@ -91,8 +91,8 @@ def _maps(picture: np.ndarray, ways: Mapping[str, Mapping[str, Explainer]], top:
     for kind, explainers_ in ways.items():
         for way, explainer in explainers_.items():
             found = explainer.explain(picture, top, segments=segments)
-            cells, bias, logit = found.maps[0].ravel(), float(found.bias[0]), found.classes[0].logit
-            rows.append(_row(kind, way, cells, bias, logit, found.scores[0], found.classes[0].probability))
+            cells, bias, logit = found.cam[0].ravel(), float(found.bias[0]), found.classes[0].logit
+            rows.append(_row(kind, way, cells, bias, logit, found.segment_scores[0], found.classes[0].probability))
     return rows, segments
 
 

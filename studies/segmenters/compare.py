@@ -40,7 +40,7 @@ def as_segmenter(method: str, aim: int) -> Segmenter:
     for option in filter(None, options.split(",")):
         key, _, value = option.partition("=")
         changes[key] = float(value) if "." in value else int(value)
-    return dataclasses.replace(Segmenter(name, segments=aim), **changes)
+    return dataclasses.replace(Segmenter(name, n_segments=aim), **changes)
 
 
 def as_columns(rows: list[Row]) -> dict[str, Any]:

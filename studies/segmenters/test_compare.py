@@ -16,8 +16,8 @@ CHELSEA = Path(__file__).parents[2] / "docs" / "chelsea.png"
 
 
 def test_a_method_is_a_name_and_settings() -> None:
-    assert as_segmenter("slic", 30) == Segmenter("slic", segments=30)
-    assert as_segmenter("slic:compactness=2.5", 30) == Segmenter("slic", segments=30, compactness=2.5)
+    assert as_segmenter("slic", 30) == Segmenter("slic", n_segments=30)
+    assert as_segmenter("slic:compactness=2.5", 30) == Segmenter("slic", n_segments=30, compactness=2.5)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_tables_and_numbers_of_every_picture(photographs: Path, tmp_path: Path) 
 
 def test_faithfulness_of_a_cat() -> None:
     scene = Scene("photographs", "cat", SEEN.crop(read_image(CHELSEA))[0])
-    segmenters = {("grid", aim): Segmenter("grid", segments=aim) for aim in (1, 49)}
+    segmenters = {("grid", aim): Segmenter("grid", n_segments=aim) for aim in (1, 49)}
     rows = {(row["method"], row["aim"]): row for row in measure([scene], segmenters, confident=0)}
     assert rows.keys() == {("grid", 1), ("grid", 49), (CAM, 0)}
     # One superpixel is shown or hidden as a whole: both curves are the same line.

@@ -94,7 +94,7 @@ def explanations(file: Path, images: list[np.ndarray], wanted: list[Explanation]
 
 def kept(explanation: Explanation) -> np.ndarray:
     """Which superpixels the picture of the first class keeps."""
-    return explanation.selection.keep(explanation.scores[0], explanation.contributions[0])
+    return explanation.selection.keep(explanation.segment_scores[0], explanation.segment_contributions[0])
 
 
 def compare(found: list[Explanation], wanted: list[Explanation]) -> list[str]:
@@ -107,7 +107,7 @@ def compare(found: list[Explanation], wanted: list[Explanation]) -> list[str]:
         same_five.append(set(first) == set(second))
         shares = [np.array([entry.probability for entry in one.classes]) for one in (ours, theirs)]
         changes.append(np.abs(shares[0] - shares[1]).max())
-        parts = [one.contributions[0] for one in (ours, theirs)]
+        parts = [one.segment_contributions[0] for one in (ours, theirs)]
         differences.append(np.abs(parts[0] - parts[1]).max() / np.abs(parts[1]).max())
         masks = [kept(one) for one in (ours, theirs)]
         overlaps.append((masks[0] & masks[1]).sum() / max(1, (masks[0] | masks[1]).sum()))

@@ -32,13 +32,13 @@ def test_a_row_holds_what_the_explanation_holds(cat: Explanation) -> None:
     for line, (entry, expected) in enumerate(zip(row["classes"], cat.classes, strict=True)):
         assert (entry["index"], entry["label"]) == (expected.index, expected.label)
         assert entry["probability"] == pytest.approx(expected.probability, rel=1e-6)
-        np.testing.assert_array_equal(np.float32(entry["scores"]), cat.scores[line])
-        np.testing.assert_array_equal(np.float32(entry["contributions"]), cat.contributions[line])
+        np.testing.assert_array_equal(np.float32(entry["segment_scores"]), cat.segment_scores[line])
+        np.testing.assert_array_equal(np.float32(entry["segment_contributions"]), cat.segment_contributions[line])
         np.testing.assert_array_equal(entry["kept"], cat.keep(expected.index))
-        total = sum(entry["contributions"]) + entry["bias"] + entry["gap"]
+        total = sum(entry["segment_contributions"]) + entry["bias"] + entry["gap"]
         assert total == pytest.approx(entry["logit"], rel=1e-5)
     assert row["values"] == {"dtype": "uint8", "channels": 3, "black": 0, "white": 255, "doubt": None}
-    assert row["in_padding"] == [False] * cat.scores.shape[1]
+    assert row["in_padding"] == [False] * cat.segment_scores.shape[1]
 
 
 def test_a_row_says_what_the_image_was_and_what_is_padding(tmp_path: Path) -> None:
@@ -59,12 +59,12 @@ def test_a_row_says_what_the_image_was_and_what_is_padding(tmp_path: Path) -> No
 def test_label_maps_come_back(n_segments: int, explainer: Explainer, chelsea: np.ndarray) -> None:
     segments = np.arange(224 * 224).reshape(224, 224) % n_segments
     explanation = explainer.explain(chelsea, segments=segments)
-    data = rows.row("cat.png", explanation, label_maps=True)["label_map"]
+    data = rows.row("cat.png", explanation, label_maps=True)["segments"]
     labels = decode_label_map(data)
     assert labels.dtype == np.int32
     np.testing.assert_array_equal(labels, explanation.segments)
-    assert "label_map" not in rows.row("cat.png", explanation)
-    assert "label_map" in rows.schema({}, label_maps=True).names
+    assert "segments" not in rows.row("cat.png", explanation)
+    assert "segments" in rows.schema({}, label_maps=True).names
 
 
 def test_errors_are_rows_as_well() -> None:

@@ -66,7 +66,9 @@ def test_each_image_once_and_its_own_result(tiny: Explainer, photos: MakePhotos,
     assert {Path(key).name for key in sink.errors} == {"0003.jpg", "gone.tar"}
     assert sorted(seen) == sorted([*sink.results, *sink.errors])
     for path in paths[6:]:
-        np.testing.assert_allclose(sink.results[str(path)].scores, tiny.explain(path, "all").scores, rtol=1e-4)
+        np.testing.assert_allclose(
+            sink.results[str(path)].segment_scores, tiny.explain(path, "all").segment_scores, rtol=1e-4
+        )
     member = next(key for key in sink.results if key.endswith("shard.tar/0020.jpg"))
     assert sink.results[member].image.size == 0
     assert sink.closed == 1
@@ -82,7 +84,7 @@ def test_the_order_and_the_results_are_those_of_the_list(
     run(tiny, Sources([str(photos(20)[0].parent)]), sink, batch_size=batch_size, workers=workers)
     assert [Path(key).name for key in sink.results] == [f"{number:04d}.jpg" for number in range(20)]
     for key, result in sink.results.items():
-        np.testing.assert_allclose(result.scores, tiny.explain(key).scores, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(result.segment_scores, tiny.explain(key).segment_scores, rtol=1e-4, atol=1e-6)
 
 
 def test_a_model_that_fails_on_everything_ends_it(

@@ -72,7 +72,7 @@ def test_parts_errors_and_settings(dataset: Path, tiny: Explainer) -> None:
     for path in dataset.rglob("*.parquet"):
         known = json.loads(pq.read_schema(path).metadata[rows.METADATA])
         assert known["classes"] == ["top-2", "0"]
-        assert known["superpixels"] == {"method": "grid", "segments": 9, "compactness": 10.0}
+        assert known["superpixels"] == {"method": "grid", "n_segments": 9, "compactness": 10.0}
         assert len(known["model_sha256"]) == 64
         assert known["model"] == tiny.model.name
 
@@ -84,8 +84,10 @@ def test_pandas_reads_it(dataset: Path, tiny: Explainer, tmp_path: Path) -> None
     for key, row in frame.iterrows():
         expected = tiny.explain(key, ["top-2", 0])
         assert [entry["index"] for entry in row["classes"]] == [entry.index for entry in expected.classes]
-        np.testing.assert_allclose(np.stack(row["classes"][0]["scores"]), expected.scores[0], rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(decode_label_map(row["label_map"]), expected.segments)
+        np.testing.assert_allclose(
+            np.stack(row["classes"][0]["segment_scores"]), expected.segment_scores[0], rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_array_equal(decode_label_map(row["segments"]), expected.segments)
     errors = pandas.read_parquet(dataset / "_errors")
     assert list(errors["kind"]) == ["image"] * 2
 
@@ -93,7 +95,7 @@ def test_pandas_reads_it(dataset: Path, tiny: Explainer, tmp_path: Path) -> None
 def test_duckdb_reads_it(dataset: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     query = f"""
-        SELECT image, class.label, class.logit, list_sum(class.contributions) + class.bias + class.gap
+        SELECT image, class.label, class.logit, list_sum(class.segment_contributions) + class.bias + class.gap
         FROM (SELECT image, unnest(classes) AS class FROM '{dataset}/*.parquet')
     """
     found = duckdb.sql(query).fetchall()

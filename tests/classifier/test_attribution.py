@@ -210,6 +210,6 @@ def test_the_gradient_through_a_layer_normalisation_adds_up_to_nothing(tmp_path:
     explanation = Explainer(smooth("LayerNormalization", tmp_path), providers="cpu", attribution="gradient").explain(
         chelsea, "all"
     )
-    total, size = explanation.maps.sum(axis=(1, 2)), np.abs(explanation.maps).sum(axis=(1, 2))
+    total, size = explanation.cam.sum(axis=(1, 2)), np.abs(explanation.cam).sum(axis=(1, 2))
     assert np.abs(total).max() < 1e-2 * size.max()
     assert explanation.method["attribution"] == ATTRIBUTIONS["gradient"]

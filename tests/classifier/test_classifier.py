@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from onnx import TensorProto, helper
 from tiny_models import HEADS, classifier, mlp_on_pixels
 
 from secam_onnx import Explainer, Preprocessing, PreprocessingSettings, runtime
-from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.photograph.sidecars import default_model
 
@@ -40,7 +39,9 @@ def test_an_ordinary_model_is_explained_as_it_is(tmp_path: Path, chelsea: np.nda
     assert explanation.classes[3].label == "class 3"
     logits = own_outputs(path, chelsea, explainer.preprocessing)
     np.testing.assert_allclose([entry.logit for entry in explanation.classes], logits, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(explanation.contributions.sum(axis=1) + explanation.bias, logits, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        explanation.segment_contributions.sum(axis=1) + explanation.bias, logits, rtol=1e-3, atol=1e-5
+    )
     assert explanation.completeness_error < 1e-5
 
 
@@ -74,7 +75,7 @@ def test_a_fixed_batch_axis_runs_image_by_image(tmp_path: Path, chelsea: np.ndar
     for one, other in zip(
         Explainer(fixed / "model.onnx", providers="cpu").explain_batch(images), expected, strict=True
     ):
-        np.testing.assert_allclose(one.maps, other.maps, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(one.cam, other.cam, rtol=1e-4, atol=1e-6)
 
 
 def turned(shape: list[int | str]) -> onnx.ModelProto:
@@ -92,7 +93,7 @@ def test_channels_last(tmp_path: Path, chelsea: np.ndarray) -> None:
         saved(model, tmp_path / name)
     plain, last = (Explainer(tmp_path / name / "model.onnx", providers="cpu") for name in ("plain", "turned"))
     assert last.preprocessing.layout == "NHWC"
-    np.testing.assert_allclose(last.explain(chelsea).maps, plain.explain(chelsea).maps, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(last.explain(chelsea).cam, plain.explain(chelsea).cam, rtol=1e-4, atol=1e-6)
 
 
 def test_any_input_size(tmp_path: Path, chelsea: np.ndarray) -> None:
@@ -100,7 +101,7 @@ def test_any_input_size(tmp_path: Path, chelsea: np.ndarray) -> None:
     assert Explainer(path, providers="cpu").preprocessing.size == (224, 224)
     wide = Preprocessing(size=(48, 96))
     explanation = Explainer(path, providers="cpu", preprocessing=wide).explain(chelsea)
-    assert explanation.maps.shape == (1, 12, 24)
+    assert explanation.cam.shape == (1, 12, 24)
     assert explanation.segments.shape == (48, 96)
 
 
@@ -113,7 +114,7 @@ def test_the_layout_can_be_told_where_the_shape_leaves_it_open(
     assert explainer.preprocessing.layout == "NHWC"
     (tmp_path / "plain").mkdir()
     plain = Explainer(saved(classifier(), tmp_path / "plain"), providers="cpu")
-    np.testing.assert_allclose(explainer.explain(chelsea).maps, plain.explain(chelsea).maps, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(explainer.explain(chelsea).cam, plain.explain(chelsea).cam, rtol=1e-4, atol=1e-6)
     assert (explainer.preprocessing_note or "").endswith("as given: size, layout")
 
 
@@ -240,7 +241,7 @@ def test_a_feature_map_that_depends_on_the_batch_is_no_surprise(tmp_path: Path, 
     expected = explainer.explain(chelsea)
     assert expected.completeness_error < 1e-5
     for found in explainer.explain_batch([chelsea, chelsea]):
-        np.testing.assert_array_equal(found.scores, expected.scores)
+        np.testing.assert_array_equal(found.segment_scores, expected.segment_scores)
     with pytest.raises(ModelError, match=r"fails on an input of shape \(2, 3, 32, 32\)"):
         explainer.classifier.forward(np.zeros((2, 3, 32, 32), np.float32))
 
@@ -320,7 +321,7 @@ def test_a_layer_that_is_split_changes_nothing(
             found, wanted = explainer.explain(image, "all"), whole.explain(image, "all")
             # How much each differs from the file is its own.
             assert {**found.method, "fidelity": None} == {**wanted.method, "fidelity": None}
-            np.testing.assert_allclose(found.contributions, wanted.contributions, rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(found.segment_contributions, wanted.segment_contributions, rtol=1e-3, atol=1e-5)
             np.testing.assert_allclose(found.bias, wanted.bias, rtol=1e-3, atol=1e-5)
             np.testing.assert_array_equal(found.segments, wanted.segments)
             logits = [entry.logit for entry in wanted.classes]
@@ -348,7 +349,7 @@ def test_a_shape_that_only_a_run_tells_does_not_keep_a_layer_from_being_explaine
     for limit in ("_LARGE", "_FEWEST"):
         monkeypatch.setattr(f"secam_onnx.head.split.{limit}", 1)
     found = Explainer(path, providers="cpu").explain(chelsea, "all")
-    np.testing.assert_allclose(found.contributions, wanted.contributions, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found.segment_contributions, wanted.segment_contributions, rtol=1e-3, atol=1e-5)
 
 
 def test_a_file_may_be_written_anew_once_it_is_open(tmp_path: Path) -> None:
@@ -361,11 +362,10 @@ def test_a_file_may_be_written_anew_once_it_is_open(tmp_path: Path) -> None:
     opened.contribute(before[0], np.array([[1, 2]] * len(INPUTS)))
 
 
-@pytest.mark.parametrize(("name", "step"), [("open_classifier", "make_explainable"), ("sessions", "without_weights")])
-def test_a_file_that_changes_meanwhile_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: str
-) -> None:
-    module = importlib.import_module(f"secam_onnx.classifier.{name}")
+@pytest.mark.parametrize("step", ["make_explainable", "without_weights"])
+def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    from secam_onnx.classifier import classifier as module
+
     path, original = large(tmp_path), getattr(module, step)
 
     def interrupted(*args: object, **kwargs: object) -> object:

@@ -42,7 +42,7 @@ def source(folder: Path) -> Explainer:
 def assert_alike(one, other) -> None:  # type: ignore[no-untyped-def]
     np.testing.assert_array_equal(one.segments, other.segments)
     assert [entry.index for entry in one.classes] == [entry.index for entry in other.classes]
-    for name in ("scores", "contributions", "maps", "bias"):
+    for name in ("segment_scores", "segment_contributions", "cam", "bias"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-5, err_msg=name)
     for ours, theirs in zip(one.predictions, other.predictions, strict=True):
         assert (ours.index, ours.label) == (theirs.index, theirs.label)
@@ -85,7 +85,7 @@ def test_each_picture_has_its_own_classes(fused: Explainer, source: Explainer, c
         for answer, own in zip(together, asked, strict=True):
             (alone,) = model.run(inputs[:1], [own], pool=True)
             assert answer.class_ids == alone.class_ids
-            np.testing.assert_allclose(answer.maps, alone.maps, atol=1e-6)
+            np.testing.assert_allclose(answer.cam, alone.cam, atol=1e-6)
 
 
 def test_other_superpixels_are_made_beside_it(fused, source, folder, chelsea) -> None:
@@ -121,12 +121,12 @@ def test_neither_onnx_nor_scikit_image_is_needed(folder: Path, photo: Path, sour
         "for name in ('onnx', 'skimage', 'google.protobuf', 'torch'): sys.modules[name] = None\n"
         "from secam_onnx import Explainer\n"
         "explanation = Explainer(sys.argv[1], providers='cpu').explain(sys.argv[2])\n"
-        "print(json.dumps(explanation.contributions.tolist()))"
+        "print(json.dumps(explanation.segment_contributions.tolist()))"
     )
     command = [sys.executable, "-c", code, str(folder / "fused.onnx"), str(photo)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(json.loads(done.stdout), source.explain(photo).contributions, atol=1e-5)
+    np.testing.assert_allclose(json.loads(done.stdout), source.explain(photo).segment_contributions, atol=1e-5)
 
 
 def test_pictures_keep_what_the_overlay_keeps_unless_told(tmp_path: Path, chelsea: np.ndarray) -> None:

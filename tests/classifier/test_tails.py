@@ -66,7 +66,7 @@ def logits(found: Explanation) -> np.ndarray:
 def check_sum(found: Explanation) -> None:
     """Contributions and bias add up to the explained quantity."""
     assert found.completeness_error < 1e-4
-    total = found.contributions.sum(axis=1) + found.bias
+    total = found.segment_contributions.sum(axis=1) + found.bias
     np.testing.assert_allclose(total, [entry.logit for entry in found.classes], rtol=1e-4, atol=1e-4)
 
 
@@ -115,9 +115,9 @@ def test_some_of_the_classes_in_another_order(tail: str, columns: list[int], tmp
     np.testing.assert_allclose(logits(found), own_values(file, explainer, tensor="z")[0, columns], rtol=1e-5)
     check_sum(found)
     _, plain = explained(file, output="z")
-    maps = {entry.index: plain.maps[row] for row, entry in enumerate(plain.classes)}
+    maps = {entry.index: plain.cam[row] for row, entry in enumerate(plain.classes)}
     for row, entry in enumerate(found.classes):
-        np.testing.assert_allclose(found.maps[row], maps[columns[entry.index]], atol=1e-5)
+        np.testing.assert_allclose(found.cam[row], maps[columns[entry.index]], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_one_sigmoid_as_a_pair(tail: str, signs: list[int], tmp_path: Path) -> N
     explainer, found = explained(file)
     np.testing.assert_allclose(shares(found), own_values(file, explainer)[0], atol=1e-6)
     np.testing.assert_allclose(logits(found), own_values(file, explainer, tensor="z")[0] * signs, rtol=1e-5)
-    np.testing.assert_array_equal(found.maps[0], -found.maps[1])
+    np.testing.assert_array_equal(found.cam[0], -found.cam[1])
     check_sum(found)
 
 
@@ -149,11 +149,11 @@ def test_one_sigmoid_with_two_names_is_a_pair(tmp_path: Path) -> None:
     (positive,) = own_values(file, explainer).reshape(-1)
     np.testing.assert_allclose(shares(found), [1 - positive, positive], atol=1e-6)
     assert [entry.label for entry in by_index(found)] == ["benign", "malignant"]
-    np.testing.assert_array_equal(found.maps[0], -found.maps[1])
+    np.testing.assert_array_equal(found.cam[0], -found.cam[1])
     check_sum(found)
     _, alone = explained(file, labels=["malignant"])
     assert shares(alone) == pytest.approx([positive])
-    np.testing.assert_array_equal(alone.maps[0], found.maps[[entry.index for entry in found.classes].index(1)])
+    np.testing.assert_array_equal(alone.cam[0], found.cam[[entry.index for entry in found.classes].index(1)])
 
 
 def test_one_raw_output(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_a_file_says_the_same(kind: str, fused: bool, tmp_path: Path) -> None:
     np.testing.assert_allclose(logits(found), logits(wanted), rtol=1e-4, atol=1e-5)
     order = [[entry.index for entry in one.classes] for one in (found, wanted)]
     rows = [np.argsort(one) for one in order]
-    np.testing.assert_allclose(found.maps[rows[0]], wanted.maps[rows[1]], atol=1e-3)
+    np.testing.assert_allclose(found.cam[rows[0]], wanted.cam[rows[1]], atol=1e-3)
     for name in ("explained", "probability"):
         assert found.method[name] == wanted.method[name]
     assert explainer.classifier.n_classes == len(found.classes)

@@ -64,7 +64,7 @@ def read(folder: Path) -> dict[str, Any]:
 def columns(report: dict[str, Any], row: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean score, contribution and kept flag of each superpixel of a class."""
     table = report["classes"][row]["superpixels"]
-    return tuple(np.array([line[key] for line in table]) for key in ("mean_score", "contribution", "kept"))
+    return tuple(np.array([line[key] for line in table]) for key in ("score", "contribution", "kept"))
 
 
 def labels_of(report: dict[str, Any]) -> list[int]:
@@ -86,7 +86,7 @@ def test_the_numbers_of_a_result(result: Path) -> None:
     assert report["completeness_error"] < 1e-3
     method = report["method"]
     assert (method["head"], method["map_size"], method["model"]) == ("gap + fc", [7, 7], "efficientnet-lite0.onnx")
-    assert method["superpixels"] == {"method": "kmeans", "segments": 50, "compactness": 15.0}
+    assert method["superpixels"] == {"method": "kmeans", "n_segments": 50, "compactness": 15.0}
     assert report["geometry"]["image_size"] == [300, 451]
     assert report["selection"] == {"coverage": 0.5}
 
@@ -95,20 +95,22 @@ def test_the_arrays_say_the_same(result: Path) -> None:
     report = read(result)
     scores, contributions, _ = columns(report)
     with np.load(result / "arrays.npz", allow_pickle=False) as arrays:
-        shapes = {name: arrays[name].shape for name in ("cam", "segments", "scores", "contributions", "bias")}
+        shapes = {
+            name: arrays[name].shape for name in ("cam", "segments", "segment_scores", "segment_contributions", "bias")
+        }
         n = len(scores)
         assert shapes == {
             "cam": (1, 7, 7),
             "segments": (224, 224),
-            "scores": (1, n),
-            "contributions": (1, n),
+            "segment_scores": (1, n),
+            "segment_contributions": (1, n),
             "bias": (1,),
         }
         np.testing.assert_array_equal(np.unique(arrays["segments"]), np.arange(n))
         np.testing.assert_array_equal(arrays["class_ids"], [TIGER_CAT])
-        np.testing.assert_allclose(arrays["scores"][0], scores, rtol=1e-6)
-        np.testing.assert_allclose(arrays["contributions"][0], contributions, rtol=1e-6)
-        np.testing.assert_allclose(arrays["cam"].sum() + arrays["bias"], arrays["logits"], rtol=1e-3)
+        np.testing.assert_allclose(arrays["segment_scores"][0], scores, rtol=1e-6)
+        np.testing.assert_allclose(arrays["segment_contributions"][0], contributions, rtol=1e-6)
+        np.testing.assert_allclose(arrays["cam"].sum() + arrays["bias"], arrays["class_logits"], rtol=1e-3)
         np.testing.assert_array_equal(arrays["image_size"], [300, 451])
         np.testing.assert_allclose(arrays["box"], report["geometry"]["box"])
 
@@ -179,13 +181,13 @@ def test_selection_options(explain: Explain) -> None:
 @pytest.mark.parametrize(
     ("options", "low", "high"),
     [
-        ("--segmenter kmeans --segments 20", 16, 24),
-        ("--segmenter kmeans --segments 150 --compactness 30", 120, 180),
-        ("--segmenter slic --segments 20", 8, 32),
-        ("--segmenter slic --segments 150 --compactness 30", 90, 220),
+        ("--segmenter kmeans --n-segments 20", 16, 24),
+        ("--segmenter kmeans --n-segments 150 --compactness 30", 120, 180),
+        ("--segmenter slic --n-segments 20", 8, 32),
+        ("--segmenter slic --n-segments 150 --compactness 30", 90, 220),
         ("--segmenter felzenszwalb", 10, 200),
         ("--segmenter quickshift", 10, 200),
-        ("--segmenter grid --segments 16", 16, 16),
+        ("--segmenter grid --n-segments 16", 16, 16),
     ],
 )
 def test_segmenters(options: str, low: int, high: int, explain: Explain) -> None:
@@ -195,7 +197,7 @@ def test_segmenters(options: str, low: int, high: int, explain: Explain) -> None
     given = dict(zip((word.strip("-") for word in words[::2]), words[1::2], strict=True))
     used = report["method"]["superpixels"]
     assert used["method"] == given["segmenter"]
-    assert used["segments"] == int(given.get("segments", 50))
+    assert used["n_segments"] == int(given.get("n-segments", 50))
     assert used["compactness"] == float(given.get("compactness", 15 if given["segmenter"] == "kmeans" else 10))
 
 

@@ -35,12 +35,12 @@ def test_from_an_ordinary_file_to_a_picture(run_cli: RunCli, source: Path, tmp_p
         assert done.returncode == 0, done.stderr
     fused, plain = (np.load(tmp_path / folder / "chelsea" / "arrays.npz") for folder in ("fused", "plain"))
     np.testing.assert_array_equal(fused["segments"], plain["segments"])
-    np.testing.assert_allclose(fused["contributions"], plain["contributions"], atol=1e-5)
+    np.testing.assert_allclose(fused["segment_contributions"], plain["segment_contributions"], atol=1e-5)
 
 
 def test_every_option(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
     done = run_cli(
-        *("export", source, "--fused", "--segments", 9, "--compactness", 20, "--top-segments", 4),
+        *("export", source, "--fused", "--n-segments", 9, "--compactness", 20, "--top-segments", 4),
         *("--float16", "--require-classes", "--attribution", "masking", "-o", "f.onnx"),
     )
     assert done.returncode == 0, done.stderr
@@ -49,7 +49,7 @@ def test_every_option(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
     assert report["head"]["attribution"].startswith("the head run again")
     assert report["completeness"]["measured_now"]["max_relative_error"] < 1e-4
     fused = report["fused"]
-    assert fused["superpixels"] == {"method": "kmeans", "segments": 9, "compactness": 20.0, "at_most": 9}
+    assert fused["superpixels"] == {"method": "kmeans", "n_segments": 9, "compactness": 20.0, "at_most": 9}
     assert fused["classes_by_default"] == "none: each run says which"
     assert (fused["overlay"], fused["weights"]) == ("top 4", "stored as float16")
     assert [entry["name"] for entry in fused["inputs"]] == ["image", "classes"]
@@ -77,7 +77,7 @@ def test_without_the_picture(run_cli: RunCli, source: Path, tmp_path: Path) -> N
     [
         (["--top", "3"], "--top goes with --fused"),
         (["--no-overlay"], "--no-overlay goes with --fused"),
-        (["--segments", "9"], "--segments goes with --fused"),
+        (["--n-segments", "9"], "--n-segments goes with --fused"),
         (["--fused", "--top", "2", "--require-classes"], "--top is the default of classes"),
         (["--fused", "--top", "8"], "top is 8, but the model has 7 classes"),
         (["--fused", "--top", "0"], "top is 0"),
@@ -104,12 +104,12 @@ def test_a_fused_file_is_no_source(run_cli: RunCli, source: Path, tmp_path: Path
 
 
 def test_explain_takes_the_files_own_superpixels_unless_told(run_cli: RunCli, source: Path, photo: Path) -> None:
-    assert run_cli("export", source, "--fused", "--segments", "9", "-o", "f.onnx").returncode == 0
+    assert run_cli("export", source, "--fused", "--n-segments", "9", "-o", "f.onnx").returncode == 0
     counts = []
-    for options in ([], ["--segments", "50"], ["--segmenter", "grid"]):
+    for options in ([], ["--n-segments", "50"], ["--segmenter", "grid"]):
         done = run_cli("explain", photo, "--model", "f.onnx", "-o", "out", *options)
         assert done.returncode == 0, done.stderr
-        counts.append(np.load(source.parent / "out" / "chelsea" / "arrays.npz")["scores"].shape[1])
+        counts.append(np.load(source.parent / "out" / "chelsea" / "arrays.npz")["segment_scores"].shape[1])
     assert counts[0] <= 9 < counts[1] <= counts[2]
 
 

@@ -15,7 +15,7 @@ RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
 COMMANDS = ("explain", "export", "inspect")
 OPTIONS = {
-    "explain": "IMAGE --model --class --output --top-segments --threshold --coverage --segmenter --segments "
+    "explain": "IMAGE --model --class --output --top-segments --threshold --coverage --segmenter --n-segments "
     "--compactness --label-map --pictures --provider --preprocess --labels --logits --features",
     "export": "SOURCE --output --source --weights --seed --preprocess --labels --logits --features --force",
     "inspect": "MODEL --json --labels --logits --features",

@@ -134,11 +134,11 @@ def test_every_output_is_the_explainers(client, photo: Path, explainer: Explaine
     np.testing.assert_allclose(value["probability"], [entry.probability for entry in expected.classes], rtol=1e-5)
     np.testing.assert_allclose(value["score"], [entry.logit for entry in expected.classes], rtol=1e-5)
     np.testing.assert_allclose(value["bias"], expected.bias, rtol=1e-5)
-    np.testing.assert_allclose(value["cam"], expected.maps, atol=1e-5)
+    np.testing.assert_allclose(value["cam"], expected.cam, atol=1e-5)
     np.testing.assert_array_equal(value["segments"], expected.segments)
-    assert value["n_segments"].tolist() == [expected.scores.shape[1]]
-    np.testing.assert_allclose(value["segment_scores"], expected.scores, atol=1e-5)
-    np.testing.assert_allclose(value["segment_contributions"], expected.contributions, atol=1e-5)
+    assert value["n_segments"].tolist() == [expected.segment_scores.shape[1]]
+    np.testing.assert_allclose(value["segment_scores"], expected.segment_scores, atol=1e-5)
+    np.testing.assert_allclose(value["segment_contributions"], expected.segment_contributions, atol=1e-5)
     np.testing.assert_array_equal(value["box"], expected.geometry.box)
     np.testing.assert_array_equal(value["image_size"], expected.geometry.image_size)
     assert value["overlay"].shape == (3, 224, 224, 3)
@@ -165,7 +165,7 @@ def test_parameters(client, classes: str, photo: Path) -> None:
         outputs=wanted(module, "class_id", "n_segments", "segments"),
     )
     assert result.as_numpy("class_id").tolist() == [[281, 285]]
-    few = Explainer(providers="cpu", segmenter=Segmenter(segments=12)).explain(photo)
+    few = Explainer(providers="cpu", segmenter=Segmenter(n_segments=12)).explain(photo)
     np.testing.assert_array_equal(result.as_numpy("segments")[0], few.segments)
 
 

@@ -79,11 +79,11 @@ def test_external_data_is_read_where_it_lies_and_moves_inside_on_export(tmp_path
     path, model = tmp_path / "m.onnx", classifier("flatten+fc", classes=50)
     onnx.save(model, tmp_path / "whole.onnx")
     onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
-    expected = Explainer(tmp_path / "whole.onnx", providers="cpu").explain(chelsea, "all").contributions
+    expected = Explainer(tmp_path / "whole.onnx", providers="cpu").explain(chelsea, "all").segment_contributions
     export_model(open_source(str(path)), tmp_path / "new.onnx")
     for file in (path, tmp_path / "new.onnx"):
         explanation = Explainer(file, providers="cpu").explain(chelsea, "all")
-        np.testing.assert_allclose(explanation.contributions, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(explanation.segment_contributions, expected, rtol=1e-4, atol=1e-6)
         assert explanation.completeness_error < 1e-5
 
 

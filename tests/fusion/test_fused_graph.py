@@ -46,27 +46,27 @@ def compare(found: dict[str, np.ndarray], source: Path, seen: np.ndarray, tolera
     explainer = Explainer(source, providers="cpu", preprocessing=SETTINGS, **options)  # type: ignore[arg-type]
     for row, picture in enumerate(seen):
         expected = explainer.explain(picture, "all")
-        there = len(expected.scores[0])
+        there = len(expected.segment_scores[0])
         assert found["n_segments"][row] == there
         np.testing.assert_array_equal(found["segments"][row], expected.segments)
         for name, values in {
-            "segment_scores": expected.scores,
-            "segment_contributions": expected.contributions,
-            "cam": expected.maps,
+            "segment_scores": expected.segment_scores,
+            "segment_contributions": expected.segment_contributions,
+            "cam": expected.cam,
             "bias": expected.bias,
             "class_logits": np.array([entry.logit for entry in expected.classes]),
         }.items():
             ours = found[name][row]
             ours, rest = (ours[:, :there], ours[:, there:]) if name.startswith("segment_") else (ours, np.zeros(1))
             assert not rest.any(), name
-            assert np.abs(ours - values).max() <= tolerance * max(np.abs(expected.maps).max(), np.abs(values).max()), (
+            assert np.abs(ours - values).max() <= tolerance * max(np.abs(expected.cam).max(), np.abs(values).max()), (
                 name
             )
         shares = [entry.probability for entry in expected.classes]
         np.testing.assert_allclose(found["probabilities"][row], shares, atol=tolerance)
         if "overlay" in found and tolerance < 1e-4 and np.ptp(picture) > 0:  # else all superpixels score the same
             for k in range(7):
-                keep = Selection().keep(expected.scores[k], expected.contributions[k])
+                keep = Selection().keep(expected.segment_scores[k], expected.segment_contributions[k])
                 np.testing.assert_array_equal(found["overlay"][row, k], kept_overlay(picture, expected.segments, keep))
 
 
@@ -269,7 +269,7 @@ def test_the_default_model(photo: Path, tmp_path: Path, explainer: Explainer) ->
     found = run(path, seen[None], np.array([[-1, -2, -3]]))
     assert found["class_ids"][0].tolist() == [entry.index for entry in expected.classes]
     np.testing.assert_array_equal(found["segments"][0], expected.segments)
-    np.testing.assert_allclose(found["segment_contributions"][0], expected.contributions, atol=1e-5)
+    np.testing.assert_allclose(found["segment_contributions"][0], expected.segment_contributions, atol=1e-5)
 
 
 @pytest.mark.parametrize("segments", [12, 150])

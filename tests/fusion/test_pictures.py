@@ -64,14 +64,14 @@ def test_the_overlay_is_what_the_renderer_draws(selection):
     pixels = np.stack([np.bincount(picture.ravel(), minlength=segments) for picture in labels])
     scores[1, :, 5:] = contributions[1, :, 5:] = 0
     n = Nodes()
-    name = overlay(n, "image", "segments", Pooled("scores", "contributions", "pixels"), selection, size)
+    name = overlay(n, "image", "segments", Pooled("segment_scores", "segment_contributions", "pixels"), selection, size)
     drawn = evaluate(
         n,
         name,
         image=image,
         segments=labels,
-        scores=scores,
-        contributions=contributions,
+        segment_scores=scores,
+        segment_contributions=contributions,
         pixels=pixels[:, None].astype(np.float32),
     )
     assert drawn.shape == (2, 4, *size, 3)

@@ -12,10 +12,9 @@ from branched import CLASSES, SIZE, branch, model, opened, pictures
 from onnx import ModelProto, numpy_helper
 
 from secam_onnx import Explainer, fuse
+from secam_onnx.classifier.classifier import Classifier, open_classifier
 from secam_onnx.classifier.inspection import inspect_model
 from secam_onnx.classifier.metadata import HeadRecord, ModelMetadata
-from secam_onnx.classifier.open_classifier import open_classifier
-from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import HeadError, ModelError, OptionError
 from secam_onnx.export.explainable_file import export_model
 from secam_onnx.export.source import Source
@@ -281,8 +280,8 @@ def test_fused(joined: str, last: bool, tmp_path: Path, chelsea: np.ndarray) -> 
     fuse(tmp_path / "network.onnx", tmp_path / "fused.onnx", preprocessing=settings)
     wanted = Explainer(tmp_path / "network.onnx", providers="cpu", preprocessing=settings).explain(chelsea, "all")
     found = Explainer(tmp_path / "fused.onnx", providers="cpu").explain(chelsea, "all")
-    assert len(found.maps) == CLASSES
-    np.testing.assert_allclose(found.maps, wanted.maps, rtol=1e-3, atol=1e-5)
+    assert len(found.cam) == CLASSES
+    np.testing.assert_allclose(found.cam, wanted.cam, rtol=1e-3, atol=1e-5)
     assert found.completeness_error < 1e-3
 
 

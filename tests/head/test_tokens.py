@@ -14,7 +14,7 @@ from onnx.utils import Extractor
 from token_networks import CHANNELS, CLASSES, Transformer, transformer
 
 from secam_onnx import Explainer, Preprocessing
-from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.errors import HeadError
 from secam_onnx.export.explainable_file import export_model, fuse
 from secam_onnx.export.source import Source
@@ -96,9 +96,9 @@ def test_exported_and_fused(special: tuple[int, int], tmp_path: Path, chelsea: n
     fuse(tmp_path / "network.onnx", tmp_path / "fused.onnx", preprocessing=SETTINGS)
     again = Explainer(tmp_path / "explainable.onnx", providers="cpu")
     assert again.classifier.metadata.head == wanted.classifier.metadata.head
-    maps = wanted.explain(chelsea, "all").maps
+    maps = wanted.explain(chelsea, "all").cam
     for other in (again, Explainer(tmp_path / "fused.onnx", providers="cpu")):
-        np.testing.assert_allclose(other.explain(chelsea, "all").maps, maps, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(other.explain(chelsea, "all").cam, maps, rtol=1e-3, atol=1e-4)
 
 
 def test_an_oblong_grid_needs_no_option() -> None:
@@ -170,9 +170,9 @@ def test_the_batch_in_the_second_axis_exported_and_fused(tmp_path: Path, chelsea
     wanted = Explainer(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS)
     export_model(Source(onnx.load(tmp_path / "network.onnx"), SETTINGS), tmp_path / "explainable.onnx")
     fuse(tmp_path / "network.onnx", tmp_path / "fused.onnx", preprocessing=SETTINGS)
-    maps = wanted.explain(chelsea, "all").maps
+    maps = wanted.explain(chelsea, "all").cam
     for file in ("explainable.onnx", "fused.onnx"):
-        found = Explainer(tmp_path / file, providers="cpu").explain(chelsea, "all").maps
+        found = Explainer(tmp_path / file, providers="cpu").explain(chelsea, "all").cam
         np.testing.assert_allclose(found, maps, rtol=1e-3, atol=1e-4)
 
 

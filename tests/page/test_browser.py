@@ -129,7 +129,7 @@ def test_the_slider_keeps_the_highest(explained: Any, expected: Any, tmp_path: P
 
 
 def test_the_keyboard_goes_from_one_superpixel_to_the_next(explained: Any, expected: Any) -> None:
-    order = np.argsort(-expected.scores[0], kind="stable")
+    order = np.argsort(-expected.segment_scores[0], kind="stable")
     explained.focus(".pointer")
     for key, label in (("Home", order[0]), ("End", order[-1]), ("Escape", None), ("ArrowLeft", order[0])):
         explained.keyboard.press(key)
@@ -231,7 +231,7 @@ def test_two_classes_are_compared(
     found = numbers(explained, tmp_path)
     assert [entry["label"] for entry in found["classes"]] == ["tiger cat", "goldfish"]
     both = explainer.explain(photo, classes=["tiger cat", "goldfish"])
-    assert f"for +{np.abs(both.maps).max():.2f}" in legends[0]
+    assert f"for +{np.abs(both.cam).max():.2f}" in legends[0]
     assert_same_numbers(found, both)
     explained.uncheck("#compare")
     expect(explained.locator("figure")).to_have_count(1)

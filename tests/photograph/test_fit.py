@@ -129,7 +129,10 @@ def test_padding_carries_its_share_and_is_said(model: Path, wide: np.ndarray) ->
     assert 0 < padding.sum() < len(padding)
     np.testing.assert_array_equal(padding, [not shown[result.segments == label].any() for label in range(len(padding))])
     np.testing.assert_allclose(
-        result.contributions.sum(axis=1) + result.bias, [entry.logit for entry in result.classes], rtol=1e-4, atol=1e-4
+        result.segment_contributions.sum(axis=1) + result.bias,
+        [entry.logit for entry in result.classes],
+        rtol=1e-4,
+        atol=1e-4,
     )
     # Independent: what plain ONNX Runtime says of the letterboxed photograph.
     padded = ImageOps.pad(Image.fromarray(wide), (64, 64), Image.Resampling.BILINEAR, color=(114,) * 3)
@@ -158,7 +161,7 @@ def test_the_panel_says_how_many_kept_ones_cannot_be_seen(
     result = Explainer(model, providers="cpu", preprocessing=LETTERBOX).explain(wide)
     everything = Selection(top_segments=len(result.padding))
     result.panel(selection=everything)
-    share = result.contributions[0][result.padding].sum()
+    share = result.segment_contributions[0][result.padding].sum()
     assert said[0].endswith(f"(in the padding, not drawn: {result.padding.sum()} kept, {signed(share)})")
     cropped = Explainer(model, providers="cpu").explain(wide)
     assert not cropped.padding.any()
@@ -195,5 +198,5 @@ def test_a_fused_model_takes_the_letterboxed_picture(model: Path, wide: np.ndarr
     ours = Explainer(tmp_path / "fused.onnx", providers="cpu").explain(wide)
     theirs = Explainer(model, providers="cpu", preprocessing=LETTERBOX).explain(wide)
     np.testing.assert_array_equal(ours.segments, theirs.segments)
-    np.testing.assert_allclose(ours.contributions, theirs.contributions, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(ours.segment_contributions, theirs.segment_contributions, rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(ours.padding, theirs.padding)

@@ -141,7 +141,7 @@ def test_without_a_batch_axis(name: str, end: str, scores: Sequence[int], tmp_pa
             logits = logits - np.log(np.exp(logits).sum())
         np.testing.assert_allclose(logits, said.ravel(), atol=1e-5)
         assert result.completeness_error < 1e-5
-        assert result.maps.shape == (CLASSES, SIZE // 4, SIZE // 4)
+        assert result.cam.shape == (CLASSES, SIZE // 4, SIZE // 4)
 
 
 @pytest.mark.parametrize(

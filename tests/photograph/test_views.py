@@ -222,7 +222,7 @@ def test_the_untouched_file_says_the_same_of_inputs_made_by_hand(
         logits = np.array([entry.logit for entry in result.classes])
         np.testing.assert_allclose(logits, said[0], rtol=1e-4, atol=1e-4)
         assert result.completeness_error < 1e-5
-        assert result.maps.shape == (CLASSES, 10, 13)
+        assert result.cam.shape == (CLASSES, 10, 13)
         assert result.image.shape == (40, 50, 3)
         assert result.image.dtype == np.uint8
         assert result.segments.shape == (40, 50)

@@ -51,7 +51,7 @@ def picture() -> np.ndarray:
 
 
 def numbers(result: Explanation) -> list[float]:
-    return [*(entry.logit for entry in result.predictions), *result.contributions.ravel().tolist()]
+    return [*(entry.logit for entry in result.predictions), *result.segment_contributions.ravel().tolist()]
 
 
 def same(found: Any, expected: Explanation) -> None:
@@ -342,7 +342,7 @@ def test_explanations_are_pickled(model: Path, picture: np.ndarray) -> None:
     again = pickle.loads(pickle.dumps(result))
     assert again.to_dict() == result.to_dict()
     np.testing.assert_array_equal(again.mask(result.classes[1].label), result.mask(result.classes[1].index))
-    for name in ("image", "maps", "segments", "scores", "contributions", "bias"):
+    for name in ("image", "cam", "segments", "segment_scores", "segment_contributions", "bias"):
         assert not getattr(again, name).flags.writeable
     assert copy.deepcopy(result).to_dict() == result.to_dict()
 

@@ -36,7 +36,7 @@ def same(one: Explanation, other: Explanation, rtol: float) -> None:
     assert [entry.index for entry in one.predictions] == [entry.index for entry in other.predictions]
     np.testing.assert_array_equal(one.segments, other.segments)
     np.testing.assert_array_equal(one.image, other.image)
-    for name in ("maps", "scores", "contributions", "bias"):
+    for name in ("cam", "segment_scores", "segment_contributions", "bias"):
         expected = getattr(other, name)
         np.testing.assert_allclose(
             getattr(one, name), expected, rtol=rtol, atol=rtol * np.abs(expected).max(), err_msg=name
@@ -121,7 +121,7 @@ def test_photographs_that_are_not_kept(tiny: Explainer) -> None:
     assert result.image.size == 0
     assert result.geometry.image_size == (48, 64)
     expected = tiny.explain(image)
-    np.testing.assert_allclose(result.scores, expected.scores, rtol=1e-5)
+    np.testing.assert_allclose(result.segment_scores, expected.segment_scores, rtol=1e-5)
     np.testing.assert_array_equal(result.mask(), expected.mask())
     for draw in (result.overlay, result.panel):
         with pytest.raises(OptionError, match=r"not kept.*keep_images=True"):

@@ -66,7 +66,7 @@ def test_python(case_of, expected: tuple[str, np.ndarray]) -> None:
     explanation = case.explanations[0]
     lines = [f"{entry.index}: {entry.probability:.4f}, logit {entry.logit:.3f}" for entry in explanation.classes]
     assert [line for line in printed.splitlines() if not line.startswith(" ")] == lines
-    kept = explanation.segments == explanation.contributions[0].argmax()
+    kept = explanation.segments == explanation.segment_contributions[0].argmax()
     np.testing.assert_array_equal(picture[kept], case.pictures[0][kept])
 
 

@@ -76,7 +76,7 @@ def explained(explainers: Mapping[str, Explainer]) -> Callable[..., Explanation]
     ) -> Explanation:
         explainer = explainers[model]
         if segments is not None:
-            segmenter = dataclasses.replace(explainer.segmenter, segments=segments)
+            segmenter = dataclasses.replace(explainer.segmenter, n_segments=segments)
             explainer = Explainer(explainer.model, providers="cpu", segmenter=segmenter)
         return explainer.explain(EncodedImage("image", data) if isinstance(data, bytes) else data, classes)
 

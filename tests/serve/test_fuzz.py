@@ -242,7 +242,7 @@ def test_image_files_through_everything(explainers, data):
     except ImageError as error:
         check_reason(error)
         return
-    assert np.isfinite(explanation.scores).all()
+    assert np.isfinite(explanation.segment_scores).all()
     assert orjson.dumps(explanation.to_dict())
 
 

@@ -59,7 +59,7 @@ def test_all_classes(server, photographs, explained):
 def test_segments(server, photographs, explained):
     (entry,) = server.post("/v1/models/lite:explain", instances(photographs[0], segments=9)).json()["explanations"]
     expected = explained("lite", photographs[0], segments=9)
-    assert len(entry["classes"][0]["superpixels"]) == expected.scores.shape[1] < 20
+    assert len(entry["classes"][0]["superpixels"]) == expected.segment_scores.shape[1] < 20
     check_json(numbers(entry), numbers(expected))
 
 
@@ -79,7 +79,7 @@ def test_extras(server, photographs, explained):
         label_map = decode_label_map(base64.b64decode(entry.pop("segments")["b64"]))
         np.testing.assert_array_equal(label_map, expected.segments)
         for row, of_class in enumerate(entry["classes"]):
-            np.testing.assert_allclose(of_class.pop("cam"), expected.maps[row], rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(of_class.pop("cam"), expected.cam[row], rtol=1e-3, atol=1e-4)
             check_picture(base64.b64decode(of_class.pop("overlay")["b64"]), expected.overlay(of_class["index"]))
             heatmap = expected.overlay(of_class["index"], kind="heatmap")
             assert_alike(base64.b64decode(of_class.pop("heatmap")["b64"]), heatmap)

@@ -105,7 +105,7 @@ def test_a_grey_picture_gives_the_grid_where_cells_fit(size, segments):
     cells, home = cells_of(size, segments)
     assert cells.inside.all()
     for grey in (0, 127, 255):
-        labels = segment(np.full((*size, 3), grey, np.uint8), Segmenter(segments=segments))
+        labels = segment(np.full((*size, 3), grey, np.uint8), Segmenter(n_segments=segments))
         np.testing.assert_array_equal(labels, home)
 
 
@@ -124,7 +124,7 @@ def test_a_grey_picture_gives_about_the_grid_where_they_stick_out(size):
 def test_any_size_and_count(size, segments):
     cells, home = cells_of(size, segments)
     assert cells.count <= 1.5 * segments
-    labels = segment(noise(size), Segmenter(segments=segments))
+    labels = segment(noise(size), Segmenter(n_segments=segments))
     assert (labels.shape, labels.dtype) == (size, np.int32)
     assert np.unique(labels).tolist() == list(range(labels.max() + 1))
     assert labels.max() < cells.count
@@ -133,8 +133,8 @@ def test_any_size_and_count(size, segments):
 
 
 def test_one_superpixel_and_one_for_each_pixel():
-    assert not segment(noise((40, 30)), Segmenter(segments=1)).any()
-    np.testing.assert_array_equal(segment(noise((8, 9)), Segmenter(segments=72)).ravel(), np.arange(72))
+    assert not segment(noise((40, 30)), Segmenter(n_segments=1)).any()
+    np.testing.assert_array_equal(segment(noise((8, 9)), Segmenter(n_segments=72)).ravel(), np.arange(72))
 
 
 def test_labels_are_dense_from_the_model_itself(photograph):

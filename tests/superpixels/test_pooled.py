@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from label_maps import MAP_SIZE, label_maps
 from onnx_nodes import evaluate
+from test_pooling import MAP_SIZE, label_maps
 
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels import pooling_matrices
@@ -21,10 +21,10 @@ def test_scores_contributions_and_pixels(pictures, map_size, classes, more):
     count = max(picture.max() for picture in pictures) + 1 + more  # more than there are
     maps = np.random.default_rng(0).standard_normal((len(pictures), classes, *map_size)).astype(np.float32)
     n = Nodes()
-    names = pooled(n, "maps", "segments", size, map_size, int(count))
-    given_ = {"maps": maps, "segments": np.stack(pictures)}
+    names = pooled(n, "cam", "segments", size, map_size, int(count))
+    given_ = {"cam": maps, "segments": np.stack(pictures)}
     scores, contributions, pixels = (
-        evaluate(n, name, **given_) for name in (names.scores, names.contributions, names.pixels)
+        evaluate(n, name, **given_) for name in (names.segment_scores, names.segment_contributions, names.pixels)
     )
     assert scores.shape == contributions.shape == (len(pictures), classes, count)
     for row, picture in enumerate(pictures):

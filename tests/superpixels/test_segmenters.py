@@ -115,7 +115,7 @@ def test_the_default_is_kmeans_and_each_method_has_its_compactness():
         assert Segmenter(method).compactness == (15.0 if method == "kmeans" else 10.0)
         assert Segmenter(method, compactness=None) == Segmenter(method)
         assert Segmenter(method, compactness=7.0).compactness == 7.0
-        assert dataclasses.replace(Segmenter(method), segments=20).compactness == Segmenter(method).compactness
+        assert dataclasses.replace(Segmenter(method), n_segments=20).compactness == Segmenter(method).compactness
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_the_default_is_kmeans_and_each_method_has_its_compactness():
             {"method": "watershed"},
             "Unknown segmenter 'watershed'; there are kmeans, slic, felzenszwalb, quickshift, grid",
         ),
-        ({"segments": 0}, "segments is 0; 1 to 10000"),
-        ({"segments": 10_001}, "segments is 10001"),
+        ({"n_segments": 0}, "n_segments is 0; 1 to 10000"),
+        ({"n_segments": 10_001}, "n_segments is 10001"),
         ({"compactness": 0.0}, "compactness is 0.0; 0.001 to 10000"),
         ({"compactness": float("nan")}, "compactness is nan"),
         ({"compactness": 1e5}, "compactness is 100000.0"),

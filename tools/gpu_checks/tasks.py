@@ -57,9 +57,12 @@ def drift(network: str, file: str, provider: str, float16: bool = False) -> dict
             # The same classes of both, so that their numbers can be compared.
             wanted = cpu.explain(image, _CLASSES)
             found = other.explain(image, [entry.index for entry in wanted.classes])
-            scale = float(np.abs(wanted.contributions).max())
+            scale = float(np.abs(wanted.segment_contributions).max())
             logits = np.array([[entry.logit for entry in result.classes] for result in (wanted, found)])
-            kept = [result.selection.keep(result.scores[0], result.contributions[0]) for result in (wanted, found)]
+            kept = [
+                result.selection.keep(result.segment_scores[0], result.segment_contributions[0])
+                for result in (wanted, found)
+            ]
             rows.append(
                 {
                     "same_top_class": wanted.predictions[0].index == found.predictions[0].index,
@@ -67,7 +70,9 @@ def drift(network: str, file: str, provider: str, float16: bool = False) -> dict
                     "same_segments": bool((wanted.segments == found.segments).all()),
                     "same_kept": bool(np.array_equal(*kept)),
                     "logits": float(np.abs(logits[0] - logits[1]).max() / np.abs(logits[0]).max()),
-                    "contributions": float(np.abs(wanted.contributions - found.contributions).max() / scale),
+                    "contributions": float(
+                        np.abs(wanted.segment_contributions - found.segment_contributions).max() / scale
+                    ),
                     "completeness_cpu": float(wanted.completeness_error),
                     "completeness": float(found.completeness_error),
                 }

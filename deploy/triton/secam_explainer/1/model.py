@@ -21,7 +21,8 @@ from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explanation import overlays
 from secam_onnx.labels import ClassQuery, class_codes
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.pipeline.prepare import PreparedImage
+from secam_onnx.pipeline.finish import finish, run_model, run_or_errors
+from secam_onnx.pipeline.prepare import PreparedImage, prepare
 from secam_onnx.threads import cores
 
 MAX_PIXELS = 50_000_000
@@ -56,7 +57,6 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Stop the threads."""
         self.pool.shutdown(cancel_futures=True)
-        self.explainer.close()
 
     def _asked(self, request: Any) -> list[Job] | SecamError:
         """A request's photographs, read and cropped, with the classes to explain; or why there are none."""
@@ -77,25 +77,24 @@ class TritonPythonModel:
             segmenter = self.explainer.segmenter
             if "segments" in parameters:
                 segments = _number(parameters, "segments", MAX_SEGMENTS)
-                segmenter = dataclasses.replace(segmenter, segments=segments)
+                segmenter = dataclasses.replace(segmenter, n_segments=segments)
 
             def read(image: EncodedImage | np.ndarray) -> Job:
-                job = self.explainer.pipeline.prepare(
-                    image, segmenter=segmenter, executor=self.pool, max_pixels=MAX_PIXELS
-                )
-                return job, queries
+                model = self.explainer.classifier
+                return prepare(image, model, segmenter, None, self.pool, max_pixels=MAX_PIXELS), queries
 
             return list(self.pool.map(read, images))
         except SecamError as error:
             return error
 
     def _explain(self, jobs: Sequence[Job]) -> list[Explanation | SecamError]:
+        model, selection = self.explainer.classifier, self.explainer.selection
         if not jobs:
             return []
-        outputs = self.explainer.pipeline.run_each(*zip(*jobs, strict=True))
+        found = run_or_errors(jobs, lambda some: run_model(model, *zip(*some, strict=True)))
         return [
-            output if isinstance(output, ModelError) else self.explainer.pipeline.finish(job, output)
-            for (job, _), output in zip(jobs, outputs, strict=True)
+            answer if isinstance(answer, ModelError) else finish(model, job, answer, selection)
+            for (job, _), answer in zip(jobs, found, strict=True)
         ]
 
     def _response(self, request: Any, found: Sequence[Explanation | SecamError]) -> Any:
@@ -185,11 +184,11 @@ _VALUES: dict[str, Callable[[Explanation, Explainer], np.ndarray]] = {
     "probability": lambda result, _: np.array([entry.probability for entry in result.classes], np.float32),
     "score": lambda result, _: np.array([entry.logit for entry in result.classes], np.float32),
     "bias": lambda result, _: result.bias,
-    "cam": lambda result, _: result.maps,
+    "cam": lambda result, _: result.cam,
     "segments": lambda result, _: result.segments,
-    "n_segments": lambda result, _: np.array(result.scores.shape[1], np.int32),
-    "segment_scores": lambda result, _: result.scores,
-    "segment_contributions": lambda result, _: result.contributions,
+    "n_segments": lambda result, _: np.array(result.segment_scores.shape[1], np.int32),
+    "segment_scores": lambda result, _: result.segment_scores,
+    "segment_contributions": lambda result, _: result.segment_contributions,
     "box": lambda result, _: np.array(result.geometry.box, np.float64),
     "image_size": lambda result, _: np.array(result.geometry.image_size, np.int32),
     "overlay": _overlay,

@@ -165,7 +165,7 @@ def assert_same_numbers(found: dict[str, Any], explanation: Any, tolerance: floa
         assert entry["label"] == other["label"]
         for name in ("logit", "probability"):
             assert entry[name] == pytest.approx(other[name], rel=tolerance)
-        for name in ("contribution", "mean_score"):
+        for name in ("contribution", "score"):
             mine, theirs = (np.array([part[name] for part in each["superpixels"]]) for each in (entry, other))
             np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
         assert [part["kept"] for part in entry["superpixels"]] == [part["kept"] for part in other["superpixels"]]
@@ -179,8 +179,8 @@ def picture(path: Path) -> np.ndarray:
 
 def readout(explanation: Any, label: int, row: int = 0) -> str:
     """What the page says of a superpixel."""
-    part, score = explanation.contributions[row][label], explanation.scores[row][label]
-    rank = np.argsort(-explanation.scores[row], kind="stable").tolist().index(label) + 1
+    part, score = explanation.segment_contributions[row][label], explanation.segment_scores[row][label]
+    rank = np.argsort(-explanation.segment_scores[row], kind="stable").tolist().index(label) + 1
     signed = [f"{value:+.2f}".replace("-", "\N{MINUS SIGN}") for value in (part, score)]
     signed = ["0" if float(value[1:]) == 0 else value for value in signed]
     way = "against" if part < 0 else "for"

@@ -57,21 +57,23 @@ def batch_agrees_with_singles(results: Sequence[Result]) -> None:
 def _agrees_with(
     expected: Explanation, found: Mapping[str, np.ndarray], picture: np.ndarray, selection: Selection
 ) -> None:
-    count = expected.scores.shape[1]
+    count = expected.segment_scores.shape[1]
     wanted = {
         "class_ids": np.array([[entry.index for entry in expected.classes]]),
         "class_logits": np.array([[entry.logit for entry in expected.classes]], np.float32),
         "probabilities": np.array([[entry.probability for entry in expected.classes]], np.float32),
-        "cam": expected.maps[None].astype(np.float32),
+        "cam": expected.cam[None].astype(np.float32),
         "bias": expected.bias[None].astype(np.float32),
         "segments": expected.segments[None].astype(np.int32),
         "n_segments": np.array([count], np.int32),
-        "segment_scores": expected.scores[None].astype(np.float32),
-        "segment_contributions": expected.contributions[None].astype(np.float32),
+        "segment_scores": expected.segment_scores[None].astype(np.float32),
+        "segment_contributions": expected.segment_contributions[None].astype(np.float32),
     }
     sums = ("segment_scores", "segment_contributions")
     assert not any(found[name][..., count:].any() for name in sums)
     agree({**found, **{name: found[name][..., :count] for name in sums}}, wanted)
-    for drawn, scores, contributions in zip(found["overlay"][0], expected.scores, expected.contributions, strict=True):
+    for drawn, scores, contributions in zip(
+        found["overlay"][0], expected.segment_scores, expected.segment_contributions, strict=True
+    ):
         kept = kept_overlay(picture, expected.segments, selection.keep(scores, contributions))
         assert np.abs(drawn.astype(int) - kept).max() <= 1

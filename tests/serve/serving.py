@@ -91,7 +91,7 @@ def check_tensors(found: Mapping[str, np.ndarray], explanations: Sequence[Explan
         assert tensor.shape[0] == len(explanations), name
         for row, explanation in zip(tensor, explanations, strict=True):
             ids = [entry.index for entry in explanation.classes]
-            n_segments = explanation.scores.shape[1]
+            n_segments = explanation.segment_scores.shape[1]
             if name == "class_id":
                 assert (row.dtype, row.tolist()) == (np.int64, ids)
             elif name == "label":
@@ -100,13 +100,13 @@ def check_tensors(found: Mapping[str, np.ndarray], explanations: Sequence[Explan
                 field = "logit" if name == "score" else name
                 np.testing.assert_allclose(row, [getattr(entry, field) for entry in explanation.classes], **near)
             elif name in ("bias", "cam"):
-                np.testing.assert_allclose(row, getattr(explanation, {"cam": "maps"}.get(name, name)), **near)
+                np.testing.assert_allclose(row, getattr(explanation, name), **near)
             elif name == "segments":
                 np.testing.assert_array_equal(row, explanation.segments)
             elif name == "n_segments":
                 assert row == n_segments
             elif name in ("segment_scores", "segment_contributions"):
-                expected = explanation.scores if name == "segment_scores" else explanation.contributions
+                expected = explanation.segment_scores if name == "segment_scores" else explanation.segment_contributions
                 np.testing.assert_allclose(row[:, :n_segments], expected, **near)
                 assert not row[:, n_segments:].any()
             elif name == "box":
