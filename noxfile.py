@@ -27,6 +27,7 @@ nox.options.sessions = [
     "page",
     "serve",
     "fuzz",
+    "docs",
 ]
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
@@ -230,6 +231,14 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+
+
+@checked
+def docs(session: nox.Session) -> None:
+    """The documentation's pages, into `build/site`; a dead link or a missing reference is an error."""
+    session.install("-e", ".[cpu]", *groups("docs"))
+    shutil.rmtree("build/site", ignore_errors=True)
+    session.run("sphinx-build", "-c", "docs", "-d", session.create_tmp(), "-W", "--keep-going", "-q", ".", "build/site")
 
 
 @checked

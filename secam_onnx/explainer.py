@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,14 +17,14 @@ from secam_onnx.classifier.fidelity import Fidelity, Verify
 from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.errors import OptionError, PreprocessingWarning, SecamError
 from secam_onnx.explanation import Explanation
+from secam_onnx.files import printable
 from secam_onnx.labels import ClassQuery, as_queries, class_codes, classes_in_words, given_labels
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
-from secam_onnx.pipeline.finish import describe, finish, run_model
-from secam_onnx.pipeline.prepare import PreparedImage, prepare
+from secam_onnx.pipeline import Pipeline
+from secam_onnx.pipeline.finish import describe
 from secam_onnx.pipeline.process_model import ProcessModel
-from secam_onnx.pipeline.stream import stream
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
 from secam_onnx.threads import cores
@@ -39,8 +38,15 @@ BATCH_SIZE = 4
 class Explainer:
     """Explains an ONNX image classifier with SeCAM.
 
-    One explainer holds one session of the network and may be used from several threads. A forked process opens the
-    model again when it first uses it; pickles and copies hold no sessions and open it again from its file.
+    An explainer holds one session of the network and may be used from several threads. A forked process opens the
+    model again when it first uses it; pickles and copies hold no session and open it again from its file.
+
+    `close()`, or the end of a `with` block, shuts the explainer's threads down and lets go of the model:
+
+    >>> with Explainer("classifier.onnx") as explainer:  # doctest: +SKIP
+    ...     explanation = explainer.explain("photo.jpg")
+
+    An explainer that is never closed is released with the last reference to it, or when the program ends.
 
     Parameters
     ----------
@@ -129,7 +135,7 @@ class Explainer:
             "threads": threads,
             "verify": verify,
         }
-        self._set(ProcessModel(model, options), segmenter, selection)
+        self.pipeline = Pipeline(ProcessModel(model, options), segmenter, selection)
         if self.preprocessing_warning:
             warnings.warn(self.preprocessing_warning, PreprocessingWarning, stacklevel=3)
 
@@ -142,26 +148,35 @@ class Explainer:
         segmenter: Segmenter | None,
         selection: Selection | None,
     ) -> Explainer:
-        """Make an explainer of a model that is open already; for another process it is opened with these options."""
+        """Make an explainer of a model that is open already; another process opens it with these options."""
         explainer = cls.__new__(cls)
-        explainer._set(ProcessModel(model, options, opened), segmenter, selection)
+        explainer.pipeline = Pipeline(ProcessModel(model, options, opened), segmenter, selection)
         return explainer
 
-    def _set(self, opening: ProcessModel, segmenter: Segmenter | None, selection: Selection | None) -> None:
-        self._opening = opening
-        fused = self.classifier.metadata.fused
-        self._segmenter = segmenter or (fused.segmenter if fused else Segmenter())
-        self._selection = selection or (fused.selection if fused else Selection())
+    def close(self) -> None:
+        """Shut the explainer's threads down and let go of the model.
+
+        Results stay valid. Later calls raise OptionError; closing again does nothing.
+        """
+        self.pipeline.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def model(self) -> Path:
         """The model's file."""
-        return self._opening.path
+        return self.pipeline.process_model.path
 
     @property
     def classifier(self) -> OpenModel:
         """The model, opened in this process."""
-        return self._opening.model
+        return self.pipeline.model
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -201,20 +216,22 @@ class Explainer:
     @property
     def segmenter(self) -> Segmenter:
         """How superpixels are made."""
-        return self._segmenter
+        return self.pipeline.segmenter
 
     @property
     def selection(self) -> Selection:
         """Which superpixels pictures keep."""
-        return self._selection
+        return self.pipeline.selection
 
     @property
     def settings(self) -> dict[str, object]:
         """What results depend on besides the photograph and the classes, as plain JSON types."""
-        selection = {name: value for name, value in vars(self._selection).items() if value is not None}
-        return describe(self.classifier) | {"superpixels": dict(vars(self._segmenter)), "selection": selection}
+        selection = {name: value for name, value in vars(self.pipeline.selection).items() if value is not None}
+        return describe(self.classifier) | {"superpixels": dict(vars(self.pipeline.segmenter)), "selection": selection}
 
     def __repr__(self) -> str:
+        if self.pipeline.process_model.closed:
+            return f"<Explainer of {printable(self.model.name)}: closed>"
         model = self.classifier
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self.providers)
         return (
@@ -267,9 +284,7 @@ class Explainer:
         OptionError
             The label map does not fit.
         """
-        job = prepare(image, self.classifier, self._segmenter, segments, self._opening.pool)
-        (answer,) = run_model(self.classifier, [job], [as_queries(classes)])
-        return finish(self.classifier, job, answer, self._selection)
+        return self.pipeline.explain(image, as_queries(classes), segments)
 
     @checked("images", "classes")
     def explain_batch(
@@ -357,15 +372,10 @@ class Explainer:
         workers = cores() if workers is None else workers
         if batch_size < 1 or workers < 1:
             raise OptionError(f"batch_size is {batch_size} and workers {workers}; 1 or more was expected.")
-
-        def begin(item: tuple[Photograph, np.ndarray | None], pool: Executor) -> PreparedImage:
-            return prepare(item[0], self.classifier, self._segmenter, item[1], pool)
-
-        return stream(
-            zip(images, itertools.repeat(None) if segments is None else segments, strict=False),
-            prepare=begin,
-            run=lambda jobs: run_model(self.classifier, jobs, [queries] * len(jobs)),
-            finish=lambda job, answer: finish(self.classifier, job, answer, self._selection),
+        return self.pipeline.stream(
+            images,
+            queries,
+            segments=segments,
             batch_size=batch_size,
             workers=workers,
             keep_images=keep_images,

@@ -6,21 +6,24 @@ import itertools
 import os
 import threading
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from onnx import ModelProto
 
 from secam_onnx import runtime
-from secam_onnx.classifier.analysis import locate_heads, make_explainable, told
+from secam_onnx.classifier.analysis import make_explainable
 from secam_onnx.classifier.attribution import choose_attribution
-from secam_onnx.classifier.classifier import Classifier, check_probabilities, open_attribution, said_by_the_file
 from secam_onnx.classifier.fidelity import Verify
+from secam_onnx.classifier.head_search import locate_heads, told
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.open_model import ModelOutput
+from secam_onnx.classifier.sessions import open_attribution
+from secam_onnx.classifier.trials import check_probabilities, said_by_the_file
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.completeness import tolerance_of
-from secam_onnx.errors import ClassError, OptionError, SecamError
+from secam_onnx.errors import ClassError, ModelError, OptionError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer
 from secam_onnx.explanation import Explanation
 from secam_onnx.files import printable, unchanged
@@ -39,8 +42,7 @@ from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_choice import choose_preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars import model_file
-from secam_onnx.pipeline.finish import finish, run_model
-from secam_onnx.pipeline.prepare import PreparedImage, prepare
+from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.pipeline.stream import stream
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
@@ -144,28 +146,48 @@ class Heads:
         """Explain any number of photographs by each head; see `Explainer.explain_stream`."""
         queries = as_queries(classes)
         self.check_classes(queries)
-        first = next(iter(self.explainers.values()))
-        models = {name: explainer.classifier for name, explainer in self.explainers.items()}
+        pipelines = {name: explainer.pipeline for name, explainer in self.explainers.items()}
+        first = next(iter(pipelines.values()))
 
-        def begin(item: tuple[Photograph, np.ndarray | None], pool: Executor) -> PreparedImage:
-            return prepare(item[0], first.classifier, first.segmenter, item[1], pool)
+        def run(jobs: Sequence[PreparedImage]) -> list[tuple[ModelOutput, ...] | ModelError]:
+            found = zip(
+                *(pipeline.run_each(jobs, [queries] * len(jobs)) for pipeline in pipelines.values()), strict=True
+            )
+            return [_together(outputs) for outputs in found]
 
-        def of_all(jobs: Sequence[PreparedImage]) -> list[tuple[ModelOutput, ...]]:
-            return list(zip(*(run_model(model, jobs, [queries] * len(jobs)) for model in models.values()), strict=True))
-
-        def together(job: PreparedImage, found: tuple[ModelOutput, ...]) -> dict[str, Explanation]:
-            pairs = zip(models.items(), found, strict=True)
-            return {name: finish(model, job, answer, first.selection) for (name, model), answer in pairs}
+        def finish(job: PreparedImage, outputs: tuple[ModelOutput, ...]) -> dict[str, Explanation]:
+            pairs = zip(pipelines.items(), outputs, strict=True)
+            return {name: pipeline.finish(job, output) for (name, pipeline), output in pairs}
 
         return stream(
             zip(images, itertools.repeat(None) if segments is None else segments, strict=False),
-            prepare=begin,
-            run=of_all,
-            finish=together,
+            prepare=lambda item, executor: first.prepare(
+                *item, segmenter=first.segmenter, executor=executor, keep_image=keep_images
+            ),
+            run=run,
+            finish=finish,
             batch_size=batch_size,
             workers=cores() if workers is None else workers,
-            keep_images=keep_images,
         )
+
+    def close(self) -> None:
+        """Close the explainers; see `Explainer.close`."""
+        for explainer in self.explainers.values():
+            explainer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _together(outputs: tuple[ModelOutput | ModelError, ...]) -> tuple[ModelOutput, ...] | ModelError:
+    """What all heads gave for one photograph, or the first failure."""
+    good = tuple(output for output in outputs if isinstance(output, ModelOutput))
+    return good if len(good) == len(outputs) else next(error for error in outputs if isinstance(error, ModelError))
 
 
 class _Network:

@@ -41,7 +41,7 @@ NETWORKS = ("lite0", "resnet50", "vgg16", "vit_b_16")
 # minutes for a transformer; the checks compare with the CPU anyway.
 EXPORT = """
 import sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/support")
 try:
     import torchvision
 except RuntimeError:

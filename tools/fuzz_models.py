@@ -33,7 +33,7 @@ _MEMORY = 8 << 30
 
 def seeds() -> dict[str, ModelProto]:
     """Small real models: one of each kind of head, a larger one, and two as Caffe2 wrote them."""
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     import beginnings
     import branched
     import tiny_models

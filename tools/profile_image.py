@@ -29,7 +29,7 @@ from secam_onnx.bench import record
 from secam_onnx.bench.measure import photograph
 from secam_onnx.bench.report import about, table
 from secam_onnx.classifier.attribution import Attribution
-from secam_onnx.classifier.classifier import Classifier
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.photograph.images import read_image
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.pipeline import finish, prepare

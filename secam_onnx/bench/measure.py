@@ -17,7 +17,7 @@ from secam_onnx.bench.fused_file import fused_run
 from secam_onnx.bench.lime import lime_explanation
 from secam_onnx.bench.plain import PlainModel
 from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
-from secam_onnx.classifier.classifier import Classifier
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, SecamError
 from secam_onnx.explainer import Explainer
 from secam_onnx.photograph.images import read_image

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from secam_onnx.classifier.classifier import Classifier
 from secam_onnx.classifier.metadata import WHOLE, BranchRecord, Declared, HeadRecord
 from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.proof import Progress, pooled_error, prove, silent
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars import default_model, model_file

@@ -17,6 +17,6 @@ def open_model(path: Path, **options: Any) -> OpenModel:
     if metadata is not None:
         return open_fused(path, metadata, **options)
     # Imported here: a fused model is run without onnx.
-    from secam_onnx.classifier.classifier import open_classifier
+    from secam_onnx.classifier.open_classifier import open_classifier
 
     return open_classifier(path, **options)

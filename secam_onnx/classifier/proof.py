@@ -8,10 +8,10 @@ from typing import TypedDict
 
 import numpy as np
 
-from secam_onnx.classifier.classifier import Classifier
 from secam_onnx.classifier.fidelity import Untouched, trial_images
 from secam_onnx.classifier.fused import FusedModel
 from secam_onnx.classifier.open_model import OpenModel
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import HeadError, ModelError
 from secam_onnx.superpixels import pooling_matrices, segment

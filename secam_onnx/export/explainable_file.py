@@ -13,12 +13,14 @@ from onnx import ModelProto
 
 from secam_onnx import runtime
 from secam_onnx.arguments import checked
-from secam_onnx.classifier.analysis import make_explainable, told
-from secam_onnx.classifier.classifier import check_probabilities, make_classifier
+from secam_onnx.classifier.analysis import make_explainable
 from secam_onnx.classifier.fidelity import REPORT, Untouched, rounding_tolerance, trial_images, untouched
 from secam_onnx.classifier.fused import FusedModel
+from secam_onnx.classifier.head_search import told
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.proof import Progress, prove, prove_fused, silent
+from secam_onnx.classifier.sessions import make_classifier
+from secam_onnx.classifier.trials import check_probabilities
 from secam_onnx.export.source import Source, from_onnx
 from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
 from secam_onnx.graph.checks.structure import damage_explained

@@ -12,8 +12,8 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from secam_onnx.arguments import check_fields
-from secam_onnx.classifier.analysis import told
 from secam_onnx.classifier.attribution import choose_attribution
+from secam_onnx.classifier.head_search import told
 from secam_onnx.classifier.metadata import KEY, LOGITS, PROBABILITIES, FusedRecord, ModelMetadata
 from secam_onnx.completeness import tolerance_of
 from secam_onnx.errors import ModelError, OptionError

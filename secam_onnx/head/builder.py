@@ -9,8 +9,8 @@ from onnx import NodeProto, TensorProto
 
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.nodes import Nodes
-from secam_onnx.head.find import Head
-from secam_onnx.head.rules import Gradient, Window
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.window import Window
 from secam_onnx.names import RESERVED
 
 __all__ = ["Builder"]
@@ -20,12 +20,19 @@ class Builder(Nodes):
     """Collects the nodes of a contribution model; the steps of the head call its methods.
 
     All methods take and return tensor names. K is the number of classes that are asked for.
+
+    Parameters
+    ----------
+    graph : Graph
+        The model that the head is part of.
+    n_logits : int
+        Number of its logits.
     """
 
-    def __init__(self, graph: Graph, head: Head) -> None:
+    def __init__(self, graph: Graph, n_logits: int) -> None:
         super().__init__(RESERVED)
         self.graph = graph
-        self.head = head
+        self.n_logits = n_logits
         self.needed: list[str] = []
         self.bias: list[str] = []
         self.rounding: list[str] = []
@@ -110,7 +117,7 @@ class Builder(Nodes):
     def dense(self, gradient: Gradient) -> str:
         """A gradient written out as `(N, K, *shape)`."""
         if gradient.form == "selection":
-            depth, values = self.integers([self.head.n_logits]), self.floats([0.0, 1.0])
+            depth, values = self.integers([self.n_logits]), self.floats([0.0, 1.0])
             return self.reshape_like(self.op("OneHot", [gradient.name, depth, values], axis=-1), gradient.of)
         if gradient.form == "uniform":
             rank = len(self.graph.shape(gradient.of) or ())
@@ -199,7 +206,7 @@ class Builder(Nodes):
     def _add_bias(self, gradient: Gradient, value: str, factor: float = 1.0) -> None:
         if gradient.form == "selection":
             flat = self.op("Reshape", [value, self.integers([-1])])
-            classes = self.op("Expand", [flat, self.integers([self.head.n_logits])])
+            classes = self.op("Expand", [flat, self.integers([self.n_logits])])
             term = self.op("Gather", [classes, gradient.name], axis=0)
         else:
             term = self._sum(self.op("Mul", [self.dense(gradient), value]))

@@ -28,10 +28,11 @@ from secam_onnx.graph.index import Graph
 from secam_onnx.graph.weights import SharedWeights, share_safely
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.cut import cut_out
+from secam_onnx.head.ends import End
 from secam_onnx.head.find import Head
+from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.masking import masked_maps
-from secam_onnx.head.rules import Gradient
 from secam_onnx.head.span import spread
 from secam_onnx.names import RESERVED
 from secam_onnx.runtime import Weights
@@ -111,8 +112,8 @@ def contribution_model(
     ModelError
         A weight cannot be read.
     """
-    builder = Builder(graph, head)
-    asked, signs = _of_logits(builder)
+    builder = Builder(graph, head.n_logits)
+    asked, signs = _of_logits(builder, head.end)
     weights = SharedWeights(folder, known)
     opset = max(_OPSET, graph.opset)
     if masking or not head.understood:
@@ -122,11 +123,11 @@ def contribution_model(
             )
         cut = cut_out(graph, [head.features], [head.logits], weights, opset)
         entry = _entry(graph, head.grid, "secam_masked", own_layout(0))
-        maps, bias, gap = masked_maps(builder, cut, FEATURES, asked, entry)
-        maps = _on_the_picture(builder, maps, head.grid)
+        maps, bias, gap = masked_maps(builder, head, cut, FEATURES, asked, entry)
+        maps = _on_the_picture(builder, maps, head, head.grid)
         nodes: list[NodeProto] = []
     else:
-        maps, bias, gap = _derived_maps(builder, asked)
+        maps, bias, gap = _derived_maps(builder, head, asked)
         cut = cut_out(graph, [grid.tensor for grid in head.grids], builder.needed, weights, opset)
         entries = (
             _entry(graph, grid, features_name(index), own_layout(index)) for index, grid in enumerate(head.grids)
@@ -187,19 +188,17 @@ def _entry(graph: Graph, grid: Grid, source: str, own: str) -> list[NodeProto]:
     return [*grid.from_nchw(source, own), cast]
 
 
-def _of_logits(builder: Builder) -> tuple[str, str]:
+def _of_logits(builder: Builder, end: End) -> tuple[str, str]:
     """The indices of the logits of the classes that are asked for, and their signs, if any is negative."""
-    pick = builder.head.end.pick
-    if pick is None:
+    if end.pick is None:
         return CLASS_IDS, ""
-    indices, signs = zip(*pick, strict=True)
+    indices, signs = zip(*end.pick, strict=True)
     builder.nodes.append(helper.make_node("Gather", [builder.integers(indices), CLASS_IDS], [LOGIT_IDS]))
     return LOGIT_IDS, builder.op("Gather", [builder.floats(signs), CLASS_IDS]) if min(signs) < 0 else ""
 
 
-def _derived_maps(builder: Builder, class_ids: str) -> tuple[str, str, str]:
+def _derived_maps(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, str]:
     """Maps, bias and gap by the chain rule, backwards through the steps."""
-    head = builder.head
     gradients = {head.logits: Gradient(class_ids, of=head.logits, form="selection")}
     missed: list[str] = []
     for step in head.steps:
@@ -215,7 +214,7 @@ def _derived_maps(builder: Builder, class_ids: str) -> tuple[str, str, str]:
             other = gradients.get(result.of)
             gradients[result.of] = result if other is None else builder.sum(result, other)
     parts = [
-        _on_the_picture(builder, _join(builder, gradients[grid.tensor], grid, index), grid)
+        _on_the_picture(builder, _join(builder, gradients[grid.tensor], grid, index), head, grid)
         for index, grid in enumerate(head.grids)
     ]
     maps = builder.total(parts, like=CLASS_IDS)
@@ -234,11 +233,11 @@ def _join(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
     return b.op("Reshape", [product, shape])
 
 
-def _on_the_picture(builder: Builder, maps: str, grid: Grid) -> str:
+def _on_the_picture(builder: Builder, maps: str, head: Head, grid: Grid) -> str:
     """A map brought to the grid of all, over the whole picture; see `head.span`."""
-    if not builder.head.spread_out:
+    if not head.spread_out:
         return maps
-    edges = zip(grid.shape[1:], grid.span.edges, builder.head.map_size, strict=True)
+    edges = zip(grid.shape[1:], grid.span.edges, head.map_size, strict=True)
     rows, columns = (spread(cells or 1, ends, target or 1) for cells, ends, target in edges)
     b = builder
     return b.op("MatMul", [b.op("MatMul", [b.floats(rows), maps]), b.floats(columns.T.copy())])

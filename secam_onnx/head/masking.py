@@ -17,12 +17,18 @@ from collections.abc import Sequence
 from onnx import NodeProto, TensorProto, helper
 
 from secam_onnx.head.builder import Builder
+from secam_onnx.head.find import Head
 
 __all__ = ["masked_maps"]
 
 
 def masked_maps(
-    builder: Builder, head: Sequence[NodeProto], features: str, class_ids: str, entry: Sequence[NodeProto]
+    builder: Builder,
+    head: Head,
+    nodes: Sequence[NodeProto],
+    features: str,
+    class_ids: str,
+    entry: Sequence[NodeProto],
 ) -> tuple[str, str, str]:
     """Write the nodes that mask and run the head.
 
@@ -30,8 +36,10 @@ def masked_maps(
     ----------
     builder : Builder
         Receives them.
-    head : sequence of NodeProto
-        The head, from the feature map to the logits.
+    head : Head
+        A head with one feature map.
+    nodes : sequence of NodeProto
+        All that lies between the feature map and the logits.
     features, class_ids : str
         Names of `(N, C, h, w)`, or `(N, tokens, C)` where some tokens have no position, and `(N, K)`.
     entry : sequence of NodeProto
@@ -44,7 +52,7 @@ def masked_maps(
     """
     b = builder
     # One mask a cell, then nothing, then everything: (h*w + 2, 1, 1, h, w), or (h*w + 2, 1, tokens, 1).
-    own = b.head.grid
+    own = head.grid
     grid = b.integers([edge or 0 for edge in own.shape[1:]]) if own.special else b.op("Shape", [features], start=2)
     cells = b.op("ReduceProd", [grid], keepdims=0)
     order = b.op("Range", [b.integers(0), cells, b.integers(1)])
@@ -63,8 +71,8 @@ def masked_maps(
         [
             helper.make_node("Mul", [features, "secam_mask"], ["secam_masked"]),
             *entry,
-            *head,
-            helper.make_node("Cast", [b.head.logits], ["secam_scores"], to=TensorProto.FLOAT),
+            *nodes,
+            helper.make_node("Cast", [head.logits], ["secam_scores"], to=TensorProto.FLOAT),
             helper.make_node("Flatten", ["secam_scores"], ["secam_flat_scores"]),
             helper.make_node("GatherElements", ["secam_flat_scores", class_ids], ["secam_of_classes"], axis=1),
         ],

@@ -6,68 +6,22 @@ import functools
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import TypeVar
 
 import numpy as np
 
 from secam_onnx.classifier.open_model import ATTRIBUTIONS, ModelOutput, OpenModel, SuperpixelScores, ms_since
-from secam_onnx.errors import ModelError
 from secam_onnx.explanation import Explanation, Prediction
-from secam_onnx.labels import ClassQuery, class_name
+from secam_onnx.labels import class_name
 from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.superpixels import pooling_matrices
 from secam_onnx.superpixels.selection import Selection
 
-__all__ = ["describe", "finish", "highest", "run_model", "run_or_errors"]
-
-Job = TypeVar("Job")
-Found = TypeVar("Found")
+__all__ = ["describe", "finish", "highest"]
 
 _TOP = 5  # predictions in a result
 _ROWS = 32
-
-
-def run_model(
-    model: OpenModel, jobs: Sequence[PreparedImage], queries: Sequence[Sequence[ClassQuery]]
-) -> list[ModelOutput]:
-    """Run a model on some photographs at once.
-
-    Parameters
-    ----------
-    model : OpenModel
-        The model.
-    jobs : sequence of PreparedImage
-        One or more photographs.
-    queries : sequence of sequence of int or str
-        For each photograph its classes: indices, names, `"top-K"`, `"all"`.
-
-    Raises
-    ------
-    ModelError
-        The model fails on these photographs or gives NaN.
-    ClassError
-        A class that the model does not have.
-    """
-    inputs = np.concatenate([job.inputs for job in jobs]) if len(jobs) > 1 else jobs[0].inputs
-    return model.run(inputs, queries, pool=any(job.segments is None for job in jobs))
-
-
-def run_or_errors(jobs: Sequence[Job], run: Callable[[Sequence[Job]], Sequence[Found]]) -> list[Found | ModelError]:
-    """Run a model on some photographs at once; where it fails, on each alone, as one may be the reason.
-
-    Parameters
-    ----------
-    jobs : sequence
-        One or more photographs.
-    answers : callable
-        Runs the model.
-    """
-    try:
-        return list(run(jobs))
-    except ModelError as error:
-        return [error] if len(jobs) == 1 else [found for job in jobs for found in run_or_errors([job], run)]
 
 
 def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection: Selection) -> Explanation:
@@ -166,7 +120,7 @@ def _check(explanation: Explanation, model: OpenModel) -> None:
             f"The map misses the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "
             "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",
             RuntimeWarning,
-            stacklevel=5,
+            stacklevel=7,  # whoever called `Explainer.explain`
         )
 
 

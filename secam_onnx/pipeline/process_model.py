@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from secam_onnx import runtime
 from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.open_model import OpenModel
-from secam_onnx.errors import ForkError, ModelError
+from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import file_state, sha256
 from secam_onnx.forks import lock_here
 from secam_onnx.photograph.sidecars import default_model, model_file
@@ -50,7 +50,7 @@ class ProcessModel:
         self._default = model is None
         self.path = model_file(default_model() if model is None else model).absolute()
         self._options = options
-        self._here = self._opened(opened)
+        self._here: _Here | None = self._opened(opened)
         self._said = _said(self._here.model)
 
     @property
@@ -63,12 +63,31 @@ class ProcessModel:
         """Where superpixels are made: scikit-image lets go of the interpreter lock while the network runs."""
         return self._in_this_process().pool
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._here is None
+
+    def close(self) -> None:
+        """Shut the threads down and let go of the model; what they work on is finished first."""
+        here, self._here = self._here, None
+        if here is not None and here.process == os.getpid():  # a forked child has none of the threads
+            here.pool.shutdown()
+
     def _in_this_process(self) -> _Here:
-        if self._here.process != os.getpid():
+        here = self._still_open()
+        if here.process != os.getpid():
             with lock_here():
-                if self._here.process != os.getpid():
-                    self._here = self._opened_after_fork()
-        return self._here
+                here = self._still_open()
+                if here.process != os.getpid():
+                    here = self._here = self._opened_after_fork(here)
+        return here
+
+    def _still_open(self) -> _Here:
+        here = self._here
+        if here is None:
+            raise OptionError(f"The explainer of {self.path} is closed; make a new Explainer.")
+        return here
 
     def _opened(self, model: OpenModel | None = None) -> _Here:
         model = model or open_model(self.path, **self._options)
@@ -76,21 +95,21 @@ class ProcessModel:
         pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
         return _Here(os.getpid(), model, pool, states)
 
-    def _opened_after_fork(self) -> _Here:
-        if runtime.CUDA in self._here.model.providers:
+    def _opened_after_fork(self, before: _Here) -> _Here:
+        if runtime.CUDA in before.model.providers:
             raise ForkError(
                 "The model was opened on CUDA before this process was forked, and CUDA does not work in both. Start "
                 "processes by 'spawn', or open the explainer in each of them."
             )
-        self._check_states()
+        _check_states(before)
         here = self._opened()
         self._check_said(here.model)
         return here
 
     def __getstate__(self) -> dict[str, Any]:
-        self._in_this_process()
-        self._check_states()
-        digests = {os.path.relpath(file, self.path.parent): sha256(file) for file in self._here.states}
+        here = self._in_this_process()
+        _check_states(here)
+        digests = {os.path.relpath(file, self.path.parent): sha256(file) for file in here.states}
         return {
             "path": None if self._default else self.path,
             "options": self._options,
@@ -116,11 +135,6 @@ class ProcessModel:
         self._here = self._opened()
         self._check_said(self._here.model)
 
-    def _check_states(self) -> None:
-        for file, state in self._here.states.items():
-            if file_state(file) != state:
-                raise _changed(file)
-
     def _check_said(self, model: OpenModel) -> None:
         now = _said(model)
         different = [name for name, value in now.items() if self._said.get(name) != value]
@@ -129,6 +143,12 @@ class ProcessModel:
                 f"{self.path} was opened again, and its {' and '.join(different)} differ from before: a file beside it "
                 "was changed. Make a new Explainer."
             )
+
+
+def _check_states(here: _Here) -> None:
+    for file, state in here.states.items():
+        if file_state(file) != state:
+            raise _changed(file)
 
 
 def _said(model: OpenModel) -> dict[str, object]:

@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from typing import TypeVar
 
 from secam_onnx.errors import ImageError, ModelError, SecamError
-from secam_onnx.pipeline.finish import run_or_errors
 from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.threads import map_ahead, thread_pool
 
@@ -25,11 +24,10 @@ def stream(
     items: Iterable[Item],
     *,
     prepare: Callable[[Item, Executor], PreparedImage],
-    run: Callable[[Sequence[PreparedImage]], Sequence[Found]],
+    run: Callable[[Sequence[PreparedImage]], Sequence[Found | ModelError]],
     finish: Callable[[PreparedImage, Found], Result],
     batch_size: int,
     workers: int,
-    keep_images: bool,
 ) -> Generator[Result | SecamError, None, None]:
     """Explain photographs in order, with all steps at work at the same time.
 
@@ -46,8 +44,6 @@ def stream(
         Photographs a forward pass, at most.
     workers : int
         Helper threads.
-    keep_images : bool
-        Whether results hold the photograph, without which no pictures can be drawn.
 
     Yields
     ------
@@ -58,14 +54,13 @@ def stream(
 
         def prepared(item: Item) -> PreparedImage | SecamError:
             try:
-                job = prepare(item, helpers)
+                return prepare(item, helpers)
             except ImageError as error:
                 return error
-            return job if keep_images else job.without_image()
 
         def ran(batch: Sequence[PreparedImage | SecamError]) -> list[tuple[PreparedImage, Found] | SecamError]:
             jobs = [job for job in batch if isinstance(job, PreparedImage)]
-            found = iter(run_or_errors(jobs, run) if jobs else [])
+            found = iter(run(jobs) if jobs else [])
             return [job if isinstance(job, SecamError) else _paired(job, next(found)) for job in batch]
 
         def finished(found: tuple[PreparedImage, Found] | SecamError) -> Result | SecamError:

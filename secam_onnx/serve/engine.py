@@ -20,8 +20,7 @@ from secam_onnx.explanation import Explanation
 from secam_onnx.labels import ClassQuery
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.pipeline.finish import finish, run_model, run_or_errors
-from secam_onnx.pipeline.prepare import PreparedImage, prepare
+from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.serve import metrics
 from secam_onnx.serve.batching import Batcher
 from secam_onnx.serve.context import current
@@ -131,9 +130,10 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._helpers, function)
 
     async def close(self) -> None:
-        """Stop its threads."""
+        """Stop its threads, and close its explainer."""
         await self._batcher.close()
         self._helpers.shutdown(wait=False, cancel_futures=True)
+        self.explainer.close()
 
     @contextlib.contextmanager
     def admitted(self, work: Work) -> Iterator[None]:
@@ -185,29 +185,23 @@ class Engine:
             self._note(job, served.result, waited + served.queue_s, served.batch_size)
             if work.segmenter is None:
                 return Explained(served.result, job.geometry)
-            selection = self.explainer.selection
-            finished = await self.in_thread(lambda: finish(self.explainer.classifier, job, served.result, selection))
+            finished = await self.in_thread(lambda: self.explainer.pipeline.finish(job, served.result))
             if job.segments is not None:
                 metrics.SUPERPIXELS.labels(self._name).observe(finished.timings["superpixels"] / 1000)
             return Explained(served.result, job.geometry, finished)
 
     def _prepare(self, image: EncodedImage | np.ndarray, work: Work) -> PreparedImage:
-        job = prepare(
+        return self.explainer.pipeline.prepare(
             image,
-            self.explainer.classifier,
-            work.segmenter,
-            None,
-            self._helpers,
+            segmenter=work.segmenter,
+            executor=self._helpers,
             max_pixels=self._limits.max_pixels,
+            keep_image=bool(work.kept_pixels),
         )
-        return job if work.kept_pixels else job.without_image()
 
     def _run(self, jobs: Sequence[tuple[PreparedImage, tuple[ClassQuery, ...]]]) -> list[ModelOutput | ModelError]:
         start = time.perf_counter()
-        model = self.explainer.classifier
-        results = run_or_errors(
-            jobs, lambda some: run_model(model, [job for job, _ in some], [queries for _, queries in some])
-        )
+        results = self.explainer.pipeline.run_each([job for job, _ in jobs], [queries for _, queries in jobs])
         metrics.FORWARD.labels(self._name).observe(time.perf_counter() - start)
         metrics.BATCH_SIZE.labels(self._name).observe(len(jobs))
         return results

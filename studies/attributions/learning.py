@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from secam_onnx import Preprocessing
-from secam_onnx.classifier.classifier import Classifier
+from secam_onnx.classifier.unfused import Classifier
 from studies.attributions.heads import Data, Weights, fit
 from studies.attributions.pictures import SIZE, crops
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper
 from tiny_models import HEADS, classifier, mlp_on_pixels
 
 from secam_onnx import Explainer, Preprocessing, PreprocessingSettings, runtime
-from secam_onnx.classifier.classifier import open_classifier
+from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.photograph.sidecars import default_model
 
@@ -362,10 +363,11 @@ def test_a_file_may_be_written_anew_once_it_is_open(tmp_path: Path) -> None:
     opened.contribute(before[0], np.array([[1, 2]] * len(INPUTS)))
 
 
-@pytest.mark.parametrize("step", ["make_explainable", "without_weights"])
-def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    from secam_onnx.classifier import classifier as module
-
+@pytest.mark.parametrize(("name", "step"), [("open_classifier", "make_explainable"), ("sessions", "without_weights")])
+def test_a_file_that_changes_meanwhile_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: str
+) -> None:
+    module = importlib.import_module(f"secam_onnx.classifier.{name}")
     path, original = large(tmp_path), getattr(module, step)
 
     def interrupted(*args: object, **kwargs: object) -> object:

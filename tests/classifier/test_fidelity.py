@@ -15,10 +15,10 @@ from tiny_models import classifier, tokens
 
 from secam_onnx import Explainer, Preprocessing, fuse, runtime
 from secam_onnx.classifier import fidelity
-from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.classifier.fidelity import compare_outputs, rounding_tolerance, trial_images, untouched
 from secam_onnx.classifier.inspection import inspect_model
 from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.cli import explain
 from secam_onnx.errors import FidelityError, ModelError, OptionError
 from secam_onnx.export import explainable_file

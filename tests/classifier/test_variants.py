@@ -12,8 +12,9 @@ import tiny_models
 from onnx import ModelProto, helper
 from variants import VARIANTS, Variant, optimised
 
-from secam_onnx.classifier.classifier import Classifier, open_classifier
 from secam_onnx.classifier.inspection import inspect_model
+from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import ModelError
 from secam_onnx.photograph.preprocessing import Preprocessing
 

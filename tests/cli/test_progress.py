@@ -14,8 +14,8 @@ import tiny_models
 from click.testing import CliRunner
 
 from secam_onnx import Explainer, cli, runtime
-from secam_onnx.classifier.classifier import Classifier
 from secam_onnx.classifier.proof import prove
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.cli import progress
 from secam_onnx.cli.progress import step
 from secam_onnx.head import MAPS

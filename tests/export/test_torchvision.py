@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 import pytest
 
-from secam_onnx.classifier.classifier import Classifier, open_classifier
 from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.photograph.images import read_image
 

@@ -12,8 +12,8 @@ import pytest
 from broken_models import BROKEN, external, write_external
 
 from secam_onnx import Explainer, SecamError
-from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.classifier.inspection import inspect_model
+from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.export import export_model, open_source
 
 

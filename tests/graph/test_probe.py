@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from secam_onnx.classifier.classifier import open_classifier
+from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.errors import HeadError
 from secam_onnx.export import export_model, open_source
 from secam_onnx.graph.index import Graph

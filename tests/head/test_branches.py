@@ -12,9 +12,10 @@ from branched import CLASSES, SIZE, branch, model, opened, pictures
 from onnx import ModelProto, numpy_helper
 
 from secam_onnx import Explainer, fuse
-from secam_onnx.classifier.classifier import Classifier, open_classifier
 from secam_onnx.classifier.inspection import inspect_model
 from secam_onnx.classifier.metadata import HeadRecord, ModelMetadata
+from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import HeadError, ModelError, OptionError
 from secam_onnx.export.explainable_file import export_model
 from secam_onnx.export.source import Source

@@ -10,7 +10,7 @@ import pytest
 from branched import CLASSES, SIZE, branch, model, opened, pictures
 
 from secam_onnx import Explainer
-from secam_onnx.classifier.classifier import open_classifier
+from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import find_head

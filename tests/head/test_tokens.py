@@ -14,7 +14,7 @@ from onnx.utils import Extractor
 from token_networks import CHANNELS, CLASSES, Transformer, transformer
 
 from secam_onnx import Explainer, Preprocessing
-from secam_onnx.classifier.classifier import open_classifier
+from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.errors import HeadError
 from secam_onnx.export.explainable_file import export_model, fuse
 from secam_onnx.export.source import Source

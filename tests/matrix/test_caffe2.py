@@ -11,8 +11,8 @@ import pytest
 from cells import CAFFE2
 
 from secam_onnx import runtime
-from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.classifier.inspection import inspect_model
+from secam_onnx.classifier.open_classifier import open_classifier
 
 FOLDER = Path(onnx.backend.test.__file__).parent / "data" / "light"
 

@@ -10,8 +10,8 @@ import pytest
 from cells import KERAS
 from keras_networks import enliven
 
-from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.classifier.inspection import inspect_model
+from secam_onnx.classifier.open_classifier import open_classifier
 
 if importlib.util.find_spec("keras") is None:  # to import it here would choose its backend
     pytest.skip("Keras is not installed", allow_module_level=True)

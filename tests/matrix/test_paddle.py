@@ -53,8 +53,8 @@ def write(name: str, folder: Path) -> None:
 def test_features_logits_and_maps_equal_paddle(name: str) -> None:
     from cells import PADDLE
 
-    from secam_onnx.classifier.classifier import open_classifier
     from secam_onnx.classifier.inspection import inspect_model
+    from secam_onnx.classifier.open_classifier import open_classifier
 
     cell, path = PADDLE[name], Path(str(FOLDER)) / f"{name}.onnx"
     report = inspect_model(path)

@@ -9,8 +9,9 @@ import onnx
 import pytest
 from cells import CLASS_TOKEN, PYTORCH, Cell
 
-from secam_onnx.classifier.classifier import Classifier, open_classifier
 from secam_onnx.classifier.inspection import inspect_model
+from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.classifier.unfused import Classifier
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")

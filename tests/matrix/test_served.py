@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
-from secam_onnx.classifier.classifier import Classifier, open_classifier
 from secam_onnx.classifier.inspection import inspect_model
+from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.classifier.unfused import Classifier
 
 pytest.importorskip("torch")
 pytest.importorskip("torchvision")

@@ -10,8 +10,8 @@ import pytest
 from cells import TENSORFLOW
 from keras_networks import enliven
 
-from secam_onnx.classifier.classifier import open_classifier
 from secam_onnx.classifier.inspection import inspect_model
+from secam_onnx.classifier.open_classifier import open_classifier
 
 pytest.importorskip("tf2onnx")
 pytest.importorskip("tensorflow")

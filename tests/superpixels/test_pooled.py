@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from label_maps import MAP_SIZE, label_maps
 from onnx_nodes import evaluate
-from test_pooling import MAP_SIZE, label_maps
 
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.superpixels import pooling_matrices

@@ -27,7 +27,7 @@ NETWORKS = {
 # Exported in a process of its own, so that PyTorch and its threads are not in the one that is timed.
 EXPORT = """
 import sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/support")
 try:
     import torchvision
 except RuntimeError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 # For machines that have no CPU build of torchvision; what imports torchvision has to come later.
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 import torchvision_cpu  # noqa: F401
 
 __all__ = ["open_network"]

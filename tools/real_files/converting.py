@@ -123,7 +123,7 @@ CONVERTERS: dict[str, Callable[[Path, Path], None]] = {
 }
 
 if __name__ == "__main__":
-    sys.path.append(str(Path(__file__).parents[2] / "tests"))
+    sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
     if sys.argv[1].startswith("efficientnet"):
         import torchvision_cpu  # noqa: F401
     CONVERTERS[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))

@@ -15,8 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2] / "tests" / "matrix"))
-sys.path.append(str(Path(__file__).parents[2] / "tests"))
+sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
 
 from cells import CAFFE2, CLASS_TOKEN, KERAS, PADDLE, PYTORCH, TENSORFLOW
 

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parents[2] / "tests"))
+sys.path.append(str(Path(__file__).parents[2] / "tests" / "support"))
 
 import torch
 import torchvision_cpu  # noqa: F401  (before torchvision)

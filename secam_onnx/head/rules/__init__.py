@@ -6,7 +6,7 @@ no operator by name.
 
 from secam_onnx.head.rules.activation import ActivationRule
 from secam_onnx.head.rules.affine import AffineRule, BatchNormRule
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 from secam_onnx.head.rules.combine import CombineRule
 from secam_onnx.head.rules.concat import ConcatRule
 from secam_onnx.head.rules.conv import ConvRule
@@ -25,18 +25,15 @@ from secam_onnx.head.rules.softmax import SoftmaxRule
 from secam_onnx.head.rules.stack import StackRule
 from secam_onnx.head.rules.strided import StridedRule
 from secam_onnx.head.rules.transpose import TransposeRule
-from secam_onnx.head.rules.window import Window
 
 __all__ = [
     "RULES",
-    "Gradient",
     "LinearStep",
     "NoMatchError",
     "PassThroughStep",
     "ReshapeStep",
     "Rule",
     "Step",
-    "Window",
 ]
 
 RULES: tuple[Rule, ...] = (

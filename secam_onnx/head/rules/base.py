@@ -10,44 +10,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar
 
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
 
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
-
-__all__ = ["Gradient", "NoMatchError", "Rule", "Step", "differs_in_batch"]
+__all__ = ["NoMatchError", "Rule", "Step", "differs_in_batch"]
 
 
 class NoMatchError(Exception):
     """A node is not what a rule looks for; the message is the reason, in words for the user."""
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """`dz_c / dt` for every class asked for and one tensor `t` of the head, as a tensor of the contribution model.
-
-    Attributes
-    ----------
-    name : str
-        Tensor name; for a selection, the class ids.
-    of : str
-        The tensor `t`, by its name in the model.
-    form : {'selection', 'dense', 'uniform'}
-        `selection`: `t` is the logits themselves, so the gradient is one-hot and not written out.
-        `dense`: `(N, K, *t.shape[1:])`.
-        `uniform`: the gradient is the same at all positions of a feature map: `(N, K, C)`.
-    channel_axis : int
-        The axis of `t` that counts channels, where the gradient is uniform.
-    """
-
-    name: str
-    of: str
-    form: Literal["selection", "dense", "uniform"] = "dense"
-    channel_axis: int = 1
 
 
 @dataclass(frozen=True)

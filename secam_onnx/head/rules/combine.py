@@ -8,15 +8,13 @@ apart, squeeze-and-excite inside a head).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, shape_text
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
-
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
 __all__ = ["CombineRule"]
 

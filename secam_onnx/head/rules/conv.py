@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, attribute, shape_text
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
-from secam_onnx.head.rules.window import Window
+from secam_onnx.graph.index import Graph, Shape, attribute, shape_text
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
+from secam_onnx.head.window import Window
 
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
-
-__all__ = ["ConvRule", "ConvStep"]
+__all__ = ["ConvRule", "ConvStep", "sliding_window"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class ConvRule(Rule):
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
         if bias and not graph.is_constant(bias):
             raise NoMatchError("its bias is computed, not a constant")
-        window = Window.of(graph, node, [size for size in kernel[2:] if size is not None])
+        window = sliding_window(node, [size for size in kernel[2:] if size is not None], shape)
         covers = kernel[2:] == shape[2:] and not window.padded and attribute(node, "group", 1) == 1
         size = " x ".join(map(str, kernel[2:]))
         return ConvStep(
@@ -82,3 +81,17 @@ class ConvRule(Rule):
             window=window,
             covers=covers,
         )
+
+
+def sliding_window(node: NodeProto, kernel: Sequence[int], shape: Shape) -> Window:
+    """The window of a node whose input has a shape `(N, C, h, w)`.
+
+    Raises
+    ------
+    NoMatchError
+        The size of the map matters and is unknown.
+    """
+    window = Window.of(node, kernel, shape)
+    if window is None:
+        raise NoMatchError(f"it strides over an input of unknown size {shape_text(shape)}")
+    return window

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, attribute, shape_text
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step, differs_in_batch
-
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step, differs_in_batch
 
 __all__ = ["LinearRule", "LinearStep"]
 
@@ -43,7 +42,7 @@ class LinearStep(Step):
         if self.bias:
             builder.add_bias(gradient, self.bias, self.beta)
         weight = builder.constant(self.weight)
-        if gradient.form == "selection" and self.outputs == builder.head.n_logits:
+        if gradient.form == "selection" and self.outputs == builder.n_logits:
             rows = builder.op("Gather", [weight, gradient.name], axis=int(self.transposed))
             if self.transposed:
                 rows = builder.op("Transpose", [rows], perm=[1, 2, 0])

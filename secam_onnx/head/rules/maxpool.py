@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from onnx import NodeProto, TensorProto
 
 from secam_onnx.graph.index import Graph, attribute, shape_text
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 from secam_onnx.head.rules.pool import reduced_axes
-
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
 
 __all__ = ["GlobalMaxPoolRule", "MaxPoolRule"]
 

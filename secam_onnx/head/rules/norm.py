@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, shape_text
-from secam_onnx.head.rules.base import Gradient, Rule, Step
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import Rule, Step
 from secam_onnx.head.rules.pool import reduced_axes
-
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
 
 __all__ = ["NormRule"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from onnx import NodeProto, TensorProto
 
 from secam_onnx.graph.index import Graph, attribute
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
-
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
 __all__ = ["PassThroughRule", "PassThroughStep"]
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, attribute, shape_text
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.layout import channel_axis
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
-
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
 __all__ = ["GatherRule", "SliceRule", "SplitRule"]
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, Shape, attribute, shape_text
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
+from secam_onnx.head.rules.conv import sliding_window
 from secam_onnx.head.rules.passthrough import PassThroughStep
-from secam_onnx.head.rules.window import Window
-
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
+from secam_onnx.head.window import Window
 
 __all__ = ["PoolRule", "ReduceRule", "reduced_axes"]
 
@@ -127,7 +126,7 @@ class PoolRule(Rule):
             raise NoMatchError("its kernel is empty")
         if set(attribute(node, "dilations", [1])) != {1}:
             raise NoMatchError("it dilates its windows")
-        window = Window.of(graph, node, kernel)
+        window = sliding_window(node, kernel, shape)
         if not window.padded and set(kernel) == set(window.strides) == {1}:
             return PassThroughStep(node, (x,), node.output[0], role="", reason="average pool of kernel 1")
         counted = bool(attribute(node, "count_include_pad", 0))

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import NodeProto, TensorProto
 
 from secam_onnx.graph.index import Graph
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
-
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
 __all__ = ["QuantizeRule"]
 

@@ -6,15 +6,13 @@ The new axis stands before the batch, so the nodes are understood together: the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, attribute
-from secam_onnx.head.rules.base import Gradient, NoMatchError, Rule, Step
-
-if TYPE_CHECKING:
-    from secam_onnx.head.builder import Builder
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
 __all__ = ["StackRule"]
 

@@ -21,8 +21,7 @@ from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explanation import overlays
 from secam_onnx.labels import ClassQuery, class_codes
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.pipeline.finish import finish, run_model, run_or_errors
-from secam_onnx.pipeline.prepare import PreparedImage, prepare
+from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.threads import cores
 
 MAX_PIXELS = 50_000_000
@@ -57,6 +56,7 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Stop the threads."""
         self.pool.shutdown(cancel_futures=True)
+        self.explainer.close()
 
     def _asked(self, request: Any) -> list[Job] | SecamError:
         """A request's photographs, read and cropped, with the classes to explain; or why there are none."""
@@ -80,21 +80,22 @@ class TritonPythonModel:
                 segmenter = dataclasses.replace(segmenter, n_segments=segments)
 
             def read(image: EncodedImage | np.ndarray) -> Job:
-                model = self.explainer.classifier
-                return prepare(image, model, segmenter, None, self.pool, max_pixels=MAX_PIXELS), queries
+                job = self.explainer.pipeline.prepare(
+                    image, segmenter=segmenter, executor=self.pool, max_pixels=MAX_PIXELS
+                )
+                return job, queries
 
             return list(self.pool.map(read, images))
         except SecamError as error:
             return error
 
     def _explain(self, jobs: Sequence[Job]) -> list[Explanation | SecamError]:
-        model, selection = self.explainer.classifier, self.explainer.selection
         if not jobs:
             return []
-        found = run_or_errors(jobs, lambda some: run_model(model, *zip(*some, strict=True)))
+        outputs = self.explainer.pipeline.run_each(*zip(*jobs, strict=True))
         return [
-            answer if isinstance(answer, ModelError) else finish(model, job, answer, selection)
-            for (job, _), answer in zip(jobs, found, strict=True)
+            output if isinstance(output, ModelError) else self.explainer.pipeline.finish(job, output)
+            for (job, _), output in zip(jobs, outputs, strict=True)
         ]
 
     def _response(self, request: Any, found: Sequence[Explanation | SecamError]) -> Any:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, attribute, shape_text
-from secam_onnx.head.rules.base import NoMatchError
+from secam_onnx.graph.index import Shape, attribute
 
 __all__ = ["Window"]
 
@@ -44,19 +43,12 @@ class Window:
         return [before for before, _ in self.pads] + [after for _, after in self.pads]
 
     @classmethod
-    def of(cls, graph: Graph, node: NodeProto, kernel: Sequence[int]) -> Window:
-        """The window of a node whose input is `(N, C, h, w)`.
-
-        Raises
-        ------
-        NoMatchError
-            The size of the map is unknown and matters.
-        """
-        shape = graph.shape(node.input[0]) or ()
+    def of(cls, node: NodeProto, kernel: Sequence[int], shape: Shape) -> Window | None:
+        """The window of a node whose input has a shape `(N, C, h, w)`; None if the size matters and is unknown."""
         strides = tuple(attribute(node, "strides", [1, 1]))
         dilations = tuple(attribute(node, "dilations", [1, 1]))
         if None in shape[2:] and set(strides) != {1}:
-            raise NoMatchError(f"it strides over an input of unknown size {shape_text(shape)}")
+            return None
         flat = attribute(node, "pads", [0] * 4)
         mode = attribute(node, "auto_pad", b"NOTSET")
         pads, uncovered = [], []

@@ -18,7 +18,7 @@ import numpy as np
 
 __all__ = ["ENGINES", "NODE_MODULES", "Engine", "EngineError", "Result", "chromium", "timed"]
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "runtimes"
 NODE_MODULES = HERE / "node_modules"
 
 Arrays = dict[str, np.ndarray]

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper, parser
 
-from secam_onnx.classifier.classifier import Classifier, open_classifier
+from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.photograph.preprocessing import Preprocessing
 
 __all__ = ["CLASSES", "SIZE", "branch", "model", "opened", "pictures"]

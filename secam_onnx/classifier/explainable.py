@@ -1,0 +1,113 @@
+"""An explainable model: what it says of itself is held against its graph, and what it leaves open is filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from onnx import ModelProto
+
+from secam_onnx.classifier.class_names import check_labels
+from secam_onnx.classifier.head_search import locate_head, told
+from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.classifier.output_activation import choose_activation
+from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import BINARY, OWN_LAYOUT, End, Head, features_name
+from secam_onnx.photograph.model_input import image_input
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_choice import choose_preprocessing
+from secam_onnx.photograph.preprocessing_settings import OF_IMAGES, PreprocessingSettings
+from secam_onnx.photograph.sidecars import default_model
+
+__all__ = ["check_metadata", "filled_in", "found_again"]
+
+
+def check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
+    """Compare what a model says of itself with its graph.
+
+    Raises
+    ------
+    ModelError
+        It names what is not there, or other lengths than are there.
+    """
+    again = "Export the original model again with `secam-onnx export`."
+    head = metadata.head
+    exposed = [features_name(index) for index in range(len(head.all_features))]
+    if head.special:
+        exposed[0] += OWN_LAYOUT
+    there = [
+        *(("feature map", name, graph.producer(name) is not None) for name in head.all_features),
+        ("output", metadata.output, graph.producer(metadata.output) is not None),
+        ("logits", metadata.logits, metadata.logits in graph.outputs),
+        ("probabilities", metadata.probabilities, metadata.probabilities in (None, *graph.outputs)),
+        *(("added output", name, name in graph.outputs) for name in exposed),
+    ]
+    for what, name, found in there:
+        if not found:
+            raise ModelError(f"The model's secam_onnx metadata names the {what} {name!r}, which is not in it. {again}")
+    classes = (graph.shape(metadata.logits) or ())[1:]
+    if metadata.labels is not None and classes and classes[0] not in (None, len(metadata.labels)):
+        raise ModelError(
+            f"The model's secam_onnx metadata has {len(metadata.labels)} labels for {classes[0]} classes. {again}"
+        )
+    choose_preprocessing(graph, image_input(graph, *told(metadata.preprocessing)), metadata.preprocessing)
+
+
+def found_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder: Path) -> Head:
+    """The head that an explainable model says that it has."""
+    known = metadata.head
+    if known.own_shape is not None:
+        graph.learn({known.features: known.own_shape})
+    features, tokens = known.all_features, known.tokens
+    head = locate_head(
+        model, graph, metadata.preprocessing, folder, output=metadata.output, features=features, tokens=tokens
+    )
+    return replace(head, end=head.end.as_pair()) if (head.n_classes, known.pick) == (1, BINARY) else head
+
+
+def filled_in(
+    file: Path,
+    metadata: ModelMetadata,
+    graph: Graph,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None,
+    labels: tuple[str, ...] | None,
+    fixed: Mapping[str, object],
+    activation: str | None,
+) -> ModelMetadata:
+    """What an explainable model leaves open may be given by option; what it says itself may not."""
+    clashing = [name for name, value in fixed.items() if value is not None]
+    if isinstance(preprocessing, PreprocessingSettings) and {*OF_IMAGES}.issuperset(preprocessing.given):
+        metadata = replace(metadata, preprocessing=metadata.preprocessing.of_images(preprocessing))
+    elif preprocessing is not None:
+        if metadata.origin.get("preprocessing", "").startswith("assumed"):
+            if isinstance(preprocessing, PreprocessingSettings):
+                preprocessing = preprocessing.over(metadata.preprocessing.settings(metadata.origin["preprocessing"]))
+            chosen, notes = choose_preprocessing(graph, image_input(graph, *told(preprocessing)), preprocessing)
+            known = {name: text for name, text in metadata.origin.items() if name != "preprocessing_warning"}
+            metadata = replace(metadata, preprocessing=chosen, origin={**known, **notes})
+        else:
+            clashing.append("preprocessing")
+    if activation not in (None, "auto"):
+        own = metadata.activation != "none" or metadata.probabilities is not None
+        if not own and metadata.origin.get("probability") != "as given":
+            n_logits = (graph.shape(metadata.logits) or (None, None))[1] or 0
+            how, note = choose_activation(End(metadata.logits, n_logits), activation)
+            metadata = replace(metadata, probability=how, origin={**metadata.origin, "probability": note})
+        else:
+            clashing.append("activation")
+    if labels is not None:
+        if metadata.labels is None:
+            check_labels(labels, graph.shape(metadata.logits))
+            metadata = replace(metadata, labels=labels, origin={**metadata.origin, "labels": "as given"})
+        else:
+            clashing.append("labels")
+    if clashing:
+        fixes = f"fixes its own {' and '.join(clashing)}"
+        if file == default_model():
+            raise OptionError(f"The default model {fixes}; name the model that is meant (--model FILE).")
+        raise OptionError(
+            f"{file} is an explainable model, which {fixes}; to change that, export it again with `secam-onnx export`."
+        )
+    return metadata

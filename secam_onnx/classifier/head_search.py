@@ -1,0 +1,104 @@
+"""Find the head of a model; where shapes that are not known stand in the way, after a run of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from onnx import ModelProto
+
+from secam_onnx.errors import HeadError
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.probe import probe_shapes
+from secam_onnx.head import (
+    Head,
+    find_head,
+    find_heads,
+)
+from secam_onnx.photograph.model_input import image_input
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+
+_PROBED = 2  # images
+
+__all__ = ["locate_head", "locate_heads", "told"]
+
+
+def locate_head(
+    model: ModelProto,
+    graph: Graph,
+    preprocessing: Preprocessing,
+    folder: Path,
+    *,
+    output: str | None = None,
+    features: str | Sequence[str] | None = None,
+    tokens: tuple[int, int] | None = None,
+) -> Head:
+    """Find the head; where shapes that are not known stand in the way, after a run of the model.
+
+    Parameters
+    ----------
+    model, graph
+        The model and its index, which learns the shapes.
+    preprocessing : Preprocessing
+        What the model is fed.
+    folder : Path
+        Where the model's external data lies.
+    output, features, tokens
+        As in `find_head`.
+
+    Raises
+    ------
+    HeadError, OptionError
+        See `find_head`.
+    """
+
+    def find() -> list[Head]:
+        return [find_head(graph, output=output, features=features, tokens=tokens)]
+
+    return _with_probes(model, graph, preprocessing, folder, find)[0]
+
+
+def locate_heads(model: ModelProto, graph: Graph, preprocessing: Preprocessing, folder: Path) -> list[Head]:
+    """Find all heads in the same way; see `locate_head` and `find_heads`."""
+    return _with_probes(model, graph, preprocessing, folder, lambda: find_heads(graph))
+
+
+def _with_probes(
+    model: ModelProto, graph: Graph, preprocessing: Preprocessing, folder: Path, find: Callable[[], list[Head]]
+) -> list[Head]:
+    """What is found once shapes that stand in the way are known."""
+    input_ = image_input(graph, *told(preprocessing))
+    lengths = dict(zip("NCHW", (_PROBED, preprocessing.n_channels, *preprocessing.size), strict=True))
+    images = tuple(lengths[axis] for axis in input_.axes)
+    graph.image_size, graph.image_axes = preprocessing.size, input_.axes
+    asked: set[str] = set()
+    while True:
+        heads: list[Head] = []
+        failure = None
+        try:
+            heads = find()
+        except HeadError as error:
+            failure = error
+        unknown = graph.vague - asked
+        known = (head.understood and len(head.grids) == 1 and None not in head.grid.shape for head in heads)
+        if (heads and all(known)) or not unknown:
+            break
+        # All at once: not a run for every step further up.
+        graph.known_shapes(name for node in model.graph.node for name in node.output if name)
+        unknown = graph.vague - asked
+        asked |= unknown
+        graph.learn(probe_shapes(model, graph, sorted(unknown), images, folder))
+    if not heads:
+        raise failure or HeadError("no head was found")
+    return heads
+
+
+def told(
+    preprocessing: Preprocessing | PreprocessingSettings | str | None,
+) -> tuple[Literal["NCHW", "NHWC"] | None, int | None]:
+    """What it says of the input's layout and of the number of channels."""
+    if preprocessing is None or isinstance(preprocessing, str):
+        return None, None
+    return preprocessing.layout, preprocessing.n_channels

@@ -1,0 +1,106 @@
+"""Opening an explainable model, or an ordinary ONNX classifier."""
+
+from __future__ import annotations
+
+import os
+
+from secam_onnx import runtime
+from secam_onnx.classifier.analysis import make_explainable
+from secam_onnx.classifier.explainable import check_metadata, filled_in, found_again
+from secam_onnx.classifier.fidelity import (
+    Verify,
+)
+from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.classifier.sessions import make_classifier
+from secam_onnx.classifier.trials import check_probabilities, said_by_the_file
+from secam_onnx.classifier.unfused import Classifier
+from secam_onnx.files import printable, unchanged
+from secam_onnx.graph.checks.external_data import data_files
+from secam_onnx.graph.checks.structure import damage_explained
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.onnx_file import read_model
+from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.photograph.sidecars import model_file
+
+__all__ = ["open_classifier"]
+
+
+def open_classifier(
+    path: str | os.PathLike[str],
+    *,
+    providers: runtime.Providers = "auto",
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
+    labels: tuple[str, ...] | None = None,
+    output: str | None = None,
+    features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
+    attribution: str | None = None,
+    threads: int | None = None,
+    verify: Verify = "auto",
+) -> Classifier:
+    """Open an explainable model, or an ordinary ONNX classifier, which is then made explainable in memory.
+
+    Parameters
+    ----------
+    path : path
+        The ONNX file, or its folder.
+    providers : str or sequence of str
+        See `runtime.resolve_providers`.
+    preprocessing, labels : optional
+        For a file that does not say: an ordinary model, or one that was exported without. For an ordinary model they
+        win over what the file and those beside it say.
+    output, features : str, optional
+        For an ordinary model: which output to explain, and a feature map further up, by name.
+    tokens : (int, int), optional
+        For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    activation : str, optional
+        For raw outputs: what makes probabilities of them (see `choose_activation`).
+    attribution : str, optional
+        See `choose_attribution`.
+    threads : int, optional
+        Of the processor, for one forward pass; all cores by default.
+    verify : bool or 'auto'
+        Whether all outputs are compared with those of the untouched file in plain ONNX Runtime: on three images, on
+        none, or, by default, on one, unless the weights are more than 1 GiB. Explainable models were compared when
+        they were exported, so that the default compares none.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, is no classifier that can be explained, or gives other outputs than the file.
+    OptionError
+        An option that contradicts the file.
+    ProviderError
+        A provider asked for by name cannot start.
+    """
+    runtime.load()  # complain about a missing wheel before the slow part
+    file = model_file(path)
+    with unchanged(file):
+        model = read_model(file)
+        metadata = ModelMetadata.of(model)
+        with damage_explained(model):
+            ordinary = metadata is None
+            if metadata is None:
+                graph, head, metadata = make_explainable(
+                    model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens,
+                    activation=activation,
+                )  # fmt: skip
+            else:
+                graph = Graph(model, file.parent)
+                check_metadata(metadata, graph)
+                fixed = {"output": output, "features": features, "grid": tokens}
+                metadata = filled_in(file, metadata, graph, preprocessing, labels, fixed, activation)
+                head = found_again(model, graph, metadata, file.parent)
+            # First, so that never two sessions of the whole network are in memory.
+            said = said_by_the_file(file, model, graph, metadata, verify, threads, ordinary=ordinary)
+            name = printable(file.name)
+            data = data_files(model, file)
+            opened = make_classifier(name, model, graph, head, metadata, file.parent, providers, attribution, threads)
+            opened.files = (file, *data)
+            if said is not None:
+                opened.compare(said)
+            if ordinary:
+                check_probabilities(opened, head.end, activation)
+            return opened

@@ -1,0 +1,207 @@
+"""A model whose steps we run: the session of its network, and the session of its contribution model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from secam_onnx import runtime
+from secam_onnx.classifier.attribution import Attribution
+from secam_onnx.classifier.fidelity import (
+    ON_A_CARD,
+    REPORT,
+    Fidelity,
+    Untouched,
+    compare_outputs,
+    outputs_of,
+)
+from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.classifier.open_model import ModelOutput, check_logits, filled_up, ms_since, probabilities
+from secam_onnx.completeness import TOLERANCE
+from secam_onnx.errors import ForkError, ModelError
+from secam_onnx.head import OWN_LAYOUT, features_name
+from secam_onnx.labels import ClassQuery, resolve_classes
+from secam_onnx.photograph.model_input import ImageInput
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+
+__all__ = ["Classifier"]
+
+
+class Classifier:
+    """Runs a network and its contribution model.
+
+    Attributes
+    ----------
+    name : str
+        File name, for people.
+    metadata : ModelMetadata
+        What is known about the model.
+    input : ImageInput
+        The model's input.
+    n_classes : int
+        Number of classes.
+    contribute : Attribution
+        From features and class ids to maps and bias.
+    tolerance : float
+        Completeness error that the network's own precision explains.
+    fed : dict of str to ndarray
+        Weights that the network takes as inputs, besides the image.
+    fidelity : Fidelity or None
+        How the network compares with the untouched file, where it was compared.
+    files : tuple of Path
+        What it was read from; none for a model that was made in memory.
+    """
+
+    fidelity: Fidelity | None = None
+    files: tuple[Path, ...] = ()
+
+    def __init__(
+        self,
+        name: str,
+        metadata: ModelMetadata,
+        input_: ImageInput,
+        n_classes: int,
+        network: onnxruntime.InferenceSession,
+        contribute: Attribution,
+        tolerance: float = TOLERANCE,
+        fed: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.name = name
+        self.metadata = metadata
+        self.input = input_
+        self.n_classes = n_classes
+        self._network = network
+        self._dtype = runtime.input_dtype(network)
+        self.contribute = contribute
+        self.tolerance = tolerance
+        self.fed = dict(fed or {})
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers that the network really runs on, in order."""
+        return tuple(self._network.get_providers())
+
+    @property
+    def batch(self) -> int | None:
+        """How many pictures one forward pass takes; None for any number."""
+        return self.input.batch
+
+    @property
+    def attribution(self) -> str:
+        """How maps are made."""
+        return self.contribute.attribution
+
+    @property
+    def segmenter(self) -> None:
+        """Superpixels are made by others, at the same time."""
+        return
+
+    def feed(self, seen: np.ndarray) -> np.ndarray:
+        """The input tensor for one picture `(h, w, 3)` uint8 or `(h, w, C)`, with a batch axis, float32."""
+        return self.metadata.preprocessing.normalise(seen)
+
+    def run(
+        self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = False
+    ) -> list[ModelOutput]:
+        """Explain some classes of each picture; see `OpenModel`."""
+        start = time.perf_counter()
+        features, logits, shares = self.forward(inputs)
+        forward_ms = ms_since(start) / len(inputs)
+
+        start = time.perf_counter()
+        chosen = [resolve_classes(*asked, self.metadata.labels) for asked in zip(queries, logits, strict=True)]
+        # Where fewer are asked for, or top-K and a name mean the same class, the last one is repeated.
+        longest = max(map(len, chosen))
+        class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
+        maps, bias = self.contribute(features, class_ids)
+        timings = {"forward": forward_ms, "contribution": ms_since(start) / len(inputs)}
+        return [
+            ModelOutput(
+                logits[row], shares[row], ids, maps[row, : len(ids)].copy(), bias[row, : len(ids)].copy(), timings
+            )
+            for row, ids in enumerate(chosen)
+        ]
+
+    def compare(self, file: Untouched, advice: str = REPORT) -> None:
+        """Compare the network with the file that it is made of; sets `fidelity`.
+
+        `advice` says what to do where they differ.
+
+        Raises
+        ------
+        FidelityError
+            It gives other outputs; the message names one, and both numbers.
+        """
+        feeds = {image: {**feed, **self.fed} for image, feed in file.feeds.items()}
+        names = list(next(iter(file.outputs.values())))
+        tolerance = file.tolerance if self.providers[0] == runtime.CPU else max(file.tolerance, ON_A_CARD)
+        found = outputs_of(self._network, feeds, names)
+        self.fidelity = compare_outputs(file.outputs, found, tolerance, advice=advice)
+
+    def forward(self, inputs: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
+        """One forward pass, or several if the model's batch axis is fixed.
+
+        Parameters
+        ----------
+        inputs : ndarray
+            `(N, ...)` float32, preprocessed.
+
+        Returns
+        -------
+        features : tuple of ndarray
+            What `contribute` takes: `(N, C, h, w)` float32, the feature map, or the terms of a layer that was split
+            (see `head.split`); `(N, tokens, C)` where some tokens have no position. One, or one of each branch.
+        logits : ndarray
+            `(N, classes)` float32.
+        probabilities : ndarray
+            `(N, classes)` float32 in [0, 1]: the model's own where it gives any; NaN where there is none.
+
+        Raises
+        ------
+        ModelError
+            The model fails on this input or gives NaN.
+        """
+        size = self.input.batch or len(inputs)
+        if self.input.whole_numbers:  # of several channels or more than 8 bits, they are not rounded yet
+            inputs = np.clip(np.rint(inputs), 0, 255)
+        inputs = inputs.astype(self._dtype, copy=False)
+        padded = filled_up(inputs, size)
+        head, own = self.metadata.head, self.metadata.probabilities
+        maps = [features_name(index) for index in range(len(head.all_features))]
+        if head.special:
+            maps[0] += OWN_LAYOUT
+        names = [*maps, self.metadata.logits, *([] if own is None else [own])]
+        runs = (self.input.fed(padded[start : start + size]) for start in range(0, len(padded), size))
+        try:
+            parts = [runtime.run(self._network, names, {self.input.name: given, **self.fed}) for given in runs]
+        except ForkError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"The model fails on an input of shape {inputs.shape}: {error}. Does the preprocessing fit it?"
+            ) from error
+        for values in (values for part in parts for values in part[len(maps) :]):
+            if values.shape[:1] != (size,):
+                raise ModelError(
+                    f"The model was fed {size} image{'s' * (size > 1)}, but {self.metadata.output!r} was made of "
+                    f"values of shape {values.shape}; a row for each image was expected, (N, classes). Explain one "
+                    "image at a time, if the model is made for one."
+                )
+        found = [
+            (part[0] if len(part) == 1 else np.concatenate(part))[: len(inputs)] for part in zip(*parts, strict=True)
+        ]
+        features, (logits, *shares) = tuple(found[: len(maps)]), found[len(maps) :]
+        if logits.shape[1:] != (self.n_classes,):
+            raise ModelError(
+                f"The model declares {self.n_classes} classes, but its logits have shape {logits.shape}; its file "
+                "contradicts itself. Export it again."
+            )
+        check_logits(logits)
+        return features, logits, shares[0] if shares else probabilities(logits, self.metadata.probability)
