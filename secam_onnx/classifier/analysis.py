@@ -97,8 +97,8 @@ def make_explainable(
     )
     if head.warning:
         origin["features_warning"] = head.warning
-    logits, probabilities = expose(model, graph, head, features=FEATURES, logits=LOGITS, probabilities=PROBABILITIES)
     said = applied_later(graph, head.end) or (None if file is None else activation_beside(file))
+    logits, probabilities = expose(graph, head, features=FEATURES, logits=LOGITS, probabilities=PROBABILITIES)
     how, note = choose_activation(head.end, activation, said)
     if note:
         origin["probability"] = note

@@ -1,16 +1,16 @@
-"""A read-only index of an ONNX graph: who makes a tensor, what shape it has, which tensors are constants."""
+"""The index of an ONNX graph: which node makes a tensor, what shape it has, which tensors are constants."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from secam_onnx.errors import ModelError
 from secam_onnx.graph.checks.order import reads
@@ -57,15 +57,21 @@ def shape_text(shape: Shape | None) -> str:
 class Graph:
     """Index of one model's main graph.
 
+    It is right as long as nobody changes the model but `append`.
+
     Parameters
     ----------
     model : ModelProto
-        Left as it is. Values of large initializers are hardly looked at, and may live in external data.
+        Values of large initializers are hardly looked at, and may live in external data.
     folder : path
-        Where these lie.
+        The folder of the external data.
 
     Attributes
     ----------
+    model : ModelProto
+        The model.
+    outputs : list of str
+        Names of its outputs.
     vague : set of str
         Tensors that were asked for and whose shapes are not known but for the batch.
     image_size : (int, int) or None
@@ -79,13 +85,48 @@ class Graph:
         self._folder = folder
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.inputs = [value for value in model.graph.input if value.name not in self.initializers]
-        self.outputs = [value.name for value in model.graph.output]
-        self._producers = {name: node for node in model.graph.node for name in node.output if name}
         self.vague: set[str] = set()
         self.image_size: tuple[int, int] | None = None
         self.image_axes: str | None = None
         self._learned: dict[str, Shape] = {}
-        self._positions = {name: index for index, node in enumerate(model.graph.node) for name in node.output if name}
+        self._pinned_types: dict[int, Types] = {}
+        self._not_inferred: set[str] = set()
+        self._read_nodes()
+
+    def _read_nodes(self) -> None:
+        """Index the nodes and outputs of the model as they are now."""
+        graph = self.model.graph
+        self.outputs = [value.name for value in graph.output]
+        self._producers = {name: node for node in graph.node for name in node.output if name}
+        self._positions = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+
+    def append(self, nodes: Iterable[NodeProto], outputs: Iterable[ValueInfoProto] = ()) -> None:
+        """Add nodes behind those of the model, and outputs, in place.
+
+        Parameters
+        ----------
+        nodes : iterable of NodeProto
+            Nodes in running order, each of which makes tensors with new names.
+        outputs : iterable of ValueInfoProto
+            Further outputs of the model.
+
+        Raises
+        ------
+        ValueError
+            A node makes a tensor that the model has already.
+        """
+        added = list(nodes)
+        made = [name for node in added for name in node.output if name]
+        known = {*self._producers, *self.initializers, *(value.name for value in self.inputs)}
+        if taken := [name for index, name in enumerate(made) if name in known or name in made[:index]]:
+            raise ValueError(f"The graph makes {', '.join(taken)} already; new names were expected.")
+        self.model.graph.node.extend(added)
+        self.model.graph.output.extend(outputs)
+        self._read_nodes()
+        for found in ("_constants", "_from_shapes_alone"):
+            self.__dict__.pop(found, None)
+        # What was inferred of the other tensors stays true: inference takes a quarter of a second for a transformer.
+        self._not_inferred.update(made)
 
     @property
     def opset(self) -> int:
@@ -185,7 +226,7 @@ class Graph:
                 self._learned[tensor] = shape
 
     def _inferred_shape(self, tensor: str) -> Shape | None:
-        shape = self._types.get(tensor, (0, None))[1]
+        shape = self._type(tensor)[1]
         if shape is not None and None not in shape[1:]:
             return shape
         # Shapes that are computed at run time come out once the number of images is known.
@@ -199,7 +240,7 @@ class Graph:
 
     def _pinned_shapes(self, tensor: str) -> tuple[Shape | None, Shape | None]:
         """A tensor's shapes for two images and for three, where the model leaves their number open."""
-        few, more = (self._types_for(count).get(tensor, (0, None))[1] for count in (_PINNED, _PINNED + 1))
+        few, more = (self._type(tensor, count)[1] for count in (_PINNED, _PINNED + 1))
         return few, more if few is not None and more is not None and len(few) == len(more) else None
 
     def _depends_on_batch(self, tensor: str) -> set[int]:
@@ -225,12 +266,12 @@ class Graph:
     @cached_property
     def fixed_batch(self) -> int | None:
         """How many photographs the model takes, where it says so."""
-        shape = self._types.get(self.inputs[0].name, (0, None))[1] if self.inputs else None
+        shape = self._type(self.inputs[0].name)[1] if self.inputs else None
         return shape[0] if shape is not None and len(shape) == 4 else 1
 
     def dtype(self, tensor: str) -> int:
         """The element type of a tensor (`TensorProto.FLOAT`, ...); 0 if unknown."""
-        return self._types.get(tensor, (0, None))[0]
+        return self._type(tensor)[0]
 
     def epsilon(self, tensor: str) -> float:
         """How coarse the numbers of a tensor are: the distance from 1 to the next larger one, relative."""
@@ -258,7 +299,7 @@ class Graph:
 
     def for_pinned_batch(self, tensor: str) -> np.ndarray | None:
         """The value, for a batch of two images, of a tensor that is computed from shapes alone; None if it is not."""
-        return self._value_from_shapes(tensor, self._pinned_types)
+        return self._value_from_shapes(tensor, self._types_for(_PINNED))
 
     def _value_from_shapes(self, tensor: str, types: Types) -> np.ndarray | None:
         if self.is_constant(tensor):
@@ -301,17 +342,25 @@ class Graph:
         (value,) = ReferenceEvaluator(model).run(None, {})
         return np.asarray(value)
 
+    def _type(self, tensor: str, batch: int | None = None) -> tuple[int, Shape | None]:
+        """Element type and shape of a tensor, for a batch of so many images where the model leaves that open."""
+        if tensor in self._not_inferred:
+            self._not_inferred.clear()
+            self._pinned_types.clear()
+            self.__dict__.pop("_types", None)
+        types = self._types if batch is None else self._types_for(batch)
+        return types.get(tensor, (0, None))
+
     @cached_property
     def _types(self) -> Types:
         return self._infer(self._without_weights())
 
-    @cached_property
-    def _pinned_types(self) -> Types:
-        """The same for a batch of two images, where the model leaves that open."""
-        return self._types_for(_PINNED)
-
-    @cache  # noqa: B019 - a graph lives as long as what is found in it
     def _types_for(self, batch: int) -> Types:
+        if batch not in self._pinned_types:
+            self._pinned_types[batch] = self._inferred_for(batch)
+        return self._pinned_types[batch]
+
+    def _inferred_for(self, batch: int) -> Types:
         light = self._without_weights()
         for value in light.graph.input:
             dims = value.type.tensor_type.shape.dim
@@ -377,7 +426,7 @@ class Graph:
         return light
 
 
-def _shape_of(value: onnx.ValueInfoProto) -> Shape | None:
+def _shape_of(value: ValueInfoProto) -> Shape | None:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return None

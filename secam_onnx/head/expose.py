@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.nodes import Nodes
@@ -18,17 +18,13 @@ OWN_LAYOUT = "_own_layout"
 """Ending of the output that has the tokens without position as well."""
 
 
-def expose(
-    model: ModelProto, graph: Graph, head: Head, *, features: str, logits: str, probabilities: str
-) -> tuple[str, str | None]:
+def expose(graph: Graph, head: Head, *, features: str, logits: str, probabilities: str) -> tuple[str, str | None]:
     """Add the feature map, and logits and probabilities where the model does not give them, as outputs; in place.
 
     Parameters
     ----------
-    model : ModelProto
-        The model that `graph` indexes. Its own inputs and outputs stay as they are.
     graph : Graph
-        Its index.
+        The model. Its own inputs and outputs stay as they are.
     head : Head
         The head that was found in it.
     features, logits, probabilities : str
@@ -42,11 +38,11 @@ def expose(
         The output that holds the probabilities, likewise; None where the graph has none.
     """
     for index, grid in enumerate(head.grids):
-        _expose_map(model, grid, features if index == 0 else f"{features}_{index + 1}")
-    return _exposed_logits(model, graph, head, logits), _exposed_probabilities(model, graph, head, probabilities)
+        _expose_map(graph, grid, features if index == 0 else f"{features}_{index + 1}")
+    return _exposed_logits(graph, head, logits), _exposed_probabilities(graph, head, probabilities)
 
 
-def _exposed_logits(model: ModelProto, graph: Graph, head: Head, name: str) -> str:
+def _exposed_logits(graph: Graph, head: Head, name: str) -> str:
     pick = head.end.pick
     if pick is None and _is_given(graph, head.logits):
         return head.logits
@@ -57,10 +53,10 @@ def _exposed_logits(model: ModelProto, graph: Graph, head: Head, name: str) -> s
         scores = n.op("Gather", [scores, _integers(n, indices)], axis=1)
         if min(signs) < 0:
             scores = n.op("Mul", [scores, _floats(n, signs)])
-    return _added(model, n, scores, name, head.n_classes)
+    return _added(graph, n, scores, name, head.n_classes)
 
 
-def _exposed_probabilities(model: ModelProto, graph: Graph, head: Head, name: str) -> str | None:
+def _exposed_probabilities(graph: Graph, head: Head, name: str) -> str | None:
     end = head.end
     if end.probabilities is None:
         return None
@@ -73,7 +69,7 @@ def _exposed_probabilities(model: ModelProto, graph: Graph, head: Head, name: st
         shares = n.op("Exp", [shares])
     if end.paired:
         shares = n.op("Concat", [n.op("Sub", [_floats(n, [1.0]), shares]), shares], axis=1)
-    return _added(model, n, shares, name, head.n_classes)
+    return _added(graph, n, shares, name, head.n_classes)
 
 
 def _is_given(graph: Graph, tensor: str) -> bool:
@@ -99,35 +95,35 @@ def _floats(n: Nodes, values: Sequence[float]) -> str:
     return n.op("Constant", [], value=helper.make_tensor("", TensorProto.FLOAT, [len(values)], list(values)))
 
 
-def _added(model: ModelProto, n: Nodes, tensor: str, name: str, n_classes: int) -> str:
-    """The nodes and their result, in a model, as an output."""
-    model.graph.node.extend(n.nodes)
-    model.graph.node.append(helper.make_node("Identity", [tensor], [name], name=name))
-    _declare(model, name, [None, n_classes])
+def _added(graph: Graph, n: Nodes, tensor: str, name: str, n_classes: int) -> str:
+    """Add nodes to a model, and their result as an output."""
+    last = helper.make_node("Identity", [tensor], [name], name=name)
+    graph.append([*n.nodes, last], [_declared(name, [None, n_classes])])
     return name
 
 
-def _expose_map(model: ModelProto, grid: Grid, name: str) -> None:
+def _expose_map(graph: Graph, grid: Grid, name: str) -> None:
     own = name if grid.layout == "NCHW" else f"{name}{OWN_LAYOUT}"
     turned = grid.batch_first(cast := f"{own}_as_made" if grid.batch_axis else own, own)
-    model.graph.node.extend([_cast(grid.tensor, cast), *turned])
+    nodes = [_cast(grid.tensor, cast), *turned]
     if own != name:
-        model.graph.node.extend(grid.to_nchw(own, name))
-    _declare(model, name, [None, *grid.shape])
+        nodes += grid.to_nchw(own, name)
+    outputs = [_declared(name, [None, *grid.shape])]
     if grid.special:
-        _declare(model, own, [None, *grid.tokens])
+        outputs.append(_declared(own, [None, *grid.tokens]))
+    graph.append(nodes, outputs)
 
 
 def _cast(tensor: str, name: str) -> NodeProto:
     return helper.make_node("Cast", [tensor], [name], name=name, to=TensorProto.FLOAT)
 
 
-def _declare(model: ModelProto, name: str, shape: Sequence[int | None]) -> None:
-    model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
+def _declared(name: str, shape: Sequence[int | None]) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
 
 
 def unexpose(model: ModelProto) -> None:
-    """Remove what `expose` added, in place; does nothing to an ordinary model."""
+    """Remove what `expose` added, in place, before the model is indexed; does nothing to an ordinary model."""
     for field in (model.graph.node, model.graph.output):
         for index in reversed(range(len(field))):
             if field[index].name.startswith(RESERVED):

@@ -86,7 +86,7 @@ def with_split_layer(
     if found.algebra != head.algebra:
         return whole
     found = replace(found, end=head.end)
-    expose(split, index, found, features=FEATURES, logits=logits, probabilities=probabilities)
+    expose(index, found, features=FEATURES, logits=logits, probabilities=probabilities)
     return split, index, found, weights
 
 

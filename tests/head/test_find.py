@@ -129,8 +129,11 @@ def test_expose_adds_outputs_and_unexpose_takes_them_away() -> None:
     changed = onnx.ModelProto.FromString(original.SerializeToString())
     graph = Graph(changed)
     names = {"features": "secam_features", "logits": "secam_logits", "probabilities": "secam_probabilities"}
-    assert expose(changed, graph, find_head(graph), **names) == ("secam_logits", "z")
+    assert expose(graph, find_head(graph), **names) == ("secam_logits", "z")
     assert [value.name for value in changed.graph.output] == ["z", "secam_features", "secam_logits"]
+    assert graph.outputs == ["z", "secam_features", "secam_logits"]
+    assert graph.shape("secam_features") == graph.shape(find_head(graph).features)
+    assert graph.producer("secam_logits") in list(changed.graph.node)
     onnx.checker.check_model(changed, full_check=True)
     assert find_head(Graph(changed)).logits == "l"  # the added outputs are not taken for heads
     unexpose(changed)
