@@ -156,7 +156,7 @@ def test_the_panel_says_how_many_kept_ones_cannot_be_seen(
     import secam_onnx.explanation.result
 
     said: list[str] = []
-    drawn = secam_onnx.explanation.compose
+    drawn = secam_onnx.explanation.result.compose
     monkeypatch.setattr(secam_onnx.explanation.result, "compose", lambda *args: (said.append(args[1]), drawn(*args))[1])
     result = Explainer(model, providers="cpu", preprocessing=LETTERBOX).explain(wide)
     everything = Selection(top_segments=len(result.padding))
