@@ -1,48 +1,107 @@
-"""The analysis of an ordinary ONNX classifier: find its head, expose the feature map, state what was found."""
+"""A classifier once analysed: its head found, its feature map exposed, and all that is known of it stated."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx import ModelProto
 
+from secam_onnx import runtime
 from secam_onnx.classifier.class_names import name_classes
-from secam_onnx.classifier.head_search import locate_head, told
+from secam_onnx.classifier.head_search import locate_head
 from secam_onnx.classifier.metadata import LOGITS, PROBABILITIES, BranchRecord, HeadRecord, ModelMetadata
 from secam_onnx.classifier.output_activation import choose_activation
+from secam_onnx.completeness import tolerance_of
 from secam_onnx.errors import OptionError
 from secam_onnx.graph.index import Graph, describe
 from secam_onnx.head import (
     FEATURES,
+    ContributionModel,
     Head,
     applied_later,
+    contribution_model,
     expose,
     unexpose,
+    with_split_layer,
 )
-from secam_onnx.photograph.model_input import image_input
+from secam_onnx.photograph.model_input import ImageInput
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_choice import choose_preprocessing
+from secam_onnx.photograph.preprocessing_choice import choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars import activation_beside
 
-__all__ = ["make_explainable"]
+__all__ = ["AnalysedModel", "analyse"]
 
 
-_PROBED = 2  # images
+@dataclass(frozen=True)
+class AnalysedModel:
+    """A classifier and what was found in it: all that sessions, proofs and fused models are made of.
+
+    Attributes
+    ----------
+    model : ModelProto
+        With the added outputs.
+    graph : Graph
+        Its index.
+    head : Head
+        Its head.
+    metadata : ModelMetadata
+        What is known of it.
+    folder : Path
+        Where its external data lies.
+    """
+
+    model: ModelProto
+    graph: Graph
+    head: Head
+    metadata: ModelMetadata
+    folder: Path = Path()
+
+    @property
+    def input(self) -> ImageInput:
+        """The image input."""
+        return input_for(self.graph, self.metadata.preprocessing)
+
+    @property
+    def tolerance(self) -> float:
+        """Completeness error that the precision of the head's own numbers explains."""
+        return tolerance_of(self.head.epsilon(self.graph))
+
+    def with_split_layer(self) -> tuple[AnalysedModel, runtime.Weights]:
+        """The same with a large layer on the flattened feature map run cell by cell; see `head.split`.
+
+        Returns
+        -------
+        analysed : AnalysedModel
+            The same object where no layer is split.
+        weights : Weights
+            Values of initializers that its model declares anew.
+        """
+        model, graph, head, weights = with_split_layer(
+            self.model, self.graph, self.head, self.folder, logits=LOGITS, probabilities=PROBABILITIES
+        )
+        return replace(self, model=model, graph=graph, head=head), weights
+
+    def contribution_model(self, attribution: str, known: runtime.Weights) -> ContributionModel:
+        """Derive the contribution model of the head; `known` are weights that were read before."""
+        masking = attribution == "masking"
+        return contribution_model(self.graph, self.head, self.folder, masking=masking, known=known)
 
 
-def make_explainable(
+def analyse(
     model: ModelProto,
     preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
     *,
     labels: tuple[str, ...] | None = None,
     file: Path | None = None,
+    folder: Path | None = None,
     origin: dict[str, str] | None = None,
     output: str | None = None,
     features: str | None = None,
     tokens: tuple[int, int] | None = None,
     activation: str | None = None,
-) -> tuple[Graph, Head, ModelMetadata]:
+) -> AnalysedModel:
     """Find the head of an ordinary model and expose its feature map, in place.
 
     Parameters
@@ -54,6 +113,8 @@ def make_explainable(
         See `choose_preprocessing`; `origin` says how it was chosen.
     file : Path, optional
         Where the model lies, if the files beside it are to be read as well.
+    folder : Path, optional
+        Where its external data lies; by default beside `file`.
     labels, origin, output, features, tokens
         As in `ModelMetadata` and `find_head`.
     activation : str, optional
@@ -67,20 +128,46 @@ def make_explainable(
         The number of labels is not the number of classes.
     """
     unexpose(model)
-    folder = file.parent if file is not None else Path()
+    folder = folder or (file.parent if file is not None else Path())
     graph = Graph(model, folder)
-    input_ = image_input(graph, *told(preprocessing))
-    origin = dict(origin or {})
-    preprocessing, chosen = choose_preprocessing(graph, input_, preprocessing, file)
-    origin = {name: text for name, text in origin.items() if name != "preprocessing_warning"} | chosen
+    input_ = input_for(graph, preprocessing)
+    preprocessing, notes = choose_preprocessing(graph, input_, preprocessing, file)
+    kept = {name: text for name, text in (origin or {}).items() if name != "preprocessing_warning"}
     head = locate_head(model, graph, preprocessing, folder, output=output, features=features, tokens=tokens)
+    _check_tokens(head, tokens)
+    head, labels, named = name_classes(graph, head, labels, file, activation)
+    notes |= named
+    if head.warning:
+        notes["features_warning"] = head.warning
+    beside = applied_later(graph, head.end) or (None if file is None else activation_beside(file))
+    logits, probabilities = expose(graph, head, features=FEATURES, logits=LOGITS, probabilities=PROBABILITIES)
+    probability, note = choose_activation(head.end, activation, beside)
+    if note:
+        notes["probability"] = note
+    metadata = ModelMetadata(
+        output=head.output,
+        logits=logits,
+        activation=head.activation,
+        head=_record(head),
+        preprocessing=preprocessing,
+        labels=labels,
+        origin=kept | notes,
+        probabilities=probabilities,
+        probability=probability,
+    )
+    return AnalysedModel(model, graph, head, metadata, folder)
+
+
+def _check_tokens(head: Head, tokens: tuple[int, int] | None) -> None:
     if tokens is not None and "L" not in head.grid.layout:
         raise OptionError(
             f"A grid of {tokens[0]} x {tokens[1]} tokens was given (--grid), but no feature map has that many; the one "
             f"that was found, {head.features!r}, has a grid of its own. Leave --grid out, or see `secam-onnx inspect`."
         )
-    head, labels = name_classes(graph, head, labels, file, origin, activation)
-    record = HeadRecord(
+
+
+def _record(head: Head) -> HeadRecord:
+    return HeadRecord(
         kind=head.kind,
         features=head.features,
         layout=head.grid.layout,
@@ -95,14 +182,3 @@ def make_explainable(
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),
     )
-    if head.warning:
-        origin["features_warning"] = head.warning
-    said = applied_later(graph, head.end) or (None if file is None else activation_beside(file))
-    logits, probabilities = expose(graph, head, features=FEATURES, logits=LOGITS, probabilities=PROBABILITIES)
-    how, note = choose_activation(head.end, activation, said)
-    if note:
-        origin["probability"] = note
-    return graph, head, ModelMetadata(
-        head.output, logits, head.activation, record, preprocessing, labels, origin,
-        probabilities=probabilities, probability=how,
-    )  # fmt: skip

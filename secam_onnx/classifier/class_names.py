@@ -24,10 +24,35 @@ def name_classes(
     head: Head,
     labels: tuple[str, ...] | None,
     file: Path | None,
-    origin: dict[str, str],
     activation: str | None,
-) -> tuple[Head, tuple[str, ...] | None]:
-    """The head with its class names, from wherever they come; one sigmoid with two names is made a pair."""
+) -> tuple[Head, tuple[str, ...] | None, dict[str, str]]:
+    """The head with its class names, from wherever they come; one sigmoid with two names is made a pair.
+
+    Parameters
+    ----------
+    graph, head
+        The model's.
+    labels : tuple of str or None
+        Names that the user gives.
+    file : Path or None
+        Where the model lies, if the files beside it are to be read.
+    activation : str or None
+        What the user says of raw outputs.
+
+    Returns
+    -------
+    head : Head
+        The same, or as a pair of classes.
+    labels : tuple of str or None
+        The names, if there are any.
+    notes : dict
+        For the metadata's `origin`: where the names come from, or why there are none.
+
+    Raises
+    ------
+    OptionError
+        Names were given that do not fit.
+    """
     single = head.n_classes == 1 and "sigmoid" in (head.activation, activation)
     renumbered = _renumbered(head)
     if labels is not None and renumbered:
@@ -37,9 +62,9 @@ def name_classes(
         )
     if labels is not None:
         if single and len(labels) == len(BINARY):
-            return replace(head, end=head.end.as_pair()), labels
+            return replace(head, end=head.end.as_pair()), labels, {}
         check_labels(labels, (None, head.n_classes))
-        return head, labels
+        return head, labels, {}
     note, found = "", head
     if single:
         labels, note = choose_labels(graph, file, len(BINARY))
@@ -54,9 +79,7 @@ def name_classes(
         )
     if labels is None and head.end.labels is not None and len(head.end.labels) == head.n_classes:
         labels, note = head.end.labels, "read from the graph (ZipMap or a table of names)"
-    if note:
-        origin["labels"] = note
-    return head, labels
+    return head, labels, {"labels": note} if note else {}
 
 
 def _as_many(graph: Graph, head: Head, n_classes: int) -> list[str]:

@@ -8,23 +8,64 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from secam_onnx.classifier.analysis import AnalysedModel
 from secam_onnx.classifier.class_names import check_labels
-from secam_onnx.classifier.head_search import locate_head, told
+from secam_onnx.classifier.head_search import locate_head
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.output_activation import choose_activation
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import BINARY, OWN_LAYOUT, End, Head, features_name
-from secam_onnx.photograph.model_input import image_input
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_choice import choose_preprocessing
+from secam_onnx.photograph.preprocessing_choice import choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing_settings import OF_IMAGES, PreprocessingSettings
 from secam_onnx.photograph.sidecars import default_model
 
-__all__ = ["check_metadata", "filled_in", "found_again"]
+__all__ = ["reopen"]
 
 
-def check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
+def reopen(
+    model: ModelProto,
+    metadata: ModelMetadata,
+    file: Path,
+    preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
+    *,
+    labels: tuple[str, ...] | None = None,
+    output: str | None = None,
+    features: str | None = None,
+    tokens: tuple[int, int] | None = None,
+    activation: str | None = None,
+) -> AnalysedModel:
+    """Find in an explainable model again what was found when it was exported.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The model; it stays as it is.
+    metadata : ModelMetadata
+        What it says of itself.
+    file : Path
+        Where it lies.
+    preprocessing, labels, activation
+        What the user says; taken where the metadata leaves it open.
+    output, features, tokens
+        What the user says; the metadata does not leave these open.
+
+    Raises
+    ------
+    ModelError
+        The metadata does not fit the graph.
+    OptionError
+        An option contradicts the metadata.
+    """
+    graph = Graph(model, file.parent)
+    _check_metadata(metadata, graph)
+    fixed = {"output": output, "features": features, "grid": tokens}
+    metadata = _filled_in(file, metadata, graph, preprocessing, labels, fixed, activation)
+    return AnalysedModel(model, graph, _find_again(model, graph, metadata, file.parent), metadata, file.parent)
+
+
+def _check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
     """Compare what a model says of itself with its graph.
 
     Raises
@@ -52,10 +93,10 @@ def check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
         raise ModelError(
             f"The model's secam_onnx metadata has {len(metadata.labels)} labels for {classes[0]} classes. {again}"
         )
-    choose_preprocessing(graph, image_input(graph, *told(metadata.preprocessing)), metadata.preprocessing)
+    choose_preprocessing(graph, input_for(graph, metadata.preprocessing), metadata.preprocessing)
 
 
-def found_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder: Path) -> Head:
+def _find_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder: Path) -> Head:
     """The head that an explainable model says that it has."""
     known = metadata.head
     if known.own_shape is not None:
@@ -67,7 +108,7 @@ def found_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder
     return replace(head, end=head.end.as_pair()) if (head.n_classes, known.pick) == (1, BINARY) else head
 
 
-def filled_in(
+def _filled_in(
     file: Path,
     metadata: ModelMetadata,
     graph: Graph,
@@ -84,7 +125,7 @@ def filled_in(
         if metadata.origin.get("preprocessing", "").startswith("assumed"):
             if isinstance(preprocessing, PreprocessingSettings):
                 preprocessing = preprocessing.over(metadata.preprocessing.settings(metadata.origin["preprocessing"]))
-            chosen, notes = choose_preprocessing(graph, image_input(graph, *told(preprocessing)), preprocessing)
+            chosen, notes = choose_preprocessing(graph, input_for(graph, preprocessing), preprocessing)
             known = {name: text for name, text in metadata.origin.items() if name != "preprocessing_warning"}
             metadata = replace(metadata, preprocessing=chosen, origin={**known, **notes})
         else:

@@ -6,6 +6,7 @@ outputs are compared, on a photograph and on noise.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 from collections.abc import Mapping, Sequence
@@ -35,15 +36,15 @@ __all__ = [
     "Feeds",
     "Fidelity",
     "Outputs",
-    "Untouched",
+    "ReferenceOutputs",
     "Verify",
     "check_verify",
     "compare_outputs",
     "is_compared",
     "outputs_of",
     "rounding_tolerance",
+    "run_reference",
     "trial_images",
-    "untouched",
 ]
 
 Verify = bool | Literal["auto"]
@@ -123,9 +124,7 @@ def is_compared(verify: Verify, model: ModelProto, *, ordinary: bool = True) -> 
 
 def trial_images(preprocessing: Preprocessing, *, photograph_only: bool = False) -> dict[str, np.ndarray]:
     """Images to try a model with, `(h, w, C)` uint8, by name: a photograph, and noise of the model's size."""
-    folder = importlib.util.find_spec("skimage").submodule_search_locations[0]  # type: ignore[union-attr, index]
-    # The wheel of scikit-image carries this photograph; skimage.data would ask for pooch or the network.
-    photograph, name = read_image(Path(folder) / "data" / "chelsea.png"), "photograph (skimage chelsea)"
+    photograph, name = _photograph(), "photograph (skimage chelsea)"
     shape = (*preprocessing.size, preprocessing.picture_channels)
     if shape[2] != 3:
         photograph, name = photograph[..., np.arange(shape[2]) % 3], f"{name}, its colours repeated"
@@ -134,6 +133,15 @@ def trial_images(preprocessing: Preprocessing, *, photograph_only: bool = False)
     random = np.random.default_rng(0)
     noise = {f"random {index}": random.integers(0, 256, shape, dtype=np.uint8) for index in range(_RANDOM_IMAGES)}
     return {**noise, name: photograph}
+
+
+@functools.cache
+def _photograph() -> np.ndarray:
+    # The wheel of scikit-image carries it; skimage.data would ask for pooch or the network.
+    folder = importlib.util.find_spec("skimage").submodule_search_locations[0]  # type: ignore[union-attr, index]
+    photograph = read_image(Path(folder) / "data" / "chelsea.png")
+    photograph.flags.writeable = False
+    return photograph
 
 
 def rounding_tolerance(model: ModelProto) -> float:
@@ -149,7 +157,7 @@ def rounding_tolerance(model: ModelProto) -> float:
 
 
 @dataclass(frozen=True)
-class Untouched:
+class ReferenceOutputs:
     """What a file itself gives for some images.
 
     Attributes
@@ -167,13 +175,13 @@ class Untouched:
     tolerance: float
 
 
-def untouched(
+def run_reference(
     session: onnxruntime.InferenceSession,
     input_: ImageInput,
     preprocessing: Preprocessing,
     images: Mapping[str, np.ndarray],
     tolerance: float,
-) -> Untouched:
+) -> ReferenceOutputs:
     """Run the session of a file (see `runtime.open_as_it_is`) on images.
 
     Raises
@@ -188,7 +196,7 @@ def untouched(
         feeds[name] = {input_.name: input_.fed(np.repeat(batch, input_.batch or 1, axis=0).astype(dtype))}
     names = [output.name for output in session.get_outputs()]
     own = [name for name in names if name == LOGITS or not name.startswith(RESERVED)]
-    return Untouched(feeds, outputs_of(session, feeds, own), tolerance)
+    return ReferenceOutputs(feeds, outputs_of(session, feeds, own), tolerance)
 
 
 def outputs_of(session: onnxruntime.InferenceSession, feeds: Feeds, names: Sequence[str]) -> Outputs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from onnx import ModelProto
 
@@ -16,13 +15,12 @@ from secam_onnx.head import (
     find_head,
     find_heads,
 )
-from secam_onnx.photograph.model_input import image_input
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.photograph.preprocessing_choice import input_for
 
 _PROBED = 2  # images
 
-__all__ = ["locate_head", "locate_heads", "told"]
+__all__ = ["locate_head", "locate_heads"]
 
 
 def locate_head(
@@ -69,7 +67,7 @@ def _with_probes(
     model: ModelProto, graph: Graph, preprocessing: Preprocessing, folder: Path, find: Callable[[], list[Head]]
 ) -> list[Head]:
     """What is found once shapes that stand in the way are known."""
-    input_ = image_input(graph, *told(preprocessing))
+    input_ = input_for(graph, preprocessing)
     lengths = dict(zip("NCHW", (_PROBED, preprocessing.n_channels, *preprocessing.size), strict=True))
     images = tuple(lengths[axis] for axis in input_.axes)
     graph.image_size, graph.image_axes = preprocessing.size, input_.axes
@@ -93,12 +91,3 @@ def _with_probes(
     if not heads:
         raise failure or HeadError("no head was found")
     return heads
-
-
-def told(
-    preprocessing: Preprocessing | PreprocessingSettings | str | None,
-) -> tuple[Literal["NCHW", "NHWC"] | None, int | None]:
-    """What it says of the input's layout and of the number of channels."""
-    if preprocessing is None or isinstance(preprocessing, str):
-        return None, None
-    return preprocessing.layout, preprocessing.n_channels

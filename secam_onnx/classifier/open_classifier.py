@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 
 from secam_onnx import runtime
-from secam_onnx.classifier.analysis import make_explainable
-from secam_onnx.classifier.explainable import check_metadata, filled_in, found_again
+from secam_onnx.classifier.analysis import analyse
+from secam_onnx.classifier.explainable import reopen
 from secam_onnx.classifier.fidelity import (
     Verify,
 )
 from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.classifier.sessions import make_classifier
-from secam_onnx.classifier.trials import check_probabilities, said_by_the_file
+from secam_onnx.classifier.sessions import open_sessions
+from secam_onnx.classifier.trials import check_probabilities, reference_of
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.files import printable, unchanged
 from secam_onnx.graph.checks.external_data import data_files
 from secam_onnx.graph.checks.structure import damage_explained
-from secam_onnx.graph.index import Graph
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
@@ -83,24 +82,35 @@ def open_classifier(
         with damage_explained(model):
             ordinary = metadata is None
             if metadata is None:
-                graph, head, metadata = make_explainable(
-                    model, preprocessing, labels=labels, file=file, output=output, features=features, tokens=tokens,
+                analysed = analyse(
+                    model,
+                    preprocessing,
+                    file=file,
+                    labels=labels,
+                    output=output,
+                    features=features,
+                    tokens=tokens,
                     activation=activation,
-                )  # fmt: skip
+                )
             else:
-                graph = Graph(model, file.parent)
-                check_metadata(metadata, graph)
-                fixed = {"output": output, "features": features, "grid": tokens}
-                metadata = filled_in(file, metadata, graph, preprocessing, labels, fixed, activation)
-                head = found_again(model, graph, metadata, file.parent)
+                analysed = reopen(
+                    model,
+                    metadata,
+                    file,
+                    preprocessing,
+                    labels=labels,
+                    output=output,
+                    features=features,
+                    tokens=tokens,
+                    activation=activation,
+                )
             # First, so that never two sessions of the whole network are in memory.
-            said = said_by_the_file(file, model, graph, metadata, verify, threads, ordinary=ordinary)
-            name = printable(file.name)
+            reference = reference_of(file, analysed, verify, threads, ordinary=ordinary)
             data = data_files(model, file)
-            opened = make_classifier(name, model, graph, head, metadata, file.parent, providers, attribution, threads)
+            opened = open_sessions(printable(file.name), analysed, providers, attribution, threads)
             opened.files = (file, *data)
-            if said is not None:
-                opened.compare(said)
+            if reference is not None:
+                opened.compare(reference)
             if ordinary:
-                check_probabilities(opened, head.end, activation)
+                check_probabilities(opened, analysed.head.end, activation)
             return opened

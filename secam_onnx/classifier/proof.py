@@ -8,7 +8,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from secam_onnx.classifier.fidelity import Untouched, trial_images
+from secam_onnx.classifier.fidelity import ReferenceOutputs, trial_images
 from secam_onnx.classifier.fused import FusedModel
 from secam_onnx.classifier.open_model import OpenModel
 from secam_onnx.classifier.unfused import Classifier
@@ -123,7 +123,7 @@ def prove(classifier: Classifier, told: Told | None = None) -> Completeness:
     }
 
 
-def prove_fused(fused: FusedModel, classifier: Classifier, file: Untouched) -> Agreement:
+def prove_fused(fused: FusedModel, classifier: Classifier, file: ReferenceOutputs) -> Agreement:
     """Compare a fused model with the steps that the explainer runs one by one, on random images and on a photograph.
 
     Superpixels must be the same to the pixel; contributions, and the model's own outputs beside those of the file that

@@ -1,51 +1,44 @@
-"""From a model to its sessions: that of the network, and that of its contribution model."""
+"""From an analysed model to its sessions: that of the network, and that of its contribution model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from onnx import ModelProto
 
 from secam_onnx import runtime
+from secam_onnx.classifier.analysis import AnalysedModel
 from secam_onnx.classifier.attribution import Attribution, choose_attribution
-from secam_onnx.classifier.head_search import told
-from secam_onnx.classifier.metadata import LOGITS, PROBABILITIES, ModelMetadata
 from secam_onnx.classifier.unfused import Classifier
-from secam_onnx.completeness import tolerance_of
-from secam_onnx.graph.index import Graph
 from secam_onnx.graph.weights import as_inputs, without_weights
-from secam_onnx.head import Head, contribution_model, with_split_layer
-from secam_onnx.photograph.model_input import image_input
 
-__all__ = ["make_classifier", "open_attribution"]
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["classifier_of", "open_attribution", "open_network", "open_sessions", "separated"]
 
 
-def make_classifier(
+def open_sessions(
     name: str,
-    model: ModelProto,
-    graph: Graph,
-    head: Head,
-    metadata: ModelMetadata,
-    folder: Path = Path(),
+    analysed: AnalysedModel,
     providers: runtime.Providers = "auto",
     attribution: str | None = None,
     threads: int | None = None,
     *,
     split: bool = True,
 ) -> Classifier:
-    """Open the sessions of a model that has the added outputs.
+    """Open the sessions of an analysed model.
 
     Parameters
     ----------
     name : str
         For people.
-    model : ModelProto
+    analysed : AnalysedModel
         The model.
-    graph, head, metadata
-        What was found in it.
-    folder : Path
-        Where its external data lies.
     providers
         See `runtime.resolve_providers`.
     attribution : str, optional
@@ -55,47 +48,68 @@ def make_classifier(
     split : bool
         Run a large layer on the flattened feature map cell by cell (see `head.split`).
     """
-    attribution = choose_attribution(head.algebra, attribution)
+    attribution = choose_attribution(analysed.head.algebra, attribution)
     made = runtime.Weights()
     if split:
-        model, graph, head, made = with_split_layer(
-            model, graph, head, folder, logits=LOGITS, probabilities=PROBABILITIES
-        )
-    light, known = without_weights(model, folder, made)
-    on_cpu = runtime.resolve_providers(providers)[0] == [runtime.CPU]
-    fed = as_inputs(light, known, made.copied) if on_cpu else {}
+        analysed, made = analysed.with_split_layer()
+    light, weights, fed = separated(analysed.model, analysed.folder, providers, made)
 
     # The network's session packs its weights while the contribution model is derived from them. What is wrong with
     # the network is said of it, not of what was derived from it.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        deriving = pool.submit(open_attribution, graph, head, attribution, folder, known, providers, threads)
-        session = runtime.open_session(
-            light.SerializeToString(), providers, weights=known, prepack=True, threads=threads
-        )
+        deriving = pool.submit(open_attribution, analysed, attribution, weights, providers, threads)
+        network = open_network(light, weights, providers, threads)
         derived = deriving.result()
-    return Classifier(
-        name,
-        metadata,
-        image_input(graph, *told(metadata.preprocessing)),
-        head.n_classes,
-        session,
-        derived,
-        tolerance_of(head.epsilon(graph)),
-        fed,
-    )
+    return classifier_of(name, analysed, network, derived, fed)
+
+
+def separated(
+    model: ModelProto, folder: Path, providers: runtime.Providers, made: runtime.Weights | None = None
+) -> tuple[ModelProto, runtime.Weights, dict[str, np.ndarray]]:
+    """A model without its weights, and these.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The model; it stays as it is.
+    folder : Path
+        Where its external data lies.
+    providers
+        See `runtime.resolve_providers`.
+    made : Weights, optional
+        Values of initializers that the model only declares.
+
+    Returns
+    -------
+    light : ModelProto
+        The model, for `open_network`.
+    weights : Weights
+        Its weights.
+    fed : dict of str to ndarray
+        Those that it takes as inputs with each run.
+    """
+    made = made or runtime.Weights()
+    light, weights = without_weights(model, folder, made)
+    on_cpu = runtime.resolve_providers(providers)[0] == [runtime.CPU]
+    return light, weights, as_inputs(light, weights, made.copied) if on_cpu else {}
+
+
+def open_network(
+    light: ModelProto, weights: runtime.Weights, providers: runtime.Providers, threads: int | None
+) -> onnxruntime.InferenceSession:
+    """Open the session of a network whose weights lie apart; see `separated`."""
+    return runtime.open_session(light.SerializeToString(), providers, weights=weights, prepack=True, threads=threads)
 
 
 def open_attribution(
-    graph: Graph,
-    head: Head,
+    analysed: AnalysedModel,
     attribution: str,
-    folder: Path,
     known: runtime.Weights,
     providers: runtime.Providers,
     threads: int | None,
 ) -> Attribution:
     """Derive the contribution model of a head and open it; `known` are weights that were read before."""
-    contribution = contribution_model(graph, head, folder, masking=attribution == "masking", known=known)
+    contribution = analysed.contribution_model(attribution, known)
     # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some of
     # them goes wrong for int8.
     session = runtime.open_session(
@@ -105,4 +119,18 @@ def open_attribution(
         integer_kernels=attribution == "masking",
         threads=threads,
     )
-    return Attribution(session, attribution, (graph.shape(head.features) or (None,) * 4)[head.grid.batch_axis])
+    head = analysed.head
+    shape = analysed.graph.shape(head.features) or (None,) * 4
+    return Attribution(session, attribution, shape[head.grid.batch_axis])
+
+
+def classifier_of(
+    name: str,
+    analysed: AnalysedModel,
+    network: onnxruntime.InferenceSession,
+    attribution: Attribution,
+    fed: Mapping[str, np.ndarray],
+) -> Classifier:
+    """A classifier of an analysed model whose sessions are open; it keeps neither graph nor weights."""
+    n_classes, tolerance = analysed.head.n_classes, analysed.tolerance
+    return Classifier(name, analysed.metadata, analysed.input, n_classes, network, attribution, tolerance, fed)

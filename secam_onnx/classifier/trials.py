@@ -5,45 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto
 
 from secam_onnx import runtime
+from secam_onnx.classifier.analysis import AnalysedModel
 from secam_onnx.classifier.fidelity import (
-    Untouched,
+    ReferenceOutputs,
     Verify,
     is_compared,
     rounding_tolerance,
+    run_reference,
     trial_images,
-    untouched,
 )
-from secam_onnx.classifier.head_search import told
-from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.output_activation import check_activation
 from secam_onnx.classifier.unfused import Classifier
-from secam_onnx.graph.index import Graph
 from secam_onnx.head import End
-from secam_onnx.photograph.model_input import image_input
 
-__all__ = ["check_probabilities", "said_by_the_file"]
+__all__ = ["check_probabilities", "reference_of"]
 
 
-def said_by_the_file(
-    file: Path,
-    model: ModelProto,
-    graph: Graph,
-    metadata: ModelMetadata,
-    verify: Verify,
-    threads: int | None,
-    *,
-    ordinary: bool = True,
-) -> Untouched | None:
-    """What the untouched file gives, if `verify` asks for that; see `open_classifier`."""
-    if not is_compared(verify, model, ordinary=ordinary):
+def reference_of(
+    file: Path, analysed: AnalysedModel, verify: Verify, threads: int | None, *, ordinary: bool = True
+) -> ReferenceOutputs | None:
+    """What the untouched file gives for trial images, if `verify` asks for that; see `open_classifier`."""
+    if not is_compared(verify, analysed.model, ordinary=ordinary):
         return None
-    images = trial_images(metadata.preprocessing, photograph_only=verify == "auto")
-    input_ = image_input(graph, *told(metadata.preprocessing))
-    as_it_is = runtime.open_as_it_is(file, threads)
-    return untouched(as_it_is, input_, metadata.preprocessing, images, rounding_tolerance(model))
+    preprocessing = analysed.metadata.preprocessing
+    images = trial_images(preprocessing, photograph_only=verify == "auto")
+    session = runtime.open_as_it_is(file, threads)
+    return run_reference(session, analysed.input, preprocessing, images, rounding_tolerance(analysed.model))
 
 
 def check_probabilities(classifier: Classifier, end: End, activation: str | None = None) -> None:

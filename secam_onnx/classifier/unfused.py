@@ -15,7 +15,7 @@ from secam_onnx.classifier.fidelity import (
     ON_A_CARD,
     REPORT,
     Fidelity,
-    Untouched,
+    ReferenceOutputs,
     compare_outputs,
     outputs_of,
 )
@@ -129,7 +129,7 @@ class Classifier:
             for row, ids in enumerate(chosen)
         ]
 
-    def compare(self, file: Untouched, advice: str = REPORT) -> None:
+    def compare(self, file: ReferenceOutputs, advice: str = REPORT) -> None:
         """Compare the network with the file that it is made of; sets `fidelity`.
 
         `advice` says what to do where they differ.

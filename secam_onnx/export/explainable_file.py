@@ -13,22 +13,19 @@ from onnx import ModelProto
 
 from secam_onnx import runtime
 from secam_onnx.arguments import checked
-from secam_onnx.classifier.analysis import make_explainable
-from secam_onnx.classifier.fidelity import REPORT, Untouched, rounding_tolerance, trial_images, untouched
+from secam_onnx.classifier.analysis import AnalysedModel, analyse
+from secam_onnx.classifier.fidelity import REPORT, ReferenceOutputs, rounding_tolerance, run_reference, trial_images
 from secam_onnx.classifier.fused import FusedModel
-from secam_onnx.classifier.head_search import told
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.proof import Progress, prove, prove_fused, silent
-from secam_onnx.classifier.sessions import make_classifier
+from secam_onnx.classifier.sessions import open_sessions
 from secam_onnx.classifier.trials import check_probabilities
 from secam_onnx.export.source import Source, from_onnx
 from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
 from secam_onnx.graph.checks.structure import damage_explained
-from secam_onnx.graph.index import Graph
 from secam_onnx.graph.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
 from secam_onnx.graph.weights import without_weights
 from secam_onnx.labels import given_labels
-from secam_onnx.photograph.model_input import image_input
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 
@@ -91,11 +88,12 @@ def export_model(
     with damage_explained(model), weights_moved_out(model, target):
         before = without_weights(source.model, target.parent) if source.untouched is None else None
         with progress("find the head"):
-            graph, head, metadata = make_explainable(
+            analysed = analyse(
                 model,
                 source.preprocessing,
                 labels=source.labels,
                 file=source.file,
+                folder=target.parent,
                 origin={**source.origin, "exporter": f"secam-onnx {version('secam-onnx')}"},
                 output=output,
                 features=features,
@@ -104,18 +102,16 @@ def export_model(
             )
         with progress("compare with the file, and prove that the map adds up to the logits") as tell:
             attribution = None if fusion is None else fusion.attribution
-            said = _as_it_was(source, before, metadata, graph)
-            classifier = make_classifier(
-                "trial", model, graph, head, metadata, target.parent, "cpu", attribution=attribution, split=False
-            )
+            said = _as_it_was(source, before, analysed)
+            classifier = open_sessions("trial", analysed, "cpu", attribution, split=False)
             classifier.compare(said, REPORT if model is source.model else _CONVERTED)
-            check_probabilities(classifier, head.end, activation)
+            check_probabilities(classifier, analysed.head.end, activation)
             metadata = dataclasses.replace(
                 classifier.metadata, completeness=prove(classifier, tell), fidelity=dict(classifier.fidelity or {})
             )
         if fusion is not None:
             with progress("fuse, and compare with the explainer"):
-                model, metadata = fused_model(model, graph, head, metadata, fusion, target.parent)
+                model, metadata = fused_model(dataclasses.replace(analysed, metadata=metadata), fusion)
                 proof = prove_fused(_opened(model, metadata, target), classifier, said)
                 metadata = metadata.proven(proof)
                 if not has_external_data(model):  # which onnx would look for elsewhere
@@ -177,8 +173,8 @@ def fuse(
 
 
 def _as_it_was(
-    source: Source, before: tuple[ModelProto, runtime.Weights] | None, metadata: ModelMetadata, graph: Graph
-) -> Untouched:
+    source: Source, before: tuple[ModelProto, runtime.Weights] | None, analysed: AnalysedModel
+) -> ReferenceOutputs:
     """What the source gives for the trial images: its file, or the model as it was made, with its weights apart."""
     if source.untouched is not None:
         session = runtime.open_as_it_is(source.untouched)
@@ -186,9 +182,9 @@ def _as_it_was(
         assert before is not None
         light, weights = before
         session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
-    preprocessing = metadata.preprocessing
-    input_ = image_input(graph, *told(preprocessing))
-    return untouched(session, input_, preprocessing, trial_images(preprocessing), rounding_tolerance(source.model))
+    preprocessing = analysed.metadata.preprocessing
+    tolerance = rounding_tolerance(source.model)
+    return run_reference(session, analysed.input, preprocessing, trial_images(preprocessing), tolerance)
 
 
 def _opened(model: ModelProto, metadata: ModelMetadata, target: Path) -> FusedModel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,10 +11,9 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from secam_onnx.arguments import check_fields
+from secam_onnx.classifier.analysis import AnalysedModel
 from secam_onnx.classifier.attribution import choose_attribution
-from secam_onnx.classifier.head_search import told
-from secam_onnx.classifier.metadata import KEY, LOGITS, PROBABILITIES, FusedRecord, ModelMetadata
-from secam_onnx.completeness import tolerance_of
+from secam_onnx.classifier.metadata import KEY, FusedRecord, ModelMetadata
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.fusion.classes import chosen_classes, probabilities
 from secam_onnx.fusion.float16 import halve_weights
@@ -25,9 +23,8 @@ from secam_onnx.graph.checks.order import reads
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.graph.splice import made_by, needed, renamed
-from secam_onnx.head import CLASS_IDS, Head, contribution_model, with_split_layer
+from secam_onnx.head import CLASS_IDS
 from secam_onnx.names import RESERVED
-from secam_onnx.photograph.model_input import image_input
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import OF_IMAGES
 from secam_onnx.superpixels import Segmenter
@@ -132,26 +129,15 @@ def _resize_from_corners(model: ModelProto) -> None:
             node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
 
 
-def fused_model(
-    model: ModelProto,
-    graph: Graph,
-    head: Head,
-    metadata: ModelMetadata,
-    fusion: Fusion,
-    folder: str | os.PathLike[str] = "",
-) -> tuple[ModelProto, ModelMetadata]:
+def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, ModelMetadata]:
     """Splice all steps into one model.
 
     Parameters
     ----------
-    model : ModelProto
-        An explainable model, with its weights in memory; it stays as it is.
-    graph, head, metadata
-        What was found in it (see `make_explainable`).
+    analysed : AnalysedModel
+        The model, with its weights in memory; it stays as it is.
     fusion : Fusion
         What goes in.
-    folder : path
-        Where external data lies.
 
     Returns
     -------
@@ -167,6 +153,7 @@ def fused_model(
     OptionError
         `fusion` does not fit the model.
     """
+    model, head, metadata = analysed.model, analysed.head, analysed.metadata
     preprocessing = metadata.preprocessing
     if not preprocessing.of_photographs:
         raise ModelError(_no_photographs(preprocessing))
@@ -176,15 +163,14 @@ def fused_model(
     if fusion.top > head.n_classes:
         raise OptionError(f"top is {fusion.top}, but the model has {head.n_classes} classes.")
     attribution = choose_attribution(head.algebra, fusion.attribution)
-    network, index, head, made = with_split_layer(
-        model, graph, head, folder, logits=LOGITS, probabilities=PROBABILITIES
-    )
-    contribution = contribution_model(index, head, folder, masking=attribution == "masking", known=made)
+    split, made = analysed.with_split_layer()
+    network, head = split.model, split.head
+    contribution = split.contribution_model(attribution, made)
     kept = {metadata.logits, metadata.probabilities}
     own = [value for value in network.graph.output if value.name in kept or not value.name.startswith(RESERVED)]
 
     size = preprocessing.size
-    input_ = image_input(index, *told(preprocessing))
+    input_ = split.input
     cells = Cells.fitted(size, fusion.segmenter.n_segments, BLOCKS)
     record = FusedRecord(
         size=size,
@@ -196,7 +182,7 @@ def fused_model(
         segmenter=fusion.segmenter,
         selection=fusion.selection,
         attribution=attribution,
-        tolerance=tolerance_of(head.epsilon(index)),
+        tolerance=split.tolerance,
         top=fusion.top,
         default_classes=fusion.default_classes,
         overlay=fusion.overlay,
@@ -208,7 +194,7 @@ def fused_model(
         record, own_outputs={value.name: clashing.get(value.name, value.name) for value in own}
     )
     before, behind = Nodes(f"{RESERVED}input_"), Nodes(f"{RESERVED}fused_")
-    image_in = normalised(before, "image", preprocessing, index.dtype(input_.name), input_.dropped)
+    image_in = normalised(before, "image", preprocessing, split.graph.dtype(input_.name), input_.dropped)
     names = {**clashing, input_.name: image_in}
     logits = names.get(metadata.logits, metadata.logits)
     classes = Nodes(f"{RESERVED}classes_")

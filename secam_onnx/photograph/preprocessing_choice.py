@@ -15,7 +15,7 @@ import numpy as np
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.photograph.graph_preprocessing import Beginning, beginning_of
-from secam_onnx.photograph.model_input import ImageInput
+from secam_onnx.photograph.model_input import ImageInput, image_input
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import (
     ASSUMED,
@@ -26,12 +26,25 @@ from secam_onnx.photograph.preprocessing_settings import (
 )
 from secam_onnx.photograph.sidecars import labels_beside, labels_inside, preprocessing_beside, preprocessing_inside
 
-__all__ = ["choose_labels", "choose_preprocessing"]
+__all__ = ["choose_labels", "choose_preprocessing", "input_for"]
 
 _PRESETS = {"pixels": "raw", "unit": "unit"}
 _MADE_FOR = {"pixels": "pixels of 0..255", "unit": "pixels divided by 255"}
 _FED = {"pixels": "raw pixels are fed", "unit": "pixels divided by 255 are fed"}
 _NEAR = 0.1  # of the range, which is as much as the ends may differ
+
+
+def input_for(graph: Graph, preprocessing: Preprocessing | PreprocessingSettings | str | None) -> ImageInput:
+    """The model's image input; what the graph leaves open of its axes is what the preprocessing makes.
+
+    Raises
+    ------
+    ModelError
+        See `image_input`.
+    """
+    if preprocessing is None or isinstance(preprocessing, str):
+        return image_input(graph)
+    return image_input(graph, preprocessing.layout, preprocessing.n_channels)
 
 
 def choose_preprocessing(

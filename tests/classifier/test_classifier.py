@@ -363,7 +363,7 @@ def test_a_file_may_be_written_anew_once_it_is_open(tmp_path: Path) -> None:
     opened.contribute(before[0], np.array([[1, 2]] * len(INPUTS)))
 
 
-@pytest.mark.parametrize(("name", "step"), [("open_classifier", "make_explainable"), ("sessions", "without_weights")])
+@pytest.mark.parametrize(("name", "step"), [("open_classifier", "analyse"), ("sessions", "without_weights")])
 def test_a_file_that_changes_meanwhile_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: str
 ) -> None:

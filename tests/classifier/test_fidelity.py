@@ -15,7 +15,7 @@ from tiny_models import classifier, tokens
 
 from secam_onnx import Explainer, Preprocessing, fuse, runtime
 from secam_onnx.classifier import fidelity
-from secam_onnx.classifier.fidelity import compare_outputs, rounding_tolerance, trial_images, untouched
+from secam_onnx.classifier.fidelity import compare_outputs, rounding_tolerance, run_reference, trial_images
 from secam_onnx.classifier.inspection import inspect_model
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.open_classifier import open_classifier
@@ -217,7 +217,9 @@ def test_all_outputs_are_compared_in_the_batch_of_the_file() -> None:
     model.graph.initializer.append(numpy_helper.from_array(np.array([3]), "three"))
     session = onnxruntime.InferenceSession(model.SerializeToString())
     settings = Preprocessing((8, 8))
-    said = untouched(session, image_input(Graph(model)), settings, trial_images(settings), rounding_tolerance(model))
+    said = run_reference(
+        session, image_input(Graph(model)), settings, trial_images(settings), rounding_tolerance(model)
+    )
     assert said.tolerance == 0.01
     assert {name: feed["x"].shape for name, feed in said.feeds.items()} == dict.fromkeys(said.feeds, (4, 3, 8, 8))
     found = compare_outputs(said.outputs, said.outputs, said.tolerance)
