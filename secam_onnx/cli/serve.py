@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from secam_onnx.serve.settings import Limits
+
 __all__ = ["command"]
 
 _MODEL = re.compile(r"([A-Za-z0-9._-]+)=(.+)")
@@ -19,36 +21,35 @@ _SECONDS = click.FloatRange(0, 86_400, min_open=True)
 _MILLISECONDS = click.FloatRange(0, 60_000)
 _PENDING = click.FloatRange(0, 1_000_000, min_open=True)
 _MEGABYTES = click.FloatRange(0, 2047, min_open=True)  # gRPC counts in 32 bits
-# Name of the setting, option, type, default, what is said of it.
-_LIMITS: tuple[tuple[str, str, Any, Any, str], ...] = (
-    ("max_batch_size", "--max-batch-size", _COUNT, 4, "Photographs a forward pass."),
+_MEBIBYTE = 1 << 20
+# Name of the limit, option, type, what is said of it.
+_LIMITS: tuple[tuple[str, str, click.ParamType[Any], str], ...] = (
+    ("max_batch_size", "--max-batch-size", _COUNT, "Photographs in a forward pass."),
     (
         "max_latency_ms",
         "--max-latency-ms",
-        click.FloatRange(0, 60_000),
-        5.0,
-        "How long one that is ready waits for others on their way.",
+        _MILLISECONDS,
+        "Milliseconds that a photograph which is ready waits for others to share its forward pass.",
     ),
-    ("max_body_mb", "--max-body-mb", _MEGABYTES, 32.0, "Of one request."),
-    (
-        "max_pending_mb",
-        "--max-pending-mb",
-        click.FloatRange(0, 1_000_000, min_open=True),
-        256.0,
-        "Of all requests without an answer.",
-    ),
-    ("max_pixels", "--max-pixels", _COUNT, 50_000_000, "Of one photograph."),
-    ("max_images", "--max-images", _COUNT, 16, "Photographs in one request."),
-    ("queue_length", "--queue-length", _COUNT, 64, "Photographs without an answer; beyond that: 429."),
-    ("max_connections", "--max-connections", _COUNT, 512, "Open at once; beyond that: 503."),
-    ("timeout_s", "--timeout", _SECONDS, 30.0, "Seconds for an answer; beyond that: 504, and the run is ended."),
-    ("client_timeout_s", "--client-timeout", _SECONDS, 10.0, "Seconds for a client to send headers, or a body."),
-    ("grace_s", "--grace", _SECONDS, 30.0, "Seconds to finish in after SIGTERM."),
+    ("max_body_mb", "--max-body-mb", _MEGABYTES, "Megabytes of one request; beyond that: 413."),
+    ("max_pending_mb", "--max-pending-mb", _PENDING, "Megabytes of all requests without an answer; beyond that: 429."),
+    ("max_pixels", "--max-pixels", _COUNT, "Pixels of one photograph."),
+    ("max_images", "--max-images", _COUNT, "Photographs in one request."),
+    ("queue_length", "--queue-length", _COUNT, "Photographs without an answer; beyond that: 429."),
+    ("max_connections", "--max-connections", _COUNT, "Open connections; beyond that: 503."),
+    ("timeout_s", "--timeout", _SECONDS, "Seconds for an answer; beyond that: 504, and the run is ended."),
+    ("client_timeout_s", "--client-timeout", _SECONDS, "Seconds that a client has to send its headers, or its body."),
+    ("grace_s", "--grace", _SECONDS, "Seconds that requests have to finish in after SIGTERM."),
 )
 
 
 def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
-    for name, option, type_, default, text in reversed(_LIMITS):
+    defaults = Limits()
+    for name, option, type_, text in reversed(_LIMITS):
+        if name.endswith("_mb"):
+            default = getattr(defaults, name.replace("_mb", "_bytes")) / _MEBIBYTE
+        else:
+            default = getattr(defaults, name)
         command = click.option(option, name, type=type_, default=default, show_default=True, metavar="N", help=text)(
             command
         )
@@ -121,15 +122,15 @@ def command(
     POST a photograph to /v1/models/NAME:explain, or use any client of the Open Inference Protocol (version 2, HTTP and
     gRPC). The page at / is to try it. Models that need options are exported first (`secam-onnx export`).
     """
-    from secam_onnx.serve import logs
+    from secam_onnx.serve import kserve_sdk, logs  # noqa: F401 (the first says what to install where it is missing)
     from secam_onnx.serve.api_keys import read_keys
     from secam_onnx.serve.gate import logger
     from secam_onnx.serve.server import listen, serve
-    from secam_onnx.serve.settings import Limits, Settings, bracketed
+    from secam_onnx.serve.settings import Settings, bracketed
     from secam_onnx.serve.workers import supervise
 
     for name in ("max_body", "max_pending"):
-        limits[f"{name}_bytes"] = int(limits.pop(f"{name}_mb") * (1 << 20))
+        limits[f"{name}_bytes"] = int(limits.pop(f"{name}_mb") * _MEBIBYTE)
     settings = Settings(
         models=_named(models, model_name),
         host=host,

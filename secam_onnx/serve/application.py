@@ -8,16 +8,22 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from kserve.constants.constants import PredictorProtocol
-from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
-from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
-from kserve.protocol.rest.v2_endpoints import V2Endpoints, register_v2_endpoints
 from starlette.exceptions import HTTPException
 
 from secam_onnx.serve import metrics, openapi
 from secam_onnx.serve.context import current
 from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.failures import RequestError
+from secam_onnx.serve.kserve_sdk import (
+    InvalidInput,
+    ModelNotFound,
+    ModelNotReady,
+    PredictorProtocol,
+    ServerNotReady,
+    V2Endpoints,
+    register_v1_endpoints,
+    register_v2_endpoints,
+)
 from secam_onnx.serve.pages import add_pages
 from secam_onnx.serve.settings import Settings
 

@@ -7,17 +7,21 @@ from importlib.metadata import version
 from typing import Any
 
 import orjson
-from kserve import InferInput, InferRequest
-from kserve.constants.constants import PredictorProtocol
-from kserve.errors import InvalidInput
-from kserve.model import InferenceVerb
-from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.infer_type import RequestedOutput
-from kserve.protocol.model_repository_extension import ModelRepositoryExtension
-from kserve.protocol.rest.v2_datamodels import InferenceRequest
 from pydantic import ValidationError
 
-from secam_onnx.serve.failures import ForbiddenError, MalformedError, UnknownKindError, shown
+from secam_onnx.serve.failures import ForbiddenError, MalformedError, UnknownKindError
+from secam_onnx.serve.kserve_sdk import (
+    DataPlane,
+    InferenceRequest,
+    InferenceVerb,
+    InferInput,
+    InferRequest,
+    InvalidInput,
+    ModelRepositoryExtension,
+    PredictorProtocol,
+    RequestedOutput,
+)
+from secam_onnx.serve.request.shown import shown
 
 __all__ = ["MOST_ENTRIES", "ExplainerDataPlane", "FixedRepository"]
 

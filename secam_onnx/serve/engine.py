@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -16,68 +15,23 @@ import numpy as np
 from secam_onnx.classifier.open_model import ModelOutput
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import Explainer
-from secam_onnx.explanation import Explanation
 from secam_onnx.labels import ClassQuery
-from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.serve import metrics
 from secam_onnx.serve.batching import Batcher
 from secam_onnx.serve.context import current
 from secam_onnx.serve.failures import BusyError
+from secam_onnx.serve.request.output_tensors import ExplainedImage
+from secam_onnx.serve.request.parameters import ExplanationRequest
 from secam_onnx.serve.settings import Limits
-from secam_onnx.superpixels import Segmenter
 from secam_onnx.threads import cores
 
-__all__ = ["Engine", "Explained", "Work"]
+__all__ = ["Engine"]
 
 Value = TypeVar("Value")
 
 _FEW = 8  # classes; a batch makes maps of as many classes for each photograph as the greediest one wants
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a request wants of its photographs.
-
-    Attributes
-    ----------
-    images : sequence of EncodedImage or ndarray
-        The photographs.
-    queries : tuple of int or str
-        Which classes.
-    n_maps : int
-        How many classes that are, at most.
-    segmenter : Segmenter or None
-        How superpixels are made, if they are wanted.
-    kept_pixels : int
-        Of the photographs that results hold, for pictures; 0: they hold none.
-    """
-
-    images: Sequence[EncodedImage | np.ndarray]
-    queries: tuple[ClassQuery, ...]
-    n_maps: int
-    segmenter: Segmenter | None
-    kept_pixels: int = 0
-
-
-@dataclass(frozen=True)
-class Explained:
-    """One photograph's result.
-
-    Attributes
-    ----------
-    answer : ModelOutput
-        The model's.
-    geometry : Geometry
-        Where the model's input lies on it.
-    explanation : Explanation or None
-        With superpixels, where they were wanted.
-    """
-
-    answer: ModelOutput
-    geometry: Geometry
-    explanation: Explanation | None = None
 
 
 class Engine:
@@ -106,7 +60,7 @@ class Engine:
         self._pending = self._kept_pixels = 0
         self._seconds = 0.0  # that a request took lately
 
-    async def explain(self, work: Work) -> list[Explained]:
+    async def explain(self, request: ExplanationRequest) -> list[ExplainedImage]:
         """Explain some photographs, in order.
 
         Raises
@@ -119,7 +73,7 @@ class Engine:
         started = time.perf_counter()
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._one(image, work)) for image in work.images]
+                tasks = [group.create_task(self._one(image, request)) for image in request.images]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         self._seconds += 0.1 * (time.perf_counter() - started - self._seconds)
@@ -136,7 +90,7 @@ class Engine:
         self.explainer.close()
 
     @contextlib.contextmanager
-    def admitted(self, work: Work) -> Iterator[None]:
+    def admitted(self, request: ExplanationRequest) -> Iterator[None]:
         """The time from a request's arrival to its answer.
 
         Raises
@@ -144,27 +98,27 @@ class Engine:
         BusyError
             There are too many that have no answer yet, or their photographs take too much memory.
         """
-        images, most = len(work.images), 2 * self._limits.max_drawn_pixels
+        images, most = len(request.images), 2 * self._limits.max_drawn_pixels
         why = None
         if self._pending + images > self._limits.queue_length:
             why = f"{self._pending} photographs are waiting already, of {self._limits.queue_length} that may"
-        elif self._kept_pixels + work.kept_pixels > most:
+        elif self._kept_pixels + request.kept_pixels > most:
             why = f"Photographs of {self._kept_pixels:,} pixels are being drawn on already, of {most:,} that may"
         if why is not None:
             wait = max(1, math.ceil(self._seconds))
             raise BusyError(f"{why}; try again in {wait} s.", {"Retry-After": str(wait)})
-        self._count(images, work.kept_pixels)
+        self._count(images, request.kept_pixels)
         try:
             yield
         finally:
-            self._count(-images, -work.kept_pixels)
+            self._count(-images, -request.kept_pixels)
 
     def _count(self, images: int, pixels: int) -> None:
         self._pending += images
         self._kept_pixels += pixels
         metrics.PENDING.labels(self._name).set(self._pending)
 
-    async def _one(self, image: EncodedImage | np.ndarray, work: Work) -> Explained:
+    async def _one(self, image: EncodedImage | np.ndarray, request: ExplanationRequest) -> ExplainedImage:
         since = time.perf_counter()
         async with self._ahead:
             waited = time.perf_counter() - since
@@ -172,31 +126,31 @@ class Engine:
 
             async def prepared() -> tuple[PreparedImage, tuple[ClassQuery, ...]]:
                 nonlocal job
-                job = await self.in_thread(lambda: self._prepare(image, work))
-                return job, work.queries
+                job = await self.in_thread(lambda: self._prepare(image, request))
+                return job, request.queries
 
             try:
-                served = await self._batcher.submit(prepared(), work.n_maps if work.n_maps > _FEW else 0)
+                served = await self._batcher.submit(prepared(), request.n_maps if request.n_maps > _FEW else 0)
             except BaseException:
                 if job is not None and job.segments is not None:
                     job.segments.cancel()
                 raise
             assert job is not None
             self._note(job, served.result, waited + served.queue_s, served.batch_size)
-            if work.segmenter is None:
-                return Explained(served.result, job.geometry)
+            if request.segmenter is None:
+                return ExplainedImage(served.result, job.geometry)
             finished = await self.in_thread(lambda: self.explainer.pipeline.finish(job, served.result))
             if job.segments is not None:
                 metrics.SUPERPIXELS.labels(self._name).observe(finished.timings["superpixels"] / 1000)
-            return Explained(served.result, job.geometry, finished)
+            return ExplainedImage(served.result, job.geometry, finished)
 
-    def _prepare(self, image: EncodedImage | np.ndarray, work: Work) -> PreparedImage:
+    def _prepare(self, image: EncodedImage | np.ndarray, request: ExplanationRequest) -> PreparedImage:
         return self.explainer.pipeline.prepare(
             image,
-            segmenter=work.segmenter,
+            segmenter=request.segmenter,
             executor=self._helpers,
             max_pixels=self._limits.max_pixels,
-            keep_image=bool(work.kept_pixels),
+            keep_image=bool(request.kept_pixels),
         )
 
     def _run(self, jobs: Sequence[tuple[PreparedImage, tuple[ClassQuery, ...]]]) -> list[ModelOutput | ModelError]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import reprlib
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from grpc import StatusCode
 
@@ -19,18 +18,7 @@ __all__ = [
     "TooLargeError",
     "TooLateError",
     "UnknownKindError",
-    "shown",
 ]
-
-_SHORT = reprlib.Repr()  # which neither goes to the bottom of what is nested, nor to the end of what is long
-_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 4, 60, 60, 40
-_SHORT.maxdict = _SHORT.maxlist = 6
-
-
-def shown(value: Any) -> str:
-    """A value that a client sent, for a message: short, whatever it is."""
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else _SHORT.repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class RequestError(Exception):

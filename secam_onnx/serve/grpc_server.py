@@ -11,9 +11,6 @@ from typing import Any, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
-from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
-from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as service
-from kserve.protocol.grpc.servicer import InferenceServicer
 
 from secam_onnx.errors import OptionError
 from secam_onnx.serve import metrics
@@ -22,6 +19,14 @@ from secam_onnx.serve.context import Request, enter, request_id
 from secam_onnx.serve.dataplane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.failures import MalformedError, RequestError, SlowError
 from secam_onnx.serve.gate import logger, record
+from secam_onnx.serve.kserve_sdk import (
+    InferenceServicer,
+    InvalidInput,
+    ModelNotFound,
+    ModelNotReady,
+    ServerNotReady,
+    grpc_service,
+)
 from secam_onnx.serve.settings import Settings, bracketed
 
 __all__ = ["grpc_port_error", "grpc_server"]
@@ -57,7 +62,7 @@ def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grp
             ("grpc.keepalive_timeout_ms", int(limits.client_timeout_s * 1000)),
         ],
     )
-    service.add_GRPCInferenceServiceServicer_to_server(
+    grpc_service.add_GRPCInferenceServiceServicer_to_server(
         InferenceServicer(data_plane, FixedRepository(data_plane.model_registry)), server
     )
     try:

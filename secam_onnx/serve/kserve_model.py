@@ -11,20 +11,28 @@ from typing import Any, TypeVar
 
 import httpx
 import numpy as np
-from kserve import InferRequest, InferResponse, Model
-from kserve.errors import ModelNotReady
-from kserve.metrics import EXPLAIN_HIST_TIME, PREDICT_HIST_TIME, get_labels
-from kserve.model import InferenceVerb
 
 from secam_onnx.classifier.fidelity import NOT_COMPARED
 from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256, unchanged
-from secam_onnx.serve import metrics, photographs, questions, replies
+from secam_onnx.serve import metrics, questions, replies
 from secam_onnx.serve.context import current
-from secam_onnx.serve.engine import Engine, Explained
+from secam_onnx.serve.engine import Engine
 from secam_onnx.serve.failures import MalformedError, PredictorError, RequestError, TooLateError
-from secam_onnx.serve.parameters import OUTPUTS, Question
+from secam_onnx.serve.kserve_sdk import (
+    EXPLAIN_HIST_TIME,
+    PREDICT_HIST_TIME,
+    InferenceVerb,
+    InferRequest,
+    InferResponse,
+    Model,
+    ModelNotReady,
+    get_labels,
+)
+from secam_onnx.serve.request.input_images import ENCODED, PIXELS
+from secam_onnx.serve.request.output_tensors import ExplainedImage, output_tensors
+from secam_onnx.serve.request.parameters import OUTPUTS, ExplanationRequest
 from secam_onnx.serve.settings import Limits, Settings
 
 __all__ = ["ExplainerModel", "open_explainer"]
@@ -116,8 +124,8 @@ class ExplainerModel(Model):
     def get_input_types(self) -> list[dict[str, Any]]:
         """The inputs of `infer`, of which a request gives one."""
         return [
-            {"name": photographs.PIXELS, "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
-            {"name": photographs.ENCODED, "datatype": "BYTES", "shape": [-1]},
+            {"name": PIXELS, "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
+            {"name": ENCODED, "datatype": "BYTES", "shape": [-1]},
         ]
 
     def get_output_types(self) -> list[dict[str, Any]]:
@@ -196,9 +204,9 @@ class ExplainerModel(Model):
             raise RequestError(str(error)) from error
 
     async def _infer(self, request: InferRequest) -> tuple[bytes | InferResponse, dict[str, str]]:
-        ask = partial(questions.infer_question, request)
         values = await self._answered(
-            ask, lambda question, results: replies.tensors(question.outputs, results, self.explainer)
+            partial(questions.read_infer, request),
+            lambda asked, results: output_tensors(asked.outputs, results, self.explainer),
         )
         id_ = request.id or current().id
         if request.from_grpc:
@@ -208,7 +216,7 @@ class ExplainerModel(Model):
 
     async def _explain(self, body: Any) -> tuple[bytes, dict[str, str]]:
         if isinstance(body, bytes) and current().accept.startswith(replies.PNG):
-            ask = partial(questions.raw_question, body, current().query, explain=True, picture=True)
+            ask = partial(questions.read_file, body, current().query, explain=True, picture=True)
             return await self._answered(ask, replies.picture_reply), {"content-type": replies.PNG}
         reply = await self._answered(_asked(body, explain=True), replies.explain_reply)
         return reply, {"content-type": replies.JSON}
@@ -239,17 +247,19 @@ class ExplainerModel(Model):
             raise PredictorError(f"The predictor at {host} cannot be asked ({error}).") from error
 
     async def _answered(
-        self, ask: Callable[[Explainer, Limits], Question], make: Callable[[Question, list[Explained]], Value]
+        self,
+        read: Callable[[Explainer, Limits], ExplanationRequest],
+        respond: Callable[[ExplanationRequest, list[ExplainedImage]], Value],
     ) -> Value:
-        """From what is asked to what is made of the results; neither keeps the event loop waiting."""
+        """Read a request, explain its photographs and make the response; the event loop waits for none of these."""
         engine = self._opened()
-        question = await asyncio.to_thread(ask, engine.explainer, self._settings.limits)
-        with engine.admitted(question.work):
-            results = await engine.explain(question.work)
-            if question.work.kept_pixels:  # there are pictures to draw
+        request = await asyncio.to_thread(read, engine.explainer, self._settings.limits)
+        with engine.admitted(request):
+            results = await engine.explain(request)
+            if request.kept_pixels:  # there are pictures to draw
                 with metrics.RENDER.labels(self.name).time():
-                    return await engine.in_thread(partial(make, question, results))
-            return await asyncio.to_thread(make, question, results)
+                    return await engine.in_thread(partial(respond, request, results))
+            return await asyncio.to_thread(respond, request, results)
 
     def _read(self) -> Explainer:
         expected = self._settings.model_digests.get(self.name)
@@ -266,7 +276,7 @@ class ExplainerModel(Model):
         return self._engine
 
 
-def _asked(body: Any, *, explain: bool) -> Callable[[Explainer, Limits], Question]:
+def _asked(body: Any, *, explain: bool) -> Callable[[Explainer, Limits], ExplanationRequest]:
     """How a request of version 1 is read."""
-    read = questions.raw_question if isinstance(body, bytes) else questions.instances_question
+    read = questions.read_file if isinstance(body, bytes) else questions.read_instances
     return partial(read, body, current().query, explain=explain)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from secam_onnx.serve.parameters import EXTRAS, OUTPUTS
-from secam_onnx.serve.photographs import ENCODED, PIXELS
-from secam_onnx.serve.settings import Limits
+from secam_onnx.serve.request.input_images import ENCODED, PIXELS
+from secam_onnx.serve.request.limits import RequestLimits
+from secam_onnx.serve.request.parameters import EXTRAS, OUTPUTS
 
 __all__ = ["description"]
 
@@ -32,14 +32,14 @@ _REASONS = {
 }
 
 
-def description(models: Sequence[str], limits: Limits, version: str, *, keys: bool) -> Schema:
+def description(models: Sequence[str], limits: RequestLimits, version: str, *, keys: bool) -> Schema:
     """An OpenAPI 3.1 document.
 
     Parameters
     ----------
     models : sequence of str
         Their names.
-    limits : Limits
+    limits : RequestLimits
         What one request may ask for.
     version : str
         This package's.
@@ -128,7 +128,7 @@ def _top_k() -> Schema:
     return {"type": "integer", "minimum": 1, "description": "How many classes, the highest first."}
 
 
-def _segments(limits: Limits) -> Schema:
+def _segments(limits: RequestLimits) -> Schema:
     return {
         "type": "integer",
         "minimum": 1,
@@ -161,7 +161,7 @@ def _explained() -> Schema:
     return _object(explanations=_array(_optional(explanation, "segments"), minItems=1))
 
 
-def _version_1(verb: str, summary: str, answer: Schema, models: Sequence[str], limits: Limits) -> Schema:
+def _version_1(verb: str, summary: str, answer: Schema, models: Sequence[str], limits: RequestLimits) -> Schema:
     parameters: dict[str, Schema] = {"top_k": _top_k()}
     query = [_in_query("top_k", _top_k())]
     content: Schema = {_JSON: {"schema": answer}}
@@ -198,7 +198,7 @@ def _version_1(verb: str, summary: str, answer: Schema, models: Sequence[str], l
     return {"post": operation}
 
 
-def _infer(models: Sequence[str], limits: Limits) -> Schema:
+def _infer(models: Sequence[str], limits: RequestLimits) -> Schema:
     length = {"type": "integer", "minimum": 0}
     value = {"anyOf": [_STRING, _INTEGER, _NUMBER, _BOOL]}
     images = _object(

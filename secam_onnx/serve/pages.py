@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from kserve.protocol.dataplane import DataPlane
 
 from secam_onnx.labels import class_name
 from secam_onnx.page.content import HEADERS, INDEX, media_type, served_files, served_html
 from secam_onnx.serve.kserve_model import ExplainerModel
+from secam_onnx.serve.kserve_sdk import DataPlane
 from secam_onnx.serve.settings import Limits, Settings
 
 __all__ = ["add_pages"]

@@ -7,32 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from kserve import InferRequest
-from kserve.protocol.infer_type import to_http_parameters
-
 from secam_onnx.explainer import Explainer
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.serve import photographs
-from secam_onnx.serve.failures import MalformedError, shown
-from secam_onnx.serve.parameters import (
-    DRAWN,
-    OUTPUTS,
-    PICTURES,
-    Question,
-    check_names,
-    explanations,
-    predictions,
-)
+from secam_onnx.serve.failures import MalformedError
+from secam_onnx.serve.kserve_sdk import InferInput, InferRequest, to_http_parameters
+from secam_onnx.serve.request.drawing import PICTURE_KINDS
+from secam_onnx.serve.request.infer import check_bool, infer_request, of_protocol
+from secam_onnx.serve.request.input_images import InputTensor, images_of_instances
+from secam_onnx.serve.request.parameters import ExplanationRequest, explanation_request, prediction_request
+from secam_onnx.serve.request.shown import shown
 from secam_onnx.serve.settings import Limits
 
-__all__ = ["forwardable", "infer_question", "instances_question", "raw_question"]
+__all__ = ["forwardable", "read_file", "read_infer", "read_instances"]
 
-# Of the protocol itself and its clients, besides ours.
-_IGNORED = {"content_type", "headers", "priority", "sequence_end", "sequence_id", "sequence_start", "timeout"}
-_BINARY_DEFAULT, _BINARY = "binary_data_output", "binary_data"
+_BINARY = "binary_data"
 
 
-def instances_question(body: Any, query: str, explainer: Explainer, limits: Limits, *, explain: bool) -> Question:
+def read_instances(body: Any, query: str, explainer: Explainer, limits: Limits, *, explain: bool) -> ExplanationRequest:
     """Of `{"instances": [{"image": {"b64": ...}}, ...], "parameters": {...}}`; parameters may be in the address, too.
 
     Raises
@@ -50,26 +41,28 @@ def instances_question(body: Any, query: str, explainer: Explainer, limits: Limi
     unknown = set(body) - {"instances", "parameters"}
     if unknown:
         raise MalformedError(f"Unknown entry {shown(min(unknown))}; there are 'instances' and 'parameters'.")
-    images = photographs.of_instances(body["instances"], limits)
+    images = images_of_instances(body["instances"], limits)
     parameters = _with_fields(body.get("parameters"), query)
     return (
-        explanations(images, parameters, explainer, limits) if explain else predictions(images, parameters, explainer)
+        explanation_request(images, parameters, explainer, limits)
+        if explain
+        else prediction_request(images, parameters, explainer)
     )
 
 
-def raw_question(
+def read_file(
     body: bytes, query: str, explainer: Explainer, limits: Limits, *, explain: bool, picture: bool = False
-) -> Question:
-    """Of one image file as it is, with parameters in the address; raises as `instances_question`.
+) -> ExplanationRequest:
+    """Of one image file as it is, with parameters in the address; raises as `read_instances`.
 
     Where a `picture` is wanted in place of the numbers, it is the first one among the outputs, or the panel.
     """
     images, parameters = [EncodedImage("the image", body)], _fields(query)
     if not explain:
-        return predictions(images, parameters, explainer)
-    if picture and not set(parameters.get("outputs", ())) & set(DRAWN):
+        return prediction_request(images, parameters, explainer)
+    if picture and not set(parameters.get("outputs", ())) & set(PICTURE_KINDS):
         parameters["outputs"] = [*parameters.get("outputs", ()), "panel"]
-    return explanations(images, parameters, explainer, limits)
+    return explanation_request(images, parameters, explainer, limits)
 
 
 def forwardable(body: Any, query: str) -> Any:
@@ -87,57 +80,36 @@ def forwardable(body: Any, query: str) -> Any:
     return {**body, "parameters": _with_fields(body.get("parameters"), query)}
 
 
-def infer_question(request: InferRequest, explainer: Explainer, limits: Limits) -> Question:
-    """Of an `infer` request; raises as `instances_question`, and ImageError for pixels that are no picture."""
+def read_infer(request: InferRequest, explainer: Explainer, limits: Limits) -> ExplanationRequest:
+    """Of an `infer` request; raises as `read_instances`, and ImageError for pixels that are no picture."""
     if request.model_version:
         raise MalformedError(f"There is no version {shown(request.model_version)}; models have none here.")
-    if len(request.inputs) != 1:
-        found = shown([given.name for given in request.inputs])
-        raise MalformedError(
-            f"There are {len(request.inputs)} inputs, {found}; one was expected, {photographs.ENCODED!r} or "
-            f"{photographs.PIXELS!r}."
-        )
-    names = _wanted(request)
-    parameters = _parameters(request)
-    if "outputs" in parameters:
-        raise MalformedError("'outputs' is no parameter of infer; name them in the request's list of outputs.")
-    images = photographs.of_tensor(request.inputs[0], limits)
-    return explanations(images, parameters, explainer, limits, outputs=names)
-
-
-def _wanted(request: InferRequest) -> tuple[str, ...]:
     for entry in request.request_outputs or []:
-        given = entry.parameters or {}
-        unknown = set(given) - {_BINARY}
-        if unknown:
-            raise MalformedError(
-                f"Output {shown(entry.name)} has a parameter {shown(min(unknown))}; there is {_BINARY!r}."
-            )
-        _check_bool(given, _BINARY)
-    names = tuple(dict.fromkeys(entry.name for entry in request.request_outputs or []))
-    check_names(names, OUTPUTS)
-    return names or tuple(name for name in OUTPUTS if name not in PICTURES)
+        _check_output_parameters(entry.name, entry.parameters or {})
+    inputs = [_input_tensor(given) for given in request.inputs]
+    names = [entry.name for entry in request.request_outputs or []]
+    return infer_request(inputs, _parameters(request), names, explainer, limits)
+
+
+def _input_tensor(given: InferInput) -> InputTensor:
+    values = given.data if isinstance(given.data, list) else []
+    return InputTensor(given.name, given.datatype, given.shape, values, given._raw_data, given.parameters or {})
+
+
+def _check_output_parameters(name: str, parameters: Mapping[str, Any]) -> None:
+    unknown = set(parameters) - {_BINARY}
+    if unknown:
+        raise MalformedError(f"Output {shown(name)} has a parameter {shown(min(unknown))}; there is {_BINARY!r}.")
+    check_bool(parameters, _BINARY)
 
 
 def _parameters(request: InferRequest) -> dict[str, Any]:
-    """Those that are ours."""
     given = request.parameters or {}
     readable = to_http_parameters(given)
-    parameters = {}
     for name in given:
-        if name in _IGNORED or name.startswith("triton_"):
-            continue
-        if name not in readable:  # the SDK leaves out what it does not know
+        if name not in readable and not of_protocol(name):  # the SDK leaves out what it does not know
             raise MalformedError(f"Parameter {shown(name)} is of a kind that is not known; bool, int64 and string are.")
-        parameters[name] = readable[name]
-    _check_bool(parameters, _BINARY_DEFAULT)
-    parameters.pop(_BINARY_DEFAULT, None)
-    return parameters
-
-
-def _check_bool(given: Mapping[str, Any], name: str) -> None:
-    if not isinstance(given.get(name, True), bool):
-        raise MalformedError(f"{name!r} is {shown(given[name])}; true or false was expected.")
+    return dict(readable)
 
 
 def _with_fields(parameters: Any, query: str) -> dict[str, Any]:

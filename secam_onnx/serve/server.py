@@ -13,9 +13,6 @@ from importlib.metadata import version
 from typing import Any
 
 import uvicorn
-from kserve import ModelRepository
-from kserve import context as kserve_context
-from kserve.predictor_config import PredictorConfig
 
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.serve.application import application
@@ -24,6 +21,7 @@ from secam_onnx.serve.dataplane import ExplainerDataPlane
 from secam_onnx.serve.gate import Gate, logger
 from secam_onnx.serve.grpc_server import grpc_server
 from secam_onnx.serve.kserve_model import ExplainerModel
+from secam_onnx.serve.kserve_sdk import ModelRepository, PredictorConfig, kserve_context
 from secam_onnx.serve.settings import Settings, address_family
 
 __all__ = ["listen", "serve"]

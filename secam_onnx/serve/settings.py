@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from secam_onnx.errors import OptionError
+from secam_onnx.serve.request.limits import RequestLimits
 
 __all__ = ["Limits", "Settings", "address_family", "bracketed"]
 
@@ -16,38 +18,25 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # it becomes part of an
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one server takes on; all above 0.
+class Limits(RequestLimits):
+    """What one server takes on: the limits of each request, and of all together. All above 0.
+
+    The photographs that are held for pictures may have twice `max_drawn_pixels` in all requests together.
 
     Attributes
     ----------
     max_batch_size : int
-        Photographs a forward pass.
+        Photographs in a forward pass.
     max_latency_ms : float
         How long a photograph that is ready waits for others that are being read; 0: not at all.
     max_body_bytes : int
-        Of one request.
+        Bytes of one request.
     max_pending_bytes : int
-        Of all requests that have no answer yet.
-    max_pixels : int
-        Of one photograph.
-    max_images : int
-        Photographs in one request.
-    max_maps : int
-        Photographs times classes in one request.
-    max_pictures : int
-        The same where pictures are asked for.
-    max_drawn_pixels : int
-        Of all pictures in one request that are as large as their photograph; of the photographs that are held for
-        pictures twice as many, in all requests together.
-    max_values : int
-        Photographs times classes times superpixels in one request.
-    max_segments : int
-        Superpixels that may be aimed at.
+        Bytes of all requests that have no answer yet.
     queue_length : int
         Photographs that have no answer yet; further requests are refused.
     max_connections : int
-        Open at once.
+        Open connections.
     timeout_s : float
         Seconds until a request that has no answer is given up, from when it has arrived whole.
     client_timeout_s : float
@@ -60,24 +49,16 @@ class Limits:
     max_latency_ms: float = 5.0
     max_body_bytes: int = 32 << 20
     max_pending_bytes: int = 256 << 20
-    max_pixels: int = 50_000_000
-    max_images: int = 16
-    max_maps: int = 4000
-    max_pictures: int = 64
-    max_drawn_pixels: int = 100_000_000
-    max_values: int = 400_000
-    max_segments: int = 1000
     queue_length: int = 64
     max_connections: int = 512
     timeout_s: float = 30.0
     client_timeout_s: float = 10.0
     grace_s: float = 30.0
 
+    _zero_allowed: ClassVar[frozenset[str]] = frozenset({"max_latency_ms"})
+
     def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if not value > 0 and not (entry.name == "max_latency_ms" and value == 0):
-                raise OptionError(f"{entry.name} is {value}; a number above 0 was expected.")
+        super().__post_init__()
         if self.max_images > self.queue_length:
             raise OptionError(
                 f"max_images is {self.max_images} and queue_length {self.queue_length}; a request of that many "

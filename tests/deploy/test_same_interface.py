@@ -3,11 +3,8 @@
 import re
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("kserve")
-from secam_onnx.serve.parameters import OUTPUTS
-from secam_onnx.serve.photographs import ENCODED, PIXELS
+from secam_onnx.serve.request.input_images import ENCODED, PIXELS
+from secam_onnx.serve.request.parameters import OUTPUTS
 
 
 def test_inputs_and_outputs_have_the_same_names(deploy: Path) -> None:

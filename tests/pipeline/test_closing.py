@@ -99,15 +99,15 @@ def closed_and_asked(explainer: Explainer) -> list[float]:
     with pytest.raises(OptionError, match="is closed"):
         explainer.explain(PICTURE)
     with own:
-        return own.explain(PICTURE, "all").contributions.ravel().tolist()
+        return own.explain(PICTURE, "all").segment_contributions.ravel().tolist()
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_closing_in_another_process_leaves_this_one_alone(method: str, model: Path) -> None:
     explainer = Explainer(model)
-    expected = explainer.explain(PICTURE, "all").contributions.ravel()
+    expected = explainer.explain(PICTURE, "all").segment_contributions.ravel()
     np.testing.assert_allclose(in_process(method, closed_and_asked, explainer), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(explainer.explain(PICTURE, "all").contributions.ravel(), expected)
+    np.testing.assert_array_equal(explainer.explain(PICTURE, "all").segment_contributions.ravel(), expected)
 
 
 PROGRAM = """

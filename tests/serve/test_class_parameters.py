@@ -11,8 +11,8 @@ pytest.importorskip("kserve")
 
 from secam_onnx import Explainer
 from secam_onnx.errors import ClassError
-from secam_onnx.serve.parameters import explanations
-from secam_onnx.serve.questions import raw_question
+from secam_onnx.serve.questions import read_file
+from secam_onnx.serve.request.parameters import explanation_request
 from secam_onnx.serve.settings import Limits
 
 LABELS = ["2", "0", "90", "all", "cat, big", "cat", "top-1"]
@@ -40,17 +40,17 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Explainer:
 )
 def test_classes_in_json_and_strings(numbered: Explainer, classes: object, found: tuple[object, ...]) -> None:
     images = [np.zeros((32, 32, 3), np.uint8)]
-    asked = explanations(images, {"classes": classes}, numbered, Limits())
-    assert asked.work.queries == found
-    answered = numbered.classifier.run(np.zeros((1, 3, 32, 32), np.float32), [asked.work.queries])
+    asked = explanation_request(images, {"classes": classes}, numbered, Limits())
+    assert asked.queries == found
+    answered = numbered.classifier.run(np.zeros((1, 3, 32, 32), np.float32), [asked.queries])
     assert len(answered[0].class_ids) == (7 if "all" in found else len(found))
 
 
 def test_both_readings_are_an_error(numbered: Explainer) -> None:
     with pytest.raises(ClassError, match=r"'2' is the index of '90' and the name of class 0; .*'index:2' or 'name:2'"):
-        explanations([np.zeros((32, 32, 3), np.uint8)], {"classes": "2"}, numbered, Limits())
+        explanation_request([np.zeros((32, 32, 3), np.uint8)], {"classes": "2"}, numbered, Limits())
 
 
 def test_classes_in_an_address(numbered: Explainer) -> None:
-    question = raw_question(b"", "class=cat,%20big&class=name:2", numbered, Limits(), explain=True)
-    assert question.work.queries == (4, 0)
+    asked = read_file(b"", "class=cat,%20big&class=name:2", numbered, Limits(), explain=True)
+    assert asked.queries == (4, 0)

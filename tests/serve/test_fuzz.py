@@ -24,8 +24,8 @@ from secam_onnx.errors import ClassError, ImageError, OptionError
 from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.serve.dataplane import ExplainerDataPlane
 from secam_onnx.serve.failures import MalformedError, UnknownKindError
-from secam_onnx.serve.parameters import EXTRAS, OUTPUTS, Question
-from secam_onnx.serve.questions import infer_question, instances_question, raw_question
+from secam_onnx.serve.questions import read_file, read_infer, read_instances
+from secam_onnx.serve.request.parameters import EXTRAS, OUTPUTS, ExplanationRequest
 from secam_onnx.serve.settings import Limits
 
 REFUSED = (MalformedError, UnknownKindError, ImageError, ClassError, OptionError, InvalidInput)
@@ -117,16 +117,16 @@ def check_reason(error: Exception) -> None:
     assert 5 < len(str(error)) < 2000
 
 
-def asked(make) -> Question | None:
-    """A question, or None where it is refused; whatever else is raised is a failure."""
+def asked(make) -> ExplanationRequest | None:
+    """What was asked, or None where it is refused; whatever else is raised is a failure."""
     try:
-        question = make()
+        request = make()
     except REFUSED as error:
         check_reason(error)
         return None
-    assert isinstance(question, Question)
-    assert 1 <= len(question.work.images) <= LIMITS.max_images
-    return question
+    assert isinstance(request, ExplanationRequest)
+    assert 1 <= len(request.images) <= LIMITS.max_images
+    return request
 
 
 headers = st.fixed_dictionaries(
@@ -144,11 +144,11 @@ headers = st.fixed_dictionaries(
 @FUZZ
 @given(damaged(version_1.map(written)) | version_1.map(written) | st.binary(max_size=60), headers, st.booleans())
 def test_version_1(explainers, body, headers, explain):
-    def make() -> Question:
+    def make() -> ExplanationRequest:
         decoded, _ = PLANE.decode(body, headers)
         if isinstance(decoded, bytes):
-            return raw_question(decoded, "", explainers["tiny"], LIMITS, explain=explain)
-        return instances_question(decoded, "", explainers["tiny"], LIMITS, explain=explain)
+            return read_file(decoded, "", explainers["tiny"], LIMITS, explain=explain)
+        return read_instances(decoded, "", explainers["tiny"], LIMITS, explain=explain)
 
     asked(make)
 
@@ -156,7 +156,7 @@ def test_version_1(explainers, body, headers, explain):
 @FUZZ
 @given(version_1, st.booleans())
 def test_version_1_from_objects(explainers, body, explain):
-    asked(lambda: instances_question(body, "", explainers["tiny"], LIMITS, explain=explain))
+    asked(lambda: read_instances(body, "", explainers["tiny"], LIMITS, explain=explain))
 
 
 @FUZZ
@@ -169,7 +169,7 @@ def test_version_1_from_objects(explainers, body, explain):
     st.booleans(),
 )
 def test_addresses(explainers, query, explain, picture):
-    asked(lambda: raw_question(FILES[0], query, explainers["tiny"], LIMITS, explain=explain, picture=picture))
+    asked(lambda: read_file(FILES[0], query, explainers["tiny"], LIMITS, explain=explain, picture=picture))
 
 
 @FUZZ
@@ -179,9 +179,9 @@ def test_addresses(explainers, query, explain, picture):
 def test_version_2(explainers, head, tail, headers):
     given_headers = {"inference-header-content-length": str(len(head)), **headers}
 
-    def make() -> Question:
+    def make() -> ExplanationRequest:
         request, _ = PLANE.decode(head + tail, given_headers, "v2", "tiny")
-        return infer_question(request, explainers["tiny"], LIMITS)
+        return read_infer(request, explainers["tiny"], LIMITS)
 
     asked(make)
 
@@ -226,9 +226,9 @@ message = st.builds(
 @FUZZ
 @given(message)
 def test_calls(explainers, request):
-    def make() -> Question:
+    def make() -> ExplanationRequest:
         InferenceServicer.validate_grpc_request(request)
-        return infer_question(InferRequest.from_grpc(request), explainers["tiny"], LIMITS)
+        return read_infer(InferRequest.from_grpc(request), explainers["tiny"], LIMITS)
 
     asked(make)
 
@@ -247,9 +247,9 @@ def test_image_files_through_everything(explainers, data):
 
 
 def test_some_of_it_is_understood(explainers):
-    """The strategies' own words make questions: otherwise nothing behind the first check would be tried."""
+    """The strategies' own words make requests: otherwise nothing behind the first check would be tried."""
     good = {"instances": [{"image": {"b64": B64}}], "parameters": {"classes": "all", "outputs": ["cam"]}}
-    assert asked(lambda: instances_question(good, "", explainers["tiny"], LIMITS, explain=True)).outputs == ("cam",)
+    assert asked(lambda: read_instances(good, "", explainers["tiny"], LIMITS, explain=True)).outputs == ("cam",)
     body = {"inputs": [{"name": "encoded_image", "datatype": "BYTES", "shape": [1], "data": [B64]}]}
     request, _ = PLANE.decode(written(body), {}, "v2", "tiny")
-    assert asked(lambda: infer_question(request, explainers["tiny"], LIMITS)) is not None
+    assert asked(lambda: read_infer(request, explainers["tiny"], LIMITS)) is not None

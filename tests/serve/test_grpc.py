@@ -16,7 +16,7 @@ from kserve import InferenceGRPCClient, InferInput, InferRequest, InferResponse
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from secam_onnx.serve.parameters import OUTPUTS, PICTURES
+from secam_onnx.serve.request.parameters import OUTPUTS, PICTURES
 
 PLAIN = [name for name in OUTPUTS if name not in PICTURES]
 

@@ -18,7 +18,7 @@ from kserve import InferenceRESTClient, InferInput, InferRequest
 from kserve.inference_client import RESTConfig
 from tritonclient.utils import InferenceServerException
 
-from secam_onnx.serve.parameters import OUTPUTS, PICTURES
+from secam_onnx.serve.request.parameters import OUTPUTS, PICTURES
 
 PLAIN = [name for name in OUTPUTS if name not in PICTURES]
 

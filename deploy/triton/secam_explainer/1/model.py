@@ -5,30 +5,30 @@ It needs secam-onnx with ONNX Runtime, but no KServe. Requests that Triton hands
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from secam_onnx import Explainer, Explanation, SecamError
-from secam_onnx.errors import ModelError, OptionError
-from secam_onnx.explanation import overlays
-from secam_onnx.labels import ClassQuery, class_codes
+from secam_onnx import Explainer, SecamError
+from secam_onnx.classifier.open_model import ModelOutput
+from secam_onnx.errors import ModelError
+from secam_onnx.labels import ClassQuery
 from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.pipeline.prepare import PreparedImage
+from secam_onnx.serve.request.infer import infer_request
+from secam_onnx.serve.request.input_images import ENCODED, PIXELS, InputTensor
+from secam_onnx.serve.request.limits import RequestLimits
+from secam_onnx.serve.request.output_tensors import ExplainedImage, output_tensors
+from secam_onnx.serve.request.parameters import ExplanationRequest
 from secam_onnx.threads import cores
 
-MAX_PIXELS = 50_000_000
-MAX_MAPS, MAX_PICTURES = 4000, 64  # photographs times classes of one request, without pictures and with them
-MAX_SEGMENTS = 1000
-
-Job = tuple[PreparedImage, list[ClassQuery]]
+LIMITS = RequestLimits()
 
 
 class TritonPythonModel:
@@ -45,12 +45,20 @@ class TritonPythonModel:
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer each request with its outputs, or with its own error."""
-        asked = [self._asked(request) for request in requests]
-        results = iter(self._explain([job for entry in asked if isinstance(entry, list) for job in entry]))
+        prepared = [self._prepared(request) for request in requests]
+        jobs: list[PreparedImage] = []
+        queries: list[tuple[ClassQuery, ...]] = []
+        for entry in prepared:
+            if isinstance(entry, _Prepared):
+                jobs += entry.jobs
+                queries += [entry.request.queries] * len(entry.jobs)
+        outputs = iter(self.explainer.pipeline.run_each(jobs, queries) if jobs else [])
         responses = []
-        for request, entry in zip(requests, asked, strict=True):
-            found = [next(results) for _ in entry] if isinstance(entry, list) else [entry]
-            responses.append(self._response(request, found))
+        for entry in prepared:
+            if isinstance(entry, _Prepared):
+                responses.append(self._response(entry, [next(outputs) for _ in entry.jobs]))
+            else:
+                responses.append(_failed(entry))
         return responses
 
     def finalize(self) -> None:
@@ -58,141 +66,48 @@ class TritonPythonModel:
         self.pool.shutdown(cancel_futures=True)
         self.explainer.close()
 
-    def _asked(self, request: Any) -> list[Job] | SecamError:
-        """A request's photographs, read and cropped, with the classes to explain; or why there are none."""
+    def _prepared(self, request: Any) -> _Prepared | SecamError:
+        """A request whose photographs are read and cropped; or why it is refused."""
+        tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in (ENCODED, PIXELS)}
+        inputs = [InputTensor.of_array(name, given.as_numpy()) for name, given in tensors.items() if given is not None]
+        names, parameters = request.requested_output_names(), json.loads(request.parameters() or "{}")
         try:
-            parameters = json.loads(request.parameters() or "{}")
-            if unknown := set(parameters) - {"classes", "top_k", "segments"}:
-                raise OptionError(f"Unknown parameter {min(unknown)!r}; there are classes, segments, top_k.")
-            images = _images(request)
-            queries = _queries(parameters)
-            classes = len(class_codes(queries, self.explainer.classifier.n_classes, self.explainer.labels))
-            pictures = {"overlay", "overlay_png"} & set(request.requested_output_names())
-            limit = MAX_PICTURES if pictures else MAX_MAPS
-            if len(images) * classes > limit:
-                raise OptionError(
-                    f"{len(images)} photographs for {classes} classes are over the limit of {limit} maps for what is "
-                    "asked; ask for fewer classes, or for no pictures."
-                )
-            segmenter = self.explainer.segmenter
-            if "segments" in parameters:
-                segments = _number(parameters, "segments", MAX_SEGMENTS)
-                segmenter = dataclasses.replace(segmenter, n_segments=segments)
-
-            def read(image: EncodedImage | np.ndarray) -> Job:
-                job = self.explainer.pipeline.prepare(
-                    image, segmenter=segmenter, executor=self.pool, max_pixels=MAX_PIXELS
-                )
-                return job, queries
-
-            return list(self.pool.map(read, images))
+            asked = infer_request(inputs, parameters, names, self.explainer, LIMITS)
+            return _Prepared(asked, list(self.pool.map(lambda image: self._prepare(image, asked), asked.images)))
         except SecamError as error:
             return error
 
-    def _explain(self, jobs: Sequence[Job]) -> list[Explanation | SecamError]:
-        if not jobs:
-            return []
-        outputs = self.explainer.pipeline.run_each(*zip(*jobs, strict=True))
-        return [
-            output if isinstance(output, ModelError) else self.explainer.pipeline.finish(job, output)
-            for (job, _), output in zip(jobs, outputs, strict=True)
-        ]
+    def _prepare(self, image: EncodedImage | np.ndarray, asked: ExplanationRequest) -> PreparedImage:
+        return self.explainer.pipeline.prepare(
+            image,
+            segmenter=asked.segmenter,
+            executor=self.pool,
+            max_pixels=LIMITS.max_pixels,
+            keep_image=bool(asked.kept_pixels),
+        )
 
-    def _response(self, request: Any, found: Sequence[Explanation | SecamError]) -> Any:
-        if failures := [result for result in found if isinstance(result, SecamError)]:
-            codes = pb_utils.TritonError
-            code = codes.INTERNAL if isinstance(failures[0], ModelError) else codes.INVALID_ARG
-            return pb_utils.InferenceResponse(error=codes(str(failures[0]), code))
-        tensors = []
-        for name in request.requested_output_names():
-            rows = [_VALUES[name](result, self.explainer) for result in found]
-            tensors.append(pb_utils.Tensor(name, _stacked(rows, _FILL.get(name, 0))))
-        return pb_utils.InferenceResponse(tensors)
-
-
-def _images(request: Any) -> list[EncodedImage | np.ndarray]:
-    given = {name: pb_utils.get_input_tensor_by_name(request, name) for name in ("encoded_image", "image")}
-    files, pictures = (None if tensor is None else tensor.as_numpy() for tensor in given.values())
-    if (files is None) == (pictures is None):
-        raise OptionError("One input was expected: 'encoded_image', BYTES (N, 1), or 'image', UINT8 (N, H, W, 3).")
-    if files is not None:
-        return [EncodedImage(f"encoded_image[{row}]", data) for row, data in enumerate(files.ravel())]
-    height, width = pictures.shape[1:3]
-    if height * width > MAX_PIXELS:
-        raise OptionError(f"Photographs of {width} x {height} pixels are over the limit of {MAX_PIXELS:,}.")
-    return list(pictures)
+    def _response(self, prepared: _Prepared, outputs: Sequence[ModelOutput | ModelError]) -> Any:
+        results = []
+        for job, output in zip(prepared.jobs, outputs, strict=True):
+            if isinstance(output, ModelError):
+                return _failed(output)
+            wanted = prepared.request.segmenter is not None
+            explanation = self.explainer.pipeline.finish(job, output) if wanted else None
+            results.append(ExplainedImage(output, job.geometry, explanation))
+        tensors = output_tensors(prepared.request.outputs, results, self.explainer)
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])
 
 
-def _queries(parameters: dict[str, Any]) -> list[ClassQuery]:
-    """`classes`: an index; a name, top-K or all; several with commas, or as JSON. Then those of `top_k`."""
-    given = parameters.get("classes", "")
-    queries: list[Any] = [given]
-    if isinstance(given, str):
-        try:
-            as_json = given.lstrip().startswith("[")
-            queries = json.loads(given) if as_json else [part.strip() for part in given.split(",") if part.strip()]
-        except ValueError as error:
-            raise OptionError(f"'classes' is no JSON list ({error}): {given[:80]!r}") from error
-    if not all(isinstance(query, int | str) and not isinstance(query, bool) for query in queries):
-        raise OptionError(f"'classes' is {str(given)[:80]!r}; names, indices, top-K or all were expected.")
-    if "classes" in parameters and not queries:
-        raise OptionError("'classes' is empty; give a name, an index, top-K or all.")
-    if "top_k" in parameters:
-        queries.append(f"top-{_number(parameters, 'top_k')}")
-    return queries or ["top-1"]
+@dataclass(frozen=True)
+class _Prepared:
+    """A request, and its photographs when the network has not run yet."""
+
+    request: ExplanationRequest
+    jobs: list[PreparedImage]
 
 
-def _number(parameters: dict[str, Any], name: str, most: int | None = None) -> int:
-    value = parameters[name]
-    if isinstance(value, bool) or not isinstance(value, int) or (most is not None and not 1 <= value <= most):
-        expected = "a whole number" + (f" of 1 to {most}" if most else "")
-        raise OptionError(f"{name!r} is {str(value)[:80]!r}; {expected} was expected.")
-    return value
-
-
-def _stacked(rows: Sequence[np.ndarray], fill: object) -> np.ndarray:
-    """Where photographs differ in their number of classes or superpixels, the shorter ones are filled up."""
-    shape = tuple(max(lengths) for lengths in zip(*(row.shape for row in rows), strict=True))
-    stacked = np.full((len(rows), *shape), fill, dtype=rows[0].dtype)
-    for place, row in enumerate(rows):
-        stacked[(place, *(slice(length) for length in row.shape))] = row
-    return stacked
-
-
-def _strings(values: Iterable[bytes]) -> np.ndarray:
-    return np.array([*values, None], dtype=np.object_)[:-1]  # with None, so that bytes are never taken apart
-
-
-def _overlay(result: Explanation, explainer: Explainer) -> np.ndarray:
-    """On what the model saw, which has one size for all photographs."""
-    seen, _ = explainer.preprocessing.crop(result.image)
-    return np.stack(
-        [overlays.kept_overlay(seen, result.segments, result.keep(entry.index)) for entry in result.classes]
+def _failed(error: SecamError) -> Any:
+    codes = pb_utils.TritonError
+    return pb_utils.InferenceResponse(
+        error=codes(str(error), codes.INTERNAL if isinstance(error, ModelError) else codes.INVALID_ARG)
     )
-
-
-def _overlay_png(result: Explanation, _: Explainer) -> np.ndarray:
-    """On the whole photograph, at its own size."""
-    files = [io.BytesIO() for _ in result.classes]
-    for file, entry in zip(files, result.classes, strict=True):
-        result.overlay(entry.index).save(file, "PNG", compress_level=1)
-    return _strings(file.getvalue() for file in files)
-
-
-_VALUES: dict[str, Callable[[Explanation, Explainer], np.ndarray]] = {
-    "class_id": lambda result, _: np.array([entry.index for entry in result.classes], np.int64),
-    "label": lambda result, _: _strings(entry.label.encode() for entry in result.classes),
-    "probability": lambda result, _: np.array([entry.probability for entry in result.classes], np.float32),
-    "score": lambda result, _: np.array([entry.logit for entry in result.classes], np.float32),
-    "bias": lambda result, _: result.bias,
-    "cam": lambda result, _: result.cam,
-    "segments": lambda result, _: result.segments,
-    "n_segments": lambda result, _: np.array(result.segment_scores.shape[1], np.int32),
-    "segment_scores": lambda result, _: result.segment_scores,
-    "segment_contributions": lambda result, _: result.segment_contributions,
-    "box": lambda result, _: np.array(result.geometry.box, np.float64),
-    "image_size": lambda result, _: np.array(result.geometry.image_size, np.int32),
-    "overlay": _overlay,
-    "overlay_png": _overlay_png,
-}
-_FILL = {"class_id": -1, "label": b"", "overlay_png": b""}

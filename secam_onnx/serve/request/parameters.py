@@ -1,4 +1,4 @@
-"""What the parameters of a request mean, the same in either version of the protocol: classes, superpixels, outputs."""
+"""What the parameters of a request mean, in either version of the protocol: classes, superpixels, outputs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from secam_onnx.errors import OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.labels import ClassQuery, class_codes
 from secam_onnx.photograph.images import EncodedImage, announced_pixels
-from secam_onnx.serve.engine import Work
-from secam_onnx.serve.failures import MalformedError, shown
-from secam_onnx.serve.settings import Limits
+from secam_onnx.serve.request.drawing import PICTURE_KINDS
+from secam_onnx.serve.request.limits import RequestLimits
+from secam_onnx.serve.request.shown import shown
 from secam_onnx.superpixels import Segmenter
 
 __all__ = [
-    "DRAWN",
     "EXTRAS",
     "OUTPUTS",
     "PICTURES",
-    "Question",
+    "ExplanationRequest",
     "check_names",
-    "explanations",
-    "predictions",
+    "explanation_request",
+    "prediction_request",
 ]
 
 _SUPERPIXELS = ("segments", "n_segments", "segment_scores", "segment_contributions")
@@ -34,73 +34,84 @@ PICTURES = ("overlay", "overlay_png")
 OUTPUTS = ("class_id", "label", "probability", "score", "bias", "cam", *_SUPERPIXELS, "box", "image_size", *PICTURES)
 """The outputs of `infer`; without a list of them, all but the pictures are sent."""
 
-DRAWN = ("overlay", "heatmap", "panel")
-EXTRAS = ("cam", "segments", *DRAWN)
-"""What `:explain` adds to its numbers where it is asked to."""
+EXTRAS = ("cam", "segments", *PICTURE_KINDS)
+"""What `:explain` adds to its numbers if it is asked to."""
 
 _PREDICTED = 5
-_MOST_QUERIES = 1000  # each name is looked for among all
-_LONGEST_NAME = 500  # characters; near matches are looked for
 
 
 @dataclass(frozen=True)
-class Question:
-    """A request that was understood.
+class ExplanationRequest:
+    """A request that was understood and is within its limits.
 
     Attributes
     ----------
-    work : Work
-        What is to be done.
+    images : sequence of EncodedImage or ndarray
+        The photographs.
+    queries : tuple of int or str
+        Which classes to explain.
+    n_maps : int
+        How many classes that are, at most.
+    segmenter : Segmenter or None
+        How superpixels are made; None where the outputs need none.
+    kept_pixels : int
+        Pixels of the photographs that results hold for their pictures; 0 if they hold none.
     outputs : tuple of str
-        What is to be sent: of `OUTPUTS`, or of `EXTRAS`.
+        What to send: of `OUTPUTS` for `infer`, of `EXTRAS` for `:explain`.
     top_k : int
-        How many classes a prediction has.
+        How many classes a prediction lists.
     """
 
-    work: Work
+    images: Sequence[EncodedImage | np.ndarray]
+    queries: tuple[ClassQuery, ...]
+    n_maps: int
+    segmenter: Segmenter | None
+    kept_pixels: int = 0
     outputs: tuple[str, ...] = ()
     top_k: int = 0
 
 
-def predictions(
+def prediction_request(
     images: Sequence[EncodedImage | np.ndarray], parameters: Mapping[str, Any], explainer: Explainer
-) -> Question:
-    """What `:predict` is to do; parameters are `top_k`.
+) -> ExplanationRequest:
+    """Read the parameters of `:predict`, which are `top_k`.
 
     Raises
     ------
-    MalformedError
-        It says what was found and what was expected.
+    OptionError
+        The message says what was found and what was expected.
     """
     _check_parameters(parameters, ("top_k",))
     n_classes = explainer.classifier.n_classes
     top = _top_k(parameters["top_k"], n_classes) if "top_k" in parameters else min(_PREDICTED, n_classes)
-    return Question(Work(images, ("top-1",), 1, None), top_k=top)
+    return ExplanationRequest(images, ("top-1",), 1, None, top_k=top)
 
 
-def explanations(
+def explanation_request(
     images: Sequence[EncodedImage | np.ndarray],
     parameters: Mapping[str, Any],
     explainer: Explainer,
-    limits: Limits,
+    limits: RequestLimits,
     *,
     outputs: tuple[str, ...] | None = None,
-) -> Question:
-    """What `:explain` is to do, or `infer`, whose `outputs` are no parameter.
+) -> ExplanationRequest:
+    """Read the parameters of `:explain`, or of `infer`, which lists its `outputs` apart from them.
 
-    Parameters are `classes`, `top_k`, `segments` and, for `:explain`, `outputs`.
+    They are `classes`, `top_k`, `segments` and, for `:explain`, `outputs`.
 
     Raises
     ------
-    MalformedError
-        It says what was found and what was expected.
+    OptionError
+        The message says what was found and what was expected.
     ClassError
         A class that the model does not have.
+    ImageError
+        The size of a photograph cannot be read.
     """
     _check_parameters(parameters, ("classes", "outputs", "segments", "top_k"))
-    queries, n_maps = _classes(parameters, explainer)
+    queries, n_maps = _classes(parameters, explainer, limits)
     names = outputs if outputs is not None else _extras(parameters.get("outputs", []))
-    pictures = any(name in (*PICTURES, *DRAWN) for name in names)
+    pictures = any(name in (*PICTURES, *PICTURE_KINDS) for name in names)
     _check_maps(len(images), n_maps, limits.max_pictures if pictures else limits.max_maps)
     segmenter = (
         _segmenter(parameters["segments"], explainer, limits) if "segments" in parameters else explainer.segmenter
@@ -111,7 +122,7 @@ def explanations(
     full = ("overlay", "heatmap") if outputs is None else ("overlay_png",)
     drawn = n_maps * sum(name in full for name in names)
     kept = _kept_pixels(images, drawn, limits) if pictures else 0
-    return Question(Work(images, queries, n_maps, segmenter if needed else None, kept), names)
+    return ExplanationRequest(images, queries, n_maps, segmenter if needed else None, kept, names)
 
 
 def check_names(names: Iterable[str], known: Sequence[str]) -> None:
@@ -119,35 +130,37 @@ def check_names(names: Iterable[str], known: Sequence[str]) -> None:
 
     Raises
     ------
-    MalformedError
-        It names the one, and those that do.
+    OptionError
+        It names the unknown output and all that exist.
     """
     for name in names:
         if name not in known:
-            raise MalformedError(f"There is no output {shown(name)}; there are {', '.join(known)}.")
+            raise OptionError(f"There is no output {shown(name)}; there are {', '.join(known)}.")
 
 
 def _check_parameters(parameters: Mapping[str, Any], known: Sequence[str]) -> None:
     unknown = set(parameters) - set(known)
     if unknown:
-        raise MalformedError(f"Unknown parameter {shown(min(unknown))}; there are {', '.join(known)}.")
+        raise OptionError(f"Unknown parameter {shown(min(unknown))}; there are {', '.join(known)}.")
 
 
-def _classes(parameters: Mapping[str, Any], explainer: Explainer) -> tuple[tuple[ClassQuery, ...], int]:
+def _classes(
+    parameters: Mapping[str, Any], explainer: Explainer, limits: RequestLimits
+) -> tuple[tuple[ClassQuery, ...], int]:
     """What was asked for, names as indices, and how many classes that are at most."""
     n_classes = explainer.classifier.n_classes
     queries = _listed(parameters["classes"]) if "classes" in parameters else []
     if "top_k" in parameters:
         queries.append(f"top-{_top_k(parameters['top_k'], n_classes)}")
-    if len(queries) > _MOST_QUERIES:
-        raise MalformedError(
-            f"'classes' names {len(queries)} classes; at most {_MOST_QUERIES} can be named, or ask for 'all'."
+    if len(queries) > limits.max_queries:
+        raise OptionError(
+            f"'classes' names {len(queries)} classes; at most {limits.max_queries} can be named, or ask for 'all'."
         )
     found: list[ClassQuery] = []
     codes: set[int] = set()
     for query in queries or ["top-1"]:
-        if isinstance(query, str) and len(query) > _LONGEST_NAME:
-            raise MalformedError(f"No class has a name of {len(query)} characters: {shown(query)}.")
+        if isinstance(query, str) and len(query) > limits.max_name_length:
+            raise OptionError(f"No class has a name of {len(query)} characters: {shown(query)}.")
         some = class_codes([query], n_classes, explainer.labels)
         codes.update(some)
         found.append(some[0] if len(some) == 1 and some[0] >= 0 else query)
@@ -161,15 +174,15 @@ def _listed(given: Any) -> list[Any]:
         try:
             queries = json.loads(given)
         except (ValueError, RecursionError) as error:
-            raise MalformedError(f"'classes' is no JSON list ({error}): {shown(given)}.") from error
+            raise OptionError(f"'classes' is no JSON list ({error}): {shown(given)}.") from error
     elif isinstance(given, str):
         queries = [part.strip() for part in given.split(",") if part.strip()]
     elif not isinstance(given, list):
         queries = [given]
     if not all(isinstance(query, int | str) and not isinstance(query, bool) for query in queries):
-        raise MalformedError(f"'classes' is {shown(given)}; names, indices, top-K or all were expected.")
+        raise OptionError(f"'classes' is {shown(given)}; names, indices, top-K or all were expected.")
     if not queries:
-        raise MalformedError("'classes' is empty; give a name, an index, top-K or all.")
+        raise OptionError("'classes' is empty; give a name, an index, top-K or all.")
     return list(queries)
 
 
@@ -177,42 +190,42 @@ def _top_k(value: Any, n_classes: int) -> int:
     return _whole(value, "top_k", n_classes)
 
 
-def _segmenter(value: Any, explainer: Explainer, limits: Limits) -> Segmenter:
+def _segmenter(value: Any, explainer: Explainer, limits: RequestLimits) -> Segmenter:
     return dataclasses.replace(explainer.segmenter, n_segments=_whole(value, "segments", limits.max_segments))
 
 
 def _whole(value: Any, name: str, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise MalformedError(f"{name!r} is {shown(value)}; a whole number of 1 to {most} was expected.")
+        raise OptionError(f"{name!r} is {shown(value)}; a whole number of 1 to {most} was expected.")
     return value
 
 
 def _extras(given: Any) -> tuple[str, ...]:
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise MalformedError(f"'outputs' is {shown(given)}; a list of names was expected: {', '.join(EXTRAS)}.")
+        raise OptionError(f"'outputs' is {shown(given)}; a list of names was expected: {', '.join(EXTRAS)}.")
     check_names(names, EXTRAS)
     return tuple(dict.fromkeys(names))
 
 
-def _kept_pixels(images: Sequence[EncodedImage | np.ndarray], drawn: int, limits: Limits) -> int:
+def _kept_pixels(images: Sequence[EncodedImage | np.ndarray], drawn: int, limits: RequestLimits) -> int:
     """Of photographs on which so many pictures of their own size are drawn; before any of them is decoded."""
     pixels = sum(
         announced_pixels(image) if isinstance(image, EncodedImage) else image.shape[0] * image.shape[1]
         for image in images
     )
     if pixels * max(1, drawn) > limits.max_drawn_pixels:
-        raise MalformedError(
+        raise OptionError(
             f"The pictures would have {pixels * max(1, drawn):,} pixels, over the limit of "
             f"{limits.max_drawn_pixels:,}; ask for fewer classes, or of smaller photographs."
         )
     return max(1, pixels)
 
 
-def _check_values(images: int, classes: int, segments: int, limits: Limits) -> None:
+def _check_values(images: int, classes: int, segments: int, limits: RequestLimits) -> None:
     values = images * classes * segments
     if values > limits.max_values:
-        raise MalformedError(
+        raise OptionError(
             f"{images} photographs, {classes} classes and {segments} superpixels make {values:,} values, over the "
             f"limit of {limits.max_values:,}; ask for fewer of them."
         )
@@ -220,7 +233,7 @@ def _check_values(images: int, classes: int, segments: int, limits: Limits) -> N
 
 def _check_maps(images: int, classes: int, limit: int) -> None:
     if images * classes > limit:
-        raise MalformedError(
+        raise OptionError(
             f"{images} photographs for {classes} classes are {images * classes} maps, over the limit of {limit} for "
             "what is asked; ask for fewer classes, or for no pictures."
         )
