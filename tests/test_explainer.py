@@ -242,7 +242,7 @@ def test_a_large_photograph_has_the_same_panel(explainer: Explainer, chelsea: np
 
 @pytest.mark.parametrize(("value", "text"), [(1.234, "+1.23"), (-0.001, "0"), (9.6e17, "+9.6e+17"), (0.0, "0")])
 def test_numbers_in_captions(value: float, text: str) -> None:
-    from secam_onnx.explanation.result import signed
+    from secam_onnx.explanation.prediction import signed
 
     assert signed(value) == text
 

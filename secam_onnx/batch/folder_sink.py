@@ -16,7 +16,7 @@ from secam_onnx.batch.run_settings import settings_digest
 from secam_onnx.batch.sources import Item
 from secam_onnx.errors import OptionError, OutputError, SecamError
 from secam_onnx.explanation import Explanation
-from secam_onnx.explanation.saving import MANIFEST, save_explanation
+from secam_onnx.explanation.saving import MANIFEST
 from secam_onnx.files import output_errors, remove_leftovers
 
 __all__ = ["ERRORS", "FolderSink"]
@@ -112,7 +112,7 @@ class FolderSink:
     def encode(self, item: Item, explanation: Explanation) -> Path:
         """Write a folder, in whatever thread."""
         notes = {"image": item.key, "run": self._run}
-        path = save_explanation(explanation, self.path(item), self._pictures, notes)
+        path = explanation.save(self.path(item), pictures=self._pictures, notes=notes)
         with self._lock:
             self._written += 1
         return path

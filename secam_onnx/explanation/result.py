@@ -1,4 +1,4 @@
-"""The result: which superpixels carried the decision, as numbers that add up to the logit, pictures and files."""
+"""The result of an explanation: numbers that add up to the logit, pictures and files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import html
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,82 +20,59 @@ from secam_onnx.completeness import TOLERANCE, completeness_error
 from secam_onnx.errors import ClassError, OptionError
 from secam_onnx.explanation import overlays
 from secam_onnx.explanation.panel import TILE, compose
-from secam_onnx.explanation.saving import save_explanation
+from secam_onnx.explanation.prediction import Prediction, signed
+from secam_onnx.explanation.saving import picture_stem, save_folder
 from secam_onnx.labels import ClassQuery, class_name, find_class
 from secam_onnx.photograph.preprocessing import Geometry
 from secam_onnx.superpixels.selection import Selection
 
-__all__ = ["Explanation", "Prediction"]
+__all__ = ["Explanation"]
 
-SCHEMA = 2  # of the JSON
+SCHEMA = 2
+"""Of `explanation.json`; 1 had other names."""
+
 _PANELS = 10  # in a notebook
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One class of the model and what it got.
-
-    Attributes
-    ----------
-    index : int
-        Class index.
-    label : str
-        Class name.
-    probability : float or None
-        In [0, 1]; None where the model's numbers are none and make none.
-    logit : float
-        The explained quantity: the score before the softmax or sigmoid, or the output itself (`method["explained"]`).
-    """
-
-    index: int
-    label: str
-    probability: float | None
-    logit: float
-
-    def __str__(self) -> str:
-        number = signed(self.logit) if self.probability is None else f"{self.probability:.3f}"
-        return f"{self.label} ({self.index}) {number}"
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """SeCAM of one photograph for K classes.
+    """SeCAM of one photograph for K classes, with S superpixels and a feature map of h x w cells.
 
-    With S superpixels and a feature map of h x w cells. For every class `cam.sum() + bias` and
-    `segment_contributions.sum() + bias` equal the logit, up to `gap`, which is rounding for a piecewise linear head.
+    For each class, `cam.sum() + bias` and `segment_contributions.sum() + bias` equal the logit up to `gap`, which is
+    float rounding where the head is piecewise linear.
 
     Attributes
     ----------
     image : ndarray
-        `(H, W, 3)` uint8, the photograph, upright, or the channels of another image that are shown; `(0, 0, 3)` where
-        it was not kept, and no pictures can be drawn.
+        `(H, W, 3)` uint8, the upright photograph, or the channels of another kind of image that are shown. It is
+        `(0, 0, 3)` where it was not kept; then no pictures can be drawn.
     geometry : Geometry
-        Where the model's input lies on it.
+        Where the model's input lies on the photograph.
     predictions : tuple of Prediction
         The highest classes, best first.
     classes : tuple of Prediction
         The K classes that are explained.
     cam : ndarray
-        `(K, h, w)` float32, signed: what each feature cell adds to the logit.
+        `(K, h, w)` float32, signed: what each cell of the feature map adds to the logit.
     segments : ndarray
-        `(rows, columns)` int32 at the model's input size, dense labels 0..S-1.
+        `(rows, columns)` int32, the label map at the model's input size, labels 0..S-1.
     segment_scores : ndarray
-        `(K, S)` float32, mean of the map inside each superpixel: the SeCAM value.
+        `(K, S)` float32, mean of the map on each superpixel: the SeCAM value.
     segment_contributions : ndarray
-        `(K, S)` float32, each superpixel's share of the logit.
+        `(K, S)` float32, what each superpixel adds to the logit.
     bias : ndarray
-        `(K,)` float32, the part of the logit that no superpixel carries.
+        `(K,)` float32, the part of the logit that comes from no superpixel.
     given_labels : ndarray or None
-        `(S,)` the number that each superpixel has in the label map of one's own, padding beyond the map masked; None
-        where superpixels were made.
+        `(S,)`, the number of each superpixel in the label map that was given, masked for padding outside it; None
+        where none was given.
     selection : Selection
         Which superpixels the pictures keep.
     method : dict
-        Model, head, feature map, superpixels, preprocessing, providers.
+        How the result was made: model, head, feature map, superpixels, preprocessing, providers.
     timings : dict
-        Milliseconds of each step; of a batch, its time divided by its size.
+        Milliseconds of each step; for a batch, its time divided by its size.
     labels : tuple of str or None
-        Names of all classes of the model; None if it has none.
+        Names of all classes of the model; None if they are unknown.
     """
 
     image: np.ndarray
@@ -123,44 +100,44 @@ class Explanation:
 
     @property
     def completeness_error(self) -> float:
-        """Largest `|sum(segment_contributions) + bias - logit|` over the classes, relative (see `completeness`)."""
+        """The largest relative `|sum(segment_contributions) + bias - logit|` of the classes; see `completeness`."""
         logits = np.array([entry.logit for entry in self.classes])
         return completeness_error(self.segment_contributions, self.bias, logits)
 
     @property
     def gap(self) -> np.ndarray:
-        """`logit - sum(segment_contributions) - bias`, `(K,)`: what a head that is not linear leaves over."""
+        """`(K,)` `logit - sum(segment_contributions) - bias`: the part that a nonlinear head leaves unexplained."""
         logits = np.array([entry.logit for entry in self.classes])
         return logits - self.segment_contributions.sum(axis=1, dtype=np.float64) - self.bias
 
     @property
     def padding(self) -> np.ndarray:
-        """`(S,)` bool, which superpixels lie in the padding alone: the model saw them, and they are no photograph."""
+        """`(S,)` bool, which superpixels lie entirely in padding that the model saw around the photograph."""
         padding = np.ones(self.segment_scores.shape[1], dtype=bool)
         padding[self.segments[self.geometry.on_image()]] = False
         return padding
 
     @checked("class_")
     def keep(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
-        """Which superpixels are kept: `(S,)` bool. Parameters as in `mask`."""
+        """Tell which superpixels are kept, `(S,)` bool. Parameters as in `mask`."""
         row = self._row(class_)
         return (selection or self.selection).keep(self.segment_scores[row], self.segment_contributions[row])
 
     @checked("class_")
     def mask(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> np.ndarray:
-        """The kept superpixels on the photograph.
+        """Mask the photograph with the kept superpixels.
 
         Parameters
         ----------
         class_ : int or str, optional
             Index or name of an explained class; the first one by default.
         selection : Selection, optional
-            Another rule than the explanation's own.
+            Which superpixels to keep; the explanation's own rule by default.
 
         Returns
         -------
         ndarray
-            `(H, W)` bool at the photograph's size; false where the model saw nothing.
+            `(H, W)` bool at the photograph's size; False where the model did not see the photograph.
 
         Raises
         ------
@@ -174,25 +151,25 @@ class Explanation:
     def overlay(
         self, class_: ClassQuery | None = None, selection: Selection | None = None, *, kind: str = "superpixels"
     ) -> Image.Image:
-        """One picture at the photograph's own size.
+        """Draw one picture at the photograph's size.
 
         Parameters
         ----------
         class_, selection
             As in `mask`.
         kind : {'superpixels', 'heatmap', 'cam'}
-            The kept superpixels with the rest dark; the mean score of every superpixel; the map without superpixels.
+            The kept superpixels, with the rest darkened; the score of every superpixel; the class activation map.
 
         Raises
         ------
         ClassError
             The class was not explained.
         OptionError
-            Unknown kind, or the photograph was not kept.
+            The kind is unknown, or the photograph was not kept.
         """
         self._check_image()
         if kind not in overlays.KINDS:
-            raise OptionError(f"Unknown kind of picture {kind!r}; there are {', '.join(overlays.KINDS)}.")
+            raise OptionError(f"Unknown kind of picture {kind!r}; choose from {', '.join(overlays.KINDS)}.")
         row = self._row(class_)
         if kind == "superpixels":
             segments = overlays.segments_on_image(self.segments, self.geometry)
@@ -206,7 +183,7 @@ class Explanation:
 
     @checked("class_")
     def panel(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> Image.Image:
-        """The three pictures side by side, with class name, numbers and a colour bar. Parameters as in `mask`."""
+        """Draw all three pictures side by side, with class name, numbers and colour bar. Parameters as in `mask`."""
         self._check_image()
         row, chosen = self._row(class_), selection or self.selection
         entry, kept = self.classes[row], self.keep(class_, chosen)
@@ -233,7 +210,7 @@ class Explanation:
         return compose(name, subtitle, tiles, self._limit(row), f"{what} per cell")
 
     def _shrunk(self, longest: int) -> Explanation:
-        """The same on a photograph of at most this longest side, in pixels, for small pictures."""
+        """Shrink the photograph to this longest side, in pixels, so that small pictures are drawn fast."""
         height, width = self.geometry.image_size
         scale = longest / max(height, width)
         if scale >= 1:
@@ -247,7 +224,7 @@ class Explanation:
         return dataclasses.replace(self, image=image, geometry=geometry)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the pixels, as plain JSON types."""
+        """Give all numbers but those of pixels and cells, as plain JSON types: the content of `explanation.json`."""
         classes, padding = [], self.padding
         for row, entry in enumerate(self.classes):
             kept = self.selection.keep(self.segment_scores[row], self.segment_contributions[row])
@@ -276,15 +253,23 @@ class Explanation:
         }
 
     @checked()
-    def save(self, folder: str | os.PathLike[str], *, pictures: int | None = None) -> Path:
-        """Write everything into a folder that appears whole: panel and single PNGs of each class, JSON and NPZ.
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        pictures: int | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write a folder that appears whole: panel and single PNGs of each class, `explanation.json`, `arrays.npz`.
 
         Parameters
         ----------
         folder : path
-            A folder that does not exist, or one that an earlier `save` wrote, which is replaced.
+            A folder that does not exist yet or is empty, or one that an earlier `save` wrote, which is replaced.
         pictures : int, optional
-            Draw only this many classes, those with the highest logits; the numbers are written for all.
+            Draw at most this many classes, those with the highest logits; the numbers are written for all.
+        notes : mapping, optional
+            Further entries of `explanation.json`, as JSON types.
 
         Returns
         -------
@@ -295,11 +280,38 @@ class Explanation:
         ------
         OutputError
             The folder holds other files, cannot be written, or the disk is full.
+        OptionError
+            Pictures are wanted, but the photograph was not kept.
         """
-        return save_explanation(self, folder, pictures)
+        return save_folder(folder, {**(notes or {}), **self.to_dict()}, self._arrays(), self._pictures(pictures))
+
+    def _arrays(self) -> dict[str, Any]:
+        arrays = {
+            "class_ids": np.array([entry.index for entry in self.classes], dtype=np.int64),
+            "class_logits": np.array([entry.logit for entry in self.classes], dtype=np.float32),
+            "cam": self.cam,
+            "segments": self.segments,
+            "segment_scores": self.segment_scores,
+            "segment_contributions": self.segment_contributions,
+            "bias": self.bias,
+            "image_size": np.array(self.geometry.image_size),
+            "input_size": np.array(self.geometry.input_size),
+            "box": np.array(self.geometry.box),
+        }
+        if self.given_labels is not None:
+            arrays["given_labels"] = np.ma.getdata(self.given_labels)
+        return arrays
+
+    def _pictures(self, classes: int | None) -> Iterator[tuple[str, Image.Image]]:
+        """Draw the classes with the highest logits, one picture at a time, under the names of their files."""
+        for entry in sorted(self.classes, key=lambda entry: -entry.logit)[:classes]:
+            stem = picture_stem(entry)
+            yield f"{stem}-panel", self.panel(entry.index)
+            for kind in overlays.KINDS:
+                yield f"{stem}-{kind}", self.overlay(entry.index, kind=kind)
 
     def _repr_html_(self) -> str | None:
-        """The panels of all classes that were asked for, up to ten, in notebooks."""
+        """The panels of the explained classes, at most ten, for notebooks."""
         if not self.image.size:
             return None
         parts = []
@@ -327,17 +339,11 @@ class Explanation:
         if index in rows:
             return rows[index]
         known = ", ".join(f"{entry.label!r} ({entry.index})" for entry in self.classes[:10])
-        raise ClassError(f"Class {class_!r} is not among the explained ones: {known}. Explain it first.")
+        raise ClassError(f"Class {class_!r} is not among the explained ones: {known}. Explain that class first.")
 
     def _check_image(self) -> None:
         if not self.image.size:
-            raise OptionError("The photograph was not kept; pictures need explain_stream(..., keep_images=True).")
+            raise OptionError("The photograph was not kept, so no pictures can be drawn; use keep_images=True.")
 
     def _limit(self, row: int) -> float:
         return float(np.abs(self.cam[row]).max())
-
-
-def signed(value: float) -> str:
-    """A number for people, with its sign."""
-    text = f"{value:+.2f}" if abs(value) < 1e4 else f"{value:+.3g}"
-    return "0" if float(text) == 0 else text

@@ -1,4 +1,4 @@
-"""An explanation as files: pictures, JSON and arrays in a folder that appears whole."""
+"""The folder of an explanation: pictures, JSON and arrays that appear together or not at all."""
 
 from __future__ import annotations
 
@@ -6,83 +6,79 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from secam_onnx.errors import OutputError
-from secam_onnx.explanation import overlays
+from secam_onnx.explanation.prediction import Prediction
 from secam_onnx.files import new_folder, output_errors
 
-if TYPE_CHECKING:
-    from secam_onnx.explanation.result import Explanation, Prediction
-
-__all__ = ["ARRAYS", "MANIFEST", "save_explanation"]
+__all__ = ["ARRAYS", "MANIFEST", "picture_stem", "save_folder"]
 
 MANIFEST = "explanation.json"
 ARRAYS = "arrays.npz"
 
 
-def save_explanation(
-    explanation: Explanation,
+def save_folder(
     folder: str | os.PathLike[str],
-    pictures: int | None = None,
-    notes: Mapping[str, Any] | None = None,
+    report: Mapping[str, Any],
+    arrays: Mapping[str, Any],
+    pictures: Iterable[tuple[str, Image.Image]],
 ) -> Path:
-    """Write everything; see `Explanation.save`. `notes`, JSON types, go into the JSON as well."""
+    """Write a folder that appears whole; an earlier explanation at its place is replaced.
+
+    Parameters
+    ----------
+    folder : path
+        Where to write.
+    report : mapping
+        What `explanation.json` says, as JSON types; the names of all files are added to it.
+    arrays : mapping
+        What `arrays.npz` holds.
+    pictures : iterable of (str, Image)
+        File names without ending, and pictures. They are drawn and written one at a time.
+
+    Returns
+    -------
+    Path
+        `folder`.
+
+    Raises
+    ------
+    OutputError
+        The folder holds other files, cannot be written, or the disk is full.
+    """
     target = Path(folder)
     if "\0" in str(target):
-        raise OutputError(f"The folder's name, {str(target)!r}, holds a null character; choose another one.")
+        raise OutputError(f"The folder's name, {str(target)!r}, contains a null character; choose another name.")
     if target.absolute() == Path.cwd():
-        raise OutputError(f"{target.absolute()} is the current folder, which is not replaced; name a folder in it.")
+        raise OutputError(f"{target.absolute()} is the current folder and cannot be replaced; name a folder inside it.")
     _check_replaceable(target)
-    best = sorted(explanation.classes, key=lambda entry: -entry.logit)[:pictures]
     with new_folder(target) as temporary:
         files = [ARRAYS]
-        for entry in best:
-            files += _save_pictures(explanation, entry, temporary)
-        buffer = io.BytesIO()  # on a full disk, zipfile would complain once more when it is thrown away
-        np.savez_compressed(buffer, **_arrays(explanation))
+        for name, picture in pictures:
+            picture.save(temporary / f"{name}.png", compress_level=1)  # a third of the time, a tenth larger
+            files.append(f"{name}.png")
+        buffer = io.BytesIO()  # on a full disk, zipfile would raise a second error when it is closed
+        np.savez_compressed(buffer, **arrays)
         (temporary / ARRAYS).write_bytes(buffer.getvalue())
-        report = {**(notes or {}), **explanation.to_dict(), "files": sorted(files)}
-        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps({**report, "files": sorted(files)}, indent=1, ensure_ascii=False, allow_nan=False)
         (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return target
 
 
-def _arrays(explanation: Explanation) -> dict[str, Any]:
-    geometry = explanation.geometry
-    arrays = {
-        "class_ids": np.array([entry.index for entry in explanation.classes], dtype=np.int64),
-        "class_logits": np.array([entry.logit for entry in explanation.classes], dtype=np.float32),
-        "cam": explanation.cam,
-        "segments": explanation.segments,
-        "segment_scores": explanation.segment_scores,
-        "segment_contributions": explanation.segment_contributions,
-        "bias": explanation.bias,
-        "image_size": np.array(geometry.image_size),
-        "input_size": np.array(geometry.input_size),
-        "box": np.array(geometry.box),
-    }
-    if explanation.given_labels is not None:
-        arrays["given_labels"] = np.ma.getdata(explanation.given_labels)
-    return arrays
-
-
-def _save_pictures(explanation: Explanation, entry: Prediction, folder: Path) -> list[str]:
+def picture_stem(entry: Prediction) -> str:
+    """The beginning of a class's file names: its index, and its name as far as every file system can spell it."""
     name = re.sub(r"[^\w-]+", "_", entry.label, flags=re.ASCII).strip("_")[:40]
-    stem = f"{entry.index:04d}-{name}" if name else f"{entry.index:04d}"
-    pictures = {"panel": explanation.panel(entry.index)}
-    pictures |= {kind: explanation.overlay(entry.index, kind=kind) for kind in overlays.KINDS}
-    for kind, picture in pictures.items():
-        picture.save(folder / f"{stem}-{kind}.png", compress_level=1)  # a third of the time, a tenth larger
-    return [f"{stem}-{kind}.png" for kind in pictures]
+    return f"{entry.index:04d}-{name}" if name else f"{entry.index:04d}"
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Only what an earlier explanation wrote may be replaced."""
+    """Refuse a folder that holds anything but an earlier explanation."""
     with output_errors(folder):
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return
@@ -93,5 +89,5 @@ def _check_replaceable(folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise OutputError(
-        f"{folder} exists and holds something else than an earlier explanation; choose another output folder."
+        f"{folder} exists and holds something other than an earlier explanation; choose another output folder."
     )

@@ -13,7 +13,7 @@ from tiny_models import classifier
 
 from secam_onnx import Explainer, Preprocessing, Selection, fuse, runtime
 from secam_onnx.errors import OptionError
-from secam_onnx.explanation.result import signed
+from secam_onnx.explanation.prediction import signed
 from secam_onnx.photograph.preprocessing_settings import PRESETS, PreprocessingSettings
 
 LETTERBOX = PreprocessingSettings(fit="letterbox", pad_color=(114.0,))
