@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from secam_onnx.arguments import check_fields
@@ -20,8 +19,8 @@ from secam_onnx.fusion.float16 import halve_weights
 from secam_onnx.fusion.maps import Spliced, spliced_maps
 from secam_onnx.fusion.pictures import normalised, overlay
 from secam_onnx.graph.checks.order import reads
-from secam_onnx.graph.index import Graph
 from secam_onnx.graph.nodes import Nodes
+from secam_onnx.graph.opset import at_opset, opset_of
 from secam_onnx.graph.splice import made_by, needed, renamed
 from secam_onnx.head import CLASS_IDS
 from secam_onnx.names import RESERVED
@@ -36,7 +35,6 @@ from secam_onnx.superpixels.selection import Selection
 __all__ = ["Fusion", "fused_model", "ready_to_fuse"]
 
 _OPSET = 18  # that of K-means and of the contribution models
-_RESIZES_FROM_CENTRES = 11
 _MOST_CLASSES = 100  # explained by default
 _IR_VERSION = 8  # the lowest that goes with it, so that older runtimes read the file
 _TYPES = {
@@ -97,36 +95,12 @@ def ready_to_fuse(model: ModelProto) -> ModelProto:
     ModelError
         It cannot be brought to that.
     """
-    opset = Graph(model).opset
-    if opset >= _OPSET:
-        return model
-    try:
-        newer = onnx.version_converter.convert_version(model, _OPSET)
-    except Exception as error:
-        raise ModelError(
-            f"The model cannot be brought from opset {opset} to {_OPSET} ({error}). Export it with opset {_OPSET} or "
-            "newer."
-        ) from error
-    helper.set_model_props(newer, _metadata(model))  # which onnx kept, or did not
-    if opset < _RESIZES_FROM_CENTRES:
-        _resize_from_corners(newer)
-    return newer
+    return at_opset(model, _OPSET)
 
 
 def _metadata(model: ModelProto) -> dict[str, str]:
     """What others say of a model; the last value of a key, as ONNX Runtime has it."""
     return {entry.key: entry.value for entry in model.metadata_props}
-
-
-def _resize_from_corners(model: ModelProto) -> None:
-    """What Resize, and Upsample before, did in older opsets; onnx forgets to say so where it brings them to newer ones.
-
-    In place.
-    """
-    for node in model.graph.node:
-        if node.op_type == "Resize" and not node.domain:
-            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
-            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
 
 
 def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, ModelMetadata]:
@@ -175,7 +149,7 @@ def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, Mo
     record = FusedRecord(
         size=size,
         batch=input_.batch,
-        opset=Graph(contribution.model).opset,
+        opset=opset_of(contribution.model),
         n_classes=head.n_classes,
         map_size=(rows, columns),
         n_segments=cells.count,

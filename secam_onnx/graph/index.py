@@ -15,6 +15,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from secam_onnx.errors import ModelError
 from secam_onnx.graph.checks.order import reads
 from secam_onnx.graph.onnxruntime_operators import as_standard
+from secam_onnx.graph.opset import opset_of
 from secam_onnx.graph.weights import read_tensor
 
 __all__ = ["Graph", "Shape", "attribute", "describe", "reads", "shape_text"]
@@ -131,7 +132,7 @@ class Graph:
     @property
     def opset(self) -> int:
         """Version of the standard operator set."""
-        return max((entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+        return opset_of(self.model)
 
     def producer(self, tensor: str) -> NodeProto | None:
         """The node that makes a tensor; None for inputs and initializers."""

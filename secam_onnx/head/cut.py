@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from secam_onnx.errors import HeadError, ModelError
+from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph, attribute, describe, reads, shape_text
+from secam_onnx.graph.opset import at_opset
 from secam_onnx.graph.weights import SharedWeights
 
 __all__ = ["cut_out"]
@@ -63,7 +63,7 @@ def cut_out(
             continue
         wanted.add(id(node))
         todo += reads(node)
-    return [*shapes, *_at_opset(graph, [node for node in graph.model.graph.node if id(node) in wanted], opset)]
+    return [*shapes, *_nodes_at_opset(graph, [node for node in graph.model.graph.node if id(node) in wanted], opset)]
 
 
 def _below(graph: Graph, features: Sequence[str]) -> set[str]:
@@ -97,7 +97,7 @@ def _known_shape(graph: Graph, node: NodeProto, features: str) -> list[NodeProto
     ]
 
 
-def _at_opset(graph: Graph, nodes: list[NodeProto], opset: int) -> list[NodeProto]:
+def _nodes_at_opset(graph: Graph, nodes: list[NodeProto], opset: int) -> list[NodeProto]:
     if graph.opset >= opset or not nodes:
         return nodes
     made = {name for node in nodes for name in node.output}
@@ -110,10 +110,4 @@ def _at_opset(graph: Graph, nodes: list[NodeProto], opset: int) -> list[NodeProt
     opsets = [entry for entry in graph.model.opset_import if entry.domain not in ("", "ai.onnx")]
     opsets.append(helper.make_opsetid("", graph.opset))
     old = helper.make_model(body, opset_imports=opsets, ir_version=_IR_VERSION)
-    try:
-        return list(onnx.version_converter.convert_version(old, opset).graph.node)
-    except Exception as error:
-        raise ModelError(
-            f"The head cannot be brought from opset {graph.opset} to {opset} ({error}). Export the model again with "
-            f"opset {opset} or newer."
-        ) from error
+    return list(at_opset(old, opset, "head").graph.node)

@@ -128,6 +128,13 @@ def test_the_head_is_brought_to_the_opset_of_the_contribution_model(opset: int) 
           opset=opset)  # fmt: skip
 
 
+def test_an_old_resize_goes_on_from_the_corners() -> None:
+    """Opset 11 and later resize from the centres of the pixels, and ONNX's converter does not say so."""
+    scales = "s = Constant <value = float[4] {1.0, 1.0, 2.0, 2.0}> ()"
+    head = f'{scales} u = Resize <mode = "linear"> (f, s) v = Flatten (u) logits = MatMul (v, w_96x5)'
+    assert_complete(build(head, opset=10), masking=True)
+
+
 def test_operators_of_others_are_brought_along() -> None:
     model = build("g = com.microsoft.Gelu (f) v = Flatten (g) logits = MatMul (v, w_24x5)", opset=13)
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
