@@ -18,7 +18,11 @@ export function usual(entry) {
   const speaking = ranking(entry).filter((label) => contributions[label] > 0);
   const enough = COVERAGE * sum(speaking.map((label) => contributions[label])) * (1 - 1e-9);
   let carried = 0;
-  return speaking.findIndex((label) => (carried += contributions[label]) >= enough) + 1;
+  const last = speaking.findIndex((label) => {
+    carried += contributions[label];
+    return carried >= enough;
+  });
+  return last + 1;
 }
 
 /** Which superpixels are kept, by label: the `count` highest; or the usual ones, of which those against are none. */
@@ -43,7 +47,8 @@ export function parts({ logit, bias, contributions }, keep) {
 export function centres({ segments, geometry: { input_size } }) {
   const sums = [];
   segments.forEach((label, i) => {
-    const entry = (sums[label] ??= [0, 0, 0]);
+    sums[label] ??= [0, 0, 0];
+    const entry = sums[label];
     entry[0] += Math.floor(i / input_size[1]);
     entry[1] += i % input_size[1];
     entry[2]++;
@@ -55,7 +60,9 @@ export function centres({ segments, geometry: { input_size } }) {
 export function padding({ segments, geometry }) {
   const shown = onPhotograph(geometry);
   const there = [];
-  segments.forEach((label, i) => (there[label] ||= shown(i)));
+  segments.forEach((label, i) => {
+    there[label] ||= shown(i);
+  });
   return there.map((seen) => !seen);
 }
 

@@ -2,14 +2,15 @@
 
 const ORIENTATION = 0x0112;
 // Two pixels side by side, to be turned by a quarter: where they end up one above the other, the browser does turn.
-const TRIAL = "UklGRlIAAABXRUJQVlA4WAoAAAAIAAAAAQAAAAAAVlA4TBEAAAAvAQAAAAfQ//73v/+BiOh/AABFWElGGgAAAE1NACoAAAAIAAEBEgADAAAAAQAGAAAAAAAA";
+const TRIAL =
+  "UklGRlIAAABXRUJQVlA4WAoAAAAIAAAAAQAAAAAAVlA4TBEAAAAvAQAAAAfQ//73v/+BiOh/AABFWElGGgAAAE1NACoAAAAIAAEBEgADAAAAAQAGAAAAAAAA";
 // By orientation: the canvas's matrix for a picture of w x h pixels.
 const TURNS = {
   2: (w) => [-1, 0, 0, 1, w, 0],
   3: (w, h) => [-1, 0, 0, -1, w, h],
-  4: (w, h) => [1, 0, 0, -1, 0, h],
+  4: (_w, h) => [1, 0, 0, -1, 0, h],
   5: () => [0, 1, 1, 0, 0, 0],
-  6: (w, h) => [0, 1, -1, 0, h, 0],
+  6: (_w, h) => [0, 1, -1, 0, h, 0],
   7: (w, h) => [0, -1, -1, 0, h, w],
   8: (w) => [0, -1, 1, 0, 0, w],
 };

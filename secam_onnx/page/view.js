@@ -107,7 +107,9 @@ export class View {
       this.scene = { explanation, small, names: this.names, centres: centres(explanation) };
       if (!this.#figures.length) this.#figures.push(this.#figure());
       const { predictions } = explanation;
-      this.#figures.forEach((figure, place) => (figure.wanted = (predictions[place] ?? predictions[0]).index));
+      for (const [place, figure] of this.#figures.entries()) {
+        figure.wanted = (predictions[place] ?? predictions[0]).index;
+      }
       document.body.classList.add("explained");
       this.#say("");
       find("result").hidden = false;
@@ -127,7 +129,9 @@ export class View {
 
   #figure() {
     const figure = new Figure(find("figure"), {
-      point: (label) => this.#figures.forEach((each) => each.label !== label && each.point(label)),
+      point: (label) => {
+        for (const each of this.#figures) if (each.label !== label) each.point(label);
+      },
       choose: (chosen, text) => this.#choose(chosen, text),
       save: (saved) => this.#savePicture(saved),
     });
@@ -208,7 +212,9 @@ export class View {
     } catch (error) {
       return this.#say(`The camera cannot be used (${error.message ?? "this page has no access"}). Choose a file.`);
     }
-    dialog.onclose = () => video.srcObject.getTracks().forEach((track) => track.stop());
+    dialog.onclose = () => {
+      for (const track of video.srcObject.getTracks()) track.stop();
+    };
     find("leave").onclick = () => dialog.close();
     find("snap").disabled = true; // until there is a picture to take
     video.onloadeddata = () => (find("snap").disabled = false);

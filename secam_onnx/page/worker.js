@@ -12,7 +12,7 @@ let session, contract, input;
 
 /** Answers {id, ...} with {id, result} or {id, error}, one after the other. */
 let queue = Promise.resolve();
-onmessage = ({ data: { id, ...order } }) => {
+self.onmessage = ({ data: { id, ...order } }) => {
   queue = queue.then(async () => {
     try {
       postMessage({ id, result: await (order.model ? open(order.model) : explain(order)) });
@@ -28,7 +28,9 @@ async function open(model) {
   contract = JSON.parse(readMetadata(bytes).secam_onnx ?? "{}");
   if (!contract.fused) throw new Error("The model is not a fused one. `secam-onnx demo` makes a page of any model.");
   if (contract.schema !== SCHEMA || contract.fused.schema !== SCHEMA) {
-    throw new Error(`The model has schema ${contract.fused.schema}; this page reads ${SCHEMA}. Fuse the original model again.`);
+    throw new Error(
+      `The model has schema ${contract.fused.schema}; this page reads ${SCHEMA}. Fuse the original model again.`,
+    );
   }
   const packed = runtime[0] === 0x1f; // some web servers unpack it themselves
   ort.env.wasm.wasmBinary = packed ? await unpacked(runtime) : runtime.buffer;
@@ -44,7 +46,7 @@ async function fetched(url, progress) {
   // Of what comes packed, the length is another one.
   progress.total += response.headers.has("Content-Encoding") ? NaN : Number(response.headers.get("Content-Length"));
   const chunks = [];
-  for (let reader = response.body.getReader(), last = 0; ;) {
+  for (let reader = response.body.getReader(), last = 0; ; ) {
     const { done, value } = await reader.read();
     if (done) break;
     chunks.push(value);

@@ -30,7 +30,8 @@ export class Remote {
 
   async explain(photograph, model) {
     this.#last.abort(); // its photograph is not wanted any more
-    const { signal } = (this.#last = new AbortController());
+    this.#last = new AbortController();
+    const { signal } = this.#last;
     const image = new Uint8Array(await photograph.blob.arrayBuffer());
     const ask = async (classes, outputs, signal) => {
       const options = request(image, outputs, { classes });

@@ -34,7 +34,10 @@ export class Server {
       if (response.ok) return { headers: response.headers, bytes };
       if (response.status !== 401) throw new Error(reason(response, bytes));
       // Meanwhile another request may have brought a key.
-      if (key === this.#key) await (this.#asking ??= this.#newKey());
+      if (key === this.#key) {
+        this.#asking ??= this.#newKey();
+        await this.#asking;
+      }
     }
   }
 

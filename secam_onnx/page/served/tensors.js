@@ -32,7 +32,8 @@ export function request(image, outputs, parameters) {
 /** The outputs of a response, {name: {shape, data}}. */
 export function tensors({ headers, bytes }) {
   let at = Number(headers.get(LENGTH));
-  if (!at) throw new Error("The answer has no binary tensors; what stands between this page and the server drops them.");
+  if (!at)
+    throw new Error("The answer has no binary tensors; what stands between this page and the server drops them.");
   const { outputs } = JSON.parse(new TextDecoder().decode(bytes.slice(0, at)));
   const found = outputs.map(({ name, datatype, shape, parameters: { binary_data_size: size } }) => {
     const data = new ARRAYS[datatype](bytes.slice(at, at + size)); // a copy, as views have to be aligned
