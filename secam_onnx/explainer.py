@@ -18,6 +18,7 @@ from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.errors import OptionError, PreprocessingWarning, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.files import printable
+from secam_onnx.head_query import HeadQuery
 from secam_onnx.labels import ClassQuery, as_queries, class_codes, classes_in_words, given_labels
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.photograph.preprocessing import Preprocessing
@@ -66,11 +67,12 @@ class Explainer:
     labels : sequence of str, mapping or path, optional
         Class names for an ordinary model, also as `{index: name}` or as a file (see `labels.read_labels`); read from
         the file's metadata or the files beside it by default.
-    output, features : str, optional
+    logits, features : str, optional
         For an ordinary model: which output to explain, or any tensor `(N, classes)`, and a feature map further up, by
         name.
-    tokens : (int, int), optional
-        For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    token_grid : (int, int), optional
+        For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; by default in the proportion of the
+        picture's height and width.
     activation : {'auto', 'softmax', 'sigmoid', 'none'}, optional
         What makes probabilities of raw outputs. By default what the graph and the values of the output say; else a
         softmax is assumed for several outputs, and a single one has no probability.
@@ -113,9 +115,9 @@ class Explainer:
         selection: Selection | None = None,
         preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
         labels: Sequence[str] | Mapping[int, str] | str | os.PathLike[str] | None = None,
-        output: str | None = None,
+        logits: str | None = None,
         features: str | None = None,
-        tokens: tuple[int, int] | None = None,
+        token_grid: tuple[int, int] | None = None,
         activation: str | None = None,
         attribution: str | None = None,
         threads: int | None = None,
@@ -127,9 +129,7 @@ class Explainer:
             "providers": "auto" if providers is None else providers,
             "preprocessing": preprocessing,
             "labels": None if labels is None else given_labels(labels),
-            "output": output,
-            "features": features,
-            "tokens": tokens,
+            "query": HeadQuery(logits, features, token_grid),
             "activation": activation,
             "attribution": attribution,
             "threads": threads,

@@ -17,6 +17,7 @@ from secam_onnx.classifier.several_heads import open_heads
 from secam_onnx.errors import ClassError, ModelError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer
 from secam_onnx.explanation import Explanation
+from secam_onnx.head_query import HeadQuery
 from secam_onnx.labels import ClassQuery, as_queries
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.photograph.preprocessing import Preprocessing
@@ -72,7 +73,7 @@ class Heads:
             "verify": verify,
         }
         self.explainers = {
-            name: Explainer.of_opened(model, {**options, "output": name}, opened, segmenter, selection)
+            name: Explainer.of_opened(model, {**options, "query": HeadQuery(name)}, opened, segmenter, selection)
             for name, opened in open_heads(model, **options).items()
         }
 

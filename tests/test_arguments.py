@@ -154,7 +154,7 @@ def test_results(
 def test_fusing(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # Those that are not exports in their own right, of which each takes a while.
-    names = ("model", "path", "fusion", "labels", "tokens", "overwrite", "preprocessing")
+    names = ("model", "path", "fusion", "labels", "token_grid", "overwrite", "preprocessing")
     for name in names:
         for make in ODD.values():
             value = make()

@@ -12,6 +12,7 @@ from secam_onnx import Explainer, Heads, Segmenter
 from secam_onnx.errors import ClassError, OptionError
 from secam_onnx.explanation import Explanation
 from secam_onnx.export import export_model, from_onnx
+from secam_onnx.head_query import HeadQuery
 
 TWO = "age = Gemm <transB = 1> (net_q, w_1x6, b_1) gender = Softmax (z)"
 SEGMENTER = Segmenter(n_segments=9)
@@ -34,7 +35,7 @@ def test_each_is_what_its_own_explainer_says(file: Path) -> None:
     found = heads.explain(PICTURE)
     assert list(found) == ["age", "gender"]
     for name, explanation in found.items():
-        same(explanation, Explainer(file, providers="cpu", output=name, segmenter=SEGMENTER).explain(PICTURE))
+        same(explanation, Explainer(file, providers="cpu", logits=name, segmenter=SEGMENTER).explain(PICTURE))
     age = own_values(file, heads.explainers["age"], tensor="age")
     assert found["age"].classes[0].logit == pytest.approx(age[0, 0], rel=1e-5)
     assert found["age"].classes[0].probability is None
@@ -88,7 +89,7 @@ def test_heads_of_different_feature_maps(tmp_path: Path) -> None:
     found = Heads(file, providers="cpu", segmenter=SEGMENTER).explain(PICTURE)
     assert {name: explanation.method["features"] for name, explanation in found.items()} == {"mood": "r", "s": "f"}
     for name, explanation in found.items():
-        same(explanation, Explainer(file, providers="cpu", output=name, segmenter=SEGMENTER).explain(PICTURE))
+        same(explanation, Explainer(file, providers="cpu", logits=name, segmenter=SEGMENTER).explain(PICTURE))
 
 
 def test_one_head_is_a_dict_of_one(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_one_head_is_a_dict_of_one(tmp_path: Path) -> None:
 
 def test_an_exported_file_has_one_head(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "age.onnx"
-    export_model(from_onnx(file), target, output="age")
+    export_model(from_onnx(file), target, query=HeadQuery(logits="age"))
     with pytest.raises(OptionError, match="was exported for one head"):
         Heads(target)
 
@@ -149,7 +150,7 @@ def test_names_that_may_be_those_of_another_head_are_given_to_none(tmp_path: Pat
         assert explainer.labels is None
         note = explainer.classifier.metadata.origin["labels"]
         assert f"whether they are those of {name!r} or of" in note
-    told = Explainer(file, providers="cpu", output="q", labels=["0-9", "10-19", "20-59", "60"])
+    told = Explainer(file, providers="cpu", logits="q", labels=["0-9", "10-19", "20-59", "60"])
     assert told.labels == ("0-9", "10-19", "20-59", "60")
 
 
@@ -164,4 +165,4 @@ def test_names_that_may_be_those_of_another_head_are_given_to_none(tmp_path: Pat
 def test_names_go_to_the_head_that_has_as_many_classes(tail: str, outputs: str, tmp_path: Path) -> None:
     model = network(tail, outputs)
     model.metadata_props.add(key="names", value="{0: 'happy', 1: 'sad', 2: 'angry', 3: 'calm'}")
-    assert Explainer(saved(model, tmp_path), providers="cpu", output="p").labels == ("happy", "sad", "angry", "calm")
+    assert Explainer(saved(model, tmp_path), providers="cpu", logits="p").labels == ("happy", "sad", "angry", "calm")

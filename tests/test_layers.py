@@ -19,6 +19,7 @@ ROOMS = [
     "errors",
     "arguments",
     "names",
+    "head_query",
     "completeness",
     "files",
     "forks",

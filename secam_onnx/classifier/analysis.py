@@ -25,6 +25,7 @@ from secam_onnx.head import (
     unexpose,
     with_split_layer,
 )
+from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.model_input import ImageInput
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_choice import choose_preprocessing, input_for
@@ -97,9 +98,7 @@ def analyse(
     file: Path | None = None,
     folder: Path | None = None,
     origin: dict[str, str] | None = None,
-    output: str | None = None,
-    features: str | None = None,
-    tokens: tuple[int, int] | None = None,
+    query: HeadQuery = ANYTHING,
     activation: str | None = None,
 ) -> AnalysedModel:
     """Find the head of an ordinary model and expose its feature map, in place.
@@ -115,8 +114,10 @@ def analyse(
         Where the model lies, if the files beside it are to be read as well.
     folder : Path, optional
         Where its external data lies; by default beside `file`.
-    labels, origin, output, features, tokens
-        As in `ModelMetadata` and `find_head`.
+    labels, origin
+        As in `ModelMetadata`.
+    query : HeadQuery
+        What to look for.
     activation : str, optional
         See `choose_activation`.
 
@@ -133,8 +134,8 @@ def analyse(
     input_ = input_for(graph, preprocessing)
     preprocessing, notes = choose_preprocessing(graph, input_, preprocessing, file)
     kept = {name: text for name, text in (origin or {}).items() if name != "preprocessing_warning"}
-    head = locate_head(model, graph, preprocessing, folder, output=output, features=features, tokens=tokens)
-    _check_tokens(head, tokens)
+    head = locate_head(model, graph, preprocessing, folder, query)
+    _check_token_grid(head, query.token_grid)
     head, labels, named = name_classes(graph, head, labels, file, activation)
     notes |= named
     if head.warning:
@@ -158,11 +159,12 @@ def analyse(
     return AnalysedModel(model, graph, head, metadata, folder)
 
 
-def _check_tokens(head: Head, tokens: tuple[int, int] | None) -> None:
-    if tokens is not None and "L" not in head.grid.layout:
+def _check_token_grid(head: Head, asked: tuple[int, int] | None) -> None:
+    if asked is not None and "L" not in head.grid.layout:
         raise OptionError(
-            f"A grid of {tokens[0]} x {tokens[1]} tokens was given (--grid), but no feature map has that many; the one "
-            f"that was found, {head.features!r}, has a grid of its own. Leave --grid out, or see `secam-onnx inspect`."
+            f"A grid of {asked[0]} x {asked[1]} tokens was given (--token-grid), but no feature map has that many; the "
+            f"one that was found, {head.features!r}, has a grid of its own. Leave --token-grid out, or see "
+            "`secam-onnx inspect`."
         )
 
 

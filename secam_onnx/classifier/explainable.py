@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from secam_onnx.classifier.output_activation import choose_activation
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import BINARY, OWN_LAYOUT, End, Head, features_name
+from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_choice import choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing_settings import OF_IMAGES, PreprocessingSettings
@@ -31,9 +31,7 @@ def reopen(
     preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
     *,
     labels: tuple[str, ...] | None = None,
-    output: str | None = None,
-    features: str | None = None,
-    tokens: tuple[int, int] | None = None,
+    query: HeadQuery = ANYTHING,
     activation: str | None = None,
 ) -> AnalysedModel:
     """Find in an explainable model again what was found when it was exported.
@@ -48,8 +46,8 @@ def reopen(
         Where it lies.
     preprocessing, labels, activation
         What the user says; taken where the metadata leaves it open.
-    output, features, tokens
-        What the user says; the metadata does not leave these open.
+    query : HeadQuery
+        What the user says; nothing, as the metadata leaves none of it open.
 
     Raises
     ------
@@ -60,8 +58,7 @@ def reopen(
     """
     graph = Graph(model, file.parent)
     _check_metadata(metadata, graph)
-    fixed = {"output": output, "features": features, "grid": tokens}
-    metadata = _filled_in(file, metadata, graph, preprocessing, labels, fixed, activation)
+    metadata = _filled_in(file, metadata, graph, preprocessing, labels, query, activation)
     return AnalysedModel(model, graph, _find_again(model, graph, metadata, file.parent), metadata, file.parent)
 
 
@@ -101,10 +98,8 @@ def _find_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder
     known = metadata.head
     if known.own_shape is not None:
         graph.learn({known.features: known.own_shape})
-    features, tokens = known.all_features, known.tokens
-    head = locate_head(
-        model, graph, metadata.preprocessing, folder, output=metadata.output, features=features, tokens=tokens
-    )
+    query = HeadQuery(metadata.output, known.all_features, known.token_grid)
+    head = locate_head(model, graph, metadata.preprocessing, folder, query)
     return replace(head, end=head.end.as_pair()) if (head.n_classes, known.pick) == (1, BINARY) else head
 
 
@@ -114,11 +109,11 @@ def _filled_in(
     graph: Graph,
     preprocessing: Preprocessing | PreprocessingSettings | str | None,
     labels: tuple[str, ...] | None,
-    fixed: Mapping[str, object],
+    query: HeadQuery,
     activation: str | None,
 ) -> ModelMetadata:
     """What an explainable model leaves open may be given by option; what it says itself may not."""
-    clashing = [name for name, value in fixed.items() if value is not None]
+    clashing = query.given
     if isinstance(preprocessing, PreprocessingSettings) and {*OF_IMAGES}.issuperset(preprocessing.given):
         metadata = replace(metadata, preprocessing=metadata.preprocessing.of_images(preprocessing))
     elif preprocessing is not None:

@@ -232,7 +232,7 @@ def open_fused(
     labels: tuple[str, ...] | None = None,
     threads: int | None = None,
     verify: Verify = "auto",
-    **fixed: object,
+    fixed: Sequence[str] = (),
 ) -> FusedModel:
     """Open a fused model.
 
@@ -250,8 +250,8 @@ def open_fused(
         Of the processor, for one run; all cores by default.
     verify : bool or 'auto'
         Whether the outputs are compared with those of the same file with ONNX Runtime's own options; not by default.
-    **fixed
-        Other options of `open_classifier`, which this file has answered.
+    fixed : sequence of str
+        Names of other options that were given, which this file has answered.
 
     Raises
     ------
@@ -262,7 +262,7 @@ def open_fused(
     """
     record = metadata.fused
     assert record is not None
-    clashing = [name for name, value in fixed.items() if value is not None and (name, value) != ("activation", "auto")]
+    clashing = list(fixed)
     if labels is not None and metadata.labels is None:
         if len(labels) != record.n_classes:
             raise OptionError(miscounted(labels, record.n_classes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from onnx import ModelProto
@@ -15,6 +15,7 @@ from secam_onnx.head import (
     find_head,
     find_heads,
 )
+from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_choice import input_for
 
@@ -28,10 +29,7 @@ def locate_head(
     graph: Graph,
     preprocessing: Preprocessing,
     folder: Path,
-    *,
-    output: str | None = None,
-    features: str | Sequence[str] | None = None,
-    tokens: tuple[int, int] | None = None,
+    query: HeadQuery = ANYTHING,
 ) -> Head:
     """Find the head; where shapes that are not known stand in the way, after a run of the model.
 
@@ -43,8 +41,8 @@ def locate_head(
         What the model is fed.
     folder : Path
         Where the model's external data lies.
-    output, features, tokens
-        As in `find_head`.
+    query : HeadQuery
+        What to look for.
 
     Raises
     ------
@@ -53,7 +51,7 @@ def locate_head(
     """
 
     def find() -> list[Head]:
-        return [find_head(graph, output=output, features=features, tokens=tokens)]
+        return [find_head(graph, query)]
 
     return _with_probes(model, graph, preprocessing, folder, find)[0]
 

@@ -10,6 +10,7 @@ from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.proof import Progress, pooled_error, prove, silent
 from secam_onnx.classifier.unfused import Classifier
+from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars import default_model, model_file
@@ -21,9 +22,7 @@ def inspect_model(
     path: str | os.PathLike[str] | None = None,
     *,
     preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
-    output: str | None = None,
-    features: str | None = None,
-    tokens: tuple[int, int] | None = None,
+    query: HeadQuery = ANYTHING,
     activation: str | None = None,
     attribution: str | None = None,
     progress: Progress = silent,
@@ -34,8 +33,10 @@ def inspect_model(
     ----------
     path : path, optional
         An explainable, fused or ordinary ONNX classifier, or its folder; the default model if none is given.
-    preprocessing, output, features, tokens, activation, attribution : optional
+    preprocessing, activation, attribution : optional
         As in `Explainer`.
+    query : HeadQuery
+        What to look for in an ordinary model.
     progress : callable
         Called with the name of a step, which runs inside the context manager that it returns (see `export_model`).
 
@@ -51,15 +52,20 @@ def inspect_model(
         here than its file does in plain ONNX Runtime.
     """
     file = model_file(path if path is not None else default_model())
-    fixed = {"output": output, "features": features, "tokens": tokens, "activation": activation}
     with progress(f"open {file}"):
         model = open_model(
-            file, providers="cpu", preprocessing=preprocessing, attribution=attribution, verify=True, **fixed
+            file,
+            providers="cpu",
+            preprocessing=preprocessing,
+            query=query,
+            activation=activation,
+            attribution=attribution,
+            verify=True,
         )
     metadata = model.metadata
     head = metadata.head
     nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
-    why = nearest if features is None else "asked for by name"
+    why = nearest if query.features is None else "asked for by name"
     report = {
         "model": str(file),
         "exported": bool(metadata.completeness),

@@ -127,7 +127,7 @@ class HeadRecord:
         return self.prefix + self.suffix
 
     @property
-    def tokens(self) -> tuple[int, int] | None:
+    def token_grid(self) -> tuple[int, int] | None:
         """Rows and columns of the tokens, where the feature map is made of tokens."""
         _, rows, columns = self.shape
         return (rows, columns) if "L" in self.layout and rows and columns else None

@@ -18,6 +18,7 @@ from secam_onnx.files import printable, unchanged
 from secam_onnx.graph.checks.external_data import data_files
 from secam_onnx.graph.checks.structure import damage_explained
 from secam_onnx.graph.onnx_file import read_model
+from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars import model_file
@@ -31,9 +32,7 @@ def open_classifier(
     providers: runtime.Providers = "auto",
     preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
     labels: tuple[str, ...] | None = None,
-    output: str | None = None,
-    features: str | None = None,
-    tokens: tuple[int, int] | None = None,
+    query: HeadQuery = ANYTHING,
     activation: str | None = None,
     attribution: str | None = None,
     threads: int | None = None,
@@ -50,10 +49,8 @@ def open_classifier(
     preprocessing, labels : optional
         For a file that does not say: an ordinary model, or one that was exported without. For an ordinary model they
         win over what the file and those beside it say.
-    output, features : str, optional
-        For an ordinary model: which output to explain, and a feature map further up, by name.
-    tokens : (int, int), optional
-        For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    query : HeadQuery
+        For an ordinary model: what to look for in it.
     activation : str, optional
         For raw outputs: what makes probabilities of them (see `choose_activation`).
     attribution : str, optional
@@ -82,27 +79,10 @@ def open_classifier(
         with damage_explained(model):
             ordinary = metadata is None
             if metadata is None:
-                analysed = analyse(
-                    model,
-                    preprocessing,
-                    file=file,
-                    labels=labels,
-                    output=output,
-                    features=features,
-                    tokens=tokens,
-                    activation=activation,
-                )
+                analysed = analyse(model, preprocessing, file=file, labels=labels, query=query, activation=activation)
             else:
                 analysed = reopen(
-                    model,
-                    metadata,
-                    file,
-                    preprocessing,
-                    labels=labels,
-                    output=output,
-                    features=features,
-                    tokens=tokens,
-                    activation=activation,
+                    model, metadata, file, preprocessing, labels=labels, query=query, activation=activation
                 )
             # First, so that never two sessions of the whole network are in memory.
             reference = reference_of(file, analysed, verify, threads, ordinary=ordinary)

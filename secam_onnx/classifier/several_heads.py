@@ -27,6 +27,7 @@ from secam_onnx.graph.checks.structure import damage_explained
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.graph.splice import made_by, renamed
+from secam_onnx.head_query import HeadQuery
 from secam_onnx.names import RESERVED
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_choice import choose_preprocessing, input_for
@@ -95,7 +96,7 @@ def _analysed(
     graph = Graph(model, file.parent)
     fitted, _ = choose_preprocessing(graph, input_for(graph, preprocessing), preprocessing, file)
     heads = locate_heads(model, graph, fitted, file.parent)
-    return [analyse(_copy(model), preprocessing, file=file, output=head.output) for head in heads]
+    return [analyse(_copy(model), preprocessing, file=file, query=HeadQuery(head.output)) for head in heads]
 
 
 def _all_values(names: Iterable[Mapping[str, str]]) -> list[str]:

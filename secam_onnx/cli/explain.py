@@ -17,11 +17,11 @@ from secam_onnx.cli.options import (
     activation_option,
     attribution_option,
     features_option,
-    grid_option,
     labels_option,
     logits_option,
     preprocessing_options,
     selection_options,
+    token_grid_option,
 )
 from secam_onnx.cli.progress import step
 
@@ -146,7 +146,7 @@ def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
 @logits_option
 @activation_option
 @features_option
-@grid_option
+@token_grid_option
 @attribution_option
 def command(
     images: tuple[str, ...],
@@ -179,7 +179,7 @@ def command(
     logits: str | None,
     activation: str | None,
     features: str | None,
-    tokens: tuple[int, int] | None,
+    token_grid: tuple[int, int] | None,
     attribution: str | None,
 ) -> None:
     """Explain what a classifier saw in each IMAGE: a file, a folder of them, a pattern in quotes, or a .tar shard.
@@ -225,10 +225,10 @@ def command(
         "selection": None if selection == Selection() else selection,  # a fused model has its own
         "preprocessing": preprocessing,
         "labels": read_labels(labels) if labels else None,
-        "output": logits,
+        "logits": logits,
         "activation": activation,
         "features": features,
-        "tokens": tokens,
+        "token_grid": token_grid,
         "attribution": attribution,
         "threads": threads,
         "verify": "auto" if verify is None else verify,
@@ -255,10 +255,10 @@ def _heads(model: Path | None, options: dict[str, Any], *, on_ray: bool) -> Head
     from secam_onnx.heads import Heads
     from secam_onnx.photograph.sidecars import default_model
 
-    options = {name: value for name, value in options.items() if value is not None and name != "output"}
+    options = {name: value for name, value in options.items() if value is not None and name != "logits"}
     shared = {"providers", "segmenter", "selection", "preprocessing", "threads", "verify"}
     if on_ray or not options.keys() <= shared:
-        what = {"tokens": "grid"}.get(name := next(iter(options.keys() - shared), "engine ray"), name)
+        what = next(iter(options.keys() - shared), "engine ray").replace("_", "-")
         raise click.UsageError(f"--{what} goes with one head, not with --logits all.")
     with step(f"open {model or 'the default model'}", keep=False):
         return Heads(model or default_model(), **options)

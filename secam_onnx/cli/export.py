@@ -12,10 +12,10 @@ from secam_onnx.cli.options import (
     activation_option,
     features_option,
     fusion_options,
-    grid_option,
     labels_option,
     logits_option,
     preprocessing_options,
+    token_grid_option,
 )
 from secam_onnx.cli.progress import step
 
@@ -54,7 +54,7 @@ __all__ = ["command"]
 @logits_option
 @activation_option
 @features_option
-@grid_option
+@token_grid_option
 @fusion_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(
@@ -68,7 +68,7 @@ def command(
     logits: str | None,
     activation: str | None,
     features: str | None,
-    tokens: tuple[int, int] | None,
+    token_grid: tuple[int, int] | None,
     fusion: Fusion | None,
     force: bool,
 ) -> None:
@@ -87,6 +87,7 @@ def command(
     from secam_onnx.export import export_model, open_source
     from secam_onnx.files import printable
     from secam_onnx.graph.onnx_file import check_writable
+    from secam_onnx.head_query import HeadQuery
     from secam_onnx.labels import read_labels
     from secam_onnx.photograph.sidecars import model_file
 
@@ -105,10 +106,8 @@ def command(
     metadata = export_model(
         opened,
         target,
-        output=logits,
+        query=HeadQuery(logits, features, token_grid),
         activation=activation,
-        features=features,
-        tokens=tokens,
         fusion=fusion,
         overwrite=force,
         progress=step,

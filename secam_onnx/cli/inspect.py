@@ -15,9 +15,9 @@ from secam_onnx.cli.options import (
     activation_option,
     attribution_option,
     features_option,
-    grid_option,
     logits_option,
     preprocessing_options,
+    token_grid_option,
 )
 from secam_onnx.cli.progress import step
 
@@ -35,7 +35,7 @@ __all__ = ["command"]
 @logits_option
 @activation_option
 @features_option
-@grid_option
+@token_grid_option
 @attribution_option
 def command(
     model: Path | None,
@@ -45,7 +45,7 @@ def command(
     logits: str | None,
     activation: str | None,
     features: str | None,
-    tokens: tuple[int, int] | None,
+    token_grid: tuple[int, int] | None,
     attribution: str | None,
 ) -> None:
     """Show what is found in MODEL (the default model if none is given).
@@ -55,14 +55,13 @@ def command(
     fused model, its inputs and outputs are listed, too.
     """
     from secam_onnx.classifier.inspection import inspect_model
+    from secam_onnx.head_query import HeadQuery
 
     report = inspect_model(
         model,
         preprocessing=preprocessing,
-        output=logits,
+        query=HeadQuery(logits, features, token_grid),
         activation=activation,
-        features=features,
-        tokens=tokens,
         attribution=attribution,
         progress=functools.partial(step, keep=False),
     )

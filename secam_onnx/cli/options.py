@@ -14,10 +14,10 @@ __all__ = [
     "activation_option",
     "attribution_option",
     "features_option",
-    "grid_option",
     "labels_option",
     "logits_option",
     "preprocessing_options",
+    "token_grid_option",
 ]
 
 
@@ -43,9 +43,8 @@ activation_option = click.option(
 features_option = click.option(
     "--features", metavar="NAME", help="A feature map further up than the default, by tensor name."
 )
-grid_option = click.option(
-    "--grid",
-    "tokens",
+token_grid_option = click.option(
+    "--token-grid",
     metavar="ROWSxCOLUMNS",
     callback=_rows_and_columns,
     help="Of a feature map made of tokens.  [default: as the picture is high and wide]",

@@ -25,6 +25,7 @@ from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
 from secam_onnx.graph.checks.structure import damage_explained
 from secam_onnx.graph.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
 from secam_onnx.graph.weights import without_weights
+from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.labels import given_labels
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
@@ -41,9 +42,7 @@ def export_model(
     source: Source,
     path: str | os.PathLike[str],
     *,
-    output: str | None = None,
-    features: str | None = None,
-    tokens: tuple[int, int] | None = None,
+    query: HeadQuery = ANYTHING,
     activation: str | None = None,
     fusion: Fusion | None = None,
     overwrite: bool = False,
@@ -57,10 +56,8 @@ def export_model(
         A plain model; its graph is changed in place.
     path : path
         Where to write; the file appears whole or not at all.
-    output, features : str, optional
-        Which output to explain, and a feature map further up, by name.
-    tokens : (int, int), optional
-        Rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    query : HeadQuery
+        What to look for in the model.
     activation : str, optional
         What makes probabilities of raw outputs (see `choose_activation`).
     fusion : Fusion, optional
@@ -95,9 +92,7 @@ def export_model(
                 file=source.file,
                 folder=target.parent,
                 origin={**source.origin, "exporter": f"secam-onnx {version('secam-onnx')}"},
-                output=output,
-                features=features,
-                tokens=tokens,
+                query=query,
                 activation=activation,
             )
         with progress("compare with the file, and prove that the map adds up to the logits") as tell:
@@ -130,9 +125,9 @@ def fuse(
     *,
     preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
     labels: Sequence[str] | None = None,
-    output: str | None = None,
+    logits: str | None = None,
     features: str | None = None,
-    tokens: tuple[int, int] | None = None,
+    token_grid: tuple[int, int] | None = None,
     activation: str | None = None,
     overwrite: bool = False,
 ) -> ModelMetadata:
@@ -148,8 +143,10 @@ def fuse(
         What goes in.
     preprocessing, labels : optional
         For a model that does not say.
-    output, features, tokens, activation, overwrite
-        As in `export_model`.
+    logits, features, token_grid, activation
+        As in `Explainer`.
+    overwrite : bool
+        Replace an existing file.
 
     Returns
     -------
@@ -168,8 +165,10 @@ def fuse(
         source = dataclasses.replace(source, preprocessing=preprocessing)
     if labels is not None:
         source = dataclasses.replace(source, labels=given_labels(labels))
-    options = {"output": output, "features": features, "tokens": tokens, "activation": activation}
-    return export_model(source, path, fusion=fusion or Fusion(), overwrite=overwrite, **options)  # type: ignore[arg-type]
+    query = HeadQuery(logits, features, token_grid)
+    return export_model(
+        source, path, query=query, activation=activation, fusion=fusion or Fusion(), overwrite=overwrite
+    )
 
 
 def _as_it_was(

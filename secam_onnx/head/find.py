@@ -17,6 +17,7 @@ from secam_onnx.head.rules import Step
 from secam_onnx.head.span import WHOLE, common_size
 from secam_onnx.head.walk import Features, Rejection, Walk, walk_by_rules, walk_to_any_grid, walk_to_several
 from secam_onnx.head.winners import check_wins
+from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.names import RESERVED
 
 __all__ = ["Head", "find_head", "find_heads"]
@@ -144,10 +145,7 @@ class Head:
 
 def find_head(
     graph: Graph,
-    *,
-    output: str | None = None,
-    features: str | Sequence[str] | None = None,
-    tokens: tuple[int, int] | None = None,
+    query: HeadQuery = ANYTHING,
 ) -> Head:
     """Find the head of a classifier.
 
@@ -155,13 +153,8 @@ def find_head(
     ----------
     graph : Graph
         The model.
-    output : str, optional
-        The model output to explain, or any tensor `(N, classes)` in the graph; needed only where several outputs lead
-        to a head.
-    features : str or sequence of str, optional
-        A feature map further up than the default, by tensor name; or those of several branches.
-    tokens : (int, int), optional
-        Rows and columns of a feature map `(N, tokens, C)`; a square by default.
+    query : HeadQuery
+        What to look for; by default the only head that there is.
 
     Returns
     -------
@@ -175,9 +168,9 @@ def find_head(
     HeadError
         No output leads to a feature map; the message lists each with its reason.
     OptionError
-        `output` or `features` is not in the model, or several outputs would do and none was named.
+        A tensor that `query` names is not in the model, or several outputs would do and none was named.
     """
-    heads = find_heads(graph, output=output, features=features, tokens=tokens)
+    heads = find_heads(graph, query)
     if len(heads) > 1:
         raise OptionError(_several(graph, heads))
     return heads[0]
@@ -185,27 +178,24 @@ def find_head(
 
 def find_heads(
     graph: Graph,
-    *,
-    output: str | None = None,
-    features: str | Sequence[str] | None = None,
-    tokens: tuple[int, int] | None = None,
+    query: HeadQuery = ANYTHING,
 ) -> list[Head]:
     """Find all heads of a model: one for each tensor of logits, in the order of the outputs; see `find_head`."""
     own = [name for name in graph.outputs if not name.startswith(RESERVED)]
-    if output is not None and (output.startswith(RESERVED) or graph.producer(output) is None):
-        raise OptionError(f"The model has no output or tensor {output!r}; its outputs are {', '.join(own) or 'none'}.")
+    asked = query.logits
+    if asked is not None and (asked.startswith(RESERVED) or graph.producer(asked) is None):
+        raise OptionError(f"The model has no output or tensor {asked!r}; its outputs are {', '.join(own) or 'none'}.")
     known = {value.name for value in graph.inputs}
-    wanted = (features,) if isinstance(features, str) else tuple(features or ())
-    for name in wanted:
+    for name in query.feature_names:
         if name not in known and graph.producer(name) is None:
             raise OptionError(
                 f"The model has no tensor {name!r}; `secam-onnx inspect` lists those on the way from the logits."
             )
-    names = [output] if output is not None else own
+    names = own if asked is None else [asked]
     found: list[Head] = []
     reasons: list[list[Rejection]] = []
-    for walk in _WALKS[min(len(wanted), 2)]:
-        found, rejected = _search(graph, names, wanted, tokens, walk)
+    for walk in _WALKS[min(len(query.feature_names), 2)]:
+        found, rejected = _search(graph, names, query, walk)
         reasons.append(rejected)
         if found:
             break
@@ -239,7 +229,7 @@ def _several(graph: Graph, heads: Iterable[Head]) -> str:
     )
     return (
         f"Several outputs are logits: {listed}. Choose one by its name: --logits NAME of explain, inspect or export, "
-        "output=NAME in Python; an exported file is for the one that was chosen. `secam-onnx explain --logits all`, or "
+        "logits=NAME in Python; an exported file is for the one that was chosen. `secam-onnx explain --logits all`, or "
         "Heads in Python, explains all."
     )
 
@@ -262,8 +252,7 @@ def _passes(head: Head, other: Head) -> bool:
 def _search(
     graph: Graph,
     outputs: Iterable[str],
-    features: Features,
-    tokens: tuple[int, int] | None,
+    query: HeadQuery,
     walk: Callable[[Graph, str, Features, tuple[int, int] | None], Walk],
 ) -> tuple[list[Head], list[Rejection]]:
     """Heads of those outputs that have one, and the reasons of those that have none."""
@@ -273,7 +262,7 @@ def _search(
             end = end_of(graph, name)
             if end.activation == "none" and name in graph.outputs:
                 check_wins(graph, end.logits)
-            way: Walk = walk(graph, end.logits, features, tokens)
+            way: Walk = walk(graph, end.logits, query.feature_names, query.token_grid)
         except HeadError as error:
             rejected.append(Rejection(name, str(error)))
             continue
@@ -299,5 +288,5 @@ def _nothing_found(reasons: Sequence[Sequence[Rejection]]) -> str:
         text += "the model has no outputs"
     return (
         f"{text}. A classifier was expected whose logits (N, classes) depend on one feature map (N, C, h, w); --logits "
-        "names another output, --features a feature map, --grid the rows and columns of tokens."
+        "names another output, --features a feature map, --token-grid the rows and columns of tokens."
     )

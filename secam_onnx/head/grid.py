@@ -19,7 +19,7 @@ __all__ = ["Grid", "NoGridError", "grid_of"]
 
 # By the number of axes, and the places of batch and channels.
 _LAYOUTS = {(4, 0, 1): "NCHW", (4, 0, 3): "NHWC", (3, 0, 1): "NCL", (3, 0, 2): "NLC", (3, 1, 2): "LNC"}
-_MOST_SPECIAL = 16  # tokens without position that are believed on the word of --grid alone
+_MOST_SPECIAL = 16  # tokens without position that are believed on the word of --token-grid alone
 
 
 class NoGridError(Exception):
@@ -187,7 +187,7 @@ def _cells(graph: Graph, tensor: str, axis: int, wanted: tuple[int, int] | None,
     if size is None:
         raise NoGridError(
             f"{text}: its {length or 'unknown number of'} tokens are no grid in the proportion of the "
-            "picture's height and width; give the grid (--grid)"
+            "picture's height and width; give the grid (--token-grid)"
         )
     return Tokens(*size)
 

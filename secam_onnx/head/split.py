@@ -27,6 +27,7 @@ from secam_onnx.head.contribution import FEATURES
 from secam_onnx.head.expose import expose, unexpose
 from secam_onnx.head.find import Head, find_head
 from secam_onnx.head.rules import LinearStep, PassThroughStep, ReshapeStep, Step
+from secam_onnx.head_query import HeadQuery
 from secam_onnx.names import RESERVED
 from secam_onnx.runtime import Weights
 
@@ -80,7 +81,7 @@ def with_split_layer(
     index.learn(graph.known_shapes(head.tensors))
     index.image_size, index.image_axes = graph.image_size, graph.image_axes
     try:
-        found = find_head(index, output=head.output, features=TERMS)
+        found = find_head(index, HeadQuery(logits=head.output, features=TERMS))
     except SecamError:  # whatever it is, it is said of the model as it came
         return whole
     if found.algebra != head.algebra:

@@ -241,8 +241,8 @@ def _before_all_attention(graph: Graph, tensor: str) -> str:
         return ""
     return (
         f"The feature map {tensor!r} lies before all attention, as no tokens behind it are known to be a grid: what a "
-        "whole transformer makes of a single cell may say little. --features names a tensor of tokens, --grid its rows "
-        "and columns."
+        "whole transformer makes of a single cell may say little. --features names a tensor of tokens, --token-grid "
+        "its rows and columns."
     )
 
 

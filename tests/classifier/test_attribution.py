@@ -16,6 +16,7 @@ from secam_onnx.classifier.attribution import ATTRIBUTIONS, Attribution, choose_
 from secam_onnx.errors import OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import contribution_model, find_head
+from secam_onnx.head_query import HeadQuery
 
 FEATURES = np.random.default_rng(8).standard_normal((2, 4, 3, 2)).astype(np.float32)
 CLASS_IDS = np.array([[4, 0, 2], [1, 1, 3]])
@@ -61,7 +62,7 @@ RELU = FLAT + "h = Gemm (v, w_24x8, b_8) r = Relu (h) logits = Gemm (r, w_8x5, b
 
 def attribution(body: str, way: str, *, opset: int = 18, batch: int | None = None) -> Attribution:
     graph = Graph(build(body, opset=opset, batch=batch or "N"))
-    derived = contribution_model(graph, find_head(graph, features="f"), masking=way == "masking")
+    derived = contribution_model(graph, find_head(graph, HeadQuery(features="f")), masking=way == "masking")
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
     return Attribution(session, way, batch)
 
@@ -157,7 +158,7 @@ def test_no_run_has_too_many_gradients_or_any_for_nothing(
 def test_half_precision_is_integrated_too() -> None:
     body = SMOOTH["silu"][0]
     graph = Graph(build(body, half=True))
-    derived = contribution_model(graph, find_head(graph, features="f"))
+    derived = contribution_model(graph, find_head(graph, HeadQuery(features="f")))
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
     maps, bias = Attribution(session, "integrated")((FEATURES,), CLASS_IDS)
     wanted, bias_wanted = attribution(body, "integrated")((FEATURES,), CLASS_IDS)

@@ -15,6 +15,7 @@ from tiny_models import HEADS, classifier, mlp_on_pixels
 from secam_onnx import Explainer, Preprocessing, PreprocessingSettings, runtime
 from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.head_query import HeadQuery
 from secam_onnx.photograph.sidecars import default_model
 
 
@@ -265,7 +266,7 @@ def test_what_an_exported_model_leaves_open_can_be_given(tmp_path: Path) -> None
 
 def test_a_grid_of_tokens_where_there_are_none(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"3 x 5 tokens .* 'feature_map', has a grid of its own"):
-        open_classifier(saved(classifier(), tmp_path), tokens=(3, 5))
+        open_classifier(saved(classifier(), tmp_path), query=HeadQuery(token_grid=(3, 5)))
 
 
 def large(folder: Path, **options: object) -> Path:

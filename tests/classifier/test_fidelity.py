@@ -27,6 +27,7 @@ from secam_onnx.export.source import Source, from_onnx
 from secam_onnx.fusion import Fusion
 from secam_onnx.graph import weights
 from secam_onnx.graph.index import Graph
+from secam_onnx.head_query import HeadQuery
 from secam_onnx.photograph.model_input import image_input
 
 
@@ -36,7 +37,9 @@ def test_position_embeddings_behind_a_transpose(channels: int, edge: int, prefix
     """Smaller and larger than what is shared, and with as many channels as tokens, where nothing fails."""
     path = tmp_path / "model.onnx"
     onnx.save(tokens(channels, edge, prefix), path)
-    opened = open_classifier(path, providers="cpu", preprocessing="unit", features=None if prefix else "s")
+    opened = open_classifier(
+        path, providers="cpu", preprocessing="unit", query=HeadQuery(features=None if prefix else "s")
+    )
     image = np.random.default_rng(1).random((2, 3, 8 * edge, 8 * edge), np.float32)
     _, logits, _ = opened.forward(image)
     (wanted,) = onnxruntime.InferenceSession(path).run(None, {"x": image})

@@ -154,9 +154,9 @@ def test_unknown_classes(fused: Explainer, chelsea: np.ndarray) -> None:
     [
         ({"preprocessing": "lite"}, "preprocessing"),
         ({"labels": LABELS}, "labels"),
-        ({"output": "logits", "features": "f"}, "output and features"),
+        ({"logits": "logits", "features": "f"}, "logits and features"),
         ({"attribution": "masking"}, "attribution"),
-        ({"tokens": (2, 2)}, "tokens"),
+        ({"token_grid": (2, 2)}, "token_grid"),
     ],
 )
 def test_what_the_file_fixes_is_no_option(folder: Path, options: dict[str, object], names: str) -> None:

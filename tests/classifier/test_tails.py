@@ -114,7 +114,7 @@ def test_some_of_the_classes_in_another_order(tail: str, columns: list[int], tmp
     np.testing.assert_allclose(shares(found), own_values(file, explainer)[0], atol=1e-6)
     np.testing.assert_allclose(logits(found), own_values(file, explainer, tensor="z")[0, columns], rtol=1e-5)
     check_sum(found)
-    _, plain = explained(file, output="z")
+    _, plain = explained(file, logits="z")
     maps = {entry.index: plain.cam[row] for row, entry in enumerate(plain.classes)}
     for row, entry in enumerate(found.classes):
         np.testing.assert_allclose(found.cam[row], maps[columns[entry.index]], atol=1e-5)
@@ -181,7 +181,7 @@ def test_one_raw_output(tmp_path: Path) -> None:
 )
 def test_logits_by_name_have_the_probabilities_of_the_file(tail: str, outputs: str, tmp_path: Path) -> None:
     file = saved(network(tail, outputs), tmp_path)
-    explainer, found = explained(file, output="z")
+    explainer, found = explained(file, logits="z")
     z = own_values(file, explainer, tensor="z")[0].astype(float)
     wanted = 1 / (1 + np.exp(-z)) if "Sigmoid" in tail else np.exp(z) / np.exp(z).sum()
     np.testing.assert_allclose(shares(found), wanted, rtol=1e-5)
@@ -197,10 +197,10 @@ def test_logits_by_name_have_the_probabilities_of_the_file(tail: str, outputs: s
 )
 def test_logits_by_name_of_which_the_file_makes_other_probabilities(tail: str, words: str, tmp_path: Path) -> None:
     file = saved(network(tail, "y; q" if "q" in tail else "y"), tmp_path)
-    _, found = explained(file, output="z")
+    _, found = explained(file, logits="z")
     assert all(entry.probability is None for entry in found.classes)
     assert words in found.method["probability"]
-    _, told = explained(file, output="z", activation="softmax")
+    _, told = explained(file, logits="z", activation="softmax")
     np.testing.assert_allclose(shares(told).sum(), 1, rtol=1e-5)
 
 
@@ -223,7 +223,7 @@ def test_what_the_model_applies_is_not_to_be_had_otherwise(tmp_path: Path) -> No
         Explainer(file, providers="cpu", activation="sigmoid")
     with pytest.raises(OptionError, match="Unknown activation 'tanh'"):
         Explainer(file, providers="cpu", activation="tanh")
-    _, found = explained(file, output="z", activation="sigmoid")
+    _, found = explained(file, logits="z", activation="sigmoid")
     np.testing.assert_allclose(shares(found), 1 / (1 + np.exp(-logits(found))), rtol=1e-5)
 
 
@@ -353,20 +353,20 @@ def test_two_heads_are_listed(tmp_path: Path) -> None:
         Explainer(file, providers="cpu")
     for words in ("'age' (?, 1), 1 class, no activation", "'s' (?, 4), 4 classes, sigmoid", "--logits NAME"):
         assert words in str(caught.value)
-    _, found = explained(file, output="age")
+    _, found = explained(file, logits="age")
     assert found.classes[0].probability is None
 
 
 def test_logits_may_be_any_tensor(tmp_path: Path) -> None:
     file = saved(network("s = Softmax (z) label = ArgMax <axis = 1, keepdims = 0> (s)", "int64[N] label"), tmp_path)
-    explainer, found = explained(file, output="z")
+    explainer, found = explained(file, logits="z")
     np.testing.assert_allclose(logits(found), own_values(file, explainer, tensor="z")[0], rtol=1e-5)
-    _, found = explained(file, output="s")
+    _, found = explained(file, logits="s")
     np.testing.assert_allclose(shares(found), own_values(file, explainer, tensor="s")[0], rtol=1e-5)
     with pytest.raises(OptionError, match="no output or tensor 'nowhere'; its outputs are label"):
-        Explainer(file, providers="cpu", output="nowhere")
+        Explainer(file, providers="cpu", logits="nowhere")
     with pytest.raises(ModelError, match="output has the shape"):
-        Explainer(file, providers="cpu", output="f")
+        Explainer(file, providers="cpu", logits="f")
 
 
 @pytest.mark.parametrize(

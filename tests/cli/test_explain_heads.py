@@ -42,7 +42,7 @@ def test_all_heads(folder: Path, run_cli: Any) -> None:
     assert result.stderr.count("Preprocessing assumed") == 1  # not once a head
     assert "a.png, age: class 0 (0) " in result.stdout
     for name in ("age", "gender"):
-        wanted = Explainer(folder / "model.onnx", providers="cpu", output=name).explain(folder / "a.png")
+        wanted = Explainer(folder / "model.onnx", providers="cpu", logits=name).explain(folder / "a.png")
         found = report(folder / "out" / name / "a")
         assert found["classes"][0]["logit"] == pytest.approx(wanted.classes[0].logit)
         assert (folder / "out" / name / "b" / "explanation.json").exists()
@@ -61,7 +61,7 @@ def test_what_to_do_about_several_heads(command: str, folder: Path, run_cli: Any
     arguments = {"explain": ["a.png", "-m"], "demo": ["--model"]}.get(command, [])
     result = run_cli(command, *arguments, "model.onnx", *(["-o", "new.onnx"] if command == "export" else []))
     assert result.returncode != 0
-    for words in ("--logits NAME of explain, inspect or export", "output=NAME in Python", "explain --logits all"):
+    for words in ("--logits NAME of explain, inspect or export", "logits=NAME in Python", "explain --logits all"):
         assert words in result.stderr
 
 
@@ -108,7 +108,7 @@ def test_all_heads_as_tables_that_are_resumed(folder: Path, run_cli: Any) -> Non
         assert (rows[0]["classes"][0]["probability"] is None) == (name == "age")
 
 
-@pytest.mark.parametrize("option", [("--features", "f"), ("--activation", "sigmoid"), ("--grid", "2x2")])
+@pytest.mark.parametrize("option", [("--features", "f"), ("--activation", "sigmoid"), ("--token-grid", "2x2")])
 def test_what_goes_with_one_head(option: tuple[str, str], folder: Path, run_cli: Any) -> None:
     result = run_cli("explain", "a.png", "-m", "model.onnx", "--logits", "all", *option)
     assert result.returncode == 2

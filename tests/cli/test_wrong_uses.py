@@ -40,7 +40,7 @@ USES = [
     ("explain photo.png --mean 0.5", "default model fixes its own preprocessing; name the model"),
     ("explain photo.png --features layer4", "default model fixes its own features; name the model"),
     ("explain photo.png --features layer4 -m tiny.onnx --preprocess unit", "layer4"),
-    ("explain photo.png --grid 7", "ROWSxCOLUMNS"),
+    ("explain photo.png --token-grid 7", "ROWSxCOLUMNS"),
     ("explain photo.png --attribution gradcam", "there are gradient, integrated, masking"),
     ("explain photo.png --provider tpu", "Unknown provider 'tpu'.*'auto', 'cpu', 'cuda'"),
     ("explain photo.png --resume --retry", "No such option.*--retry"),

@@ -17,6 +17,7 @@ from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.head_query import HeadQuery
 from secam_onnx.photograph.images import read_image
 
 torch = pytest.importorskip("torch")
@@ -141,7 +142,9 @@ def test_a_finer_map_of_vgg16_through_its_last_max_pool(
     exported: Callable[[str], Path], tmp_path: Path, photo: Path
 ) -> None:
     coarse = open_classifier(exported("vgg16"), providers="cpu")
-    metadata = export_model(open_source(str(exported("vgg16"))), tmp_path / "fine.onnx", features="relu_12")
+    metadata = export_model(
+        open_source(str(exported("vgg16"))), tmp_path / "fine.onnx", query=HeadQuery(features="relu_12")
+    )
     assert metadata.head.shape == (512, 14, 14)
     fine = open_classifier(tmp_path / "fine.onnx", providers="cpu")
     inputs = fine.metadata.preprocessing.normalise(fine.metadata.preprocessing.crop(read_image(photo))[0])

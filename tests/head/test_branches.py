@@ -22,6 +22,7 @@ from secam_onnx.export.source import Source
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import find_head
 from secam_onnx.head.span import Span, common_size, spread
+from secam_onnx.head_query import HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 
 ALL = np.repeat(np.arange(CLASSES)[None], 2, axis=0)
@@ -246,7 +247,7 @@ def test_the_picture_is_no_feature_map_when_it_is_named(last: bool) -> None:
     begin = "y = Transpose <perm = [0, 3, 1, 2]> (x) " if last else "y = Sub (x, wm_1x3x1x1) "
     network = model(begin + branch("y", "a") + branch("y", "b") + MEAN, last=last)
     with pytest.raises(HeadError, match="'y' is no feature map: it is the image itself, no weights have mixed it"):
-        find_head(Graph(network), features="y")
+        find_head(Graph(network), HeadQuery(features="y"))
 
 
 def test_masking_takes_one_map(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, MAPS, contribution_model, find_head
+from secam_onnx.head_query import HeadQuery
 
 CHANNELS, HEIGHT, WIDTH, CLASSES, HIDDEN = 6, 3, 4, 5, 8
 CELLS = HEIGHT * WIDTH
@@ -192,7 +193,7 @@ def build(case: Case) -> onnx.ModelProto:
 def test_maps_equal_the_closed_form_and_add_up(case: Case) -> None:
     model = build(case)
     graph = Graph(model)
-    head = find_head(graph, features=case.features)
+    head = find_head(graph, HeadQuery(features=case.features))
     assert (head.features, head.kind, head.n_classes) == ("f", case.kind, CLASSES)
     derived = contribution_model(graph, head)
     onnx.checker.check_model(onnx.shape_inference.infer_shapes(derived.model, strict_mode=True))

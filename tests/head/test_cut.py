@@ -13,6 +13,7 @@ from secam_onnx.graph.index import Graph
 from secam_onnx.graph.weights import SharedWeights
 from secam_onnx.head import contribution_model, find_head
 from secam_onnx.head.cut import cut_out
+from secam_onnx.head_query import HeadQuery
 
 FEATURES = np.random.default_rng(1).standard_normal((3, 4, 3, 2)).astype(np.float32)
 
@@ -53,7 +54,7 @@ def test_a_shape_outside_that_the_run_decides_is_refused() -> None:
 def test_a_second_dependence_on_the_image_is_refused() -> None:
     model = build("c = CastLike (f, x) r = Relu (c) v = Flatten (r) logits = MatMul (v, w_24x5)")
     graph = Graph(model)
-    head = find_head(graph, features="f")
+    head = find_head(graph, HeadQuery(features="f"))
     with pytest.raises(HeadError, match="reads 'x' besides the feature map 'f'; it cannot be run alone"):
         contribution_model(graph, head)
 
@@ -61,7 +62,7 @@ def test_a_second_dependence_on_the_image_is_refused() -> None:
 def test_only_what_the_gradient_needs_is_cut_out() -> None:
     model = build("h = Flatten (f) a = MatMul (h, w_24x7) r = Relu (a) logits = MatMul (r, w_7x5)")
     graph = Graph(model)
-    derived = contribution_model(graph, find_head(graph, features="f"))
+    derived = contribution_model(graph, find_head(graph, HeadQuery(features="f")))
     outputs = {name for node in derived.model.graph.node for name in node.output}
     assert {"h", "a", "r"} <= outputs
     assert "logits" not in outputs
@@ -91,7 +92,7 @@ def test_bodies_that_read_the_features_are_part_of_the_head(constant: bool) -> N
     model = conditional("f", constant=constant)
     graph = Graph(model)
     assert not graph.is_constant("i")
-    head = find_head(graph, features="f")
+    head = find_head(graph, HeadQuery(features="f"))
     assert not head.understood
     assert "node If 'i'" in head.rejected[-1].reason
     assert_complete(model)
@@ -99,7 +100,7 @@ def test_bodies_that_read_the_features_are_part_of_the_head(constant: bool) -> N
 
 def test_bodies_that_read_the_image_are_refused() -> None:
     with pytest.raises(HeadError, match="not everything on the way to the logits passes through 'f'"):
-        find_head(Graph(conditional("x")), features="f")
+        find_head(Graph(conditional("x")), HeadQuery(features="f"))
 
 
 def test_a_loop_that_reads_constants_is_constant() -> None:

@@ -12,6 +12,7 @@ from onnx import parser
 from secam_onnx.errors import HeadError, OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import expose, find_head, unexpose
+from secam_onnx.head_query import HeadQuery
 
 WEIGHTS = {"w": (5, 6), "wf": (5, 6 * 4 * 4), "b": (5,), "k": (6, 3, 1, 1), "k4": (4, 5), "kf": (5, 5)}
 
@@ -114,14 +115,14 @@ def test_two_heads_ask_for_a_name() -> None:
     graph = Graph(model(body, "float[N, 5] y, float[N, 5] z"))
     with pytest.raises(OptionError, match=r"'y' \(\?, 5\), 5 classes, no activation; 'z' .*--logits NAME"):
         find_head(graph)
-    assert find_head(graph, output="y").logits == "y"
+    assert find_head(graph, HeadQuery(logits="y")).logits == "y"
     with pytest.raises(OptionError, match="no output or tensor 'q'; its outputs are y, z"):
-        find_head(graph, output="q")
+        find_head(graph, HeadQuery(logits="q"))
 
 
 def test_a_feature_map_that_is_not_on_the_way_is_refused() -> None:
     with pytest.raises(HeadError, match=r"the tensor 'x' is no feature map: .*the image itself"):
-        find_head(Graph(model(GOOD)), features="x")
+        find_head(Graph(model(GOOD)), HeadQuery(features="x"))
 
 
 def test_expose_adds_outputs_and_unexpose_takes_them_away() -> None:

@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import Grid, find_head
 from secam_onnx.head.grid import NoGridError, grid_of
+from secam_onnx.head_query import HeadQuery
 
 LAST = "t = Transpose <perm = [0, 2, 3, 1]> (f) "
 TOKENS = "g = Reshape (f, i_0_0_m1) t = Transpose <perm = [0, 2, 1]> (g) "
@@ -176,5 +177,5 @@ def test_a_deep_look_back_ends() -> None:
 
 def test_a_grid_that_the_tokens_do_not_make_is_refused() -> None:
     graph = Graph(build(TOKENS + "v = ReduceMean <keepdims = 0> (t, i_1) logits = MatMul (v, w_4x5)"))
-    assert find_head(graph, tokens=(2, 3)).grid.shape == (4, 2, 3)
-    assert find_head(graph, tokens=(3, 5)).grid.layout == "NCHW"  # the map that the tokens were made of
+    assert find_head(graph, HeadQuery(token_grid=(2, 3))).grid.shape == (4, 2, 3)
+    assert find_head(graph, HeadQuery(token_grid=(3, 5))).grid.layout == "NCHW"  # the map that the tokens were made of

@@ -11,6 +11,7 @@ from secam_onnx import runtime
 from secam_onnx.classifier.attribution import Attribution
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import contribution_model, find_head
+from secam_onnx.head_query import HeadQuery
 
 FEATURES = np.random.default_rng(4).standard_normal((3, 4, 3, 2)).astype(np.float32)
 LINEAR = {
@@ -47,7 +48,7 @@ def logits_of(model: ModelProto, features: np.ndarray) -> np.ndarray:
 def test_other_heads_are_a_loop_over_the_cells(body: str, layout: str) -> None:
     model = build(body, layout=layout)
     graph = Graph(model)
-    head = find_head(graph, features="f", tokens=(3, 2))
+    head = find_head(graph, HeadQuery(features="f", token_grid=(3, 2)))
     assert (head.algebra, head.grid.layout) == ("unknown", layout)
     derived = contribution_model(graph, head)
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
@@ -68,7 +69,7 @@ def test_other_heads_are_a_loop_over_the_cells(body: str, layout: str) -> None:
 def test_a_static_batch(batch: int) -> None:
     body = f"r = Reshape (f, i_{batch}_24) c = Cos (r) logits = MatMul (c, w_24x5)"
     graph = Graph(build(body, batch=batch))
-    derived = contribution_model(graph, find_head(graph, features="f"))
+    derived = contribution_model(graph, find_head(graph, HeadQuery(features="f")))
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
     maps, bias, _ = Attribution(session, "masking", batch).local((FEATURES,), CLASS_IDS_ASKED)
     wanted, bias_wanted, _ = run(build("r = Flatten (f) c = Cos (r) logits = MatMul (c, w_24x5)"), FEATURES)

@@ -9,6 +9,7 @@ from heads import CLASS_IDS_ASKED, build, run
 from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, contribution_model, find_head
+from secam_onnx.head_query import HeadQuery
 
 FC = "p = GlobalAveragePool ({}) v = Flatten (p) logits = Gemm (v, w_4x5, b_5)"
 HEADS = {
@@ -36,7 +37,7 @@ HEADS = {
 @pytest.mark.parametrize("body", HEADS.values(), ids=HEADS)
 def test_any_size(body: str) -> None:
     graph = Graph(build(body, shape=(4, "H", "W")))
-    head = find_head(graph, features="f")
+    head = find_head(graph, HeadQuery(features="f"))
     assert head.grid.shape == (4, None, None)
     derived = contribution_model(graph, head)
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
@@ -64,6 +65,6 @@ def test_tokens_of_any_number_are_refused_without_a_grid() -> None:
     ],
 )
 def test_refused(node: str, reason: str) -> None:
-    head = find_head(Graph(build(f"{node} {FC.format('a')}", shape=(4, "H", "W"))), features="f")
+    head = find_head(Graph(build(f"{node} {FC.format('a')}", shape=(4, "H", "W"))), HeadQuery(features="f"))
     assert not head.understood
     assert reason in " ".join(entry.reason for entry in head.rejected)

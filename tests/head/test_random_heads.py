@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import find_head
+from secam_onnx.head_query import HeadQuery
 
 PIECES = [  # from a map {x} to a map {y} of 4 channels; {i} makes other names unique
     "{y} = Relu ({x})",
@@ -78,7 +79,7 @@ def test_completeness(maps: list[str], pool: str, vectors: list[str], seed: int)
     features = np.random.default_rng(seed).standard_normal((3, 4, 3, 2)).astype(np.float32)
     classes = np.tile(np.arange(5), (3, 1))
     model = build(body)
-    head = find_head(Graph(model), features="f")
+    head = find_head(Graph(model), HeadQuery(features="f"))
     exact = not {*maps, *vectors} & {*CURVES, *VECTOR_CURVES}
     assert head.algebra == ("piecewise linear" if exact else "smooth")
     maps_found, bias, gap = run(model, features, classes)

@@ -24,6 +24,7 @@ from secam_onnx.head import (
     split,
     split_layer,
 )
+from secam_onnx.head_query import HeadQuery
 
 REST = "r = Relu (h) logits = Gemm <transB = 1> (r, w_5x6, b_5)"
 LAYERS = {
@@ -58,7 +59,7 @@ def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def found_in(model: ModelProto, features: str) -> tuple[Graph, Head]:
     graph = Graph(model)
-    return graph, find_head(graph, features=features, tokens=SHAPE[1:] if features == "f" else None)
+    return graph, find_head(graph, HeadQuery(features=features, token_grid=SHAPE[1:] if features == "f" else None))
 
 
 @pytest.mark.parametrize("opset", [9, 12, 13, 18])
@@ -120,7 +121,7 @@ def test_a_matrix_that_is_read_elsewhere_stays(reader: str) -> None:
 @pytest.mark.parametrize(("body", "settings"), UNFIT.values(), ids=UNFIT)
 def test_other_layers_stay_whole(body: str, settings: dict[str, object]) -> None:
     graph = Graph(build(body, **settings))
-    assert layer_to_split(graph, find_head(graph, features="f")) is None
+    assert layer_to_split(graph, find_head(graph, HeadQuery(features="f"))) is None
 
 
 @pytest.mark.parametrize(("name", "most"), [("_LARGE", 144), ("_FEWEST", 4)])

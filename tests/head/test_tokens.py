@@ -21,6 +21,7 @@ from secam_onnx.export.source import Source
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import find_head
 from secam_onnx.head.tokens import Tokens, tokens_of
+from secam_onnx.head_query import HeadQuery
 
 SETTINGS = Preprocessing((32, 32))
 
@@ -104,7 +105,9 @@ def test_exported_and_fused(special: tuple[int, int], tmp_path: Path, chelsea: n
 def test_an_oblong_grid_needs_no_option() -> None:
     head = find_head(Graph(transformer(5, 0, positions_first=False, columns=6)))
     assert (head.grid.shape, head.grid.prefix) == ((CHANNELS, 4, 6), 5)
-    assert find_head(Graph(transformer(5, 0, positions_first=False, columns=6)), tokens=(3, 8)).grid.shape[1:] == (3, 8)
+    assert find_head(
+        Graph(transformer(5, 0, positions_first=False, columns=6)), HeadQuery(token_grid=(3, 8))
+    ).grid.shape[1:] == (3, 8)
 
 
 def test_tokens_that_are_no_grid_are_not_passed_by_in_silence(tmp_path: Path, chelsea: np.ndarray) -> None:

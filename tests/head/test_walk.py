@@ -13,12 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from secam_onnx.errors import HeadError, ModelError, OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import Head, contribution_model, find_head
+from secam_onnx.head_query import HeadQuery
 
 FC = "p = GlobalAveragePool ({}) v = Flatten (p) logits = MatMul (v, w_4x5)"
 
 
 def found(body: str, **names: str) -> Head:
-    return find_head(Graph(build(body)), **names)
+    return find_head(Graph(build(body)), HeadQuery(**names))
 
 
 def reasons(head: Head) -> dict[str, str]:
@@ -62,7 +63,7 @@ def test_a_tensor_whose_cells_are_the_classes_is_no_map(body: str) -> None:
 
 def test_such_a_tensor_by_name() -> None:
     with pytest.raises(HeadError, match=r"'c' is no feature map: .* its cells are the classes"):
-        find_head(Graph(build("c = Conv (f, w_1x4x1x1) logits = Flatten (c)")), features="c")
+        find_head(Graph(build("c = Conv (f, w_1x4x1x1) logits = Flatten (c)")), HeadQuery(features="c"))
 
 
 @pytest.mark.parametrize("join", ["g = Conv <pads = [1, 1, 1, 1]> (s, w_1x4x3x3)", "g = Conv (s, w_1x4x3x2)"])
@@ -75,7 +76,7 @@ def test_an_embedding_beside_the_logits_is_no_second_head() -> None:
     model.graph.output.append(helper.make_tensor_value_info("e", TensorProto.FLOAT, None))
     head = find_head(Graph(model))
     assert (head.output, head.features, head.kind) == ("logits", "r", "gap + fc")
-    assert find_head(Graph(model), output="e").logits == "e"
+    assert find_head(Graph(model), HeadQuery(logits="e")).logits == "e"
 
 
 def test_an_embedding_alone_is_explained() -> None:
@@ -126,7 +127,7 @@ def test_what_is_only_a_copy_of_the_image_is_no_feature_map(features: str | None
     model.graph.node.remove(model.graph.node[0])
     model.graph.node.insert(0, helper.make_node("Identity", ["x"], ["i"]))
     with pytest.raises(HeadError, match="the image itself"):
-        find_head(Graph(model), features=features)
+        find_head(Graph(model), HeadQuery(features=features))
 
 
 def test_what_is_not_understood_is_masked_at_the_nearest_map() -> None:
@@ -159,7 +160,7 @@ def test_damaged_graphs(body: str, reason: str) -> None:
     for name in "ab":
         model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4, 3, 2]))
     with pytest.raises(ModelError, match=reason):
-        find_head(Graph(model), features="f")
+        find_head(Graph(model), HeadQuery(features="f"))
 
 
 def test_an_output_that_does_not_depend_on_the_image() -> None:
@@ -198,7 +199,7 @@ def test_a_mean_over_channels_does_not_turn_tokens_into_channels() -> None:
         "m = ReduceMean (c, i_m1) d = Sub (c, m) "
         "p = ReduceMean <keepdims = 0> (d, i_1) logits = MatMul (p, w_9x5)"
     )
-    head = find_head(Graph(build(body, shape=(9, 2, 2))), features="c")
+    head = find_head(Graph(build(body, shape=(9, 2, 2))), HeadQuery(features="c"))
     assert (head.grid.layout, head.grid.shape) == ("NLC", (9, 2, 2))
 
 
@@ -219,7 +220,7 @@ def test_a_large_graph_takes_no_longer_than_it_must() -> None:
     model = helper.make_model(helper.make_graph(nodes, "large", infos[:1], infos[1:], weights))
     graph = Graph(onnx.ModelProto.FromString(model.SerializeToString()))
     started = time.perf_counter()
-    head = find_head(graph, features="t0")
+    head = find_head(graph, HeadQuery(features="t0"))
     assert len(head.steps) == 1304
     assert len(contribution_model(graph, head).model.graph.node) > 1304
     assert time.perf_counter() - started < 10

@@ -53,7 +53,7 @@ def test_names_by_number_do_not_go_to_other_classes(tmp_path: Path) -> None:
     file = saved(network(ARG_MAX + "y = Gather (i_3_2_1_0, n)", "int64[N] y"), tmp_path)
     with pytest.raises(OptionError, match=r"numbers its classes 3, 2, 1, 0.*--logits z"):
         Explainer(file, providers="cpu", labels=["a", "b", "c", "d"])
-    assert Explainer(file, providers="cpu", labels=["a", "b", "c", "d"], output="z").labels == ("a", "b", "c", "d")
+    assert Explainer(file, providers="cpu", labels=["a", "b", "c", "d"], logits="z").labels == ("a", "b", "c", "d")
     (tmp_path / "config.json").write_text('{"id2label": {"0": "a", "1": "b", "2": "c", "3": "d"}}')
     assert Explainer(file, providers="cpu").labels == ("3", "2", "1", "0")
 
@@ -105,5 +105,5 @@ def test_places_of_a_ranking_are_no_classes(tail: str, tmp_path: Path) -> None:
     file = saved(network(tail), tmp_path)
     with pytest.raises(HeadError, match="sorted by TopK 'v', so that a place is no class; --logits z"):
         Explainer(file, providers="cpu")
-    found = Explainer(file, providers="cpu", output="z").explain(PICTURE, "all")
+    found = Explainer(file, providers="cpu", logits="z").explain(PICTURE, "all")
     assert len(found.classes) == 4

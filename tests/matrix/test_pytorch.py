@@ -12,6 +12,7 @@ from cells import CLASS_TOKEN, PYTORCH, Cell
 from secam_onnx.classifier.inspection import inspect_model
 from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.classifier.unfused import Classifier
+from secam_onnx.head_query import HeadQuery
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -81,8 +82,8 @@ def test_features_logits_and_maps_equal_pytorch(name: str, exporter: str, tmp_pa
     write(network, cell.size, exporter, path, ["logits", "aux1", "aux2"] if cell.output else ["logits"])
     onnx.checker.check_model(path)
 
-    check_report(inspect_model(path, output=cell.output), cell)
-    classifier = open_classifier(path, providers="cpu", output=cell.output)
+    check_report(inspect_model(path, query=HeadQuery(logits=cell.output)), cell)
+    classifier = open_classifier(path, providers="cpu", query=HeadQuery(logits=cell.output))
     inputs = fed(cell.size, photo)
     reference = Reference(network, cell, inputs)
     features, logits, _ = classifier.forward(inputs)

@@ -266,7 +266,7 @@ def test_copies_open_the_model_again_with_all_options(
         "preprocessing": "keras-tf",
         "labels": LABELS,
         "features": "feature_map",
-        "output": "logits",
+        "logits": "logits",
         "attribution": "masking",
         "threads": 1,
         "providers": "cpu",

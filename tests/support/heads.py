@@ -21,6 +21,7 @@ from reference_operators import OPERATORS
 from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ContributionModel, Head, contribution_model, find_head
+from secam_onnx.head_query import HeadQuery
 
 __all__ = [
     "CLASS_IDS_ASKED",
@@ -194,7 +195,7 @@ def run(
 ) -> list[np.ndarray]:
     """Maps, bias and gap of a model that `build` made."""
     graph = Graph(model)
-    head = find_head(graph, features="f", tokens=tokens)
+    head = find_head(graph, HeadQuery(features="f", token_grid=tokens))
     return _run(contribution_model(graph, head, masking=masking), features, class_ids)
 
 
@@ -218,7 +219,7 @@ def answer(
     """Run the contribution model of a head on three random feature maps."""
     model = build(body, constants, shape=shape, layout=layout, opset=opset, half=half)
     graph = Graph(model)
-    head = find_head(graph, features="f", tokens=shape[1:])
+    head = find_head(graph, HeadQuery(features="f", token_grid=shape[1:]))
     assert head.understood, head.rejected
     assert head.grid.layout == layout
     derived = contribution_model(graph, head)
@@ -278,6 +279,6 @@ def same(body: str, other: str, opset: int, **settings: object) -> None:
 
 def assert_refused(body: str, reason: str, **settings: object) -> None:
     """The head is not understood, for a reason that holds these words."""
-    head = find_head(Graph(build(body, **settings)), features="f")
+    head = find_head(Graph(build(body, **settings)), HeadQuery(features="f"))
     assert not head.understood
     assert reason in " ".join(entry.reason for entry in head.rejected)

@@ -62,7 +62,7 @@ def told(recipe: Recipe) -> dict[str, Any]:
         asked["resize_to"] = (rows, columns) if recipe.resize == "stretch" else rows
     if recipe.grey:
         del asked["channel_order"]
-    options: dict[str, Any] = {"preprocessing": PreprocessingSettings(**asked), "output": recipe.output}
+    options: dict[str, Any] = {"preprocessing": PreprocessingSettings(**asked), "logits": recipe.output}
     if recipe.labels:
         options["labels"] = recipe.labels
     if recipe.activation in ("softmax", "sigmoid") and "activation" in inspect.signature(Explainer).parameters:
@@ -139,9 +139,9 @@ def compare(path: Path, recipe: Recipe | None = None) -> dict[str, Any]:
     model = onnx.load(path, load_external_data=False)
     made_by = f"{model.producer_name} {model.producer_version}".removesuffix(" None").strip() or "not said"
     row: dict[str, Any] = {"file": path.name, "made_by": made_by, "opset": model.opset_import[0].version}
-    options: dict[str, Any] = {"output": recipe.output} if recipe and recipe.output else {}
+    options: dict[str, Any] = {"logits": recipe.output} if recipe and recipe.output else {}
     if "googlenet" in path.name:  # it has two more heads
-        options["output"] = "logits"
+        options["logits"] = "logits"
     row |= _said(path, options)
     if recipe:
         row["authors"] = _authors(path, recipe)

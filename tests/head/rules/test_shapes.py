@@ -9,6 +9,7 @@ from heads import assert_refused, build, check, fill
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import find_head
+from secam_onnx.head_query import HeadQuery
 
 FC = "logits = Gemm (v, w_24x5, b_5)"
 FC3 = "logits = Gemm (v, w_3x5, b_5)"
@@ -141,4 +142,4 @@ def test_refused(body: str, reason: str) -> None:
 
 def test_one_image_is_no_batch() -> None:
     with pytest.raises(HeadError, match="the model takes 1 at once"):
-        find_head(Graph(build(f"e = Expand (f, i_2_4_3_2) v = Flatten (e) {FC}", batch=1)), features="f")
+        find_head(Graph(build(f"e = Expand (f, i_2_4_3_2) v = Flatten (e) {FC}", batch=1)), HeadQuery(features="f"))

@@ -1,0 +1,41 @@
+"""What to look for in a model; here, so that it can be asked for without onnx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ANYTHING", "HeadQuery"]
+
+
+@dataclass(frozen=True)
+class HeadQuery:
+    """What to look for in a model; what is None is found.
+
+    Attributes
+    ----------
+    logits : str, optional
+        The model output to explain, or any tensor `(N, classes)` in the graph; needed only where several outputs lead
+        to a head.
+    features : str or tuple of str, optional
+        A feature map further up than the default, by tensor name; or those of several branches.
+    token_grid : (int, int), optional
+        Rows and columns of a feature map made of tokens, `(N, tokens, C)`.
+    """
+
+    logits: str | None = None
+    features: str | tuple[str, ...] | None = None
+    token_grid: tuple[int, int] | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The feature maps that are asked for."""
+        return (self.features,) if isinstance(self.features, str) else self.features or ()
+
+    @property
+    def given(self) -> list[str]:
+        """Names of what is asked for."""
+        return [name for name, value in vars(self).items() if value is not None]
+
+
+ANYTHING = HeadQuery()
+"""The only head that there is."""
