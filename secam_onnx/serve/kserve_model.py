@@ -132,8 +132,8 @@ class ExplainerModel(Model):
         """The outputs of `infer`; -1 stands for photographs, classes and superpixels, and for what else may vary."""
         rows, columns = self.explainer.preprocessing.size
         shapes = {
-            "class_id": ("INT64", [-1, -1]),
-            "label": ("BYTES", [-1, -1]),
+            "class_ids": ("INT64", [-1, -1]),
+            "class_labels": ("BYTES", [-1, -1]),
             "cam": ("FP32", [-1, -1, -1, -1]),
             "segments": ("INT32", [-1, rows, columns]),
             "n_segments": ("INT32", [-1]),

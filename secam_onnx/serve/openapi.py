@@ -128,12 +128,12 @@ def _top_k() -> Schema:
     return {"type": "integer", "minimum": 1, "description": "How many classes, the highest first."}
 
 
-def _segments(limits: RequestLimits) -> Schema:
+def _n_segments(limits: RequestLimits) -> Schema:
     return {
         "type": "integer",
         "minimum": 1,
         "maximum": limits.max_segments,
-        "description": "Superpixels to aim at.",
+        "description": "How many superpixels to make, about.",
     }
 
 
@@ -169,12 +169,12 @@ def _version_1(verb: str, summary: str, answer: Schema, models: Sequence[str], l
         outputs = _array({"enum": list(EXTRAS)})
         parameters |= {
             "classes": {"anyOf": [*_CLASS["anyOf"], _array(_CLASS, minItems=1)]},
-            "segments": _segments(limits),
+            "n_segments": _n_segments(limits),
             "outputs": outputs,
         }
         query += [
             _in_query("class", _array({"type": "string"}), explode=True),
-            _in_query("segments", _segments(limits)),
+            _in_query("n_segments", _n_segments(limits)),
             _in_query("outputs", outputs | {"minItems": 1}, explode=False),
         ]
         content[_PNG] = {"schema": {}}
@@ -218,7 +218,7 @@ def _infer(models: Sequence[str], limits: RequestLimits) -> Schema:
     parameters = {
         "classes": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1}]},
         "top_k": _top_k(),
-        "segments": _segments(limits),
+        "n_segments": _n_segments(limits),
         "binary_data_output": _BOOL,
     }
     body = _object(

@@ -138,7 +138,7 @@ def _fields(query: str) -> dict[str, Any]:
         raise MalformedError("Both 'class' and 'classes' are there; one of them was expected.")
     if classes:
         parameters["classes"] = classes
-    for name in ("top_k", "segments"):
+    for name in ("top_k", "n_segments"):
         if name in parameters:
             parameters[name] = _whole_number(parameters[name], name)
     if "outputs" in parameters:

@@ -95,7 +95,7 @@ def _with_extras(explanation: Explanation, extras: Sequence[str]) -> dict[str, A
 
 
 def _text(value: bytes, name: str) -> str:
-    return value.decode() if name == "label" else _base64(value)
+    return value.decode() if name == "class_labels" else _base64(value)
 
 
 def _base64(data: bytes) -> str:

@@ -26,6 +26,7 @@ import pytest
 from PIL import Image
 
 from secam_onnx import Explainer, Segmenter
+from secam_onnx.serve.request.parameters import OUTPUTS
 
 if find_spec("kserve"):
     pytest.skip("KServe's classes of the protocol and tritonclient's cannot be in one process", allow_module_level=True)
@@ -40,8 +41,6 @@ if ctypes.util.find_library(f"python{PYTHON}") is None:
     pytest.skip(f"there is no libpython{PYTHON}; on Debian: apt-get install libpython{PYTHON}", allow_module_level=True)
 
 NAME = "secam_explainer"
-NUMBERS = ("class_id", "label", "probability", "score", "bias", "cam", "segments", "n_segments")
-ALL = (*NUMBERS, "segment_scores", "segment_contributions", "box", "image_size", "overlay", "overlay_png")
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +124,16 @@ def wanted(module: ModuleType, *names: str) -> list[Any]:
 def test_every_output_is_the_explainers(client, photo: Path, explainer: Explainer) -> None:
     module, triton = client
     result = triton.infer(
-        NAME, [files(module, photo.read_bytes())], parameters={"top_k": 3}, outputs=wanted(module, *ALL)
+        NAME, [files(module, photo.read_bytes())], parameters={"top_k": 3}, outputs=wanted(module, *OUTPUTS)
     )
     expected = explainer.explain(photo, "top-3")
-    value = {name: result.as_numpy(name)[0] for name in ALL}
-    assert value["class_id"].tolist() == [entry.index for entry in expected.classes]
-    assert [label.decode() for label in value["label"]] == [entry.label for entry in expected.classes]
-    np.testing.assert_allclose(value["probability"], [entry.probability for entry in expected.classes], rtol=1e-5)
-    np.testing.assert_allclose(value["score"], [entry.logit for entry in expected.classes], rtol=1e-5)
+    value = {name: result.as_numpy(name)[0] for name in OUTPUTS}
+    assert value["class_ids"].tolist() == [entry.index for entry in expected.classes]
+    assert [label.decode() for label in value["class_labels"]] == [entry.label for entry in expected.classes]
+    np.testing.assert_allclose(
+        value["class_probabilities"], [entry.probability for entry in expected.classes], rtol=1e-5
+    )
+    np.testing.assert_allclose(value["class_logits"], [entry.logit for entry in expected.classes], rtol=1e-5)
     np.testing.assert_allclose(value["bias"], expected.bias, rtol=1e-5)
     np.testing.assert_allclose(value["cam"], expected.cam, atol=1e-5)
     np.testing.assert_array_equal(value["segments"], expected.segments)
@@ -149,10 +150,10 @@ def test_every_output_is_the_explainers(client, photo: Path, explainer: Explaine
 def test_arrays_are_photographs_too(client, chelsea: np.ndarray, explainer: Explainer) -> None:
     module, triton = client
     pictures = np.stack([chelsea, chelsea[:, ::-1]])
-    result = triton.infer(NAME, [pixels(module, pictures)], outputs=wanted(module, "class_id", "score"))
+    result = triton.infer(NAME, [pixels(module, pictures)], outputs=wanted(module, "class_ids", "class_logits"))
     expected = [explainer.explain(picture).classes[0] for picture in pictures]
-    assert result.as_numpy("class_id").tolist() == [[entry.index] for entry in expected]
-    np.testing.assert_allclose(result.as_numpy("score")[:, 0], [entry.logit for entry in expected], rtol=1e-5)
+    assert result.as_numpy("class_ids").tolist() == [[entry.index] for entry in expected]
+    np.testing.assert_allclose(result.as_numpy("class_logits")[:, 0], [entry.logit for entry in expected], rtol=1e-5)
 
 
 @pytest.mark.parametrize("classes", ["tabby,285", '["tabby", 285]'])
@@ -161,10 +162,10 @@ def test_parameters(client, classes: str, photo: Path) -> None:
     result = triton.infer(
         NAME,
         [files(module, photo.read_bytes())],
-        parameters={"classes": classes, "segments": 12},
-        outputs=wanted(module, "class_id", "n_segments", "segments"),
+        parameters={"classes": classes, "n_segments": 12},
+        outputs=wanted(module, "class_ids", "n_segments", "segments"),
     )
-    assert result.as_numpy("class_id").tolist() == [[281, 285]]
+    assert result.as_numpy("class_ids").tolist() == [[281, 285]]
     few = Explainer(providers="cpu", segmenter=Segmenter(n_segments=12)).explain(photo)
     np.testing.assert_array_equal(result.as_numpy("segments")[0], few.segments)
 
@@ -172,14 +173,14 @@ def test_parameters(client, classes: str, photo: Path) -> None:
 @pytest.mark.parametrize(
     ("parameters", "names", "message"),
     [
-        ({"classes": "tabbi"}, ["score"], "Unknown class 'tabbi'"),
-        ({"classes": ""}, ["score"], "'classes' is empty"),
-        ({"classes": "[1"}, ["score"], "'classes' is no JSON list"),
-        ({"classes": "[true]"}, ["score"], "names, indices, top-K or all were expected"),
-        ({"class": 1}, ["score"], "Unknown parameter 'class'"),
-        ({"top_k": 1001}, ["score"], "this model has 1000 classes"),
-        ({"top_k": "many"}, ["score"], "'top_k' is 'many'; a whole number was expected"),
-        ({"segments": 0}, ["score"], "'segments' is '0'; a whole number of 1 to 1000 was expected"),
+        ({"classes": "tabbi"}, ["class_logits"], "Unknown class 'tabbi'"),
+        ({"classes": ""}, ["class_logits"], "'classes' is empty"),
+        ({"classes": "[1"}, ["class_logits"], "'classes' is no JSON list"),
+        ({"classes": "[true]"}, ["class_logits"], "names, indices, top-K or all were expected"),
+        ({"class": 1}, ["class_logits"], "Unknown parameter 'class'"),
+        ({"top_k": 1001}, ["class_logits"], "'top_k' is 1001; a whole number of 1 to 1000 was expected"),
+        ({"top_k": "many"}, ["class_logits"], "'top_k' is 'many'; a whole number of 1 to 1000 was expected"),
+        ({"n_segments": 0}, ["class_logits"], "'n_segments' is 0; a whole number of 1 to 1000 was expected"),
         ({"classes": "all"}, ["overlay"], "ask for fewer classes, or for no pictures"),
     ],
 )
@@ -197,15 +198,15 @@ def test_bad_parameters_are_the_clients_error(client, parameters, names, message
 def test_bad_photographs_are_the_clients_error(client, data: bytes, message: str) -> None:
     module, triton = client
     with pytest.raises(Exception, match=r"400|INVALID_ARGUMENT") as raised:
-        triton.infer(NAME, [files(module, data)], outputs=wanted(module, "score"))
+        triton.infer(NAME, [files(module, data)], outputs=wanted(module, "class_logits"))
     assert message in raised.value.message()
 
 
 def test_one_input_is_expected(client, photo: Path, chelsea: np.ndarray) -> None:
     module, triton = client
     both = [files(module, photo.read_bytes()), pixels(module, chelsea[None])]
-    with pytest.raises(Exception, match="One input was expected"):
-        triton.infer(NAME, both, outputs=wanted(module, "score"))
+    with pytest.raises(Exception, match="There are 2 inputs"):
+        triton.infer(NAME, both, outputs=wanted(module, "class_logits"))
 
 
 def test_requests_that_share_a_run_keep_their_own_answers_and_errors(
@@ -221,8 +222,8 @@ def test_requests_that_share_a_run_keep_their_own_answers_and_errors(
                 else:
                     given = files(http, photo.read_bytes())
                 parameters = {"classes": str(number)} if number % 4 != 2 else {"top_k": number}
-                found = client.infer(NAME, [given], parameters=parameters, outputs=wanted(http, "class_id"))
-                return found.as_numpy("class_id").tolist()
+                found = client.infer(NAME, [given], parameters=parameters, outputs=wanted(http, "class_ids"))
+                return found.as_numpy("class_ids").tolist()
             except http.InferenceServerException as error:
                 return error.message()
 

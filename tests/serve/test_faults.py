@@ -158,7 +158,7 @@ def test_a_model_file_that_changes_is_not_read_again(fused: bool, model: Path, t
             model.write_bytes(damage)
             assert numbers(server) == expected
             # Superpixels of another number are a new session, but not of this file.
-            assert server.explain(png(90), query="?segments=9")[0] == 200
+            assert server.explain(png(90), query="?n_segments=9")[0] == 200
         model.unlink()
         assert numbers(server) == expected
 

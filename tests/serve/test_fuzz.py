@@ -51,7 +51,19 @@ B64 = base64.b64encode(FILES[0]).decode()
 # Words that mean something, beside any others, so that what is behind the first check is reached as well.
 words = st.sampled_from(
     [
-        *("instances", "image", "b64", "parameters", "classes", "top_k", "segments", "outputs", "inputs", "name"),
+        *(
+            "instances",
+            "image",
+            "b64",
+            "parameters",
+            "classes",
+            "top_k",
+            "n_segments",
+            "segments",
+            "outputs",
+            "inputs",
+            "name",
+        ),
         *("shape", "datatype", "data", "encoded_image", "BYTES", "UINT8", "binary_data_size", "binary_data", "id"),
         *("url", "all", "top-1", "top-0", "class 3", B64, *OUTPUTS, *EXTRAS),
     ]
@@ -71,7 +83,10 @@ anything = st.recursive(
     max_leaves=20,
 )
 parameters = st.fixed_dictionaries(
-    {}, optional=dict.fromkeys(("classes", "top_k", "segments", "outputs", "binary_data_output", "x"), anything)
+    {},
+    optional=dict.fromkeys(
+        ("classes", "top_k", "n_segments", "segments", "outputs", "binary_data_output", "x"), anything
+    ),
 )
 instance = st.fixed_dictionaries({"image": st.fixed_dictionaries({"b64": st.just(B64) | leaves}) | anything}) | anything
 version_1 = st.fixed_dictionaries(

@@ -40,14 +40,14 @@ def values(outputs) -> dict[str, np.ndarray]:
     ("parameters", "classes"),
     [
         ({}, "top-1"),
-        ({"classes": '["tabby", 285, "top-2"]', "segments": 20}, ["tabby", 285, "top-2"]),
+        ({"classes": '["tabby", 285, "top-2"]', "n_segments": 20}, ["tabby", 285, "top-2"]),
         ({"classes": 281, "top_k": 1}, [281, "top-1"]),
     ],
 )
 def test_all_outputs_of_files(triton, photographs, explained, explainers, parameters, classes):
     _, found = triton(triton_calls.infer, "lite", files(*photographs), OUTPUTS, parameters=parameters)
     assert tuple(found) == OUTPUTS
-    expected = [explained("lite", data, classes, parameters.get("segments")) for data in photographs]
+    expected = [explained("lite", data, classes, parameters.get("n_segments")) for data in photographs]
     check_tensors(values(found), expected, explainers["lite"])
 
 
@@ -103,7 +103,7 @@ def test_ids_go_back(triton, photographs):
 def test_what_other_servers_take_is_no_matter(triton, photographs):
     more = {"priority": 1, "timeout": 60_000_000, "sequence_id": 7, "compression_algorithm": "gzip"}
     _, found = triton(triton_calls.infer, "tiny", files(photographs[0]), **more)
-    assert found["class_id"][1] == [1, 1]
+    assert found["class_ids"][1] == [1, 1]
 
 
 def test_health_and_lists(triton):

@@ -152,7 +152,7 @@ def test_photographs_to_draw_on_are_counted_before_they_are_decoded(tmp_path: Pa
 
 def test_values_in_one_answer_are_bounded() -> None:
     with running("--model-name", "model") as server:
-        status, _, body = server.explain(png(), query="?class=all&segments=500")
+        status, _, body = server.explain(png(), query="?class=all&n_segments=500")
         assert status == 400
         assert "1000 classes and 500 superpixels make 500,000 values, over the limit of 400,000" in reason(body)
         assert server.explain(png(), query="?class=all")[0] == 200
@@ -399,7 +399,7 @@ def sockets(server: Running) -> int:
 def test_a_client_that_does_not_take_its_answer() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     body = encoded(noise)
-    head = HEAD.replace(b"explain", b"explain?class=top-500&segments=400") % len(body)
+    head = HEAD.replace(b"explain", b"explain?class=top-500&n_segments=400") % len(body)
     options = ("--model-name", "model", "--client-timeout", "1", "--timeout", "4")
     with running(*options) as server, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

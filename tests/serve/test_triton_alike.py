@@ -46,26 +46,26 @@ def files(*images: bytes) -> dict[str, Values]:
 
 def request(inputs: Mapping[str, Values] | None = None, *outputs: str, **parameters: object) -> Callable[[], Any]:
     """A request; images are made when it is sent."""
-    return lambda: (files(photo()) if inputs is None else inputs, outputs or ("score",), parameters)
+    return lambda: (files(photo()) if inputs is None else inputs, outputs or ("class_logits",), parameters)
 
 
 # Name: request, and what is said where it is refused.
 REQUESTS: dict[str, tuple[Callable[[], Any], str | None]] = {
     "one file": (request(None, *OUTPUTS), None),
     "two files of two sizes": (lambda: (files(photo(), png(90, (50, 40))), OUTPUTS, {"top_k": 3}), None),
-    "pixels": (request({"image": PIXELS}, "class_id", "score", "segments", "overlay", top_k=2), None),
+    "pixels": (request({"image": PIXELS}, "class_ids", "class_logits", "segments", "overlay", top_k=2), None),
     "no superpixels": (request(None, "cam", "bias", "box", top_k=3), None),
-    "a list of classes": (request(None, "class_id", "label", classes="tabby,285"), None),
-    "a list of classes in JSON": (request(None, "class_id", "label", classes='["tabby", 285]', top_k=2), None),
-    "an index": (request(None, "class_id", classes=7), None),
+    "a list of classes": (request(None, "class_ids", "class_labels", classes="tabby,285"), None),
+    "a list of classes in JSON": (request(None, "class_ids", "class_labels", classes='["tabby", 285]', top_k=2), None),
+    "an index": (request(None, "class_ids", classes=7), None),
     "all classes": (request(None, "segment_contributions", classes="all"), None),
-    "superpixels": (request(None, "n_segments", "segments", segments=12), None),
+    "superpixels": (request(None, "n_segments", "segments", n_segments=12), None),
     "parameters of the protocol": (request(None, timeout=5, priority=1, triton_x="y", binary_data_output=False), None),
-    "an output twice": (request(None, "score", "score"), None),
+    "an output twice": (request(None, "class_logits", "class_logits"), None),
     "most photographs": (request(files(*[png()] * 16)), None),
     "photographs": (request(files(*[png()] * 17)), "There are 17 photographs; 1 to 16 were expected"),
     "no photographs": (request({"image": PIXELS[:0]}), "There are 0 photographs"),
-    "pixels of a file": (lambda: (files(flat(5001, 10_000)), ("score",), {}), "over the limit of 50,000,000"),
+    "pixels of a file": (lambda: (files(flat(5001, 10_000)), ("class_logits",), {}), "over the limit of 50,000,000"),
     "maps": (request(files(*[png()] * 5), classes="all"), "5000 maps, over the limit of 4000"),
     "pictures": (request(files(*[png()] * 4), "overlay", top_k=17), "68 maps, over the limit of 64"),
     "drawn pixels": (
@@ -74,10 +74,10 @@ REQUESTS: dict[str, tuple[Callable[[], Any], str | None]] = {
     ),
     "pixels that are drawn on": (lambda: (files(*[flat(7000, 7000)] * 8), ("overlay",), {}), "392,000,000 pixels"),
     "values": (
-        request(None, "segment_scores", classes="all", segments=500),
+        request(None, "segment_scores", classes="all", n_segments=500),
         "1000 classes and 500 superpixels make 500,000 values, over the limit of 400,000",
     ),
-    "values that nobody wants": (request(None, classes="all", segments=500), None),
+    "values that nobody wants": (request(None, classes="all", n_segments=500), None),
     "queries": (request(classes=json.dumps([0] * 1001)), "1001 classes; at most 1000"),
     "a long name": (request(classes="x" * 501), "No class has a name of 501 characters"),
     "an unknown class": (request(classes="tabbi"), "Unknown class 'tabbi'"),
@@ -89,18 +89,20 @@ REQUESTS: dict[str, tuple[Callable[[], Any], str | None]] = {
     "top-0": (request(classes="top-0"), "top-1 to top-1000"),
     **{
         f"{name} {value!r}": (request(None, **{name: value}), f"'{name}' is")
-        for name in ("top_k", "segments")
+        for name in ("top_k", "n_segments")
         for value in (0, -1, 1001, "3", True)
     },
     "an unknown parameter": (request(topk=3), "Unknown parameter 'topk'"),
+    "a parameter's old name": (request(segments=9), "'segments'; there are classes, n_segments, top_k."),
+    "an output's old name": (request(None, "score"), "'score'; there are class_ids, class_labels, "),
     "outputs as a parameter": (request(outputs="cam"), "name them in the request's list of outputs"),
     "a setting of the protocol": (request(binary_data_output="no"), "true or false was expected"),
-    "an unknown output": (request(None, "logits"), "There is no output 'logits'; there are class_id"),
+    "an unknown output": (request(None, "logits"), "There is no output 'logits'; there are class_ids"),
     "no input": (request({}), "There are 0 inputs"),
     "two inputs": (request({"encoded_image": [b""], "image": PIXELS}), "There are 2 inputs"),
     "an empty file": (request(files(b"")), "encoded_image[0] is empty"),
     "no image": (request(files(photo(), b"no image")), "encoded_image[1] is not an image"),
-    "a file that is cut off": (lambda: (files(photo()[:200]), ("score",), {}), "encoded_image[0]"),
+    "a file that is cut off": (lambda: (files(photo()[:200]), ("class_logits",), {}), "encoded_image[0]"),
     "four channels": (request({"image": np.zeros((1, 8, 8, 4), np.uint8)}), "(N, H, W, 3) was expected"),
     "channels first": (request({"image": np.zeros((1, 3, 8, 8), np.uint8)}), "Channels come last"),
     "no rows": (request({"image": np.zeros((1, 0, 8, 3), np.uint8)}), "(N, H, W, 3) was expected"),
@@ -164,7 +166,7 @@ def as_array(name: str, entry: Mapping[str, Any]) -> np.ndarray:
     if entry["datatype"] != "BYTES":
         kind = {"FP32": np.float32, "FP64": np.float64, "INT32": np.int32, "INT64": np.int64, "UINT8": np.uint8}
         return np.array(entry["data"], dtype=kind[entry["datatype"]]).reshape(entry["shape"])
-    values = [text.encode() if name == "label" else base64.b64decode(text) for text in entry["data"]]
+    values = [text.encode() if name == "class_labels" else base64.b64decode(text) for text in entry["data"]]
     return np.array([*values, None], dtype=object)[:-1].reshape(entry["shape"])
 
 
@@ -190,15 +192,15 @@ def test_the_same_answer(name: str, alike: Server, triton: Any) -> None:
 
 
 def test_requests_in_one_run_keep_their_own_answers_and_errors(triton: Any) -> None:
-    good = [InferenceRequest(as_arrays(files(photo(index))), {"top_k": 2 + index}, ["class_id"]) for index in (0, 1)]
-    bad = InferenceRequest(as_arrays(files(b"no image")), {}, ["class_id"])
+    good = [InferenceRequest(as_arrays(files(photo(index))), {"top_k": 2 + index}, ["class_ids"]) for index in (0, 1)]
+    bad = InferenceRequest(as_arrays(files(b"no image")), {}, ["class_ids"])
     first, failed, second = triton.execute([good[0], bad, good[1]])
     assert isinstance(failed, InferenceResponse)
     assert "not an image" in str(failed.error)
     for response, asked in ((first, good[0]), (second, good[1])):
         (alone,) = triton.execute([asked])
-        np.testing.assert_array_equal(response.tensors["class_id"], alone.tensors["class_id"])
-    assert (first.tensors["class_id"].shape, second.tensors["class_id"].shape) == ((1, 2), (1, 3))
+        np.testing.assert_array_equal(response.tensors["class_ids"], alone.tensors["class_ids"])
+    assert (first.tensors["class_ids"].shape, second.tensors["class_ids"].shape) == ((1, 2), (1, 3))
 
 
 def test_both_have_the_same_limits() -> None:

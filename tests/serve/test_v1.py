@@ -57,17 +57,17 @@ def test_all_classes(server, photographs, explained):
 
 
 def test_segments(server, photographs, explained):
-    (entry,) = server.post("/v1/models/lite:explain", instances(photographs[0], segments=9)).json()["explanations"]
+    (entry,) = server.post("/v1/models/lite:explain", instances(photographs[0], n_segments=9)).json()["explanations"]
     expected = explained("lite", photographs[0], segments=9)
     assert len(entry["classes"][0]["superpixels"]) == expected.segment_scores.shape[1] < 20
     check_json(numbers(entry), numbers(expected))
 
 
 def test_parameters_in_the_address_of_json(server, photographs):
-    reply = server.post("/v1/models/tiny:explain?class=2&class=3&top_k=1", instances(photographs[0], segments=9))
+    reply = server.post("/v1/models/tiny:explain?class=2&class=3&top_k=1", instances(photographs[0], n_segments=9))
     assert [of_class["index"] for of_class in reply.json()["explanations"][0]["classes"]] == [2, 3, 5]
-    twice = server.post("/v1/models/tiny:explain?segments=9", instances(photographs[0], segments=9))
-    assert (twice.status_code, "'segments' is both" in twice.json()["error"]) == (400, True)
+    twice = server.post("/v1/models/tiny:explain?n_segments=9", instances(photographs[0], n_segments=9))
+    assert (twice.status_code, "'n_segments' is both" in twice.json()["error"]) == (400, True)
 
 
 def test_extras(server, photographs, explained):
@@ -109,7 +109,7 @@ def test_predict(server, photographs, explained):
 @pytest.mark.parametrize("place", range(3))
 def test_an_image_file_as_it_is(server, photographs, explained, place):
     headers = {"content-type": ("image/jpeg", "image/png", "image/webp")[place]}
-    path = "/v1/models/lite:explain?class=tabby&class=tiger%20cat&top_k=1&segments=20"
+    path = "/v1/models/lite:explain?class=tabby&class=tiger%20cat&top_k=1&n_segments=20"
     (entry,) = server.post(path, photographs[place], headers=headers).json()["explanations"]
     expected = explained("lite", photographs[place], ["tabby", "tiger cat", "top-1"], segments=20)
     check_json(numbers(entry), numbers(expected))

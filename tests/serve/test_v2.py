@@ -56,8 +56,8 @@ def wanted(*names: str, binary: bool = True) -> list[triton.InferRequestedOutput
     ("parameters", "classes"),
     [
         ({}, "top-1"),
-        ({"classes": '["tabby", 285, "top-2"]', "segments": 20}, ["tabby", 285, "top-2"]),
-        ({"classes": "tabby,285", "top_k": 2, "segments": 20}, ["tabby", 285, "top-2"]),
+        ({"classes": '["tabby", 285, "top-2"]', "n_segments": 20}, ["tabby", 285, "top-2"]),
+        ({"classes": "tabby,285", "top_k": 2, "n_segments": 20}, ["tabby", 285, "top-2"]),
     ],
 )
 def test_all_outputs_of_files(client, photographs, explained, explainers, binary, parameters, classes):
@@ -66,7 +66,7 @@ def test_all_outputs_of_files(client, photographs, explained, explainers, binary
     )
     found = arrays(result)
     assert tuple(found) == OUTPUTS
-    expected = [explained("lite", data, classes, parameters.get("segments")) for data in photographs]
+    expected = [explained("lite", data, classes, parameters.get("n_segments")) for data in photographs]
     # Of two that may be among the two highest, one photograph can have fewer; these have not.
     assert len({len(explanation.classes) for explanation in expected}) == 1
     check_tensors(found, expected, explainers["lite"])
@@ -84,16 +84,16 @@ def test_pixels(client, chelsea, explained, explainers, binary):
 def test_the_shape_may_have_a_batch_axis(client, photographs):
     given = triton.InferInput("encoded_image", [2, 1], "BYTES")
     given.set_data_from_numpy(np.array(photographs[:2], dtype=object).reshape(2, 1))
-    assert client.infer("tiny", [given]).as_numpy("class_id").shape == (2, 1)
+    assert client.infer("tiny", [given]).as_numpy("class_ids").shape == (2, 1)
 
 
 def test_nested_json(server, chelsea, explained, explainers):
     picture = chelsea[:20, :30]
     tensor = {"name": "image", "shape": [1, 20, 30, 3], "datatype": "UINT8", "data": [picture.tolist()]}
-    reply = server.post("/v2/models/tiny/infer", {"inputs": [tensor], "outputs": [{"name": "score"}]})
+    reply = server.post("/v2/models/tiny/infer", {"inputs": [tensor], "outputs": [{"name": "class_logits"}]})
     (output,) = reply.json()["outputs"]
-    score = np.array(output["data"], dtype=np.float32).reshape(output["shape"])
-    check_tensors({"score": score}, [explained("tiny", np.ascontiguousarray(picture))], explainers["tiny"])
+    logits = np.array(output["data"], dtype=np.float32).reshape(output["shape"])
+    check_tensors({"class_logits": logits}, [explained("tiny", np.ascontiguousarray(picture))], explainers["tiny"])
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -107,10 +107,10 @@ def test_only_what_is_asked_for_is_sent(client, photographs, explained, explaine
 
 
 def test_binary_and_json_in_one_reply(client, photographs, explained, explainers):
-    outputs = [*wanted("cam", "label"), *wanted("segments", "score", binary=False)]
+    outputs = [*wanted("cam", "class_labels"), *wanted("segments", "class_logits", binary=False)]
     result = client.infer("lite", files(photographs[0]), outputs=outputs)
     forms = {output["name"]: "data" in output for output in result.get_response()["outputs"]}
-    assert forms == {"cam": False, "label": False, "segments": True, "score": True}
+    assert forms == {"cam": False, "class_labels": False, "segments": True, "class_logits": True}
     check_tensors(arrays(result), [explained("lite", photographs[0])], explainers["lite"])
 
 
@@ -123,7 +123,7 @@ def test_metadata_is_what_comes(client, photographs, explainers):
     }
     assert [entry["name"] for entry in metadata["outputs"]] == list(OUTPUTS)
     result = client.infer(
-        "lite", files(*photographs), outputs=wanted(*OUTPUTS), parameters={"top_k": 2, "segments": 20}
+        "lite", files(*photographs), outputs=wanted(*OUTPUTS), parameters={"top_k": 2, "n_segments": 20}
     )
     came = {output["name"]: output for output in result.get_response()["outputs"]}
     for entry in metadata["outputs"]:
@@ -145,7 +145,7 @@ def test_ids_go_back(client, server, photographs):
 
 def test_parameters_of_the_protocol_are_no_matter(client, photographs):
     result = client.infer("tiny", files(photographs[0]), priority=1, timeout=60_000_000, sequence_id=7)
-    assert result.as_numpy("class_id").shape == (1, 1)
+    assert result.as_numpy("class_ids").shape == (1, 1)
 
 
 def test_compressed_bodies_are_refused_with_a_reason(server, photographs):

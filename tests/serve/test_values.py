@@ -36,9 +36,9 @@ def test_there_is_no_probability(start, photograph: bytes, tmp_path: Path) -> No
     assert explained["classes"][0]["probability"] is None
     assert explained["method"]["explained"] == "output"
     image = {"name": "encoded_image", "shape": [1], "datatype": "BYTES", "data": [b64(photograph)]}
-    asked = [{"name": name} for name in ("probability", "score")]
+    asked = [{"name": name} for name in ("class_probabilities", "class_logits")]
     reply = server.post("/v2/models/age/infer", {"inputs": [image], "outputs": asked}).json()
     values = {output["name"]: output["data"] for output in reply["outputs"]}
-    assert values["probability"] == [None]
-    assert values["score"] == pytest.approx([entry.logit], rel=1e-5)
+    assert values["class_probabilities"] == [None]
+    assert values["class_logits"] == pytest.approx([entry.logit], rel=1e-5)
     assert any("probability none: one raw output" in str(line) for line in server.process.lines)

@@ -92,12 +92,12 @@ def check_tensors(found: Mapping[str, np.ndarray], explanations: Sequence[Explan
         for row, explanation in zip(tensor, explanations, strict=True):
             ids = [entry.index for entry in explanation.classes]
             n_segments = explanation.segment_scores.shape[1]
-            if name == "class_id":
+            if name == "class_ids":
                 assert (row.dtype, row.tolist()) == (np.int64, ids)
-            elif name == "label":
+            elif name == "class_labels":
                 assert [text(value) for value in row] == [entry.label for entry in explanation.classes]
-            elif name in ("probability", "score"):
-                field = "logit" if name == "score" else name
+            elif name in ("class_probabilities", "class_logits"):
+                field = {"class_probabilities": "probability", "class_logits": "logit"}[name]
                 np.testing.assert_allclose(row, [getattr(entry, field) for entry in explanation.classes], **near)
             elif name in ("bias", "cam"):
                 np.testing.assert_allclose(row, getattr(explanation, name), **near)
@@ -125,8 +125,10 @@ def check_tensors(found: Mapping[str, np.ndarray], explanations: Sequence[Explan
                     )
             else:
                 raise AssertionError(name)
-    if {"segment_contributions", "bias", "score"} <= set(found):
-        np.testing.assert_allclose(found["segment_contributions"].sum(axis=2) + found["bias"], found["score"], **near)
+    if {"segment_contributions", "bias", "class_logits"} <= set(found):
+        np.testing.assert_allclose(
+            found["segment_contributions"].sum(axis=2) + found["bias"], found["class_logits"], **near
+        )
 
 
 def check_picture(data: bytes, expected: Image.Image) -> None:

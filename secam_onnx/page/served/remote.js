@@ -3,7 +3,8 @@
 import { TOP } from "../explanation.js";
 import { request, tensors } from "./tensors.js";
 
-const OF_CLASSES = ["class_id", "probability", "score", "bias", "cam", "segment_scores", "segment_contributions"];
+const SEGMENTS = ["segment_scores", "segment_contributions"];
+const OF_CLASSES = ["class_ids", "class_probabilities", "class_logits", "bias", "cam", ...SEGMENTS];
 const OF_PHOTOGRAPH = ["segments", "n_segments", "box", "image_size"];
 const [WAIT, WAITS] = [500, 600]; // ms between two looks at whether the models are ready, and how many of these
 
@@ -76,18 +77,18 @@ export class Remote {
 
 /** What each class got, as the view takes it. */
 function entries({ n_segments, ...tensors }, labels) {
-  const count = tensors.class_id.data.length;
+  const count = tensors.class_ids.data.length;
   const of = (name, row) => {
     const { data } = tensors[name];
     return data.slice((row * data.length) / count, ((row + 1) * data.length) / count);
   };
   return Array.from({ length: count }, (_, row) => {
-    const index = Number(tensors.class_id.data[row]);
+    const index = Number(tensors.class_ids.data[row]);
     return {
       index,
       label: labels[index],
-      probability: tensors.probability.data[row],
-      logit: tensors.score.data[row],
+      probability: tensors.class_probabilities.data[row],
+      logit: tensors.class_logits.data[row],
       bias: tensors.bias.data[row],
       cam: of("cam", row),
       scores: of("segment_scores", row).slice(0, n_segments.data[0]),

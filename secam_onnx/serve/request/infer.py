@@ -39,7 +39,7 @@ def infer_request(
     inputs : sequence of InputTensor
         One is expected, `encoded_image` or `image`.
     parameters : mapping of str to object
-        `classes`, `top_k` and `segments`; those of the protocol itself are ignored.
+        `classes`, `top_k` and `n_segments`; those of the protocol itself are ignored.
     outputs : iterable of str
         Names of the outputs to send; all but the pictures if there are none.
     explainer : Explainer

@@ -47,8 +47,8 @@ def output_tensors(
 ) -> dict[str, np.ndarray]:
     """The outputs of `infer`, by name.
 
-    Where photographs differ in their number of classes or superpixels, the shorter ones are filled up: `class_id` with
-    -1, `label` and `overlay_png` with nothing, the others with 0.
+    Where photographs differ in their number of classes or superpixels, the shorter ones are filled up: `class_ids`
+    with -1, `class_labels` and `overlay_png` with nothing, the others with 0.
     """
     return {name: _TENSORS[name](results, explainer) for name in names}
 
@@ -67,11 +67,11 @@ def _of_classes(
     return lambda results, _: _stacked([np.asarray(values(result), dtype=np.float32) for result in results])
 
 
-def _class_id(results: Sequence[ExplainedImage], _: Explainer) -> np.ndarray:
+def _class_ids(results: Sequence[ExplainedImage], _: Explainer) -> np.ndarray:
     return _stacked([np.array(result.output.class_ids, dtype=np.int64) for result in results], -1)
 
 
-def _label(results: Sequence[ExplainedImage], explainer: Explainer) -> np.ndarray:
+def _class_labels(results: Sequence[ExplainedImage], explainer: Explainer) -> np.ndarray:
     rows = [[class_name(explainer.labels, index).encode() for index in result.output.class_ids] for result in results]
     return _stacked([_strings(row) for row in rows], b"")
 
@@ -101,10 +101,10 @@ def _strings(values: Sequence[bytes]) -> np.ndarray:
 
 
 _TENSORS: dict[str, Callable[[Sequence[ExplainedImage], Explainer], np.ndarray]] = {
-    "class_id": _class_id,
-    "label": _label,
-    "probability": _of_classes(lambda result: result.output.probabilities[result.output.class_ids]),
-    "score": _of_classes(lambda result: result.output.logits[result.output.class_ids]),
+    "class_ids": _class_ids,
+    "class_labels": _class_labels,
+    "class_probabilities": _of_classes(lambda result: result.output.probabilities[result.output.class_ids]),
+    "class_logits": _of_classes(lambda result: result.output.logits[result.output.class_ids]),
     "bias": _of_classes(lambda result: result.output.bias),
     "cam": _of_classes(lambda result: result.output.cam),
     "segments": lambda results, _: np.stack([result.with_superpixels.segments for result in results]),

@@ -31,7 +31,8 @@ __all__ = [
 
 _SUPERPIXELS = ("segments", "n_segments", "segment_scores", "segment_contributions")
 PICTURES = ("overlay", "overlay_png")
-OUTPUTS = ("class_id", "label", "probability", "score", "bias", "cam", *_SUPERPIXELS, "box", "image_size", *PICTURES)
+_CLASSES = ("class_ids", "class_labels", "class_probabilities", "class_logits")
+OUTPUTS = (*_CLASSES, "bias", "cam", *_SUPERPIXELS, "box", "image_size", *PICTURES)
 """The outputs of `infer`; without a list of them, all but the pictures are sent."""
 
 EXTRAS = ("cam", "segments", *PICTURE_KINDS)
@@ -97,7 +98,7 @@ def explanation_request(
 ) -> ExplanationRequest:
     """Read the parameters of `:explain`, or of `infer`, which lists its `outputs` apart from them.
 
-    They are `classes`, `top_k`, `segments` and, for `:explain`, `outputs`.
+    They are `classes`, `top_k`, `n_segments` and, for `:explain`, `outputs`.
 
     Raises
     ------
@@ -108,13 +109,13 @@ def explanation_request(
     ImageError
         The size of a photograph cannot be read.
     """
-    _check_parameters(parameters, ("classes", "outputs", "segments", "top_k"))
+    _check_parameters(parameters, ("classes", "n_segments", "top_k", *(("outputs",) if outputs is None else ())))
     queries, n_maps = _classes(parameters, explainer, limits)
     names = outputs if outputs is not None else _extras(parameters.get("outputs", []))
     pictures = any(name in (*PICTURES, *PICTURE_KINDS) for name in names)
     _check_maps(len(images), n_maps, limits.max_pictures if pictures else limits.max_maps)
     segmenter = (
-        _segmenter(parameters["segments"], explainer, limits) if "segments" in parameters else explainer.segmenter
+        _segmenter(parameters["n_segments"], explainer, limits) if "n_segments" in parameters else explainer.segmenter
     )
     needed = outputs is None or pictures or any(name in _SUPERPIXELS for name in names)
     if needed:
@@ -191,7 +192,7 @@ def _top_k(value: Any, n_classes: int) -> int:
 
 
 def _segmenter(value: Any, explainer: Explainer, limits: RequestLimits) -> Segmenter:
-    return dataclasses.replace(explainer.segmenter, n_segments=_whole(value, "segments", limits.max_segments))
+    return dataclasses.replace(explainer.segmenter, n_segments=_whole(value, "n_segments", limits.max_segments))
 
 
 def _whole(value: Any, name: str, most: int) -> int:
