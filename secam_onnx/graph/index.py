@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 
 from secam_onnx.errors import ModelError
 from secam_onnx.graph.checks.order import reads
+from secam_onnx.graph.light_copy import without_initializers
 from secam_onnx.graph.onnxruntime_operators import as_standard
 from secam_onnx.graph.opset import opset_of
 from secam_onnx.graph.weights import read_tensor
@@ -405,13 +406,12 @@ class Graph:
 
     def _without_weights(self) -> ModelProto:
         """A copy with the weights' names and dimensions only, so that shape inference costs milliseconds."""
-        source = self.model
-        light = ModelProto(ir_version=source.ir_version, opset_import=source.opset_import, functions=source.functions)
-        light.graph.name = source.graph.name
-        light.graph.node.extend(map(as_standard, source.graph.node))
-        for field in ("input", "output", "value_info"):
-            getattr(light.graph, field).extend(getattr(source.graph, field))
-            for value in getattr(light.graph, field):
+        light = without_initializers(self.model)
+        for node in light.graph.node:
+            if (standard := as_standard(node)) is not node:
+                node.CopyFrom(standard)
+        for values in (light.graph.input, light.graph.output, light.graph.value_info):
+            for value in values:
                 for dim in value.type.tensor_type.shape.dim:
                     if dim.dim_value == -1:  # how Paddle2ONNX says that it is open
                         dim.Clear()
@@ -420,7 +420,7 @@ class Graph:
                 # Inference knows nothing of it; the shape stays.
                 node.op_type = "Identity"
                 del node.input[1:], node.attribute[:]
-        for tensor in source.graph.initializer:
+        for tensor in self.model.graph.initializer:
             small = math.prod(tensor.dims) <= _SMALL and tensor.data_location != TensorProto.EXTERNAL
             bare = TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
             light.graph.initializer.append(tensor if small else bare)

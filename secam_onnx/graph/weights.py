@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from secam_onnx.errors import ModelError
 from secam_onnx.graph.checks.external_data import location_of, read_external_data
 from secam_onnx.graph.checks.order import reads
+from secam_onnx.graph.light_copy import without_initializers
 from secam_onnx.runtime import Weights
 
 __all__ = [
@@ -22,13 +23,11 @@ __all__ = [
     "declared",
     "read_tensor",
     "share_safely",
-    "without_initializers",
     "without_weights",
 ]
 
 _LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
 _SHARED_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8}
-_IR_VERSION = 4  # from here on initializers need not be inputs
 _NEVER_PERMUTED = {("Conv", 1), ("ConvTranspose", 1), ("Gemm", 1), ("MatMul", 1), ("Gather", 0)}
 
 
@@ -208,15 +207,3 @@ def as_inputs(model: ModelProto, weights: Weights, names: Iterable[str]) -> dict
             model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
             del model.graph.initializer[index]
     return fed
-
-
-def without_initializers(model: ModelProto) -> ModelProto:
-    """A copy of a model that lacks its initializers, and what says nothing about how to run it."""
-    copy = ModelProto(opset_import=model.opset_import, functions=model.functions, domain=model.domain)
-    copy.ir_version = max(model.ir_version, _IR_VERSION)
-    copy.graph.name = model.graph.name
-    for field in ("node", "output", "value_info", "sparse_initializer", "quantization_annotation"):
-        getattr(copy.graph, field).extend(getattr(model.graph, field))
-    names = {tensor.name for tensor in model.graph.initializer}
-    copy.graph.input.extend(value for value in model.graph.input if value.name not in names)
-    return copy

@@ -21,8 +21,9 @@ from onnx import ModelProto, TensorProto, helper
 
 from secam_onnx.errors import SecamError
 from secam_onnx.graph.index import Graph, reads
+from secam_onnx.graph.light_copy import without_initializers
 from secam_onnx.graph.nodes import Nodes
-from secam_onnx.graph.weights import declared, read_tensor, without_initializers
+from secam_onnx.graph.weights import declared, read_tensor
 from secam_onnx.head.contribution import FEATURES
 from secam_onnx.head.expose import expose, unexpose
 from secam_onnx.head.find import Head, find_head

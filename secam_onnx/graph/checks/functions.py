@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import onnx.inliner
-from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from secam_onnx.errors import ModelError
+from secam_onnx.graph.light_copy import with_initializers_as_inputs
 
 __all__ = ["inline_functions"]
 
@@ -28,7 +29,7 @@ def inline_functions(model: ModelProto) -> ModelProto:
         return model
     _check_size(model)
     try:
-        inlined = onnx.inliner.inline_local_functions(_without_weights(model))
+        inlined = onnx.inliner.inline_local_functions(with_initializers_as_inputs(model))
     except Exception as error:
         raise ModelError(f"The model's own functions cannot be inlined ({error}); export it without.") from error
     own = {value.name for value in model.graph.input}
@@ -42,21 +43,6 @@ def inline_functions(model: ModelProto) -> ModelProto:
         setattr(inlined, said, getattr(model, said))
     inlined.graph.doc_string = model.graph.doc_string
     return inlined
-
-
-def _without_weights(model: ModelProto) -> ModelProto:
-    """The weights may be more than protobuf can serialise, so their names alone go along, as inputs."""
-    light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
-    light.graph.name = model.graph.name
-    for field in ("node", "input", "output", "value_info", "sparse_initializer"):
-        getattr(light.graph, field).extend(getattr(model.graph, field))
-    own = {value.name for value in model.graph.input}
-    light.graph.input.extend(
-        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-        for tensor in model.graph.initializer
-        if tensor.name not in own
-    )
-    return light
 
 
 def _check_size(model: ModelProto) -> None:

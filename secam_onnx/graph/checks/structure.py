@@ -9,10 +9,11 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from secam_onnx.errors import HeadError, ModelError, SecamError
 from secam_onnx.graph.checks.tensors import check_tensor
+from secam_onnx.graph.light_copy import with_initializers_as_inputs
 
 __all__ = ["check_structure", "damage_explained"]
 
@@ -156,13 +157,8 @@ def _broken_rule(model: ModelProto) -> str | None:
 
 
 def _ask_onnx(model: ModelProto) -> None:
-    light = ModelProto(ir_version=max(model.ir_version, 4), opset_import=model.opset_import)
-    light.graph.name = "checked"
-    for field in ("node", "input", "output"):
-        getattr(light.graph, field).extend(getattr(model.graph, field))
-    inputs = {value.name for value in light.graph.input}
-    for tensor in model.graph.initializer:  # its values do not matter, and may be many
-        if tensor.name not in inputs:
-            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    light = with_initializers_as_inputs(model)
+    light.graph.name = "checked"  # which the checker wants to be there
+    del light.graph.value_info[:]  # what an exporter wrote there need not be right
     onnx.checker.check_model(light)
     onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)
