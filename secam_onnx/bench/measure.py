@@ -17,6 +17,7 @@ from secam_onnx.bench.fused_file import fused_run
 from secam_onnx.bench.lime import lime_explanation
 from secam_onnx.bench.plain import PlainModel
 from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
+from secam_onnx.classifier.open_model import softmax
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, SecamError
 from secam_onnx.explainer import Explainer
@@ -210,9 +211,7 @@ def _add_lime(
     candidates: dict[str, Candidate], explainer: Explainer, plain: PlainModel, picture: np.ndarray, settings: Settings
 ) -> dict[str, str]:
     def classify(pictures: np.ndarray) -> np.ndarray:
-        logits = plain.forward(plain.inputs(list(pictures), explainer.preprocessing)).astype(np.float64)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        return softmax(plain.forward(plain.inputs(list(pictures), explainer.preprocessing)).astype(np.float64))
 
     if not settings.lime_samples or not settings.lime_rounds:
         return {"LIME": "not asked for"}

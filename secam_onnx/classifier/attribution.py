@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from secam_onnx import runtime
-from secam_onnx.classifier.open_model import ATTRIBUTIONS, filled_up
+from secam_onnx.classifier.chunked_runs import run_in_chunks
+from secam_onnx.classifier.open_model import ATTRIBUTIONS
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.head import BIAS, CLASS_IDS, GAP, MAPS, ROUNDING, features_name
 
@@ -114,24 +114,14 @@ class Attribution:
 
     def _run(self, names: list[str], features: Features, class_ids: np.ndarray) -> list[np.ndarray]:
         rows = self._batch or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
-        used = len(class_ids)
-        *maps, class_ids = (filled_up(array, self._batch or 1) for array in (*features, class_ids))
-        fed = {features_name(index): array for index, array in enumerate(maps)}
+        fed = {features_name(index): array for index, array in enumerate(features)}
         # A masked head gives all logits at once, and the runs are the costly part.
         columns = class_ids.shape[1] if self.attribution == "masking" else max(1, _GRADIENTS_AT_ONCE // rows)
         try:
-            parts = [
-                [
-                    runtime.run(
-                        self._session,
-                        names,
-                        {name: array[row : row + rows] for name, array in fed.items()}
-                        | {CLASS_IDS: class_ids[row : row + rows, k : k + columns]},
-                    )
-                    for k in range(0, class_ids.shape[1], columns)
-                ]
-                for row in range(0, len(class_ids), rows)
-            ]
+            return run_in_chunks(
+                self._session, names, fed, (CLASS_IDS, class_ids), (rows, columns),
+                fill=self._batch is not None, of_classes=names,
+            )  # fmt: skip
         except ForkError:
             raise
         except Exception as error:
@@ -139,10 +129,6 @@ class Attribution:
                 f"The head fails on a feature map of shape {' and '.join(str(array.shape) for array in features)}, "
                 f"run alone: {error}. Please report this model."
             ) from error
-        return [
-            _joined([_joined([part[index] for part in row], axis=1) for row in parts], axis=0)[:used]
-            for index in range(len(names))
-        ]
 
     def _integrate(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`f . integral of J(a f) da` over the path from the zero feature map, where the bias is the logit."""
@@ -157,10 +143,6 @@ class Attribution:
             all_maps.append(np.tensordot(share, maps[:-1], axes=1))
             all_bias.append(bias[-1] + gap[-1])
         return np.stack(all_maps), np.stack(all_bias)
-
-
-def _joined(parts: list[np.ndarray], axis: int) -> np.ndarray:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
 
 
 def quadrature() -> tuple[np.ndarray, np.ndarray]:

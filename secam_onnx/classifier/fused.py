@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secam_onnx import runtime
+from secam_onnx.classifier.chunked_runs import run_in_chunks
 from secam_onnx.classifier.fidelity import (
     ON_A_CARD,
     Feeds,
@@ -28,7 +28,6 @@ from secam_onnx.classifier.open_model import (
     ModelOutput,
     SuperpixelScores,
     check_logits,
-    filled_up,
     ms_since,
     probabilities,
 )
@@ -160,32 +159,19 @@ class FusedModel:
 
     def _run(self, names: Sequence[str], inputs: np.ndarray, codes: np.ndarray) -> dict[str, np.ndarray]:
         size = self.batch or len(inputs)
-        padded, codes = filled_up(inputs, size), filled_up(codes, size)
         # A session makes every output, asked for or not: pictures of a thousand classes would fill memory.
         columns = max(1, (_PICTURES if self._record.overlay else _MAPS) // size)
+        of_classes = {name for name, (_, shape) in self._record.outputs.items() if shape[1:2] == ["K"]}
         try:
-            parts = [
-                [
-                    runtime.run(
-                        self._session, names, {"image": padded[row:end], "classes": codes[row:end, k : k + columns]}
-                    )
-                    for k in range(0, codes.shape[1], columns)
-                ]
-                for row, end in itertools.pairwise(range(0, len(padded) + 1, size))
-            ]
+            found = run_in_chunks(
+                self._session, names, {"image": inputs}, ("classes", codes), (size, columns),
+                fill=True, of_classes=of_classes,
+            )  # fmt: skip
         except ForkError:
             raise
         except Exception as error:
             raise ModelError(f"The fused model fails on pictures of shape {inputs.shape}: {error}. {_AGAIN}") from error
-        of_classes = {name for name, (_, shape) in self._record.outputs.items() if shape[1:2] == ["K"]}
-        found = {}
-        for index, name in enumerate(names):
-            rows = [
-                np.concatenate([part[index] for part in row], axis=1) if name in of_classes else row[0][index]
-                for row in parts
-            ]
-            found[name] = np.concatenate(rows)[: len(inputs)]
-        return found
+        return dict(zip(names, found, strict=True))
 
     def _answer(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> ModelOutput:
         """Of one picture."""

@@ -25,6 +25,7 @@ __all__ = [
     "filled_up",
     "ms_since",
     "probabilities",
+    "softmax",
 ]
 
 ATTRIBUTIONS = {
@@ -191,5 +192,10 @@ def probabilities(logits: np.ndarray, how: str) -> np.ndarray:
         return np.exp(-np.logaddexp(np.float32(0), -logits))
     if how == "none" or logits.shape[1] == 1:
         return np.full_like(logits, np.nan)
+    return softmax(logits)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """`exp(z) / sum exp(z)` over the classes of `(N, classes)`, in the dtype of the logits."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
