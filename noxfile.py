@@ -143,7 +143,7 @@ def ray(session: nox.Session) -> None:
     session.run(
         "pytest",
         "tests/batch/test_ray_data.py",
-        "tests/batch/test_remote.py",
+        "tests/batch/test_object_stores.py",
         "--cov=secam_onnx.batch",
         f"--cov-config={os.devnull}",
         "--cov-report=",

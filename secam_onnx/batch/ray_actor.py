@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from secam_onnx.batch import rows
-from secam_onnx.batch.remote import RemoteImage
+from secam_onnx.batch.batch_size import choose_batch_size
+from secam_onnx.batch.object_stores import RemoteImage
 from secam_onnx.batch.run import Totals, run
 from secam_onnx.batch.run_settings import run_settings, settings_digest
-from secam_onnx.batch.sizes import choose_batch_size
 from secam_onnx.batch.sources import Item, Wanted
 from secam_onnx.errors import ImageError, ModelError, SecamError
 from secam_onnx.explainer import Explainer

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secam_onnx.batch import rows
+from secam_onnx.batch.object_stores import RemoteImage
 from secam_onnx.batch.parquet import ParquetSink
 from secam_onnx.batch.ray_actor import Job, ShardExplainer
-from secam_onnx.batch.remote import RemoteImage
 from secam_onnx.batch.run import ItemSource, Totals, unfinished
 from secam_onnx.batch.sources import Item
 from secam_onnx.errors import ImageError, MissingDependencyError, ModelError, OptionError, ProviderError, SecamError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from secam_onnx.batch.key_set import KeySet
-from secam_onnx.batch.remote import RemoteImage
+from secam_onnx.batch.object_stores import RemoteImage
 from secam_onnx.batch.sources import Item, Wanted
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer

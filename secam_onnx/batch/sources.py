@@ -15,8 +15,8 @@ from typing import BinaryIO, TypeVar
 
 from secam_onnx.batch.folder_names import alike, digest, folder_name, unique_stems
 from secam_onnx.batch.key_set import KeySet
-from secam_onnx.batch.remote import RemoteImage, is_address, remote_images, shown
-from secam_onnx.batch.shards import SHARD_ENDINGS, shard_images
+from secam_onnx.batch.object_stores import RemoteImage, is_address, remote_images, shown
+from secam_onnx.batch.tar_shards import SHARD_ENDINGS, shard_images
 from secam_onnx.errors import ImageError, OptionError
 from secam_onnx.files import printable
 from secam_onnx.photograph.images import ENDINGS, NPY, EncodedImage

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from secam_onnx.bench.fresh import forward_peak, run_command
-from secam_onnx.bench.plain import PlainModel
+from secam_onnx.bench.fresh_process import forward_peak, run_command
+from secam_onnx.bench.plain_model import PlainModel
 from secam_onnx.bench.rounds import Candidate, take_turns
 
 __all__ = ["time_folder"]

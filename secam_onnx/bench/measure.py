@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from secam_onnx.bench.folder import time_folder
-from secam_onnx.bench.fresh import explain_peak, forward_peak
+from secam_onnx.bench.fresh_process import explain_peak, forward_peak
 from secam_onnx.bench.fused_file import fused_run
 from secam_onnx.bench.lime import lime_explanation
-from secam_onnx.bench.plain import PlainModel
+from secam_onnx.bench.plain_model import PlainModel
 from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
 from secam_onnx.classifier.open_model import softmax
 from secam_onnx.classifier.unfused import Classifier

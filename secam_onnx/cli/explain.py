@@ -47,7 +47,7 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
 
 
 def _folder(ctx: click.Context, param: click.Parameter, value: str) -> Path:
-    from secam_onnx.batch.remote import is_address
+    from secam_onnx.batch.object_stores import is_address
 
     if is_address(value):
         raise click.BadParameter(f"{value!r} is an address; results go to a folder here, which can be copied there.")

@@ -157,7 +157,7 @@ def _folder(target: Target, head: str) -> Path:
 
 
 def _batch_size(explainer: Explainer, asked: int | None, cluster: Cluster | None) -> tuple[int | None, str]:
-    from secam_onnx.batch.sizes import choose_batch_size
+    from secam_onnx.batch.batch_size import choose_batch_size
 
     if asked:
         return asked, f"batches of {asked}, as asked for"

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from tiny_models import classifier
 
-from secam_onnx.bench import Candidate, DropoutError, Elsewhere, Seen, Settings, folder, fresh, measure, rounds
+from secam_onnx.bench import Candidate, DropoutError, Elsewhere, Seen, Settings, folder, measure, rounds
 from secam_onnx.errors import ImageError, OptionError
 
 SMALL = {"rounds": 1, "lime_samples": 0, "folder_images": 0}
@@ -89,7 +89,7 @@ def test_a_folder_in_turns(tiny: Path, photo: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_command_that_fails_is_skipped_with_its_last_word() -> None:
     with pytest.raises(DropoutError, match="nonsense"):
-        fresh.run_command("inspect", "--nonsense")
+        fresh_process.run_command("inspect", "--nonsense")
 
 
 def test_settings_and_photographs_are_checked(tiny: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import skimage.data
 
 from secam_onnx import Explainer, SecamError, runtime
-from secam_onnx.bench.plain import PlainModel
+from secam_onnx.bench.plain_model import PlainModel
 
 __all__ = ["CHECKS"]
 

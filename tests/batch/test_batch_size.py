@@ -9,8 +9,7 @@ import pytest
 import tiny_models
 
 from secam_onnx import Explainer
-from secam_onnx.batch import sizes
-from secam_onnx.batch.sizes import choose_batch_size
+from secam_onnx.batch.batch_size import choose_batch_size
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import BATCH_SIZE
 
@@ -45,10 +44,10 @@ def test_elsewhere_it_is_measured(rates: dict[int, float | None], chosen: int, m
             raise ModelError("out of memory")
         return rate
 
-    monkeypatch.setattr(sizes, "_images_per_second", measured)
+    monkeypatch.setattr(batch_size, "_images_per_second", measured)
     gpu = SimpleNamespace(batch=None, providers=("CUDAExecutionProvider",))
     assert choose_batch_size(gpu)[0] == chosen  # type: ignore[arg-type]
 
 
 def test_the_measurement_itself(tiny: Explainer) -> None:
-    assert sizes._images_per_second(tiny.classifier, 2) > 0
+    assert batch_size._images_per_second(tiny.classifier, 2) > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from secam_onnx.batch.remote import RemoteImage, is_address, remote_images
+from secam_onnx.batch.object_stores import RemoteImage, is_address, remote_images
 from secam_onnx.batch.sources import Sources
 from secam_onnx.errors import ImageError
 
@@ -52,7 +52,7 @@ def test_credentials_and_options_stay_out_of_results(monkeypatch: pytest.MonkeyP
 
     folder = photos(2)[0].parent
     store = fs.SubTreeFileSystem(str(folder.parent), fs.LocalFileSystem())
-    monkeypatch.setattr("secam_onnx.batch.remote._file_system", lambda address: (store, "photos"))
+    monkeypatch.setattr("secam_onnx.batch.object_stores._file_system", lambda address: (store, "photos"))
     address = "s3://key:secret@bucket/photos/?region=eu-west-1"
     items = list(Sources([address], stores=True).items())
     assert [item.key for item in items] == ["s3://bucket/photos/0000.jpg", "s3://bucket/photos/0001.jpg"]

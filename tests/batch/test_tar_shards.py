@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from secam_onnx.batch import shards
-from secam_onnx.batch.shards import shard_images
+from secam_onnx.batch.tar_shards import shard_images
 from secam_onnx.errors import ImageError
 from secam_onnx.photograph.images import EncodedImage
 
@@ -108,7 +107,7 @@ def test_names_are_only_text(shard: Callable[..., str], tmp_path: Path) -> None:
 def test_a_huge_member_is_refused_and_the_rest_is_read(
     shard: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "MAX_MEMBER_BYTES", 100)
+    monkeypatch.setattr(tar_shards, "MAX_MEMBER_BYTES", 100)
     for name in ("shard.tar", "shard.tar.gz"):
         found = read(shard([("huge.jpg", bytes(101)), ("a.jpg", b"a")], name))
         assert found["a.jpg"] == b"a"
