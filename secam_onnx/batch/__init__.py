@@ -1,1 +1,1 @@
-"""Many images: where they come from, one pass over them, and where the results go; a run can be killed and resumed."""
+"""Many images: finding them, explaining them in one pass, and keeping results so that a killed run can be resumed."""

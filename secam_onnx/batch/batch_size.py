@@ -1,4 +1,4 @@
-"""How many images go through the network at once, where nobody says."""
+"""The batch size of the network, where none is given."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from secam_onnx.explainer import BATCH_SIZE
 __all__ = ["choose_batch_size"]
 
 _LARGEST = 64
-_WORTH_IT = 1.1  # times the images per second of the batch half as large
+_WORTH_IT = 1.1  # how much faster, in images per second, than the batch half as large
 
 
 def choose_batch_size(model: OpenModel) -> tuple[int, str]:
-    """Choose a batch size for a network on its provider.
+    """Choose a batch size for a model on its provider.
 
     Parameters
     ----------
@@ -28,21 +28,21 @@ def choose_batch_size(model: OpenModel) -> tuple[int, str]:
     Returns
     -------
     size : int
-        What a fixed batch axis says; on the CPU, where more are no faster, a few; elsewhere doubled for as long as that
-        makes it faster and memory allows it.
+        The fixed length of the batch axis, if it has one. Otherwise `BATCH_SIZE` on the CPU, where larger batches are
+        no faster; elsewhere doubled for as long as that is faster and fits into memory.
     reason : str
-        Why, for people.
+        The reason, in words.
     """
     if model.batch:
         return model.batch, "the model's own"
     if model.providers[0] == runtime.CPU:
-        return BATCH_SIZE, "more are no faster on the CPU"
+        return BATCH_SIZE, "larger ones are no faster on the CPU"
     best, rate = 1, _images_per_second(model, 1)
     while best < _LARGEST:
         try:
             twice = _images_per_second(model, 2 * best)
         except ModelError:
-            return best, "more do not fit into memory"
+            return best, "larger ones do not fit into memory"
         if twice < _WORTH_IT * rate:
             break
         best, rate = 2 * best, twice
@@ -54,7 +54,9 @@ def _images_per_second(model: OpenModel, batch_size: int) -> float:
     shape = (*preprocessing.size, preprocessing.picture_channels)
     picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     inputs = np.repeat(model.feed(picture), batch_size, axis=0)
-    model.run(inputs, [["top-1"]] * batch_size, pool=True)  # the first one allocates, and on a GPU chooses kernels
+    model.run(
+        inputs, [["top-1"]] * batch_size, pool=True
+    )  # the first run allocates memory, and on a GPU chooses kernels
     start = time.perf_counter()
     model.run(inputs, [["top-1"]] * batch_size, pool=True)
     return batch_size / (time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Names of the folders that results go to: the same on every run, safe on every system, one for each image."""
+"""Names of the folders for results: the same on every run, safe on every system, one for each image."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["alike", "digest", "folder_name", "unique_stems"]
 
 _LONGEST = 150  # bytes of a part; file systems take 255
 _LONGEST_PATH = 1000
-# Devices of Windows, whatever ending follows.
+# Names of Windows devices, with any ending.
 _RESERVED = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?=\s*(\.|$))", re.IGNORECASE)
 
 
 def unique_stems(names: Iterable[str]) -> list[str]:
-    """A folder for each thing that was named: its name without ending, numbered where several share it."""
+    """Name a folder after each source, without the ending; where several have the same name, number them."""
     taken: set[str] = set()
     folders = []
     for name in names:
@@ -37,10 +37,10 @@ def unique_stems(names: Iterable[str]) -> list[str]:
 
 
 def folder_name(name: str) -> str:
-    """A relative folder for a path or the name of an archive's member.
+    """Turn a path, or the name of a member of an archive, into a relative folder.
 
-    The path itself where it is harmless. What leads elsewhere, is forbidden on some system, too long, or would lie in
-    another image's folder is replaced, and a digest of the whole keeps it apart from others.
+    A harmless path stays as it is. Parts that lead elsewhere, are forbidden on some system, are too long or would lie
+    in another image's folder are replaced, and a digest of the whole path keeps the folder apart from others.
     """
     parts = [part for part in name.replace(os.sep, "/").split("/") if part not in ("", ".")]
     safe = [_safe(part) for part in parts]
@@ -52,12 +52,12 @@ def folder_name(name: str) -> str:
 
 
 def alike(folder: str) -> str:
-    """The same for names that Windows or macOS take for one: they may differ in case, or in how accents are written."""
+    """Fold a name so that names which Windows or macOS treat as one, by case or spelling of accents, become equal."""
     return unicodedata.normalize("NFC", folder).casefold()
 
 
 def digest(name: str) -> str:
-    """Eight digits that keep a name apart from others."""
+    """Hash a name to eight digits."""
     return blake2b(name.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 

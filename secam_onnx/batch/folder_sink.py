@@ -1,4 +1,4 @@
-"""Results as folders, one an image, as `Explanation.save` writes them, and a table of errors beside them."""
+"""Results as one folder per image, written by `Explanation.save`, and a table of errors beside them."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ ERRORS = "errors.csv"
 
 
 class FolderSink:
-    """Writes a folder an image; each appears whole and says with which settings it was made.
+    """Writes one folder per image, which appears whole and records the settings that it was made with.
 
     Parameters
     ----------
     folder : Path
-        Where to.
+        Where the folders go.
     settings : mapping
-        How results are made, JSON types.
+        How results are made, as JSON types.
     pictures : int
-        How many classes of an image are drawn.
+        How many classes of each image are drawn.
     resume : bool
-        Leave alone what an earlier run finished; otherwise it is replaced.
+        Keep the folders that an earlier run finished; they are replaced otherwise.
     retry_errors : bool
-        Forget the errors of the earlier run, so that those images are tried again.
+        Try the images again on which the earlier run failed.
     error_table : bool
-        Whether errors go into a table.
+        Write the errors into a table.
 
     Raises
     ------
@@ -70,17 +70,19 @@ class FolderSink:
         if resume:
             remove_leftovers(folder, deep=True)
         known = self._errors is not None and self._errors.exists()
-        self._outdated = known and (not resume or retry_errors)  # the table, as soon as there is something new
+        self._outdated = known and (
+            not resume or retry_errors
+        )  # the table is replaced with the first new result or error
         if known and not self._outdated:
             self._read_errors()
 
     @property
     def written(self) -> int:
-        """How many folders of this run are on the disk."""
+        """How many folders this run has written."""
         return self._written
 
     def path(self, item: Item) -> Path:
-        """Where the results of an image go."""
+        """The folder of an image."""
         return self._folder / item.folder
 
     def finished(self, key: str, folder: str) -> bool:
@@ -89,7 +91,7 @@ class FolderSink:
         Raises
         ------
         OptionError
-            It did, with other settings.
+            It has, with other settings.
         """
         if not self._resume:
             return False
@@ -100,17 +102,17 @@ class FolderSink:
             return False
         if run != self._run:
             raise OptionError(
-                f"{self._folder / folder} was made by a run with other settings. Resume with the same model, classes "
-                "and options, or choose another folder with -o."
+                f"{self._folder / folder} was made by a run with other settings. Resume with the same model, "
+                "classes and options, or choose another folder with -o."
             )
         return image == key
 
     def failed(self, key: str) -> bool:
-        """Whether an earlier run could not, and it is not to be tried again."""
+        """Whether an earlier run failed on this image, and it is not to be tried again."""
         return key in self._failed
 
     def encode(self, item: Item, explanation: Explanation) -> Path:
-        """Write a folder, in whatever thread."""
+        """Write the folder of an image, in any thread."""
         notes = {"image": item.key, "run": self._run}
         path = explanation.save(self.path(item), pictures=self._pictures, notes=notes)
         with self._lock:
@@ -118,7 +120,7 @@ class FolderSink:
         return path
 
     def add(self, item: Item, encoded: Path) -> None:
-        """Take note of a folder that was written."""
+        """Begin this run's table of errors, now that there is a result."""
         self._begin()
 
     def fail(self, item: Item, error: SecamError) -> None:
@@ -136,7 +138,7 @@ class FolderSink:
                 writer.writerow(rows.error_row(item.key, error))
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: everything was written already."""
 
     def _begin(self) -> None:
         if self._outdated and self._errors is not None:
@@ -151,7 +153,7 @@ class FolderSink:
                 for row in csv.DictReader(handle):
                     self._failed.add(row["image"])
         except (OSError, ValueError, KeyError, csv.Error) as error:
-            raise OutputError(f"{self._errors} is no table of errors ({error}); move it away.") from error
+            raise OutputError(f"{self._errors} cannot be read as a table of errors ({error}); move it away.") from error
 
 
 def _check_folder(folder: Path) -> None:
@@ -159,6 +161,6 @@ def _check_folder(folder: Path) -> None:
         parts = any(folder.glob(PARTS))
     if parts:
         raise OutputError(
-            f"{folder} holds a Parquet dataset, which could not be read any more with other files in it; choose "
-            "another folder with -o, or add to it with --to parquet --resume."
+            f"{folder} holds a Parquet dataset, which other files would make unreadable; choose another folder with "
+            "-o, or go on with the dataset: --to parquet --resume."
         )

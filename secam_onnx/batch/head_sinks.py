@@ -1,4 +1,4 @@
-"""Results of several heads of one model: each has a folder or dataset of its own."""
+"""Results of several heads of one model, each in a folder or dataset of its own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["HeadSinks"]
 
 
 class HeadSinks:
-    """A sink for what `Heads` gives.
+    """Keeps what `Heads` gives, one sink per head.
 
     Parameters
     ----------
     sinks : dict of str to Sink
-        By the output that is explained. An image is finished once it is in all of them.
+        The sinks by the output that is explained. An image is finished once all of them have it.
     """
 
     def __init__(self, sinks: Mapping[str, Sink]) -> None:
@@ -29,36 +29,36 @@ class HeadSinks:
 
     @property
     def written(self) -> int:
-        """How many images of this run are kept by all."""
+        """How many images of this run all sinks keep."""
         return min(sink.written for sink in self._sinks.values())
 
     def finished(self, key: str, folder: str) -> bool:
-        """Whether an earlier run has explained this image, by every head."""
+        """Whether an earlier run has explained this image for every head."""
         have = {name for name, sink in self._sinks.items() if sink.finished(key, folder)}
-        if have and len(have) < len(self._sinks):  # it was stopped in between
+        if have and len(have) < len(self._sinks):  # the earlier run was stopped between two of them
             self._partly[key] = have
         return len(have) == len(self._sinks)
 
     def failed(self, key: str) -> bool:
-        """Whether an earlier run could not, and it is not to be tried again."""
+        """Whether an earlier run failed on this image, and it is not to be tried again."""
         return any(sink.failed(key) for sink in self._sinks.values())
 
     def encode(self, item: Item, explanation: Mapping[str, Explanation]) -> dict[str, Any]:
-        """The costly part of keeping the results."""
+        """Do the costly part of keeping the results."""
         missing = explanation.keys() - self._partly.get(item.key, set())
         return {name: self._sinks[name].encode(item, one) for name, one in explanation.items() if name in missing}
 
     def add(self, item: Item, encoded: Mapping[str, Any]) -> None:
-        """The rest of it."""
+        """Keep the results that were encoded."""
         for name, one in encoded.items():
             self._sinks[name].add(item, one)
 
     def fail(self, item: Item, error: SecamError) -> None:
-        """Keep why there is no result."""
+        """Keep the reason why there is no result."""
         for sink in self._sinks.values():
             sink.fail(item, error)
 
     def close(self) -> None:
-        """Keep what is not kept yet."""
+        """Write what was not written yet."""
         for sink in self._sinks.values():
             sink.close()

@@ -1,4 +1,4 @@
-"""Which images were seen, in a few bytes each, so that memory hardly grows with their number."""
+"""A set of names in a few bytes each, so that memory hardly grows with the number of images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["KeySet"]
 
 
 class KeySet:
-    """A set of strings that keeps 64 bits of each: 16 to 32 bytes a string, however long it is.
+    """A set of strings that keeps 64 bits of each: 16 to 32 bytes per string, however long it is.
 
-    Two strings are taken for one with a probability of n^2 / 2^65: for ten million of them, one in 370,000.
+    Among n strings, two are mistaken for one with a probability of n^2 / 2^65: for ten million, 1 in 370,000.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class KeySet:
         return self._table[self._place(_digest(key))] != 0
 
     def add(self, key: str) -> bool:
-        """Put a string in; tells whether it was new."""
+        """Add a string; return whether it was new."""
         digest = _digest(key)
         place = self._place(digest)
         if self._table[place]:

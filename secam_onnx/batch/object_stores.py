@@ -1,4 +1,4 @@
-"""Images in object stores (s3://, gs://, hdfs://), through the file systems of Arrow, which are those of Ray Data."""
+"""Images in object stores (s3://, gs://, hdfs://), read through Arrow's file systems, as Ray Data does."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["RemoteImage", "is_address", "remote_images", "shown"]
 
 @dataclass(frozen=True)
 class RemoteImage:
-    """An image file on a file system of Arrow's.
+    """An image file on one of Arrow's file systems.
 
     Attributes
     ----------
     key : str
-        Its address without credentials and options.
+        The address without credentials and options.
     root : str
-        An address on the same file system, with these.
+        An address on the same file system, with credentials and options.
     path : str
-        Where on that file system.
+        The path on that file system.
     """
 
     key: str
@@ -34,12 +34,12 @@ class RemoteImage:
     path: str
 
     def read(self) -> EncodedImage:
-        """Get what is in it.
+        """Read the file.
 
         Raises
         ------
         ImageError
-            It is not there, or the store does not hand it out.
+            The file does not exist, or the store refuses to give it.
         """
         try:
             with _file_system(self.root)[0].open_input_file(self.path) as file:
@@ -49,7 +49,7 @@ class RemoteImage:
 
 
 def is_address(name: str) -> bool:
-    """Whether this is the address of something in a store, as `s3://bucket/folder`."""
+    """Whether a name is an address, such as `s3://bucket/folder`."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
 
 
@@ -59,17 +59,18 @@ def remote_images(address: str) -> Iterator[RemoteImage]:
     Parameters
     ----------
     address : str
-        Of a file, or of a folder, which is searched to the bottom; options of the file system may follow a `?`.
+        Address of a file, or of a folder, which is searched with all folders in it; options of the file system may
+        follow a `?`.
 
     Yields
     ------
     RemoteImage
-        By path. In a folder those whose names end as images do.
+        Sorted by path. In a folder, the files whose names end as those of images do.
 
     Raises
     ------
     ImageError
-        There is nothing, or the store cannot be reached.
+        Nothing is there, or the store cannot be reached.
     """
     base = shown(address)
     try:
@@ -91,13 +92,13 @@ def remote_images(address: str) -> Iterator[RemoteImage]:
 
 
 def shown(address: str) -> str:
-    """An address without credentials and options."""
+    """Strip credentials and options off an address."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _unreadable(key: str, error: Exception) -> ImageError:
-    return ImageError(f"{key} cannot be read ({error}); check the address and the rights to read it.")
+    return ImageError(f"{key} cannot be read ({error}); check the address and your permissions.")
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -1,4 +1,4 @@
-"""Results as one Parquet dataset: a folder of part files, each of which appears whole, and a table of errors in it."""
+"""Results as one Parquet dataset: a folder of part files that appear whole, with a table of errors in it."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 __all__ = ["ERRORS", "PARTS", "ParquetSink"]
 
 PARTS = "part-*.parquet"
-"""Which files of a folder are parts of a dataset."""
+"""Pattern of the part files of a dataset."""
 
 ERRORS = "_errors"
-"""Folder of the error table. What begins with an underscore is not read as part of the dataset."""
+"""Folder of the error table. Readers of the dataset skip names that begin with an underscore."""
 
-_ROWS = 256  # a part, at most
+_ROWS = 256  # at most, in one part file
 _BYTES = 64 << 20
 _SECONDS = 30.0
 
 
 class ParquetSink:
-    """Writes a dataset.
+    """Writes a Parquet dataset.
 
     Parameters
     ----------
     folder : Path
-        Where to; it is made where it does not exist.
+        Where the dataset goes; made if it does not exist.
     settings : mapping
-        How results are made, JSON types; kept in each file.
+        How results are made, as JSON types; kept in each part file.
     resume : bool
-        Go on with the dataset that is there.
+        Go on with the dataset that is in the folder.
     retry_errors : bool
-        Forget the errors of the earlier run, so that those images are tried again.
+        Try the images again on which the earlier run failed.
     label_maps : bool
-        With the superpixels' label maps.
+        Keep the label maps of the superpixels.
 
     Raises
     ------
@@ -79,12 +79,12 @@ class ParquetSink:
 
     @property
     def written(self) -> int:
-        """How many rows of this run are on the disk."""
+        """How many rows this run has written."""
         return self._rows.written
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of a row, with the settings as metadata."""
+        """The columns, with the settings as metadata."""
         return self._rows.schema
 
     def finished(self, key: str, folder: str) -> bool:
@@ -92,23 +92,23 @@ class ParquetSink:
         return key in self._finished
 
     def failed(self, key: str) -> bool:
-        """Whether an earlier run could not, and it is not to be tried again."""
+        """Whether an earlier run failed on this image, and it is not to be tried again."""
         return key in self._failed
 
     def encode(self, item: Item, explanation: Explanation) -> pa.RecordBatch:
-        """Make a row, in whatever thread."""
+        """Make a row, in any thread."""
         return self._rows.encode(rows.row(item.key, explanation, label_maps=self._label_maps))
 
     def add(self, item: Item, encoded: pa.RecordBatch) -> None:
-        """Take a row in; now and then a part is written."""
+        """Add a row; a part file is written once there are enough rows, or enough time has passed."""
         self._rows.add(encoded)
 
     def fail(self, item: Item, error: SecamError) -> None:
-        """Take an error in."""
+        """Add an error."""
         self._errors.add(self._errors.encode(rows.error_row(item.key, error)))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the rows and errors that are left."""
         self._rows.flush()
         self._errors.flush()
 
@@ -165,7 +165,7 @@ class _Parts:
                         finished.add(key)
         except (self._pa.ArrowException, OSError, KeyError, TypeError) as error:
             raise OutputError(
-                f"{part} cannot be read as a part of a dataset ({error}). Move it away: its images are then done again."
+                f"{part} cannot be read as a part of a dataset ({error}). Move it away to explain its images again."
             ) from error
         self._next = int(part.stem.removeprefix("part-")) + 1
         if forget:
@@ -182,7 +182,7 @@ def _check_folder(folder: Path, resume: bool) -> None:
         ]
     if parts and not resume:
         raise OutputError(
-            f"{folder} holds a dataset of {len(parts)} part files already; go on with it by --resume, or choose "
+            f"{folder} already holds a dataset of {len(parts)} part files; go on with it with --resume, or choose "
             "another folder with -o."
         )
     if not parts and others:

@@ -1,4 +1,4 @@
-"""The actor of the Ray engine: an explainer on some machine, which takes shards of images and gives back rows."""
+"""The actor of the Ray engine: an explainer on some machine that turns shards of the list of images into rows."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "ShardExplainer"]
 
-_READS = 8  # files under way at once in an actor: stores answer late
-_FATAL = "fatal"  # in place of the kind of an error: no image is at fault
+_READS = 8  # files that an actor reads at once, as object stores are slow to answer
+_FATAL = "fatal"  # as the kind of an error that no image is to blame for
 
 
 @dataclass(frozen=True)
 class Job:
-    """What actors are told, once.
+    """What an actor needs to know.
 
     Attributes
     ----------
     model : str or None
-        The model's file, found at this path on every machine; None for the default model.
+        Path of the model's file, the same on every machine; None for the default model.
     options : mapping
         Keyword arguments of `Explainer`.
     classes : sequence of int or str
         See `Explainer.explain`.
     label_maps : bool
-        Whether rows hold label maps.
+        Whether rows include label maps.
     batch_size : int, optional
-        Images a forward pass; by default each actor chooses.
+        Images per forward pass; by default each actor chooses.
     settings : str
-        Digest of the settings on the driver, which those of the actors must have.
+        Digest of the driver's settings, which every actor must reproduce.
     """
 
     model: str | None
@@ -57,14 +57,14 @@ class Job:
 
 
 class ShardExplainer:
-    """The actor: an explainer, to which Ray Data hands one shard after another.
+    """The actor: an explainer that gets one shard after another from Ray Data.
 
     Parameters
     ----------
     job : Job
-        What to do.
+        What to explain, and how.
     threads : int
-        How many threads it may take.
+        How many threads the actor may use.
     """
 
     def __init__(self, job: Job, threads: int) -> None:
@@ -76,10 +76,10 @@ class ShardExplainer:
             self._explainer = _same_explainer(job)
             self._batch_size = job.batch_size or choose_batch_size(self._explainer.classifier)[0]
         except SecamError as error:
-            self._failure = error  # raised here, it would come back as a page of Ray's; handed back, as one line
+            self._failure = error  # raised here, Ray would report it with pages of traceback
 
     def __call__(self, shard: pa.Table) -> pa.Table:
-        """Explain a shard: columns `image`, `root`, `path` in; `rows.schema` and `kind`, `message` of errors out."""
+        """Explain a shard (`image`, `root`, `path`); gives `rows.schema` with `kind` and `message` of errors."""
         import pyarrow as pa
 
         sink = _Rows(self._schema, self._job.label_maps)
@@ -104,8 +104,8 @@ def _same_explainer(job: Job) -> Explainer:
     explainer = Explainer(job.model, **job.options)
     if settings_digest(run_settings(explainer, job.classes)) != job.settings:
         raise ModelError(
-            f"Model {explainer.model.name}, class names, files beside it or version of secam-onnx are not those of the "
-            "machine that gave the command; put the same ones there."
+            f"The model {explainer.model.name}, its class names, the files beside it or the version of secam-onnx are "
+            "not those of the machine where the command runs; put the same ones on every machine."
         )
     return explainer
 
@@ -132,7 +132,7 @@ def _read(entry: Mapping[str, Any]) -> Item:
 
 
 class _Rows:
-    """A sink that keeps rows, those of errors among them, in memory."""
+    """A sink that keeps rows, also of errors, in memory."""
 
     needs_images = False
 

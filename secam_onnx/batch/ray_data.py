@@ -1,7 +1,7 @@
-"""Many images on many machines: Ray Data hands shards of the list to explainers, one an actor, and brings rows back.
+"""Many images on many machines: Ray Data gives shards of the list to explainers, one per actor, and collects rows.
 
-Only the driver writes, with the sink of the local engine: results need no common file system, and a worker that was
-taken for dead or outlived its driver cannot reach them.
+Only the driver writes, through the sink of the local engine. So results need no shared file system, and a worker that
+was believed dead, or outlives its driver, cannot damage them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,9 @@ from secam_onnx.batch import rows
 from secam_onnx.batch.object_stores import RemoteImage
 from secam_onnx.batch.parquet import ParquetSink
 from secam_onnx.batch.ray_actor import Job, ShardExplainer
-from secam_onnx.batch.run import ItemSource, Totals, unfinished
+from secam_onnx.batch.run import ItemSource, OnResult, Totals, unfinished
 from secam_onnx.batch.sources import Item
 from secam_onnx.errors import ImageError, MissingDependencyError, ModelError, OptionError, ProviderError, SecamError
-from secam_onnx.explanation import Explanation
 from secam_onnx.photograph.images import EncodedImage
 
 if TYPE_CHECKING:
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["explain_on_ray"]
 
-_SHARD = 256  # images that an actor is handed at a time, at most
-_SHARDS = 4  # for each actor, at least, so that none is idle long at the end
-_CPUS = 0.5  # an actor: with a whole one each Ray Data may wait for ever (ray #44687), and half the cluster can be lost
+_SHARD = 256  # images that an actor gets at a time, at most
+_SHARDS = 4  # per actor, at least, so that no actor is idle for long at the end
+_CPUS = 0.5  # per actor: with whole CPUs Ray Data may wait for ever (ray #44687), and half the cluster may be lost
 _ERRORS = {rows.ERROR_KIND[error.__name__]: error for error in (ImageError, ModelError)}
 
 _Place = tuple[str, bytes]
-"""An address on the file system of a store, or nothing; and a path, which need not be text."""
+"""An address on the file system of an object store, or nothing; and a path, which need not be valid text."""
 
 
 def explain_on_ray(
@@ -47,33 +46,36 @@ def explain_on_ray(
     address: str | None = None,
     actors: int | None = None,
     totals: Totals | None = None,
-    seen: Callable[[Item, Explanation | SecamError], None] = lambda item, result: None,
+    on_result: OnResult = lambda item, result: None,
 ) -> Totals:
     """Explain all images that the sink does not have yet, on a Ray cluster.
 
-    Whatever ends it, what came back is kept.
+    However it ends, the results so far are kept.
 
     Parameters
     ----------
-    job, sources, sink
-        How, what, and where results go. `sources` is gone through before the work begins; all machines must see its
-        files at the same paths.
+    job : Job
+        What the actors need to know.
+    sources : ItemSource
+        Finds the images, all of them before the work begins; every machine must see the files at the same paths.
+    sink : ParquetSink
+        Keeps the results.
     address : str, optional
-        Of the cluster, where the program has not called `ray.init` itself; without it (and without RAY_ADDRESS) one is
-        started on this machine for as long as it takes.
+        Address of the cluster, unless the program has called `ray.init` itself. Without it, and without RAY_ADDRESS, a
+        cluster is started on this machine and stopped at the end.
     actors : int, optional
-        How many explainers, at most; by default one a GPU, or one a core where there is no GPU.
+        How many explainers, at most; by default one per GPU, or one per core where there is no GPU.
     totals : Totals, optional
-        Counted up while it runs.
-    seen : callable
-        Told of each image for which there is no result.
+        Counted up as the run goes on, for whoever shows its progress.
+    on_result : callable
+        Called with each image for which there is no result, and the error.
 
     Raises
     ------
     OptionError
         The cluster cannot be reached, or `sources` has tar shards.
     SecamError
-        The actors cannot do what the driver can, or the job fails on Ray's side.
+        The actors cannot open the model as the driver does, or Ray fails.
     OutputError
         A result cannot be written.
     MissingDependencyError
@@ -84,7 +86,7 @@ def explain_on_ray(
     def fail(item: Item, error: SecamError) -> None:
         sink.fail(item, error)
         totals.failed += 1
-        seen(item, error)
+        on_result(item, error)
 
     try:
         todo: dict[str, _Place] = {}
@@ -109,12 +111,14 @@ def explain_on_ray(
         sink.close()
         totals.explained = sink.written
     if todo:
-        raise SecamError(f"{len(todo)} images did not come back from Ray, {next(iter(todo))} among them; use --resume.")
+        raise SecamError(
+            f"{len(todo)} images did not come back from Ray, {next(iter(todo))} among them; go on with --resume."
+        )
     return totals
 
 
 def _known(result: pa.Table, todo: dict[str, _Place]) -> Iterator[pa.RecordBatch]:
-    """Single rows, each image once, whatever Ray did twice."""
+    """Single rows, one per image, even if Ray has repeated some work."""
     for batch in result.to_batches():
         for place, key in enumerate(batch.column("image").to_pylist()):
             row = batch.slice(place, 1)
@@ -126,7 +130,9 @@ def _known(result: pa.Table, todo: dict[str, _Place]) -> Iterator[pa.RecordBatch
 
 def _place(item: Item) -> _Place:
     if isinstance(item.image, EncodedImage):
-        raise OptionError(f"{item.key} is in a tar shard; --engine ray reads files. Unpack it, or use --engine local.")
+        raise OptionError(
+            f"{item.key} is in a tar shard, and --engine ray reads files. Unpack it, or use --engine local."
+        )
     if isinstance(item.image, RemoteImage):
         return item.image.root, os.fsencode(item.image.path)
     return "", os.fsencode(Path(item.image).absolute())
@@ -160,35 +166,35 @@ def _results(ray: Any, job: Job, todo: Mapping[str, _Place], actors: int | None)
         yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
     except ray.exceptions.RayError as error:
         last = str(error).strip().splitlines()[-1]
-        raise SecamError(f"Ray gave up ({last}); what is finished is kept: go on with --resume.") from error
+        raise SecamError(f"Ray gave up ({last}). The results so far are kept; go on with --resume.") from error
 
 
 def _share(cluster: Mapping[str, float], provider: str) -> tuple[int, dict[str, float], int]:
-    """How many actors, what Ray sets aside for each, and how many threads each has."""
+    """How many actors there are, what Ray reserves for each, and how many threads each uses."""
     cpus, gpus = int(cluster.get("CPU", 0)), int(cluster.get("GPU", 0))
     if gpus and provider.lower() != "cpu":
         return gpus, {"num_gpus": 1}, max(1, cpus // gpus)
     if provider.lower() == "cuda":
-        raise ProviderError("CUDA was asked for, but Ray knows of no GPU in the cluster; use --provider auto or cpu.")
+        raise ProviderError("CUDA was asked for, but the Ray cluster has no GPU; use --provider auto or cpu.")
     return max(1, cpus), {"num_cpus": _CPUS}, 1
 
 
 @contextlib.contextmanager
 def _cluster(address: str | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what goes wrong is raised
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors are raised anyway
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise MissingDependencyError(
-            'Ray Data is not installed: pip install "secam-onnx[ray]", on every machine of the cluster.'
+            'Ray Data is not installed: pip install "secam-onnx[ray]" on every machine of the cluster.'
         ) from error
-    if ray.is_initialized():  # the caller's
+    if ray.is_initialized():  # by the caller, who stops it, too
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}  # nobody else is to reach it
+    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}  # reachable from this machine alone
     try:
         ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **({} if address else own))
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""An explanation as a row of a table: the one place where the columns of a Parquet dataset are written down."""
+"""An explanation as a row of a table: the columns of a Parquet dataset."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 __all__ = ["ERROR_COLUMNS", "ERROR_KIND", "METADATA", "error_row", "error_schema", "row", "schema"]
 
 METADATA = b"secam_onnx"
-"""Key of the settings, JSON, among the metadata of a file's schema."""
+"""Key of the settings, as JSON, in the metadata of a file's schema."""
 
 ERROR_COLUMNS = ("image", "kind", "message")
-"""All text."""
+"""Columns of the error table, all of them text."""
 
 ERROR_KIND = {"ImageError": "image", "ModelError": "model"}
-"""What the column `kind` of the error table says."""
+"""What the column `kind` of the error table says, by the name of the exception."""
 
 
 def schema(settings: Mapping[str, Any], *, label_maps: bool = False) -> pa.Schema:
-    """The columns of a dataset.
+    """Make the columns of a dataset.
 
     Parameters
     ----------
     settings : mapping
-        How its rows were made, JSON types; stored in the metadata of each file.
+        How the rows were made, as JSON types; stored in the metadata of each file.
     label_maps : bool
-        With the column `segments`, their label map as PNG.
+        Add the column `segments`, the label map as PNG.
 
     Raises
     ------
@@ -63,28 +63,28 @@ def schema(settings: Mapping[str, Any], *, label_maps: bool = False) -> pa.Schem
 
 
 def error_schema(settings: Mapping[str, Any]) -> pa.Schema:
-    """The columns of the error table; see `schema`."""
+    """Make the columns of the error table; see `schema`."""
     pa = arrow()
     fields = [(name, pa.string()) for name in ERROR_COLUMNS]
     return pa.schema(fields, metadata={METADATA: json.dumps(settings, ensure_ascii=False).encode()})
 
 
 def row(key: str, explanation: Explanation, *, label_maps: bool = False) -> dict[str, Any]:
-    """An explanation as a row of `schema`.
+    """Turn an explanation into a row of `schema`.
 
     Parameters
     ----------
     key : str
-        What the image is called.
+        The name of the image.
     explanation : Explanation
-        With K classes and S superpixels.
+        The explanation, of K classes and S superpixels.
     label_maps : bool
-        With the superpixels' label map as PNG.
+        Add the label map as PNG.
 
     Returns
     -------
     dict
-        The columns; `classes` has K entries whose lists have length S, element `s` for the superpixel of label `s`.
+        The columns. `classes` has K entries; their lists have S elements, element `s` for the superpixel of label `s`.
     """
     height, width = explanation.geometry.image_size
     gap = explanation.gap
@@ -116,7 +116,7 @@ def row(key: str, explanation: Explanation, *, label_maps: bool = False) -> dict
 
 
 def error_row(key: str, error: SecamError) -> dict[str, str]:
-    """A failure as a row of `error_schema`."""
+    """Turn an error into a row of `error_schema`."""
     return {"image": key, "kind": ERROR_KIND.get(type(error).__name__, "other"), "message": printable(str(error))}
 
 

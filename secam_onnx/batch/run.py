@@ -23,14 +23,16 @@ from secam_onnx.threads import cores, map_ahead, thread_pool
 if TYPE_CHECKING:
     from secam_onnx.heads import Heads
 
-__all__ = ["ItemSource", "Sink", "Totals", "run", "unfinished"]
+__all__ = ["ItemSource", "OnResult", "Sink", "Totals", "run", "unfinished"]
 
+OnResult = Callable[[Item, Any], None]
+"""Called with each image and its result, or the error instead of one."""
 
-_HOPELESS = 20  # images on which the model fails before the first success
+_HOPELESS = 20  # images in a row on which the model fails before the first success
 
 
 class Sink(Protocol):
-    """Where results go. Only `encode` is called from other threads, several at a time."""
+    """Keeps results. `encode` is called from several threads at once, everything else from the caller's."""
 
     needs_images: bool
 
@@ -42,24 +44,41 @@ class Sink(Protocol):
         """Whether an earlier run has explained this image."""
 
     def failed(self, key: str) -> bool:
-        """Whether an earlier run could not, and it is not to be tried again."""
+        """Whether an earlier run failed on this image, and it is not to be tried again."""
 
     def encode(self, item: Item, explanation: Any) -> Any:
-        """The costly part of keeping a result."""
+        """Do the costly part of keeping a result."""
 
     def add(self, item: Item, encoded: Any) -> None:
-        """The rest of it."""
+        """Keep a result that was encoded."""
 
     def fail(self, item: Item, error: SecamError) -> None:
-        """Keep why there is no result."""
+        """Keep the reason why there is no result."""
 
     def close(self) -> None:
-        """Keep what is not kept yet."""
+        """Write what was not written yet."""
+
+
+class ItemSource(Protocol):
+    """Where images come from."""
+
+    def items(self, wanted: Wanted) -> Iterator[Item]:
+        """Go through the images that are wanted; see `Sources`."""
 
 
 @dataclass
 class Totals:
-    """How many images were explained, failed, were passed over as done by an earlier run, and were named twice."""
+    """Counts of images.
+
+    Attributes
+    ----------
+    explained, failed : int
+        Images of this run.
+    finished_earlier, failed_earlier : int
+        Images that an earlier run had explained, or had failed on.
+    repeated : int
+        Images that were named more than once; only the first time counts.
+    """
 
     explained: int = 0
     failed: int = 0
@@ -69,24 +88,17 @@ class Totals:
 
     @property
     def passed_over(self) -> int:
-        """Those for which nothing was to be done."""
+        """Images for which there was nothing to do."""
         return self.finished_earlier + self.failed_earlier + self.repeated
 
     @property
     def done(self) -> int:
-        """Those that were tried."""
+        """Images that were tried."""
         return self.explained + self.failed
 
 
-class ItemSource(Protocol):
-    """Where images come from."""
-
-    def items(self, wanted: Wanted) -> Iterator[Item]:
-        """Go through those that are wanted; see `Sources`."""
-
-
 def unfinished(sink: Sink, totals: Totals) -> Wanted:
-    """Tell which images are met for the first time and not dealt with by an earlier run; the others are counted."""
+    """Make a function that tells which images are left to do, and counts the others in `totals`."""
     met = KeySet()
 
     def wanted(key: str, folder: str) -> bool:
@@ -113,78 +125,106 @@ def run(
     batch_size: int = BATCH_SIZE,
     workers: int | None = None,
     totals: Totals | None = None,
-    seen: Callable[[Item, Any], None] = lambda item, result: None,
+    on_result: OnResult = lambda item, result: None,
 ) -> Totals:
     """Explain all images that the sink does not have yet.
 
-    Whatever ends it, an error or Ctrl-C, what was finished is kept.
+    However it ends, by an error or by Ctrl-C, the results so far are kept.
 
     Parameters
     ----------
-    explainer, sources, sink
-        Who explains what, and where results go.
+    explainer : Explainer or Heads
+        Explains the images.
+    sources : ItemSource
+        Finds the images.
+    sink : Sink
+        Keeps the results.
     classes : sequence of int or str
         See `Explainer.explain`.
     segments : ndarray, optional
-        A label map of one's own, for each image.
+        A label map of your own, used for every image.
     batch_size, workers : int
         See `Explainer.explain_stream`.
     totals : Totals, optional
-        Counted up while it runs.
-    seen : callable
-        Told of each image once its result, or why there is none, is kept.
+        Counted up as the run goes on, for whoever shows its progress.
+    on_result : callable
+        Called with each image and its result, or the error instead of one, after it was kept.
 
     Raises
     ------
     ModelError
-        The model fails on one image after the other from the first one on; otherwise a failure is that of an image.
+        The model fails on the first images, one after the other; a later failure belongs to its image.
     OutputError
         A result cannot be written.
     """
     totals = Totals() if totals is None else totals
-    waiting: deque[Item] = deque()  # handed to the explainer, not come back yet
-    early: list[tuple[Item, ModelError]] = []  # before there was any result
     workers = cores() if workers is None else workers
-
-    def images() -> Iterator[Photograph]:
-        for item in sources.items(unfinished(sink, totals)):
-            if item.error is not None:
-                fail(item, item.error)
-            else:
-                assert not isinstance(item.image, RemoteImage)
-                waiting.append(item)
-                yield item.image
-
-    def fail(item: Item, error: SecamError) -> None:
-        sink.fail(item, error)
-        totals.failed += 1
-        seen(item, error)
-
-    def encode(pair: tuple[Item, Any]) -> tuple[Item, Any, Any]:
-        item, result = pair
-        return item, result, None if isinstance(result, SecamError) else sink.encode(item, result)
-
-    own = None if segments is None else itertools.repeat(segments)
+    images = _Images(sink, totals, on_result)
     stream = explainer.explain_stream(
-        images(), classes, segments=own, batch_size=batch_size, workers=workers, keep_images=sink.needs_images
+        images.read(sources),
+        classes,
+        segments=None if segments is None else itertools.repeat(segments),
+        batch_size=batch_size,
+        workers=workers,
+        keep_images=sink.needs_images,
     )
     try:
         with thread_pool(workers, "encode") as pool, contextlib.closing(stream) as results:
-            pairs = ((waiting.popleft(), result) for result in results)
-            for item, result, encoded in map_ahead(pool, encode, pairs, ahead=workers):
-                if isinstance(result, ModelError) and not totals.explained + totals.finished_earlier:
-                    early.append((item, result))
-                    if len(early) == _HOPELESS:
-                        raise result
-                elif isinstance(result, SecamError):
-                    fail(item, result)
-                else:
-                    sink.add(item, encoded)
-                    totals.explained += 1
-                    seen(item, result)
-        for item, result in early:
-            fail(item, result)
+            for item, result, encoded in map_ahead(pool, images.encode, images.paired(results), ahead=workers):
+                images.keep(item, result, encoded)
+        images.keep_suspects()
     finally:
         sink.close()
-        totals.explained = sink.written  # some were written and not counted yet when it was stopped
+        totals.explained = sink.written  # a run that was stopped may have written results that were not counted yet
     return totals
+
+
+class _Images:
+    """The images of one run, on their way through the explainer into the sink."""
+
+    def __init__(self, sink: Sink, totals: Totals, on_result: OnResult) -> None:
+        self._sink, self._totals, self._on_result = sink, totals, on_result
+        self._waiting: deque[Item] = deque()  # given to the explainer, whose results keep their order
+        self._suspects: list[tuple[Item, ModelError]] = []  # the model may fail on every image: it never worked yet
+
+    def read(self, sources: ItemSource) -> Iterator[Photograph]:
+        """Give the images that are left to do to the explainer."""
+        for item in sources.items(unfinished(self._sink, self._totals)):
+            if item.error is not None:
+                self._fail(item, item.error)
+            else:
+                assert not isinstance(item.image, RemoteImage)
+                self._waiting.append(item)
+                yield item.image
+
+    def paired(self, results: Iterator[Any]) -> Iterator[tuple[Item, Any]]:
+        """Pair each result with its image."""
+        return ((self._waiting.popleft(), result) for result in results)
+
+    def encode(self, pair: tuple[Item, Any]) -> tuple[Item, Any, Any]:
+        """Encode a result, in any thread."""
+        item, result = pair
+        return item, result, None if isinstance(result, SecamError) else self._sink.encode(item, result)
+
+    def keep(self, item: Item, result: Any, encoded: Any) -> None:
+        """Keep a result, or the error instead of one."""
+        if isinstance(result, ModelError) and not self._totals.explained + self._totals.finished_earlier:
+            self._suspects.append((item, result))
+            if len(self._suspects) == _HOPELESS:
+                raise result
+        elif isinstance(result, SecamError):
+            self._fail(item, result)
+        else:
+            self._sink.add(item, encoded)
+            self._totals.explained += 1
+            self._on_result(item, result)
+
+    def keep_suspects(self) -> None:
+        """Keep the errors before the first success: there were too few of them to blame the model."""
+        for item, error in self._suspects:
+            self._fail(item, error)
+
+    def _fail(self, item: Item, error: SecamError) -> None:
+        self._sink.fail(item, error)
+        self._totals.failed += 1
+        self._on_result(item, error)

@@ -1,4 +1,4 @@
-"""What all results of one run have in common, so that a run is only resumed as the same run."""
+"""The settings of a run, which must be the same when it is resumed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from secam_onnx.labels import ClassQuery
 
 __all__ = ["check_same_settings", "run_settings", "settings_digest"]
 
-_FREE = ("providers", "map_size")  # may differ: another machine may go on
+_FREE = ("providers", "map_size")  # may differ, as another machine may resume the run
 
 
 def run_settings(explainer: Explainer, classes: Sequence[ClassQuery], **others: object) -> dict[str, Any]:
-    """What the results of a run depend on, as plain JSON types.
+    """Collect what the results of a run depend on, as plain JSON types.
 
     Parameters
     ----------
     explainer : Explainer
         Model, superpixels, selection, preprocessing.
     classes : sequence of int or str
-        As asked for.
+        The classes, as they were asked for.
     others
-        Whatever else changes the results.
+        Other settings that change the results.
     """
     labels = None
     if explainer.labels is not None:
@@ -43,31 +43,31 @@ def run_settings(explainer: Explainer, classes: Sequence[ClassQuery], **others: 
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
-    """A short name for settings: the same for the same ones."""
+    """Hash settings to a short text."""
     fixed = {name: value for name, value in settings.items() if name not in _FREE}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_same_settings(where: Path, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse to mix results of two kinds.
+    """Refuse to mix results of different settings.
 
     Parameters
     ----------
     where : Path
-        What was begun earlier.
+        The folder of the earlier run.
     known, wanted : mapping
-        The settings that it was begun with, and those of now.
+        The settings of the earlier run, and of this one.
 
     Raises
     ------
     OptionError
-        They differ.
+        The settings differ.
     """
     names = (name for name in {**known, **wanted} if name not in _FREE)
     different = [name for name in names if known.get(name) != wanted.get(name)]
     if different:
-        changes = "; ".join(f"{name}: {known.get(name)} there, {wanted.get(name)} now" for name in different)
+        changes = "; ".join(f"{name}: {known.get(name)} before, {wanted.get(name)} now" for name in different)
         raise OptionError(
-            f"{where} was begun with other settings ({changes}). Resume with the same ones, or choose another folder "
-            "with -o."
+            f"{where} was begun with other settings ({changes}). Resume with the same settings, or choose another "
+            "folder with -o."
         )

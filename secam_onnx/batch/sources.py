@@ -1,4 +1,4 @@
-"""From what a user names (files, folders, globs, lists, tar shards) to images, one at a time and never all at once."""
+"""Images by what a user names: files, folders, patterns, lists and tar shards, found one at a time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["Item", "Sources"]
 
 Entry = TypeVar("Entry")
 Wanted = Callable[[str, str], bool]
-"""Asked with key and folder of an image."""
+"""Called with key and folder of an image; returns whether it is to be explained."""
 
-_SORTED = 10_000  # entries of a folder that are put in order at a time
+_SORTED = 10_000  # entries of a folder that are sorted at a time, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Item:
     Attributes
     ----------
     key : str
-        What it is called in results: its path, or `shard.tar/member`. Printable and the same on every run.
+        Its name in results: its path, or `shard.tar/member`. Printable, and the same on every run.
     folder : str
-        Name of a folder of its own for results, with `/` between the parts, safe on every system.
+        The folder for its results, with `/` between the parts; no other image has it, and it is safe on every system.
     image : str, EncodedImage or RemoteImage
-        The path of its file, what is in it, or where it lies in a store.
+        Its path, its encoded bytes, or its place in an object store.
     error : ImageError or None
-        Why there is no image.
+        Why the image cannot be had.
     """
 
     key: str
@@ -53,27 +53,27 @@ class Item:
 
 
 class _NothingError(ImageError):
-    """A pattern or a folder leads to no image."""
+    """A pattern or a folder without images."""
 
 
 class Sources:
-    """Images by name, found while one goes through them.
+    """The images that a user names, found while they are gone through.
 
     Parameters
     ----------
     names : sequence of str
-        Files, folders (searched to the bottom), glob patterns and tar shards.
+        Files, folders (searched with all folders in them), glob patterns and tar shards.
     lists : str, optional
-        A text file with one of these (but no pattern) a line, or `-` for the standard input.
+        A text file with one of these (but no pattern) per line, or `-` for the standard input.
     exclude : path, optional
-        A folder that is not searched: that of the results.
+        A folder that is not searched: the folder of the results.
     stores : bool
-        Whether addresses such as `s3://bucket/folder` are images, too; otherwise they are errors.
+        Whether addresses such as `s3://bucket/folder` are allowed; they are errors otherwise.
 
     Raises
     ------
     OptionError
-        Nothing was named.
+        No image was named, or a name is empty.
     """
 
     def __init__(
@@ -93,19 +93,19 @@ class Sources:
 
     @property
     def files(self) -> int | None:
-        """How many images there are, where all of them are named one by one; None where that must be found out."""
+        """How many images there are, if each of them was named by itself; None if they have to be counted."""
         if self._list is not None or any(map(_is_several, self._names)):
             return None
         return len(self._names)
 
     @property
     def countable(self) -> bool:
-        """Whether they can be gone through twice, quickly."""
+        """Whether the images can be counted before they are read, and quickly."""
         packed = [name for name in self._names if name.lower().endswith(SHARD_ENDINGS[1:])]
         return self._list != "-" and not packed
 
     def count(self) -> int:
-        """How many images there are: goes through all of them."""
+        """Count the images by going through all of them."""
         count = 0
 
         def tally(key: str, folder: str) -> bool:
@@ -123,12 +123,12 @@ class Sources:
         Parameters
         ----------
         wanted : callable
-            Asked with key and folder of each image before it is read; those that are not wanted are left out.
+            Called with key and folder of each image before it is read; images for which it returns False are left out.
 
         Yields
         ------
         Item
-            Files are not read yet. A folder or shard that cannot be read is one item with an error.
+            An image; files are not read yet. A folder or shard that cannot be read gives one item with an error.
         """
         for name, folder in zip(self._names, unique_stems(self._names), strict=True):
             yield from self._named(name, folder, wanted)
@@ -136,7 +136,7 @@ class Sources:
             yield from self._expand(name, folder_name(name), wanted)
 
     def nothing(self) -> list[str]:
-        """Why there is no image at all, for each name; none where there may be one. Lists are not looked into."""
+        """Why there is no image, one reason per name; empty where there may be one. Lists are not read."""
         if self._list is not None or any(map(is_address, self._names)):
             return []
         reasons = []
@@ -160,16 +160,18 @@ class Sources:
             return
         called = printable(name)
         if self._exclude is not None and os.path.realpath(name) == self._exclude:
-            text = f"The folder {called} is that of the results, which is not searched; choose another with -o."
+            text = (
+                f"The folder {called} is the folder of the results, which is not searched; choose another one with -o."
+            )
         elif pattern and not any(glob.iglob(name, recursive=True)):  # noqa: PTH207 (text in, text out)
             text = f"{called} does not exist and, as a pattern, matches nothing; give the path of an image."
         else:
-            what = f"What {called} matches is no image" if pattern else f"The folder {called} holds no image"
-            text = f"{what}; JPEG, PNG, WebP, TIFF, ... and .tar shards are found by the endings of their names."
+            what = f"Nothing that {called} matches is an image" if pattern else f"The folder {called} holds no image"
+            text = f"{what}; JPEG, PNG, WebP, TIFF, ... and .tar shards are recognised by the endings of their names."
         yield from _failed(name, wanted, _NothingError(text))
 
     def _matches(self, pattern: str, wanted: Wanted) -> Iterator[Item]:
-        # Label maps are NPY files as well, so these are images only where somebody says so.
+        # Label maps are NPY files, too, so NPY files are images only where the pattern names them.
         endings = (*ENDINGS, *SHARD_ENDINGS, *([NPY] if pattern.lower().endswith(NPY) else []))
         for path in _in_order(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 (text in, text out)
             if os.path.isdir(path) or path.lower().endswith(endings):  # noqa: PTH112 (speed)
@@ -192,7 +194,7 @@ class Sources:
                 todo = "Download it, and give the path of the file."
                 if not address.lower().startswith(("http://", "https://")):
                     todo = "Give the path of a file; --engine ray reads addresses."
-                raise ImageError(f"{shown(address)} is an address, and a file was expected. {todo}")
+                raise ImageError(f"{shown(address)} is an address; a file was expected. {todo}")
             for image in remote_images(address):
                 if wanted(image.key, folder_name(image.key)):
                     yield Item(image.key, folder_name(image.key), image)
@@ -244,7 +246,7 @@ def _members(shard: str, key: str, folder: str, wanted: Wanted) -> Iterator[Item
 
 
 def _in_order(entries: Iterable[Entry], key: Callable[[Entry], str] | None = None) -> Iterator[Entry]:
-    """Sorted, as far as that takes no list of all of them."""
+    """Sort entries in portions, without a list of all of them."""
     entries = iter(entries)
     while some := list(itertools.islice(entries, _SORTED)):
         yield from sorted(some, key=key)  # type: ignore[type-var, arg-type]
@@ -272,20 +274,20 @@ def _lines(name: str) -> Iterator[str]:
             yield from _names(handle, name)
     except OSError as error:
         raise OptionError(
-            f"Cannot read the list {name}: {error.strerror}. Give a text file with one image a line, or - for stdin."
+            f"Cannot read the list {name}: {error.strerror}. Give a text file with one image per line, or - for stdin."
         ) from error
 
 
 def _names(handle: BinaryIO, where: str) -> Iterator[str]:
     for line in _as_utf8(handle):
         if b"\0" in line:
-            raise OptionError(f"The list {where} is no text; one image, folder or shard a line was expected.")
+            raise OptionError(f"The list {where} is not a text file; one image, folder or shard per line was expected.")
         if name := os.fsdecode(line.rstrip(b"\r\n")):
             yield name
 
 
 def _as_utf8(handle: BinaryIO) -> Iterator[bytes]:
-    """The lines of a list, which PowerShell writes with a byte order mark, and as UTF-16 where nobody says."""
+    """The lines of a list in UTF-8; PowerShell writes a byte order mark, and UTF-16 by default."""
     first = handle.readline()
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = io.TextIOWrapper(io.BytesIO(first + handle.read()), encoding="utf-16", errors="replace")

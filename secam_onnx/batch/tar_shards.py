@@ -1,8 +1,8 @@
-"""Images inside tar archives, read one after the other without unpacking anything.
+"""Images inside tar archives, read one after the other without unpacking.
 
 Shards of the WebDataset kind (https://github.com/webdataset/webdataset) are such archives: beside each image `key.jpg`
-lie `key.cls`, `key.json`, ..., which are passed over. An archive is a stranger's file: links, devices and huge members
-are refused, and names are only ever used as text.
+lie `key.cls`, `key.json`, ..., which are skipped. An archive is a stranger's file: links, devices and huge members are
+refused, and names are used as text only.
 """
 
 from __future__ import annotations
@@ -22,20 +22,26 @@ from secam_onnx.photograph.images import ENDINGS, EncodedImage
 __all__ = ["MAX_MEMBER_BYTES", "SHARD_ENDINGS", "shard_images"]
 
 SHARD_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-"""How the names of shards end, in lower case; all but the first are compressed."""
+"""Endings of the names of shards, in lower case; all but the first are compressed."""
 
 MAX_MEMBER_BYTES = 256 << 20
-"""Largest image file that is read out of an archive."""
+"""Size of the largest image file that is read from an archive."""
 
 _MAX_HEADER_BYTES = 1 << 20
-_HEADERS = (b"x", b"g", b"X", b"L", b"K")  # members that describe others: PAX, Solaris, GNU's long names and links
+_HEADERS = (
+    b"x",
+    b"g",
+    b"X",
+    b"L",
+    b"K",
+)  # members that describe others: headers of PAX and Solaris, GNU's long names and links
 _DAMAGED = (OSError, EOFError, tarfile.TarError, zlib.error, LZMAError, ValueError, RecursionError)
 
 
 class _Member(tarfile.TarInfo):
-    """A member that is read strictly, with bounded headers.
+    """A member whose headers are checked strictly and bounded in size.
 
-    tarfile takes damage for the end of the archive, and reads long names and other attributes into memory whole.
+    tarfile itself mistakes damage for the end of the archive, and reads headers of any size into memory.
     """
 
     @classmethod
@@ -47,7 +53,9 @@ class _Member(tarfile.TarInfo):
                 raise tarfile.ReadError(str(error)) from error
             raise
 
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # made to be overridden, as its source says
+    def _proc_member(
+        self, archive: tarfile.TarFile
+    ) -> tarfile.TarInfo:  # tarfile's source says that it may be overridden
         if self.type in _HEADERS and self.size > _MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
         return super()._proc_member(archive)  # type: ignore[misc]
@@ -63,17 +71,17 @@ def shard_images(
     path : str
         The archive.
     wanted : callable
-        Asked with the name of each image; the others are not read.
+        Called with the name of each image; images for which it returns False are not read.
 
     Yields
     ------
     name : str
-        As it stands in the archive, printable; empty where the archive itself is at fault.
+        The name in the archive, printable; empty where the archive itself cannot be read.
     image : EncodedImage or ImageError
-        Its bytes, or why they cannot be had. A damaged archive ends with an error; what came before counts.
+        The image's bytes, or why they cannot be read. A damaged archive ends with an error; images before it count.
     """
     shard = printable(str(Path(path)))
-    # As a stream where it is compressed: otherwise every step back would unpack it again from its beginning.
+    # Compressed archives are read as a stream: each seek backwards would unpack them again from the beginning.
     mode = "r:" if path.lower().endswith(SHARD_ENDINGS[0]) else "r|*"
     try:
         with _damage(shard):
@@ -90,7 +98,7 @@ def shard_images(
 def _next(archive: tarfile.TarFile, shard: str) -> tarfile.TarInfo | None:
     with _damage(shard):
         member = archive.next()
-    archive.members = []  # type: ignore[attr-defined]  # it would remember all of them
+    archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
     return member
 
 

@@ -104,7 +104,7 @@ def explain_all(
     try:
         with show, warnings.catch_warnings():
             warnings.simplefilter("ignore", ImageWarning)  # it does not know what the image is called
-            work(totals=totals, seen=talk.seen)
+            work(totals=totals, on_result=talk.seen)
             talk.say_how_many()
     except (KeyboardInterrupt, SystemExit):  # the latter by SIGTERM
         if not few and not target.json_progress:

@@ -9,6 +9,7 @@ import pytest
 import tiny_models
 
 from secam_onnx import Explainer
+from secam_onnx.batch import batch_size
 from secam_onnx.batch.batch_size import choose_batch_size
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import BATCH_SIZE

@@ -223,7 +223,7 @@ def test_a_killed_driver(cluster: Any, tmp_path: Path, tiny_model: Path, photos:
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"settings": "another model"}, SecamError, ("are not those", "put the same ones there", "(On ")),
+        ({"settings": "another model"}, SecamError, ("are not those", "put the same ones on", "(On ")),
         ({"providers": "cuda"}, ProviderError, ("no GPU in the cluster",)),
         ({"features": "nothing"}, SecamError, ("nothing", "(On ")),
         ({"unknown_to_this_version": 1}, SecamError, ("Ray gave up", "--resume")),

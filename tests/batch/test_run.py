@@ -60,7 +60,9 @@ def test_each_image_once_and_its_own_result(tiny: Explainer, photos: MakePhotos,
     (paths[0].parent / "0003.jpg").write_bytes(b"no picture")
     names = [str(paths[0]), str(paths[0].parent), str(shard(5, first=20)), "gone.tar"]
     sink, seen = Memory(finished=("0005.jpg", "0021.jpg")), []
-    totals = run(tiny, Sources(names), sink, ["all"], batch_size=4, seen=lambda item, result: seen.append(item.key))
+    totals = run(
+        tiny, Sources(names), sink, ["all"], batch_size=4, on_result=lambda item, result: seen.append(item.key)
+    )
     assert totals == Totals(explained=14, failed=2, finished_earlier=2, repeated=1)
     assert (totals.done, totals.passed_over) == (16, 3)
     assert {Path(key).name for key in sink.errors} == {"0003.jpg", "gone.tar"}

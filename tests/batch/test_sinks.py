@@ -151,9 +151,9 @@ def test_errors_are_tried_again_when_asked(dataset: Path, tiny: Explainer, photo
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"classes": ["top-1"]}, r"classes: \['top-2', '0'\] there, \['top-1'\] now"),
-        ({"label_maps": False}, "label_maps: True there, False now"),
-        ({"selection": Selection(top_segments=3)}, "selection: {} there, {'top_segments': 3} now"),
+        ({"classes": ["top-1"]}, r"classes: \['top-2', '0'\] before, \['top-1'\] now"),
+        ({"label_maps": False}, "label_maps: True before, False now"),
+        ({"selection": Selection(top_segments=3)}, "selection: {} before, {'top_segments': 3} now"),
     ],
 )
 def test_other_settings_are_refused(

@@ -143,7 +143,7 @@ def test_a_list_is_read_as_it_comes() -> None:
 
 def test_a_list_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF\0")
-    with pytest.raises(OptionError, match=r"photo\.jpg is no text; one image, folder or shard a line"):
+    with pytest.raises(OptionError, match=r"photo\.jpg is not a text file; one image, folder or shard per line"):
         list(Sources([], str(tmp_path / "photo.jpg")).items())
 
 
@@ -210,7 +210,7 @@ def test_wrong_arguments() -> None:
         Sources([])
     with pytest.raises(OptionError, match="name is empty"):
         Sources(["a.jpg", ""])
-    with pytest.raises(OptionError, match=r"Cannot read the list gone.txt.*one image a line"):
+    with pytest.raises(OptionError, match=r"Cannot read the list gone.txt.*one image per line"):
         keys(lists="gone.txt")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from secam_onnx.batch import tar_shards
 from secam_onnx.batch.tar_shards import shard_images
 from secam_onnx.errors import ImageError
 from secam_onnx.photograph.images import EncodedImage

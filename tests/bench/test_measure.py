@@ -9,7 +9,7 @@ import onnx
 import pytest
 from tiny_models import classifier
 
-from secam_onnx.bench import Candidate, DropoutError, Elsewhere, Seen, Settings, folder, measure, rounds
+from secam_onnx.bench import Candidate, DropoutError, Elsewhere, Seen, Settings, folder, fresh_process, measure, rounds
 from secam_onnx.errors import ImageError, OptionError
 
 SMALL = {"rounds": 1, "lime_samples": 0, "folder_images": 0}

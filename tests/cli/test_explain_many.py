@@ -62,7 +62,7 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     *lines, total = done.stdout.splitlines()
     assert len(lines) == 27
     assert total.startswith("27 images -> secam-out (")
-    assert "batches of 4, more are no faster on the CPU" in total
+    assert "batches of 4, larger ones are no faster on the CPU" in total
     table = str(Path("secam-out", "errors.csv"))
     assert done.stderr.splitlines() == [
         f"Error: {Path('photos', 'bad.jpg')} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP, "
@@ -99,7 +99,7 @@ def test_a_warning_names_the_first_image_and_how_many_more(form: str, images: in
     ("names", "words"),
     [
         (("*.gif", "photos/*/*.jpg"), ("*.gif does not exist and, as a pattern, matches nothing", "photos/*/*.jpg")),
-        (("tiny.*",), ("What tiny.* matches is no image; JPEG",)),
+        (("tiny.*",), ("Nothing that tiny.* matches is an image; JPEG",)),
         (("empty",), ("The folder empty holds no image; JPEG",)),
         (("empty", "*.gif"), ("The folder empty", "*.gif")),
     ],
@@ -316,7 +316,7 @@ def _on_the_disk(folder: Path, to: str) -> int:
         (("photos", "--label-maps"), ("--to parquet", "arrays.npz")),
         (("photos", "--retry-errors"), ("--resume",)),
         (("photos", "--label-map", "map.png"), ("one image", "several were")),
-        (("--from-list", "gone.txt"), ("gone.txt", "one image a line")),
+        (("--from-list", "gone.txt"), ("gone.txt", "one image per line")),
         (("photos", "--to", "csv"), ("folder", "parquet")),
         (("photos", "--ray-address", "10.0.0.1:6379"), ("--engine ray",)),
         (("photos", "--engine", "ray", "--to", "folder"), ("Parquet",)),
@@ -351,4 +351,4 @@ def test_a_dataset_that_is_there_is_not_touched(room: Path, run_cli: RunCli) -> 
     assert "--resume" in refused.stderr
     refused = run_cli(*arguments, "--resume", "--class", "3")
     assert refused.returncode == 2
-    assert "classes: ['top-1'] there, ['3'] now" in refused.stderr
+    assert "classes: ['top-1'] before, ['3'] now" in refused.stderr

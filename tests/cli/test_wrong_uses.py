@@ -23,7 +23,7 @@ USES = [
     ("explain photo.png tiny.onnx", "tiny.onnx is a model; it goes behind --model"),
     ("explain photo.png -m photo.png", "photo.png is a PNG picture, not an ONNX model.*behind --model"),
     ("explain photo.png -o photo.png", "'photo.png' is a file; results go to a folder"),
-    ("explain photos -o photos", "folder photos is that of the results.*-o"),
+    ("explain photos -o photos", "folder photos is the folder of the results.*-o"),
     ("explain https://example.com/photo.png", "an address, and a file was expected. Download it"),
     ("explain s3://bucket/photo.png", "--engine ray reads addresses"),
     ("explain gone.png", "gone.png does not exist"),
