@@ -29,8 +29,13 @@ root_doc = "docs/index"
 include_patterns = [
     "docs/**.md",
     "benchmarks/*.md",
+    "deploy/README.md",
+    "examples/README.md",
     "models/README.md",
     "studies/**.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
 ]
 exclude_patterns = ["docs/README.md", ".*", "build", "dist", "**/node_modules", "**/.*"]
 nitpicky = True
@@ -47,8 +52,10 @@ numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
 html_theme = "pydata_sphinx_theme"
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system says
+html_sidebars = {name: [] for name in ("docs/index", "docs/tutorial", "CONTRIBUTING", "SECURITY")}
 html_theme_options = {
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "navigation_depth": 2,
     "pygments_dark_style": "github-dark",
     "pygments_light_style": "a11y-light",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from snippets import blocks
 
 from secam_onnx import Explainer, Selection
 from secam_onnx.batch import parquet, rows
@@ -104,15 +104,14 @@ def test_duckdb_reads_it(dataset: Path) -> None:
         assert total == pytest.approx(logit, rel=1e-4, abs=1e-5)
 
 
-def test_the_query_in_the_readme(
+def test_the_query_in_the_documentation(
     explainer: Explainer, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     duckdb = pytest.importorskip("duckdb")
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (query,) = re.findall(r"^```sql\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    (block,) = blocks("docs/how-to/many-images.md", "sql")
     into(explainer, tmp_path / "table", photo, classes=["top-3", "espresso"])
     monkeypatch.chdir(tmp_path)
-    found = duckdb.sql(query).fetchall()
+    found = duckdb.sql(block.text).fetchall()
     assert {label for _, label, *_ in found} == {"tiger cat", "Egyptian cat"}
     assert all(0 < best < 1 for *_, best in found)
 

@@ -145,9 +145,8 @@ def test_vendored_files_are_what_was_recorded() -> None:
     assert {file.name for file in VENDOR.iterdir()} == {
         *record["unpacked_sha256"], "vendored.json", "LICENSE", "ThirdPartyNotices.txt",
     }  # fmt: skip
-    assert f"{record['package']} {record['version']}" in (Path(__file__).parents[2] / "README.md").read_text(
-        encoding="utf-8"
-    )
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "web-page.md").read_text(encoding="utf-8")
+    assert f"{record['package']} {record['version']}" in page
 
 
 def test_a_fused_model_is_served_without_its_default_classes(tmp_path: Path) -> None:

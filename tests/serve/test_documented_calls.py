@@ -1,4 +1,4 @@
-"""The README's calls, run as they stand there against a server."""
+"""The calls in the documentation, run as they stand there against a server."""
 
 from __future__ import annotations
 
@@ -15,14 +15,9 @@ from PIL import Image
 pytest.importorskip("kserve")
 
 from servers import PATIENCE_S, Running, running
+from snippets import ROOT, commands, of_server
 
-SECTION = (
-    (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split("## Serve it\n")[1].split("\n## ")[0]
-)
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", SECTION, flags=re.MULTILINE | re.DOTALL)
+SERVING = (ROOT / "docs" / "how-to" / "server.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +44,22 @@ def run(server: Running, photo: Path, tmp_path: Path):
 
 
 def test_curl(run, tmp_path: Path) -> None:
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl ")]
-    assert len(lines) == 3
-    explained, predicted, _ = (run(["sh", "-ec"], line) for line in lines)
-    assert explained.startswith('{"explanations":[')
-    assert '"label":"tiger cat"' in explained
-    assert predicted.startswith('{"predictions":[[{"index":282,"label":"tiger cat"')
+    calls = [line for block in of_server("sh") for line, _ in commands(block)]
+    assert len(calls) == 4
+    for call in calls:
+        assert call.startswith("curl ")
+        answer = run(["sh", "-ec"], call)
+        if ":predict" in call:
+            assert answer.startswith('{"predictions":[[{"index":282,"label":"tiger cat"')
+        elif "image/png" not in call:
+            assert answer.startswith('{"explanations":[')
+            assert '"label":"tiger cat"' in answer
     with Image.open(tmp_path / "why.png") as picture:
         assert picture.format == "PNG"
 
 
 def test_python(run, tmp_path: Path) -> None:
-    (snippet,) = blocks("python")
+    (snippet,) = (block.text for block in of_server("python"))
     said = run([sys.executable, "-c"], snippet)
     assert "tiger cat" in said
     numbers = [float(number) for number in re.findall(r"-?\d+\.\d+", said)]
@@ -72,7 +71,7 @@ def test_python(run, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 def test_javascript(run) -> None:
-    (snippet,) = blocks("js")
+    (snippet,) = (block.text for block in of_server("js"))
     assert re.search(r"tiger cat 0\.\d+ \d+ superpixels are kept", run(["node", "--input-type=module", "-e"], snippet))
 
 
@@ -80,9 +79,9 @@ def test_options_are_those_of_the_command() -> None:
     from secam_onnx.cli.serve import command
 
     known = {"--help"} | {name for option in command.params for name in option.opts}
-    named = set(re.findall(r"(--[a-z][a-z-]+)", SECTION.split("| option (")[1].split("\n\n")[0]))
+    named = set(re.findall(r"(--[a-z][a-z-]+)", SERVING.split("| option (")[1].split("\n\n")[0]))
     assert named <= known
-    for name, default in re.findall(r"`(--[a-z-]+) ([\d.]+)`", SECTION.replace("`, `", "` `")):
+    for name, default in re.findall(r"`(--[a-z-]+) ([\d.]+)`", SERVING.replace("`, `", "` `")):
         (option,) = (option for option in command.params if name in option.opts)
         assert float(option.default) == float(default), name
 
