@@ -1,8 +1,11 @@
-"""A server that explains, on KServe's SDK: its protocols, our model class and our limits.
+"""A server that explains what it predicts, built on KServe's SDK.
 
-From the ground up: `request/` (what a request means, without the SDK); `settings`, `failures`, `context` (one request's
-notes) and `metrics`; `batching` and `engine` (from encoded images to explanations); `kserve_sdk`; `questions` and
-`replies` (from a protocol's request, to its response); `kserve_model` (what KServe calls) and `dataplane`; `openapi`,
-`pages`, `application`, `gate` and `connection` (in front of it, over HTTP) and `grpc_server`; `server`, one process;
-`workers`, several.
+From the ground up:
+
+- `request/`: what a request means, without the SDK
+- `settings`, `failures`, `context` (one request's notes), `metrics`, `logs`, `api_keys`
+- `batching`, `engine`: from encoded images to explanations
+- `kserve_sdk`, `questions` and `replies`, `kserve_model` (what KServe calls), `dataplane`
+- over HTTP: `openapi`, `pages`, `application`, `gate`, `connection`; over gRPC: `grpc_server`
+- `server`, one process; `workers`, several
 """
