@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 
 from secam_onnx.serve import metrics, openapi
 from secam_onnx.serve.context import current
-from secam_onnx.serve.dataplane import ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.failures import RequestError
+from secam_onnx.serve.kserve_data_plane import ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.kserve_sdk import (
     InvalidInput,
     ModelNotFound,

@@ -16,9 +16,9 @@ from secam_onnx.errors import OptionError
 from secam_onnx.serve import metrics
 from secam_onnx.serve.api_keys import check_key
 from secam_onnx.serve.context import Request, enter, request_id
-from secam_onnx.serve.dataplane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.failures import MalformedError, RequestError, SlowError
 from secam_onnx.serve.gate import logger, record
+from secam_onnx.serve.kserve_data_plane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.kserve_sdk import (
     InferenceServicer,
     InvalidInput,
