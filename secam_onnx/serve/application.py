@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from secam_onnx.serve import metrics, openapi
-from secam_onnx.serve.context import current
 from secam_onnx.serve.failures import RequestError
 from secam_onnx.serve.kserve_data_plane import ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.kserve_sdk import (
@@ -25,6 +24,7 @@ from secam_onnx.serve.kserve_sdk import (
     register_v2_endpoints,
 )
 from secam_onnx.serve.pages import add_pages
+from secam_onnx.serve.request_context import current_request
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["application"]
@@ -47,7 +47,7 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
 
     async def said(_: Request, error: Exception) -> Response:
         status, reason, headers = _reason(error, list(settings.models))
-        current().failed(reason)
+        current_request().failed(reason)
         return JSONResponse({"error": reason}, status, headers)
 
     for kind in (*_STATUS, RequestError, HTTPException, NotImplementedError, Exception):

@@ -20,10 +20,10 @@ from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.serve import metrics
 from secam_onnx.serve.batching import Batcher
-from secam_onnx.serve.context import current
 from secam_onnx.serve.failures import BusyError
 from secam_onnx.serve.request.output_tensors import ExplainedImage
 from secam_onnx.serve.request.parameters import ExplanationRequest
+from secam_onnx.serve.request_context import current_request
 from secam_onnx.serve.settings import Limits
 from secam_onnx.threads import cores
 
@@ -163,7 +163,7 @@ class Engine:
     def _note(self, job: PreparedImage, answer: ModelOutput, queue_s: float, batch_size: int) -> None:
         metrics.PREPARE.labels(self._name).observe(job.preprocess_ms / 1000)
         metrics.QUEUE.labels(self._name).observe(queue_s)
-        current().notes |= {
+        current_request().notes |= {
             "batch_size": batch_size,
             "prepare_ms": round(job.preprocess_ms, 2),
             "queue_ms": round(queue_s * 1000, 2),

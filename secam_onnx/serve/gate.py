@@ -12,8 +12,8 @@ import orjson
 
 from secam_onnx.serve import metrics
 from secam_onnx.serve.api_keys import check_key
-from secam_onnx.serve.context import Request, enter, request_id
 from secam_onnx.serve.failures import BusyError, RequestError, SlowError, StoppedError, TooLargeError
+from secam_onnx.serve.request_context import RequestContext, enter_request, request_id
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["Gate", "logger", "record"]
@@ -54,10 +54,10 @@ class Gate:
             await self._application(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        request = Request(
+        request = RequestContext(
             request_id(headers.get("x-request-id")), scope["query_string"].decode("latin-1"), headers.get("accept", "")
         )
-        enter(request)
+        enter_request(request)
         answer = _Answer(send, request.id)
         start = time.perf_counter()
         try:
@@ -80,7 +80,7 @@ class Gate:
                 "http", request, status, start, method=scope["method"], path=scope["path"][:_SHOWN], bytes=request.bytes
             )
 
-    async def _body(self, request: Request, headers: Mapping[str, str], receive: Receive, most: int) -> bytes:
+    async def _body(self, request: RequestContext, headers: Mapping[str, str], receive: Receive, most: int) -> bytes:
         """All of it; how much of it is held is written down as it comes."""
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > most:
@@ -189,7 +189,7 @@ def _guessed(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     return b"application/octet-stream" if binary else b"application/json"
 
 
-def record(protocol: str, request: Request, status: int | str, start: float, **more: object) -> None:
+def record(protocol: str, request: RequestContext, status: int | str, start: float, **more: object) -> None:
     """A line in the log, and one more in the figures."""
     metrics.REQUESTS.labels(protocol, str(status)).inc()
     took = round((time.perf_counter() - start) * 1000, 2)

@@ -15,7 +15,6 @@ from grpc import StatusCode
 from secam_onnx.errors import OptionError
 from secam_onnx.serve import metrics
 from secam_onnx.serve.api_keys import check_key
-from secam_onnx.serve.context import Request, enter, request_id
 from secam_onnx.serve.failures import MalformedError, RequestError, SlowError
 from secam_onnx.serve.gate import logger, record
 from secam_onnx.serve.kserve_data_plane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
@@ -27,6 +26,7 @@ from secam_onnx.serve.kserve_sdk import (
     ServerNotReady,
     grpc_service,
 )
+from secam_onnx.serve.request_context import RequestContext, enter_request, request_id
 from secam_onnx.serve.settings import Settings, bracketed
 
 __all__ = ["grpc_port_error", "grpc_server"]
@@ -99,8 +99,8 @@ class _Guard(grpc.aio.ServerInterceptor):
 
         async def guarded(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
             message = None
-            request = Request(request_id(headers.get("x-request-id")))
-            enter(request)
+            request = RequestContext(request_id(headers.get("x-request-id")))
+            enter_request(request)
             start = time.perf_counter()
             code = StatusCode.OK
             try:

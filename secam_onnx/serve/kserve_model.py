@@ -16,8 +16,7 @@ from secam_onnx.classifier.fidelity import NOT_COMPARED
 from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256, unchanged
-from secam_onnx.serve import metrics, questions, replies
-from secam_onnx.serve.context import current
+from secam_onnx.serve import metrics, replies, request_parsing
 from secam_onnx.serve.engine import Engine
 from secam_onnx.serve.failures import MalformedError, PredictorError, RequestError, TooLateError
 from secam_onnx.serve.kserve_sdk import (
@@ -33,6 +32,7 @@ from secam_onnx.serve.kserve_sdk import (
 from secam_onnx.serve.request.input_images import ENCODED, PIXELS
 from secam_onnx.serve.request.output_tensors import ExplainedImage, output_tensors
 from secam_onnx.serve.request.parameters import OUTPUTS, ExplanationRequest
+from secam_onnx.serve.request_context import current_request
 from secam_onnx.serve.settings import Limits, Settings
 
 __all__ = ["ExplainerModel", "open_explainer"]
@@ -182,7 +182,7 @@ class ExplainerModel(Model):
         RequestError
             See `Engine.explain`.
         """
-        current().notes |= {"model": self.name}
+        current_request().notes |= {"model": self.name}
         explain = verb == InferenceVerb.EXPLAIN
         patience = self._settings.limits.timeout_s
         try:
@@ -205,18 +205,18 @@ class ExplainerModel(Model):
 
     async def _infer(self, request: InferRequest) -> tuple[bytes | InferResponse, dict[str, str]]:
         values = await self._answered(
-            partial(questions.read_infer, request),
+            partial(request_parsing.read_infer, request),
             lambda asked, results: output_tensors(asked.outputs, results, self.explainer),
         )
-        id_ = request.id or current().id
+        id_ = request.id or current_request().id
         if request.from_grpc:
             return replies.infer_response(request, values, id_), {}
         body, length = await asyncio.to_thread(replies.infer_reply, request, values, id_)
         return body, {} if length is None else {"inference-header-content-length": str(length)}
 
     async def _explain(self, body: Any) -> tuple[bytes, dict[str, str]]:
-        if isinstance(body, bytes) and current().accept.startswith(replies.PNG):
-            ask = partial(questions.read_file, body, current().query, explain=True, picture=True)
+        if isinstance(body, bytes) and current_request().accept.startswith(replies.PNG):
+            ask = partial(request_parsing.read_file, body, current_request().query, explain=True, picture=True)
             return await self._answered(ask, replies.picture_reply), {"content-type": replies.PNG}
         reply = await self._answered(_asked(body, explain=True), replies.explain_reply)
         return reply, {"content-type": replies.JSON}
@@ -229,7 +229,7 @@ class ExplainerModel(Model):
 
     async def _forwarded(self, body: Any, headers: dict[str, str] | None) -> dict[str, Any]:
         """What the server that predicts says; it may take other parameters than this one."""
-        body = questions.forwardable(body, current().query)
+        body = request_parsing.forwardable(body, current_request().query)
         host, patience = self._settings.predictor_host, self._settings.limits.timeout_s
         if self._settings.key_digests:  # the key is this server's, and the SDK would pass it on
             headers = {name: value for name, value in (headers or {}).items() if name != "authorization"}
@@ -278,5 +278,5 @@ class ExplainerModel(Model):
 
 def _asked(body: Any, *, explain: bool) -> Callable[[Explainer, Limits], ExplanationRequest]:
     """How a request of version 1 is read."""
-    read = questions.read_file if isinstance(body, bytes) else questions.read_instances
-    return partial(read, body, current().query, explain=explain)
+    read = request_parsing.read_file if isinstance(body, bytes) else request_parsing.read_instances
+    return partial(read, body, current_request().query, explain=explain)

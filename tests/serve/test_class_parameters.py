@@ -11,8 +11,8 @@ pytest.importorskip("kserve")
 
 from secam_onnx import Explainer
 from secam_onnx.errors import ClassError
-from secam_onnx.serve.questions import read_file
 from secam_onnx.serve.request.parameters import explanation_request
+from secam_onnx.serve.request_parsing import read_file
 from secam_onnx.serve.settings import Limits
 
 LABELS = ["2", "0", "90", "all", "cat, big", "cat", "top-1"]
