@@ -16,7 +16,7 @@ from secam_onnx.classifier.fidelity import NOT_COMPARED
 from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256, unchanged
-from secam_onnx.serve import metrics, replies, request_parsing
+from secam_onnx.serve import metrics, request_parsing, responses
 from secam_onnx.serve.engine import Engine
 from secam_onnx.serve.failures import MalformedError, PredictorError, RequestError, TooLateError
 from secam_onnx.serve.kserve_sdk import (
@@ -210,22 +210,22 @@ class ExplainerModel(Model):
         )
         id_ = request.id or current_request().id
         if request.from_grpc:
-            return replies.infer_response(request, values, id_), {}
-        body, length = await asyncio.to_thread(replies.infer_reply, request, values, id_)
+            return responses.grpc_response(request, values, id_), {}
+        body, length = await asyncio.to_thread(responses.http_response, request, values, id_)
         return body, {} if length is None else {"inference-header-content-length": str(length)}
 
     async def _explain(self, body: Any) -> tuple[bytes, dict[str, str]]:
-        if isinstance(body, bytes) and current_request().accept.startswith(replies.PNG):
+        if isinstance(body, bytes) and current_request().accept.startswith(responses.PNG):
             ask = partial(request_parsing.read_file, body, current_request().query, explain=True, picture=True)
-            return await self._answered(ask, replies.picture_reply), {"content-type": replies.PNG}
-        reply = await self._answered(_asked(body, explain=True), replies.explain_reply)
-        return reply, {"content-type": replies.JSON}
+            return await self._answered(ask, responses.picture_response), {"content-type": responses.PNG}
+        reply = await self._answered(_asked(body, explain=True), responses.explain_response)
+        return reply, {"content-type": responses.JSON}
 
     async def _predict(self, body: Any) -> tuple[bytes, dict[str, str]]:
         reply = await self._answered(
-            _asked(body, explain=False), partial(replies.predict_reply, explainer=self.explainer)
+            _asked(body, explain=False), partial(responses.predict_response, explainer=self.explainer)
         )
-        return reply, {"content-type": replies.JSON}
+        return reply, {"content-type": responses.JSON}
 
     async def _forwarded(self, body: Any, headers: dict[str, str] | None) -> dict[str, Any]:
         """What the server that predicts says; it may take other parameters than this one."""

@@ -18,12 +18,20 @@ from secam_onnx.serve.request.output_tensors import ExplainedImage
 from secam_onnx.serve.request.parameters import ExplanationRequest
 from secam_onnx.superpixels.label_maps import encode_label_map
 
-__all__ = ["JSON", "PNG", "explain_reply", "infer_reply", "infer_response", "picture_reply", "predict_reply"]
+__all__ = [
+    "JSON",
+    "PNG",
+    "explain_response",
+    "grpc_response",
+    "http_response",
+    "picture_response",
+    "predict_response",
+]
 
 JSON, PNG = "application/json", "image/png"
 
 
-def predict_reply(request: ExplanationRequest, results: Sequence[ExplainedImage], explainer: Explainer) -> bytes:
+def predict_response(request: ExplanationRequest, results: Sequence[ExplainedImage], explainer: Explainer) -> bytes:
     """`{"predictions": [[{"index", "label", "probability", "logit"}, ...], ...]}`, the highest classes of each."""
     predictions = [
         [vars(entry) for entry in highest(result.output, explainer.labels, request.top_k)] for result in results
@@ -31,20 +39,20 @@ def predict_reply(request: ExplanationRequest, results: Sequence[ExplainedImage]
     return orjson.dumps({"predictions": predictions})
 
 
-def explain_reply(request: ExplanationRequest, results: Sequence[ExplainedImage]) -> bytes:
+def explain_response(request: ExplanationRequest, results: Sequence[ExplainedImage]) -> bytes:
     """`{"explanations": [...]}`, each as `explanation.json`, with what was asked for besides."""
     explanations = [_with_extras(result.with_superpixels, request.outputs) for result in results]
     return orjson.dumps({"explanations": explanations}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def picture_reply(request: ExplanationRequest, results: Sequence[ExplainedImage]) -> bytes:
+def picture_response(request: ExplanationRequest, results: Sequence[ExplainedImage]) -> bytes:
     """A PNG of the first photograph's first class, of the first picture that was asked for."""
     kind = next(name for name in request.outputs if name in PICTURE_KINDS)
     explanation = results[0].with_superpixels
     return drawn(explanation, explanation.classes[0].index, kind)
 
 
-def infer_reply(request: InferRequest, values: dict[str, np.ndarray], request_id: str) -> tuple[bytes, int | None]:
+def http_response(request: InferRequest, values: dict[str, np.ndarray], request_id: str) -> tuple[bytes, int | None]:
     """Tensors as a response over HTTP, and the length of its part in JSON where bytes follow that.
 
     The SDK's own way takes 0.3 s for a million numbers.
@@ -71,7 +79,7 @@ def infer_reply(request: InferRequest, values: dict[str, np.ndarray], request_id
     return b"".join([text, *tail]), len(text) if tail else None
 
 
-def infer_response(request: InferRequest, values: dict[str, np.ndarray], request_id: str) -> InferResponse:
+def grpc_response(request: InferRequest, values: dict[str, np.ndarray], request_id: str) -> InferResponse:
     """Tensors as a response over gRPC."""
     outputs = []
     for name, value in values.items():
