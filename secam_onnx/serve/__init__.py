@@ -3,7 +3,7 @@
 From the ground up:
 
 - `request/`: what a request means, without the SDK
-- `settings`, `failures`, `request_context` (one request's notes), `metrics`, `logs`, `api_keys`
+- `settings`, `request_errors`, `request_context` (one request's notes), `metrics`, `logs`, `api_keys`
 - `batching`, `engine`: from encoded images to explanations
 - `kserve_sdk`, `request_parsing` and `responses`, `kserve_model` (what KServe calls), `kserve_data_plane`
 - over HTTP: `openapi`, `pages`, `application`, `gate`, `connection`; over gRPC: `grpc_server`

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from secam_onnx.errors import OptionError
-from secam_onnx.serve.failures import NoKeyError
+from secam_onnx.serve.request_errors import NoKeyError
 
 __all__ = ["check_key", "read_keys"]
 

@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from secam_onnx.serve import metrics, openapi
-from secam_onnx.serve.failures import RequestError
 from secam_onnx.serve.kserve_data_plane import ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.kserve_sdk import (
     InvalidInput,
@@ -25,6 +24,7 @@ from secam_onnx.serve.kserve_sdk import (
 )
 from secam_onnx.serve.pages import add_pages
 from secam_onnx.serve.request_context import current_request
+from secam_onnx.serve.request_errors import RequestError
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["application"]

@@ -20,10 +20,10 @@ from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.serve import metrics
 from secam_onnx.serve.batching import Batcher
-from secam_onnx.serve.failures import BusyError
 from secam_onnx.serve.request.output_tensors import ExplainedImage
 from secam_onnx.serve.request.parameters import ExplanationRequest
 from secam_onnx.serve.request_context import current_request
+from secam_onnx.serve.request_errors import BusyError
 from secam_onnx.serve.settings import Limits
 from secam_onnx.threads import cores
 

@@ -12,8 +12,8 @@ import orjson
 
 from secam_onnx.serve import metrics
 from secam_onnx.serve.api_keys import check_key
-from secam_onnx.serve.failures import BusyError, RequestError, SlowError, StoppedError, TooLargeError
 from secam_onnx.serve.request_context import RequestContext, enter_request, request_id
+from secam_onnx.serve.request_errors import BusyError, RequestError, SlowError, StoppedError, TooLargeError
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["Gate", "logger", "record"]

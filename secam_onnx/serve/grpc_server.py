@@ -15,7 +15,6 @@ from grpc import StatusCode
 from secam_onnx.errors import OptionError
 from secam_onnx.serve import metrics
 from secam_onnx.serve.api_keys import check_key
-from secam_onnx.serve.failures import MalformedError, RequestError, SlowError
 from secam_onnx.serve.gate import logger, record
 from secam_onnx.serve.kserve_data_plane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.kserve_sdk import (
@@ -27,6 +26,7 @@ from secam_onnx.serve.kserve_sdk import (
     grpc_service,
 )
 from secam_onnx.serve.request_context import RequestContext, enter_request, request_id
+from secam_onnx.serve.request_errors import MalformedError, RequestError, SlowError
 from secam_onnx.serve.settings import Settings, bracketed
 
 __all__ = ["grpc_port_error", "grpc_server"]

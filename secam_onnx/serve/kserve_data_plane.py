@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from secam_onnx.serve.failures import ForbiddenError, MalformedError, UnknownKindError
 from secam_onnx.serve.kserve_sdk import (
     DataPlane,
     InferenceRequest,
@@ -22,6 +21,7 @@ from secam_onnx.serve.kserve_sdk import (
     RequestedOutput,
 )
 from secam_onnx.serve.request.shown import shown
+from secam_onnx.serve.request_errors import ForbiddenError, MalformedError, UnknownKindError
 
 __all__ = ["MOST_ENTRIES", "ExplainerDataPlane", "FixedRepository"]
 

@@ -18,7 +18,6 @@ from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256, unchanged
 from secam_onnx.serve import metrics, request_parsing, responses
 from secam_onnx.serve.engine import Engine
-from secam_onnx.serve.failures import MalformedError, PredictorError, RequestError, TooLateError
 from secam_onnx.serve.kserve_sdk import (
     EXPLAIN_HIST_TIME,
     PREDICT_HIST_TIME,
@@ -33,6 +32,7 @@ from secam_onnx.serve.request.input_images import ENCODED, PIXELS
 from secam_onnx.serve.request.output_tensors import ExplainedImage, output_tensors
 from secam_onnx.serve.request.parameters import OUTPUTS, ExplanationRequest
 from secam_onnx.serve.request_context import current_request
+from secam_onnx.serve.request_errors import MalformedError, PredictorError, RequestError, TooLateError
 from secam_onnx.serve.settings import Limits, Settings
 
 __all__ = ["ExplainerModel", "open_explainer"]

@@ -9,13 +9,13 @@ from urllib.parse import parse_qs
 
 from secam_onnx.explainer import Explainer
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.serve.failures import MalformedError
 from secam_onnx.serve.kserve_sdk import InferInput, InferRequest, to_http_parameters
 from secam_onnx.serve.request.drawing import PICTURE_KINDS
 from secam_onnx.serve.request.infer import check_bool, infer_request, of_protocol
 from secam_onnx.serve.request.input_images import InputTensor, images_of_instances
 from secam_onnx.serve.request.parameters import ExplanationRequest, explanation_request, prediction_request
 from secam_onnx.serve.request.shown import shown
+from secam_onnx.serve.request_errors import MalformedError
 from secam_onnx.serve.settings import Limits
 
 __all__ = ["forwardable", "read_file", "read_infer", "read_instances"]

@@ -10,7 +10,7 @@ pytest.importorskip("kserve")
 
 from secam_onnx.errors import OptionError
 from secam_onnx.serve.api_keys import check_key, read_keys
-from secam_onnx.serve.failures import NoKeyError
+from secam_onnx.serve.request_errors import NoKeyError
 
 
 @pytest.fixture

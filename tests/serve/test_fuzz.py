@@ -22,9 +22,9 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 
 from secam_onnx.errors import ClassError, ImageError, OptionError
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.serve.failures import MalformedError, UnknownKindError
 from secam_onnx.serve.kserve_data_plane import ExplainerDataPlane
 from secam_onnx.serve.request.parameters import EXTRAS, OUTPUTS, ExplanationRequest
+from secam_onnx.serve.request_errors import MalformedError, UnknownKindError
 from secam_onnx.serve.request_parsing import read_file, read_infer, read_instances
 from secam_onnx.serve.settings import Limits
 
