@@ -15,10 +15,10 @@ from typing import Any
 import uvicorn
 
 from secam_onnx.errors import OptionError, SecamError
-from secam_onnx.serve.application import application
-from secam_onnx.serve.connection import GuardedConnection
 from secam_onnx.serve.gate import Gate, logger
 from secam_onnx.serve.grpc_server import grpc_server
+from secam_onnx.serve.http_application import application
+from secam_onnx.serve.http_connection import GuardedConnection
 from secam_onnx.serve.kserve_data_plane import ExplainerDataPlane
 from secam_onnx.serve.kserve_model import ExplainerModel
 from secam_onnx.serve.kserve_sdk import ModelRepository, PredictorConfig, kserve_context
