@@ -6,6 +6,6 @@ From the ground up:
 - `settings`, `request_errors`, `request_context` (one request's notes), `metrics`, `logs`, `api_keys`
 - `batching`, `engine`: from encoded images to explanations
 - `kserve_sdk`, `request_parsing` and `responses`, `kserve_model` (what KServe calls), `kserve_data_plane`
-- over HTTP: `openapi`, `pages`, `http_application`, `gate`, `http_connection`; over gRPC: `grpc_server`
+- over HTTP: `openapi`, `page_routes`, `http_application`, `gate`, `http_connection`; over gRPC: `grpc_server`
 - `server`, one process; `workers`, several
 """

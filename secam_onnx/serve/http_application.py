@@ -22,7 +22,7 @@ from secam_onnx.serve.kserve_sdk import (
     register_v1_endpoints,
     register_v2_endpoints,
 )
-from secam_onnx.serve.pages import add_pages
+from secam_onnx.serve.page_routes import add_pages
 from secam_onnx.serve.request_context import current_request
 from secam_onnx.serve.request_errors import RequestError
 from secam_onnx.serve.settings import Settings
