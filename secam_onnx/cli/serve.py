@@ -123,8 +123,8 @@ def command(
     gRPC). The page at / is to try it. Models that need options are exported first (`secam-onnx export`).
     """
     from secam_onnx.serve import kserve_sdk, logs  # noqa: F401 (the first says what to install where it is missing)
+    from secam_onnx.serve.access_log import logger
     from secam_onnx.serve.api_keys import read_keys
-    from secam_onnx.serve.gate import logger
     from secam_onnx.serve.server import listen, serve
     from secam_onnx.serve.settings import Settings, bracketed
     from secam_onnx.serve.workers import supervise

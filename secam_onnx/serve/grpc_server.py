@@ -14,8 +14,8 @@ from grpc import StatusCode
 
 from secam_onnx.errors import OptionError
 from secam_onnx.serve import metrics
+from secam_onnx.serve.access_log import log_request, logger
 from secam_onnx.serve.api_keys import check_key
-from secam_onnx.serve.gate import logger, record
 from secam_onnx.serve.kserve_data_plane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.kserve_sdk import (
     InferenceServicer,
@@ -119,7 +119,7 @@ class _Guard(grpc.aio.ServerInterceptor):
                 request.failed(text)
                 await _abort(context, code, text, error)
             finally:
-                record(
+                log_request(
                     "grpc", request, code.name, start, method=method, bytes=0 if message is None else message.ByteSize()
                 )
 

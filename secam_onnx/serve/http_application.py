@@ -33,7 +33,7 @@ _STATUS = {InvalidInput: 400, RequestValidationError: 400, ModelNotFound: 404, M
 
 
 def application(data_plane: ExplainerDataPlane, settings: Settings, version: str) -> FastAPI:
-    """What answers over HTTP, once the gate has let a request through."""
+    """What answers over HTTP, once the guard has let a request through."""
     app = FastAPI(title="secam-onnx", version=version, docs_url=None, redoc_url=None)
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     app.add_api_route("/v2/models/{model_name}/infer", _infer(data_plane), methods=["POST"], response_model=None)
@@ -96,5 +96,5 @@ def _reason(error: Exception, models: Sequence[str]) -> tuple[int, str, Mapping[
         return error.status_code, error.detail, error.headers
     if isinstance(error, NotImplementedError):  # the SDK's word for versions of a model
         return 404, "Models have no versions here; leave that out of the address.", None
-    # It is raised once more, and logged by the gate.
+    # It is raised once more, and logged by the guard.
     return 500, "The server failed; its log says how.", None

@@ -13,7 +13,7 @@ __all__ = ["GuardedConnection"]
 
 _HEADER_BYTES = 64 << 10
 _PIPELINED = 100  # requests behind one that is being answered
-_SLACK_S = 5.0  # in which the gate, which answers in words, is first
+_SLACK_S = 5.0  # in which the guard, which answers in words, is first
 
 
 class GuardedConnection(HttpToolsProtocol):

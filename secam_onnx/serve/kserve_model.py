@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256, unchanged
 from secam_onnx.serve import metrics, request_parsing, responses
+from secam_onnx.serve.access_log import logger
 from secam_onnx.serve.engine import Engine
 from secam_onnx.serve.kserve_sdk import (
     EXPLAIN_HIST_TIME,
@@ -38,7 +38,6 @@ from secam_onnx.serve.settings import Limits, Settings
 __all__ = ["ExplainerModel", "open_explainer"]
 
 Value = TypeVar("Value")
-logger = logging.getLogger("secam_onnx.serve")
 
 
 def open_explainer(path: Path, settings: Settings) -> Explainer:

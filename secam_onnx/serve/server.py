@@ -15,8 +15,9 @@ from typing import Any
 import uvicorn
 
 from secam_onnx.errors import OptionError, SecamError
-from secam_onnx.serve.gate import Gate, logger
+from secam_onnx.serve.access_log import logger
 from secam_onnx.serve.grpc_server import grpc_server
+from secam_onnx.serve.guard import GuardMiddleware
 from secam_onnx.serve.http_application import application
 from secam_onnx.serve.http_connection import GuardedConnection
 from secam_onnx.serve.kserve_data_plane import ExplainerDataPlane
@@ -81,7 +82,7 @@ def serve(
     data_plane = ExplainerDataPlane(repository)
     limits = settings.limits
     config = uvicorn.Config(
-        Gate(application(data_plane, settings, version("secam-onnx")), settings),
+        GuardMiddleware(application(data_plane, settings, version("secam-onnx")), settings),
         http=functools.partial(GuardedConnection, limits=limits),
         ws="none",
         lifespan="off",

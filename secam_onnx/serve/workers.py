@@ -20,7 +20,7 @@ from prometheus_client import multiprocess
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.files import sha256
 from secam_onnx.serve import logs
-from secam_onnx.serve.gate import logger
+from secam_onnx.serve.access_log import logger
 from secam_onnx.serve.grpc_server import grpc_port_error
 from secam_onnx.serve.metrics import PROCESSES
 from secam_onnx.serve.server import serve

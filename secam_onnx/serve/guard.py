@@ -1,9 +1,8 @@
-"""What stands in front of the application over HTTP: keys, sizes, patience, and a line in the log for each request."""
+"""ASGI middleware in front of the application: keys, limits on bodies and time, and the log of requests."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -11,14 +10,13 @@ from typing import Any
 import orjson
 
 from secam_onnx.serve import metrics
+from secam_onnx.serve.access_log import log_request, logger
 from secam_onnx.serve.api_keys import check_key
 from secam_onnx.serve.request_context import RequestContext, enter_request, request_id
 from secam_onnx.serve.request_errors import BusyError, RequestError, SlowError, StoppedError, TooLargeError
 from secam_onnx.serve.settings import Settings
 
-__all__ = ["Gate", "logger", "record"]
-
-logger = logging.getLogger("secam_onnx.serve")
+__all__ = ["GuardMiddleware"]
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -31,7 +29,7 @@ _SHOWN = 200  # characters of an address
 _GONE = 499  # the client left; nginx's number, as HTTP has none
 
 
-class Gate:
+class GuardMiddleware:
     """An ASGI application around another one.
 
     Parameters
@@ -76,7 +74,7 @@ class Gate:
         finally:
             self._pending_bytes -= request.bytes
             status = answer.status or _GONE
-            record(
+            log_request(
                 "http", request, status, start, method=scope["method"], path=scope["path"][:_SHOWN], bytes=request.bytes
             )
 
@@ -187,13 +185,3 @@ class _Answer:
 def _guessed(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     binary = any(name.lower() == b"inference-header-content-length" for name, _ in headers)
     return b"application/octet-stream" if binary else b"application/json"
-
-
-def record(protocol: str, request: RequestContext, status: int | str, start: float, **more: object) -> None:
-    """A line in the log, and one more in the figures."""
-    metrics.REQUESTS.labels(protocol, str(status)).inc()
-    took = round((time.perf_counter() - start) * 1000, 2)
-    logger.info(
-        "request",
-        extra={"request_id": request.id, "protocol": protocol, "status": status, "ms": took, **more, **request.notes},
-    )
