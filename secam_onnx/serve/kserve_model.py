@@ -17,7 +17,7 @@ from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256, unchanged
 from secam_onnx.serve import metrics, request_parsing, responses
 from secam_onnx.serve.access_log import logger
-from secam_onnx.serve.engine import Engine
+from secam_onnx.serve.async_explainer import AsyncExplainer
 from secam_onnx.serve.kserve_sdk import (
     EXPLAIN_HIST_TIME,
     PREDICT_HIST_TIME,
@@ -72,7 +72,7 @@ class ExplainerModel(Model):
         super().__init__(name)
         self.path = path
         self._settings = settings
-        self._engine: Engine | None = None
+        self._async_explainer: AsyncExplainer | None = None
 
     async def open(self) -> None:
         """Read the file and explain a first picture, in a thread; from then on it is ready.
@@ -96,14 +96,14 @@ class ExplainerModel(Model):
                 logger.warning(warning, extra={"model": self.name})
         if explainer.fidelity is None and not explainer.classifier.metadata.completeness:  # which exports have
             logger.warning(NOT_COMPARED, extra={"model": self.name})
-        self._engine = Engine(self.name, explainer, self._settings.limits)
+        self._async_explainer = AsyncExplainer(self.name, explainer, self._settings.limits)
         self.ready = True
 
     async def close(self) -> None:
         """Stop its threads."""
         self.ready = False
-        if self._engine is not None:
-            await self._engine.close()
+        if self._async_explainer is not None:
+            await self._async_explainer.close()
 
     @property
     def explainer(self) -> Explainer:
@@ -179,7 +179,7 @@ class ExplainerModel(Model):
         TooLateError
             It took longer than `timeout_s`.
         RequestError
-            See `Engine.explain`.
+            See `AsyncExplainer.explain`.
         """
         current_request().notes |= {"model": self.name}
         explain = verb == InferenceVerb.EXPLAIN
@@ -251,13 +251,13 @@ class ExplainerModel(Model):
         respond: Callable[[ExplanationRequest, list[ExplainedImage]], Value],
     ) -> Value:
         """Read a request, explain its photographs and make the response; the event loop waits for none of these."""
-        engine = self._opened()
-        request = await asyncio.to_thread(read, engine.explainer, self._settings.limits)
-        with engine.admitted(request):
-            results = await engine.explain(request)
+        explainer = self._opened()
+        request = await asyncio.to_thread(read, explainer.explainer, self._settings.limits)
+        with explainer.admitted(request):
+            results = await explainer.explain(request)
             if request.kept_pixels:  # there are pictures to draw
                 with metrics.RENDER.labels(self.name).time():
-                    return await engine.in_thread(partial(respond, request, results))
+                    return await explainer.in_thread(partial(respond, request, results))
             return await asyncio.to_thread(respond, request, results)
 
     def _read(self) -> Explainer:
@@ -269,10 +269,10 @@ class ExplainerModel(Model):
                 )
             return open_explainer(self.path, self._settings)
 
-    def _opened(self) -> Engine:
-        if self._engine is None or not self.ready:
+    def _opened(self) -> AsyncExplainer:
+        if self._async_explainer is None or not self.ready:
             raise ModelNotReady(self.name)
-        return self._engine
+        return self._async_explainer
 
 
 def _asked(body: Any, *, explain: bool) -> Callable[[Explainer, Limits], ExplanationRequest]:

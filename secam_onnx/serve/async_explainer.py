@@ -1,4 +1,4 @@
-"""From photographs to explanations for many clients at once: read in threads, run in batches, refused when too many."""
+"""Explains photographs for many clients at once: read in threads, run in batches, refused when there are too many."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from secam_onnx.serve.request_errors import BusyError
 from secam_onnx.serve.settings import Limits
 from secam_onnx.threads import cores
 
-__all__ = ["Engine"]
+__all__ = ["AsyncExplainer"]
 
 Value = TypeVar("Value")
 
 _FEW = 8  # classes; a batch makes maps of as many classes for each photograph as the greediest one wants
 
 
-class Engine:
-    """Explains photographs with one model, for many callers in one event loop.
+class AsyncExplainer:
+    """Explains photographs with one explainer, for many callers in one event loop.
 
     Parameters
     ----------
     name : str
-        The model's, for figures.
+        The model's name, for metrics.
     explainer : Explainer
-        The model.
+        The explainer, which `close` closes.
     limits : Limits
-        What it takes on.
+        How many photographs may wait, and how many share a forward pass.
     """
 
     def __init__(self, name: str, explainer: Explainer, limits: Limits) -> None:
