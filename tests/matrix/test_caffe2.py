@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.backend.test
-import pytest
-from cells import CAFFE2
+from cells import CAFFE2, CAFFE2_OF_EACH_HEAD, each
 
 from secam_onnx import runtime
 from secam_onnx.classifier.inspection import inspect_model
@@ -21,7 +20,7 @@ def test_every_file_is_in_the_matrix() -> None:
     assert {file.stem.removeprefix("light_") for file in FOLDER.glob("*.onnx")} == set(CAFFE2)
 
 
-@pytest.mark.parametrize("name", CAFFE2)
+@each(CAFFE2, CAFFE2_OF_EACH_HEAD)
 def test_features_are_the_named_tensor_and_maps_add_up(name: str) -> None:
     cell, path = CAFFE2[name], FOLDER / f"light_{name}.onnx"
     report = inspect_model(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from cells import CLASS_TOKEN, PYTORCH, Cell
+from cells import CLASS_TOKEN, PYTORCH, PYTORCH_OF_EACH_HEAD, Cell, each
 
 from secam_onnx.classifier.inspection import inspect_model
 from secam_onnx.classifier.open_classifier import open_classifier
@@ -74,7 +74,7 @@ def check_report(report: dict, cell: Cell) -> None:
 
 
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
-@pytest.mark.parametrize("name", PYTORCH)
+@each(PYTORCH, PYTORCH_OF_EACH_HEAD)
 def test_features_logits_and_maps_equal_pytorch(name: str, exporter: str, tmp_path: Path, photo: Path) -> None:
     cell = PYTORCH[name]
     network = built(name.split()[0], cell.size)

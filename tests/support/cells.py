@@ -6,9 +6,27 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["CAFFE2", "CLASS_TOKEN", "GAP_FC", "KERAS", "MLP", "PADDLE", "PYTORCH", "TENSORFLOW", "Cell"]
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = [
+    "CAFFE2",
+    "CAFFE2_OF_EACH_HEAD",
+    "CLASS_TOKEN",
+    "GAP_FC",
+    "KERAS",
+    "MLP",
+    "PADDLE",
+    "PYTORCH",
+    "PYTORCH_OF_EACH_HEAD",
+    "TENSORFLOW",
+    "Cell",
+    "each",
+]
 
 GAP_FC = "gap + fc"
 MLP = "fc + relu + fc + relu + fc"
@@ -69,6 +87,11 @@ PYTORCH = {
     "swin_t": Cell(GAP_FC, (768, 7, 7), "permute"),
 }
 
+# One of each kind of head, the smallest.
+PYTORCH_OF_EACH_HEAD = (
+    "resnet18", "googlenet aux", "alexnet", "squeezenet1_1", "mobilenet_v3_large", "convnext_tiny",
+)  # fmt: skip
+
 # A class token: the head is not understood, the input of the last block is masked token by token.
 CLASS_TOKEN = {
     "VisionTransformer": Cell(
@@ -89,6 +112,8 @@ CAFFE2 = {
     "zfnet512": Cell(f"flatten + {MLP}", (512, 6, 6), "r14"),
 }
 
+CAFFE2_OF_EACH_HEAD = ("bvlc_alexnet", "densenet121", "shufflenet", "squeezenet")
+
 # keras.applications, through Keras's own exporter.
 KERAS = {
     "ResNet50": Cell(GAP_FC, (2048, 7, 7), "conv5_block3_out"),
@@ -101,3 +126,12 @@ TENSORFLOW = {"MobileNetV2": Cell(GAP_FC, (1280, 7, 7), "out_relu")}
 
 # paddle.vision through paddle2onnx.
 PADDLE = {"resnet18": Cell(GAP_FC, (512, 7, 7)), "mobilenet_v2": Cell(GAP_FC, (1280, 7, 7))}
+
+
+def each(cells: Mapping[str, Cell], of_each_head: Collection[str]) -> pytest.MarkDecorator:
+    """Parameters of a test by `name`, of which those that are not `of_each_head` are left to the full set."""
+    import pytest  # tools that read this table do without it
+
+    assert {cells[name].head for name in of_each_head} == {cell.head for cell in cells.values()}
+    marks = {True: (), False: (pytest.mark.full,)}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=marks[name in of_each_head]) for name in cells])
