@@ -47,7 +47,7 @@ suppress_warnings = ["myst.header"]  # benchmarks have tables before their first
 
 autodoc_typehints = "none"  # numpydoc's tables have the types, with shapes
 autodoc_member_order = "bysource"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
@@ -63,6 +63,7 @@ html_theme_options = {
 }
 html_title = "secam-onnx"
 html_static_path = ["_static"]
+html_extra_path = ["_root"]  # leads from the root of the site to docs/
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
