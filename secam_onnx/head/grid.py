@@ -11,7 +11,7 @@ import numpy as np
 from onnx import NodeProto, helper, numpy_helper
 
 from secam_onnx.graph.index import Graph, Shape, shape_text
-from secam_onnx.head.layout import channel_axis
+from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.span import WHOLE, Span
 from secam_onnx.head.tokens import CutTokensError, Tokens, cells_by_aspect, tokens_of
 

@@ -14,7 +14,7 @@ from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, attribute, describe
 from secam_onnx.graph.onnxruntime_operators import as_standard
-from secam_onnx.head.layout import channel_axis
+from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.span import WHOLE, Span
 
 __all__ = ["DisplacedError", "Pictures", "TurnedError", "UnknownPlaceError"]

@@ -15,7 +15,7 @@ from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, Shape, attribute
 from secam_onnx.graph.onnxruntime_operators import as_standard
-from secam_onnx.head.layout import channel_axis
+from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.picture import Pictures
 
 __all__ = ["CutTokensError", "Tokens", "cells_by_aspect", "tokens_of"]

@@ -15,8 +15,8 @@ from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, attribute, shape_text
 from secam_onnx.head.builder import Builder
+from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.gradient import Gradient
-from secam_onnx.head.layout import channel_axis
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
 __all__ = ["GatherRule", "SliceRule", "SplitRule"]
