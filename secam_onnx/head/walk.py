@@ -17,9 +17,9 @@ from onnx import NodeProto
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph, attribute, describe, shape_text
 from secam_onnx.graph.onnxruntime_operators import DOMAIN
-from secam_onnx.head.apart import check_cells_are_joined
 from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
+from secam_onnx.head.joined_cells import check_cells_are_joined
 from secam_onnx.head.picture import DisplacedError, Pictures, TurnedError, UnknownPlaceError
 from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 

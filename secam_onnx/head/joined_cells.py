@@ -13,7 +13,7 @@ from secam_onnx.head.grid import Grid, NoGridError
 
 __all__ = ["check_cells_are_joined"]
 
-_APART = {
+_CELL_BY_CELL = {
     "Abs", "Acos", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atanh", "BatchNormalization", "Cast", "CastLike",
     "Ceil", "Celu", "Clip", "Cos", "Cosh", "DequantizeLinear", "Div", "Dropout", "Elu", "Erf", "Exp", "Expand",
     "Flatten", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Mean", "Min",
@@ -42,18 +42,18 @@ def check_cells_are_joined(graph: Graph, nodes: Iterable[NodeProto], grid: Grid)
     """
     _, rows, columns = grid.shape
     cells = rows * columns if rows and columns else None
-    if all(_keeps_apart(graph, as_standard(node), cells) for node in nodes):
+    if all(_is_cell_by_cell(graph, as_standard(node), cells) for node in nodes):
         raise NoGridError(
             f"shape {shape_text(graph.shape(grid.tensor))}: its cells are the classes, as nothing between it and the "
             "logits takes cells together"
         )
 
 
-def _keeps_apart(graph: Graph, node: NodeProto, cells: int | None) -> bool:
+def _is_cell_by_cell(graph: Graph, node: NodeProto, cells: int | None) -> bool:
     """Whether a node makes each number of numbers of one cell."""
     if node.domain not in ("", "ai.onnx"):
         return False
-    if node.op_type in _APART:
+    if node.op_type in _CELL_BY_CELL:
         return True
     if node.op_type == "Conv":
         shape = graph.shape(node.input[1]) or (None,)
