@@ -12,6 +12,7 @@ from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph, attribute, describe, shape_text
+from secam_onnx.head.decomposed_activation import decomposed_sigmoid, decomposed_softmax
 from secam_onnx.head.patterns import (
     SAME_NUMBERS,
     SHAPES_ONLY,
@@ -22,7 +23,6 @@ from secam_onnx.head.patterns import (
     only_image,
     over_classes,
 )
-from secam_onnx.head.written_out import sigmoid_by_hand, softmax_by_hand
 
 __all__ = ["Applied", "Pick", "applied", "count_classes", "without_copies"]
 
@@ -104,8 +104,8 @@ def _activation(graph: Graph, node: NodeProto) -> Applied | None:
         way, x, sign = ("softmax" if node.op_type == "Softmax" else "log_softmax"), node.input[0], 1
     elif node.op_type == "Sigmoid":
         way, x, sign = "sigmoid", node.input[0], 1
-    elif (by_hand := softmax_by_hand(graph, node) or sigmoid_by_hand(graph, node)) is not None:
-        way, x, sign = by_hand
+    elif (decomposed := decomposed_softmax(graph, node) or decomposed_sigmoid(graph, node)) is not None:
+        way, x, sign = decomposed
     else:
         return None
     logits = copied(graph, x)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, reads
+from secam_onnx.head.decomposed_activation import decomposed_sigmoid, decomposed_softmax
 from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY
-from secam_onnx.head.written_out import sigmoid_by_hand, softmax_by_hand
 
 __all__ = ["tail_of"]
 
@@ -42,7 +42,7 @@ def tail_of(graph: Graph, logits: str) -> str:
 
 
 def _is_applied(graph: Graph, node: NodeProto) -> bool:
-    return bool(node.op_type in _APPLIED or softmax_by_hand(graph, node) or sigmoid_by_hand(graph, node))
+    return bool(node.op_type in _APPLIED or decomposed_softmax(graph, node) or decomposed_sigmoid(graph, node))
 
 
 def _is_linear(graph: Graph, node: NodeProto) -> bool:

@@ -10,16 +10,16 @@ from onnx import NodeProto
 from secam_onnx.graph.index import Graph, attribute
 from secam_onnx.head.patterns import SHAPES_ONLY, copied, number, over_classes
 
-__all__ = ["ByHand", "sigmoid_by_hand", "softmax_by_hand"]
+__all__ = ["DecomposedActivation", "decomposed_sigmoid", "decomposed_softmax"]
 
-ByHand = tuple[str, str, int]
+DecomposedActivation = tuple[str, str, int]
 """What is applied, the tensor that it is applied to, and the sign that this takes first."""
 
 _MAXIMUM = frozenset({"ReduceMax"})
 _SUMS = frozenset({"ReduceSum", "ReduceL1"})
 
 
-def softmax_by_hand(graph: Graph, node: NodeProto) -> ByHand | None:
+def decomposed_softmax(graph: Graph, node: NodeProto) -> DecomposedActivation | None:
     """The softmax, or its logarithm, of which a node is the last; None if it is none."""
     if node.op_type == "Sub":
         x = copied(graph, node.input[0])
@@ -36,7 +36,7 @@ def softmax_by_hand(graph: Graph, node: NodeProto) -> ByHand | None:
     return "softmax", _unshifted(graph, copied(graph, powers.input[0])), 1
 
 
-def sigmoid_by_hand(graph: Graph, node: NodeProto) -> ByHand | None:
+def decomposed_sigmoid(graph: Graph, node: NodeProto) -> DecomposedActivation | None:
     """The sigmoid of which a node is the last; None if it is none."""
     parts = _quotient(graph, node)
     if parts is None:
