@@ -13,15 +13,15 @@ from onnx import NodeProto
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph, attribute, describe, shape_text
 from secam_onnx.head.decomposed_activation import decomposed_sigmoid, decomposed_softmax
-from secam_onnx.head.patterns import (
-    SAME_NUMBERS,
-    SHAPES_ONLY,
+from secam_onnx.head.output_nodes import (
+    COPIES,
+    RESHAPES,
     class_axis,
-    copied,
-    flat_transpose,
-    number,
-    only_image,
+    constant_number,
+    copy_source,
+    moves_no_numbers,
     over_classes,
+    takes_the_only_image,
 )
 
 __all__ = ["Applied", "Pick", "applied", "count_classes", "without_copies"]
@@ -76,7 +76,7 @@ def applied(graph: Graph, tensor: str, depth: int = 0) -> Applied | None:
     if op in ("QuantizeLinear", "DequantizeLinear"):
         inner = applied(graph, x, depth + 1)
         return None if inner is None else replace(inner, rounded=True)
-    same = op in SAME_NUMBERS | SHAPES_ONLY or flat_transpose(graph, node) or only_image(graph, node)
+    same = op in COPIES | RESHAPES or moves_no_numbers(graph, node) or takes_the_only_image(graph, node)
     if same or _changes_nothing(graph, node):
         return applied(graph, _varying(graph, node) or x, depth + 1)
     if op in ("Gather", "Slice", "Split"):
@@ -108,7 +108,7 @@ def _activation(graph: Graph, node: NodeProto) -> Applied | None:
         way, x, sign = decomposed
     else:
         return None
-    logits = copied(graph, x)
+    logits = copy_source(graph, x)
     if len(graph.shape(logits) or ()) < 2:
         logits = without_copies(graph, logits)
     n = count_classes(graph, logits)
@@ -121,16 +121,16 @@ def _changes_nothing(graph: Graph, node: NodeProto) -> bool:
         bounds = [attribute(node, "min", -math.inf), attribute(node, "max", math.inf)]
         for index, name in enumerate(node.input[1:3]):
             if name:
-                bounds[index] = number(graph, name)
+                bounds[index] = constant_number(graph, name)
         low, high = bounds
         return low is not None and high is not None and low <= _CLIPPED and high >= 1 - _CLIPPED
     if node.op_type in ("Max", "Min") and (x := _varying(graph, node)) is not None and len(node.input) == 2:
-        bound = number(graph, next(name for name in node.input if name != x))
+        bound = constant_number(graph, next(name for name in node.input if name != x))
         return bound is not None and (bound <= _CLIPPED if node.op_type == "Max" else bound >= 1 - _CLIPPED)
     if node.op_type in ("Mul", "Div", "Add", "Sub") and (x := _varying(graph, node)) is not None:
         if node.op_type in ("Div", "Sub") and node.input[0] != x:
             return False
-        value = number(graph, next(name for name in node.input if name != x))
+        value = constant_number(graph, next(name for name in node.input if name != x))
         return value == 1 if node.op_type in ("Mul", "Div") else value is not None and abs(value) < 1e-6
     return False
 
@@ -145,11 +145,15 @@ def _varying(graph: Graph, node: NodeProto) -> str | None:
 
 def _one_minus(graph: Graph, node: NodeProto) -> str | None:
     """`x` of `1 - x`."""
-    if node.op_type == "Sub" and number(graph, node.input[0]) == 1:
+    if node.op_type == "Sub" and constant_number(graph, node.input[0]) == 1:
         return str(node.input[1])
     if node.op_type == "Add" and (x := _varying(graph, node)) is not None:
         inner = graph.producer(x)
-        if inner is not None and inner.op_type == "Neg" and {number(graph, name) for name in node.input} == {1, None}:
+        if (
+            inner is not None
+            and inner.op_type == "Neg"
+            and {constant_number(graph, name) for name in node.input} == {1, None}
+        ):
             return str(inner.input[0])
     return None
 
@@ -218,12 +222,12 @@ def _joined(graph: Graph, node: NodeProto, depth: int) -> Applied | None:
 
 def without_copies(graph: Graph, tensor: str) -> str:
     """The logits themselves, before copies; before a squeeze where only that makes it `(N, classes)`."""
-    while (node := graph.producer(tensor)) is not None and node.op_type in SAME_NUMBERS:
+    while (node := graph.producer(tensor)) is not None and node.op_type in COPIES:
         tensor = node.input[0]
     flat = tensor
     while len(graph.shape(flat) or (0, 0)) < 2:
         node = graph.producer(flat)
-        if node is None or not (node.op_type in SAME_NUMBERS | SHAPES_ONLY or only_image(graph, node)):
+        if node is None or not (node.op_type in COPIES | RESHAPES or takes_the_only_image(graph, node)):
             return tensor
         flat = node.input[0]
     return flat

@@ -8,7 +8,7 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, attribute
-from secam_onnx.head.patterns import SHAPES_ONLY, copied, number, over_classes
+from secam_onnx.head.output_nodes import RESHAPES, constant_number, copy_source, over_classes
 
 __all__ = ["DecomposedActivation", "decomposed_sigmoid", "decomposed_softmax"]
 
@@ -22,18 +22,18 @@ _SUMS = frozenset({"ReduceSum", "ReduceL1"})
 def decomposed_softmax(graph: Graph, node: NodeProto) -> DecomposedActivation | None:
     """The softmax, or its logarithm, of which a node is the last; None if it is none."""
     if node.op_type == "Sub":
-        x = copied(graph, node.input[0])
+        x = copy_source(graph, node.input[0])
         if _is_log_sum_exp(graph, node.input[1], x):
             return "log_softmax", _unshifted(graph, x), 1
         return None
     parts = _quotient(graph, node)
     if parts is None or parts[0] is None:
         return None
-    above, below = copied(graph, parts[0]), _widened(graph, parts[1])
+    above, below = copy_source(graph, parts[0]), _widened(graph, parts[1])
     powers = graph.producer(above)
     if powers is None or powers.op_type != "Exp" or not _reduces(graph, below, above, _SUMS):
         return None
-    return "softmax", _unshifted(graph, copied(graph, powers.input[0])), 1
+    return "softmax", _unshifted(graph, copy_source(graph, powers.input[0])), 1
 
 
 def decomposed_sigmoid(graph: Graph, node: NodeProto) -> DecomposedActivation | None:
@@ -41,14 +41,14 @@ def decomposed_sigmoid(graph: Graph, node: NodeProto) -> DecomposedActivation | 
     parts = _quotient(graph, node)
     if parts is None:
         return None
-    power = _one_plus_exp(graph, copied(graph, parts[1]))
+    power = _one_plus_exp(graph, copy_source(graph, parts[1]))
     if power is None:
         return None
-    exponent = copied(graph, power.input[0])
-    if parts[0] is None or number(graph, parts[0]) == 1:
+    exponent = copy_source(graph, power.input[0])
+    if parts[0] is None or constant_number(graph, parts[0]) == 1:
         negated = _negated(graph, exponent)
-        return ("sigmoid", exponent, -1) if negated is None else ("sigmoid", copied(graph, negated), 1)
-    return ("sigmoid", exponent, 1) if copied(graph, parts[0]) == power.output[0] else None
+        return ("sigmoid", exponent, -1) if negated is None else ("sigmoid", copy_source(graph, negated), 1)
+    return ("sigmoid", exponent, 1) if copy_source(graph, parts[0]) == power.output[0] else None
 
 
 def _quotient(graph: Graph, node: NodeProto) -> tuple[str | None, str] | None:
@@ -68,9 +68,9 @@ def _quotient(graph: Graph, node: NodeProto) -> tuple[str | None, str] | None:
 def _one_plus_exp(graph: Graph, tensor: str) -> NodeProto | None:
     """The Exp in `1 + exp(x)`."""
     node = graph.producer(tensor)
-    if node is None or node.op_type != "Add" or {number(graph, name) for name in node.input} != {1, None}:
+    if node is None or node.op_type != "Add" or {constant_number(graph, name) for name in node.input} != {1, None}:
         return None
-    inner = graph.producer(copied(graph, next(name for name in node.input if not graph.is_constant(name))))
+    inner = graph.producer(copy_source(graph, next(name for name in node.input if not graph.is_constant(name))))
     return inner if inner is not None and inner.op_type == "Exp" else None
 
 
@@ -81,11 +81,11 @@ def _negated(graph: Graph, tensor: str) -> str | None:
         return None
     if node.op_type == "Neg":
         return str(node.input[0])
-    if node.op_type == "Sub" and number(graph, node.input[0]) == 0:
+    if node.op_type == "Sub" and constant_number(graph, node.input[0]) == 0:
         return str(node.input[1])
     if node.op_type in ("Mul", "Div"):
         for x, factor in ((node.input[0], node.input[1]), (node.input[1], node.input[0])):
-            if number(graph, factor) == -1 and (node.op_type == "Mul" or x == node.input[0]):
+            if constant_number(graph, factor) == -1 and (node.op_type == "Mul" or x == node.input[0]):
                 return str(x)
     return None
 
@@ -97,7 +97,7 @@ def _widened(graph: Graph, tensor: str) -> str:
         "Tile",
         "Identity",
         "Cast",
-        *SHAPES_ONLY,
+        *RESHAPES,
     }:
         tensor = node.input[0]
     return tensor
@@ -106,7 +106,7 @@ def _widened(graph: Graph, tensor: str) -> str:
 def _reduces(graph: Graph, tensor: str, of: str, operators: frozenset[str]) -> bool:
     """Whether a tensor is such a reduction of another one over the classes."""
     node = graph.producer(tensor)
-    if node is None or node.op_type not in operators or copied(graph, node.input[0]) != of:
+    if node is None or node.op_type not in operators or copy_source(graph, node.input[0]) != of:
         return False
     axes = attribute(node, "axes")
     if axes is None and len(node.input) > 1 and graph.is_constant(node.input[1]):
@@ -123,8 +123,10 @@ def _is_log_sum_exp(graph: Graph, tensor: str, of: str) -> bool:
         return False
     total = _widened(graph, node.input[0]) if node.op_type == "Log" else tensor
     reduction = graph.producer(total)
-    powers = None if reduction is None or not reduction.input else graph.producer(copied(graph, reduction.input[0]))
-    if powers is None or powers.op_type != "Exp" or copied(graph, powers.input[0]) != of:
+    powers = (
+        None if reduction is None or not reduction.input else graph.producer(copy_source(graph, reduction.input[0]))
+    )
+    if powers is None or powers.op_type != "Exp" or copy_source(graph, powers.input[0]) != of:
         return False
     return _reduces(graph, total, powers.output[0], _SUMS | {"ReduceLogSum"})
 
@@ -133,7 +135,7 @@ def _unshifted(graph: Graph, tensor: str) -> str:
     """`z` of `z - max(z)`."""
     node = graph.producer(tensor)
     if node is not None and node.op_type == "Sub":
-        z = copied(graph, node.input[0])
+        z = copy_source(graph, node.input[0])
         if _reduces(graph, _widened(graph, node.input[1]), z, _MAXIMUM):
             return z
     return tensor

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head.applied import Pick, applied, count_classes, without_copies
-from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, number
+from secam_onnx.head.output_nodes import COPIES, RESHAPES, constant_number
 from secam_onnx.head.tail import tail_of
 from secam_onnx.head.winners import PLACE_BY_PLACE, before_the_winners, check_order
 
@@ -151,12 +151,12 @@ def _unscaled(graph: Graph, tensor: str) -> str | None:
     node = graph.producer(tensor)
     if node is None or not node.input:
         return None
-    if node.op_type in SAME_NUMBERS | SHAPES_ONLY:
+    if node.op_type in COPIES | RESHAPES:
         return node.input[0]
     if node.op_type not in ("Mul", "Div"):
         return None
     constants = [index for index, name in enumerate(node.input) if graph.is_constant(name)]
     if len(constants) != 1 or (node.op_type == "Div" and constants != [1]):
         return None
-    factor = number(graph, node.input[constants[0]])
+    factor = constant_number(graph, node.input[constants[0]])
     return node.input[1 - constants[0]] if factor is not None and factor > 0 else None

@@ -8,15 +8,15 @@ from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, reads
 from secam_onnx.head.decomposed_activation import decomposed_sigmoid, decomposed_softmax
-from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY
+from secam_onnx.head.output_nodes import COPIES, RESHAPES
 
 __all__ = ["tail_of"]
 
 _WEIGHTS = {"Conv", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "ConvTranspose"}
 _APPLIED = {"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"}
 _UNBOUNDED = (
-    SAME_NUMBERS
-    | SHAPES_ONLY
+    COPIES
+    | RESHAPES
     | {"Add", "Sub", "Mul", "Div", "BatchNormalization", "Relu", "LeakyRelu", "PRelu", "Neg", "Transpose", "Slice"}
     | {"Gather", "Concat", "GlobalAveragePool", "AveragePool", "GlobalMaxPool", "MaxPool", "ReduceMean", "ReduceSum"}
     | {"DequantizeLinear", "QuantizeLinear"}
@@ -76,7 +76,7 @@ def _averaged(graph: Graph, node: NodeProto) -> NodeProto | None:
     if len(computed) != 1 or node.op_type not in ("Conv", "Gemm", "MatMul"):
         return None
     inner = graph.producer(computed[0])
-    while inner is not None and inner.input and inner.op_type in SAME_NUMBERS | SHAPES_ONLY:
+    while inner is not None and inner.input and inner.op_type in COPIES | RESHAPES:
         inner = graph.producer(inner.input[0])
     if inner is None or not _is_applied(graph, inner):
         return None

@@ -10,15 +10,15 @@ from onnx import NodeProto
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph, attribute, describe
 from secam_onnx.head.class_tables import Table, class_names, table_of
-from secam_onnx.head.patterns import SAME_NUMBERS, SHAPES_ONLY, class_axis, copied
+from secam_onnx.head.output_nodes import COPIES, RESHAPES, class_axis, copy_source
 
 __all__ = ["PLACE_BY_PLACE", "before_the_winners", "check_order", "check_wins"]
 
 _WINNERS = {"TopK", "ArgMax", "ZipMap", "ReduceMax", "LabelEncoder", "ArrayFeatureExtractor"}
 _SMALLEST = {"ArgMin", "ReduceMin"}
 PLACE_BY_PLACE = (
-    SAME_NUMBERS
-    | SHAPES_ONLY
+    COPIES
+    | RESHAPES
     | {"Softmax", "LogSoftmax", "Sigmoid", "Exp", "Log", "Neg", "Clip", "Relu", "Mul", "Div", "Add", "Sub", "Slice"}
 )
 
@@ -58,7 +58,7 @@ def before_the_winners(graph: Graph, output: str) -> tuple[str, tuple[str, ...] 
                 tables = []
             winners.append(describe(node))
             start = following or start
-        elif table is None and node.op_type not in SAME_NUMBERS | SHAPES_ONLY | {"Gather", "Slice"}:
+        elif table is None and node.op_type not in COPIES | RESHAPES | {"Gather", "Slice"}:
             break
         tensor = following
     return (start, labels, tuple(winners)) if winners else (output, labels, ())
@@ -94,7 +94,7 @@ def check_wins(graph: Graph, logits: str) -> None:
         It does.
     """
     for node in graph.model.graph.node:
-        if node.op_type in ("ArgMin", "TopK") and copied(graph, node.input[0]) == logits:
+        if node.op_type in ("ArgMin", "TopK") and copy_source(graph, node.input[0]) == logits:
             _check_largest(graph, node)
 
 

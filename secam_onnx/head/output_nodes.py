@@ -8,28 +8,28 @@ from onnx import NodeProto
 from secam_onnx.graph.index import Graph, attribute
 
 __all__ = [
-    "SAME_NUMBERS",
-    "SHAPES_ONLY",
+    "COPIES",
+    "RESHAPES",
     "class_axis",
-    "copied",
-    "flat_transpose",
-    "number",
-    "only_image",
+    "constant_number",
+    "copy_source",
+    "moves_no_numbers",
     "over_classes",
+    "takes_the_only_image",
 ]
 
-SAME_NUMBERS = frozenset({"Identity", "Cast", "CastLike", "Dropout"})
-SHAPES_ONLY = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+COPIES = frozenset({"Identity", "Cast", "CastLike", "Dropout"})
+RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 
-def copied(graph: Graph, tensor: str) -> str:
+def copy_source(graph: Graph, tensor: str) -> str:
     """The tensor that another one is a copy of."""
-    while (node := graph.producer(tensor)) is not None and node.op_type in SAME_NUMBERS and node.input:
+    while (node := graph.producer(tensor)) is not None and node.op_type in COPIES and node.input:
         tensor = node.input[0]
     return tensor
 
 
-def number(graph: Graph, tensor: str) -> float | None:
+def constant_number(graph: Graph, tensor: str) -> float | None:
     """The value of a constant that is one number, or the same one many times; None for all else."""
     if not tensor or not graph.is_constant(tensor):
         return None
@@ -57,7 +57,7 @@ def over_classes(graph: Graph, tensor: str, axis: int) -> bool:
     return len(shape) == 1 or axis == 1 or [axis] == long or (graph.opset < 13 and 0 < axis <= min(long, default=0))
 
 
-def only_image(graph: Graph, node: NodeProto) -> bool:
+def takes_the_only_image(graph: Graph, node: NodeProto) -> bool:
     """Whether a Gather takes the only image out of its batch."""
     if node.op_type != "Gather" or attribute(node, "axis", 0) != 0 or not graph.is_constant(node.input[1]):
         return False
@@ -65,7 +65,7 @@ def only_image(graph: Graph, node: NodeProto) -> bool:
     return (graph.shape(node.input[0]) or (None,))[0] == 1 and index.ndim == 0
 
 
-def flat_transpose(graph: Graph, node: NodeProto) -> bool:
+def moves_no_numbers(graph: Graph, node: NodeProto) -> bool:
     """Whether a Transpose moves axes of length 1 alone, and leaves the batch in front."""
     permutation = attribute(node, "perm")
     return (
