@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
-from secam_onnx.head.applied import Pick, applied, count_classes, without_copies
+from secam_onnx.head.known_activation import Pick, count_classes, find_activation, without_copies
 from secam_onnx.head.output_nodes import COPIES, RESHAPES, constant_number
 from secam_onnx.head.tail import tail_of
 from secam_onnx.head.winners import PLACE_BY_PLACE, before_the_winners, check_order
@@ -92,7 +92,7 @@ def end_of(graph: Graph, output: str) -> End:
     while (inner := _unscaled(graph, scaled)) is not None:
         scaled = inner
     for probabilities in dict.fromkeys((tensor, scaled)):
-        found = applied(graph, probabilities)
+        found = find_activation(graph, probabilities)
         if found is not None:
             check_order(graph, found.logits)
             same = found.pick == tuple((index, 1) for index in range(found.n_logits))

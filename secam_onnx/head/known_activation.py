@@ -24,7 +24,7 @@ from secam_onnx.head.output_nodes import (
     takes_the_only_image,
 )
 
-__all__ = ["Applied", "Pick", "applied", "count_classes", "without_copies"]
+__all__ = ["KnownActivation", "Pick", "count_classes", "find_activation", "without_copies"]
 
 Pick = tuple[tuple[int, int], ...]
 """For every class the index of its logit, and 1, or -1 where the logit is to be negated."""
@@ -34,7 +34,7 @@ _DEEPEST = 100  # nodes between an output and its softmax
 
 
 @dataclass(frozen=True)
-class Applied:
+class KnownActivation:
     """What is applied to which logits.
 
     Attributes
@@ -58,7 +58,7 @@ class Applied:
     rounded: bool = False
 
 
-def applied(graph: Graph, tensor: str, depth: int = 0) -> Applied | None:
+def find_activation(graph: Graph, tensor: str, depth: int = 0) -> KnownActivation | None:
     """The softmax or sigmoid that a tensor of probabilities, or of their logarithms, comes from; None if none is known.
 
     Raises
@@ -70,49 +70,49 @@ def applied(graph: Graph, tensor: str, depth: int = 0) -> Applied | None:
     if node is None or not node.input or depth > _DEEPEST:
         return None
     op, x = node.op_type, node.input[0]
-    found = _activation(graph, node)
+    found = _activation_node(graph, node)
     if found is not None:
         return found
     if op in ("QuantizeLinear", "DequantizeLinear"):
-        inner = applied(graph, x, depth + 1)
+        inner = find_activation(graph, x, depth + 1)
         return None if inner is None else replace(inner, rounded=True)
     same = op in COPIES | RESHAPES or moves_no_numbers(graph, node) or takes_the_only_image(graph, node)
     if same or _changes_nothing(graph, node):
-        return applied(graph, _varying(graph, node) or x, depth + 1)
+        return find_activation(graph, _varying(graph, node) or x, depth + 1)
     if op in ("Gather", "Slice", "Split"):
-        return _picked(graph, node, tensor, depth)
+        return _selection(graph, node, tensor, depth)
     if op == "Concat":
-        return _joined(graph, node, depth)
+        return _concatenation(graph, node, depth)
     if op in ("Log", "Exp"):
-        inner = applied(graph, x, depth + 1)
-        ways = {("Log", "softmax"): "log_softmax", ("Exp", "log_softmax"): "softmax"}
-        way = ways.get((op, inner.activation)) if inner is not None else None
-        return replace(inner, activation=way) if inner is not None and way else None
-    rest = _one_minus(graph, node)
-    inner = None if rest is None else applied(graph, rest, depth + 1)
+        inner = find_activation(graph, x, depth + 1)
+        known = {("Log", "softmax"): "log_softmax", ("Exp", "log_softmax"): "softmax"}
+        activation = known.get((op, inner.activation)) if inner is not None else None
+        return replace(inner, activation=activation) if inner is not None and activation else None
+    rest = _complement(graph, node)
+    inner = None if rest is None else find_activation(graph, rest, depth + 1)
     if inner is None or inner.activation != "sigmoid":
         return None
     return replace(inner, pick=tuple((index, -sign) for index, sign in inner.pick))
 
 
-def _activation(graph: Graph, node: NodeProto) -> Applied | None:
+def _activation_node(graph: Graph, node: NodeProto) -> KnownActivation | None:
     """A softmax or sigmoid, as one node or by hand, over the classes."""
     if node.op_type in ("Softmax", "LogSoftmax"):
         axis = attribute(node, "axis", -1 if graph.opset >= 13 else 1)
         if not over_classes(graph, node.input[0], axis):
             raise HeadError(f"{describe(node)} runs over axis {axis}, not over the classes")
-        way, x, sign = ("softmax" if node.op_type == "Softmax" else "log_softmax"), node.input[0], 1
+        activation, x, sign = ("softmax" if node.op_type == "Softmax" else "log_softmax"), node.input[0], 1
     elif node.op_type == "Sigmoid":
-        way, x, sign = "sigmoid", node.input[0], 1
+        activation, x, sign = "sigmoid", node.input[0], 1
     elif (decomposed := decomposed_softmax(graph, node) or decomposed_sigmoid(graph, node)) is not None:
-        way, x, sign = decomposed
+        activation, x, sign = decomposed
     else:
         return None
     logits = copy_source(graph, x)
     if len(graph.shape(logits) or ()) < 2:
         logits = without_copies(graph, logits)
     n = count_classes(graph, logits)
-    return Applied(logits, n, way, tuple((index, sign) for index in range(n)))
+    return KnownActivation(logits, n, activation, tuple((index, sign) for index in range(n)))
 
 
 def _changes_nothing(graph: Graph, node: NodeProto) -> bool:
@@ -143,7 +143,7 @@ def _varying(graph: Graph, node: NodeProto) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def _one_minus(graph: Graph, node: NodeProto) -> str | None:
+def _complement(graph: Graph, node: NodeProto) -> str | None:
     """`x` of `1 - x`."""
     if node.op_type == "Sub" and constant_number(graph, node.input[0]) == 1:
         return str(node.input[1])
@@ -158,20 +158,20 @@ def _one_minus(graph: Graph, node: NodeProto) -> str | None:
     return None
 
 
-def _picked(graph: Graph, node: NodeProto, tensor: str, depth: int) -> Applied | None:
+def _selection(graph: Graph, node: NodeProto, tensor: str, depth: int) -> KnownActivation | None:
     """Some of the classes, in any order."""
     x = node.input[0]
-    inner = None if graph.is_constant(x) else applied(graph, x, depth + 1)
+    inner = None if graph.is_constant(x) else find_activation(graph, x, depth + 1)
     if inner is None:
         return None
     axis, n = class_axis(graph, x), len(inner.pick)
-    chosen = None if axis is None else _chosen(graph, node, tensor, axis, n)
+    chosen = None if axis is None else _selected_classes(graph, node, tensor, axis, n)
     if not chosen or any(not -n <= index < n for index in chosen):
         return None
     return replace(inner, pick=tuple(inner.pick[index] for index in chosen))
 
 
-def _chosen(graph: Graph, node: NodeProto, tensor: str, axis: int, n: int) -> list[int] | None:
+def _selected_classes(graph: Graph, node: NodeProto, tensor: str, axis: int, n: int) -> list[int] | None:
     """Which of `n` classes Gather, Slice or Split take; None if that is not known, or not over the classes."""
     rank = len(graph.shape(node.input[0]) or ())
     if node.op_type == "Gather":
@@ -205,12 +205,12 @@ def _chosen(graph: Graph, node: NodeProto, tensor: str, axis: int, n: int) -> li
     return chosen
 
 
-def _joined(graph: Graph, node: NodeProto, depth: int) -> Applied | None:
+def _concatenation(graph: Graph, node: NodeProto, depth: int) -> KnownActivation | None:
     """Several picks of the same logits, one behind the other: `[1 - p, p]`."""
     output = node.output[0]
     if not over_classes(graph, output, attribute(node, "axis", 1)):
         return None
-    parts = [applied(graph, name, depth + 1) for name in node.input]
+    parts = [find_activation(graph, name, depth + 1) for name in node.input]
     first = parts[0]
     if first is None or any(
         part is None or (part.logits, part.activation) != (first.logits, first.activation) for part in parts
