@@ -56,9 +56,9 @@ def choose_activation(end: End, wanted: str | None, beside: tuple[str, str] | No
         )
     if wanted not in (None, "auto"):
         return wanted, "as given"
-    if beside is not None and end.tail != "applied" and (beside[0], end.n_logits) != ("softmax", 1):
+    if beside is not None and end.kind != "activated" and (beside[0], end.n_logits) != ("softmax", 1):
         return beside
-    if end.tail == "applied":
+    if end.kind == "activated":
         return "none", (
             "none: the output is made of a softmax or sigmoid in a way that is not understood; --activation says what "
             "it is, --logits names the tensor before"
@@ -104,7 +104,7 @@ def check_activation(
         for given in inputs:
             _compare(metadata, end, *forward(given))
         return metadata
-    if wanted not in (None, "auto") or (end.tail == "raw" and end.n_logits == 1):
+    if wanted not in (None, "auto") or (end.kind == "raw" and end.n_logits == 1):
         return metadata
     sums_to_one = inside = True
     count = 0
@@ -117,7 +117,7 @@ def check_activation(
             return metadata
     if sums_to_one and end.n_logits > 1:
         why = "between 0 and 1, and sum to 1"
-    elif end.tail != "raw":
+    elif end.kind != "raw":
         why = "between 0 and 1"
     else:
         return metadata

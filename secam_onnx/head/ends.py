@@ -1,7 +1,8 @@
-"""What a model's output says of the classes, read backwards from it: which tensor is the logits, and what comes after.
+"""An output of a model, read backwards: which tensor is its logits, and what the model makes of them.
 
-First through what names the winners alone (TopK, ArgMax, ZipMap), then through what leaves probabilities what they are
-(a copy, a shape, a clip, another order of the classes), to the softmax or sigmoid, one node or written by hand.
+The search passes nodes that name only the highest classes (TopK, ArgMax, ZipMap), then nodes that leave probabilities
+as they are (a copy, a reshape, a clip, another order of the classes), and ends at the softmax or sigmoid, which may be
+one node or several.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import dataclass, replace
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head.known_activation import Pick, count_classes, find_activation, without_copies
+from secam_onnx.head.output_kind import output_kind
 from secam_onnx.head.output_nodes import COPIES, RESHAPES, constant_number
-from secam_onnx.head.tail import tail_of
-from secam_onnx.head.winners import PLACE_BY_PLACE, before_the_winners, check_order
+from secam_onnx.head.ranking import CLASS_BY_CLASS, before_ranking, check_not_sorted
 
 __all__ = ["BINARY", "End", "Pick", "applied_later", "end_of"]
 
@@ -38,13 +39,13 @@ class End:
         What each class of the output is of the logits, where they are not the same.
     probabilities : str or None
         The tensor of the model that holds the probabilities, or their logarithms; None where the graph has none.
-    tail : {'raw', 'applied', 'unknown'}
-        Of an output without a known activation: numbers without bounds; some softmax or sigmoid that is not understood
-        lies behind it; or neither is known.
+    kind : {'raw', 'activated', 'unknown'}
+        Of an output without a known activation: unbounded scores; the result of some softmax or sigmoid in a way that
+        is not understood; or neither is known.
     labels : tuple of str or None
         Class names that the graph has.
-    winners : tuple of str
-        Nodes behind the classes that tell the winners alone.
+    ranking : tuple of str
+        Nodes behind the classes that name only the highest of them.
     paired : bool
         Whether the model gives one number, of which two classes were made.
     rounded : bool
@@ -56,9 +57,9 @@ class End:
     activation: str = "none"
     pick: Pick | None = None
     probabilities: str | None = None
-    tail: str = "raw"
+    kind: str = "raw"
     labels: tuple[str, ...] | None = None
-    winners: tuple[str, ...] = ()
+    ranking: tuple[str, ...] = ()
     paired: bool = False
     rounded: bool = False
 
@@ -87,22 +88,22 @@ def end_of(graph: Graph, output: str) -> End:
     HeadError
         It is no tensor of classes, with the reason.
     """
-    tensor, labels, winners = before_the_winners(graph, output)
+    tensor, labels, ranking = before_ranking(graph, output)
     scaled = tensor
     while (inner := _unscaled(graph, scaled)) is not None:
         scaled = inner
     for probabilities in dict.fromkeys((tensor, scaled)):
         found = find_activation(graph, probabilities)
         if found is not None:
-            check_order(graph, found.logits)
+            check_not_sorted(graph, found.logits)
             same = found.pick == tuple((index, 1) for index in range(found.n_logits))
             return End(
                 found.logits, found.n_logits, found.activation, None if same else found.pick, probabilities,
-                labels=labels, winners=winners, rounded=found.rounded,
+                labels=labels, ranking=ranking, rounded=found.rounded,
             )  # fmt: skip
     logits = without_copies(graph, tensor)
-    check_order(graph, logits)
-    return End(logits, count_classes(graph, logits), tail=tail_of(graph, logits), labels=labels, winners=winners)
+    check_not_sorted(graph, logits)
+    return End(logits, count_classes(graph, logits), kind=output_kind(graph, logits), labels=labels, ranking=ranking)
 
 
 def applied_later(graph: Graph, end: End) -> tuple[str, str] | None:
@@ -137,7 +138,7 @@ def _is_of(graph: Graph, tensor: str, source: str) -> bool:
     """Whether a tensor is computed of another one place by place, with nothing but constants."""
     while tensor != source:
         node = graph.producer(tensor)
-        if node is None or node.op_type not in PLACE_BY_PLACE:
+        if node is None or node.op_type not in CLASS_BY_CLASS:
             return False
         names = graph.computed_inputs(node)
         if len(names) != 1:

@@ -13,10 +13,10 @@ from secam_onnx.errors import HeadError, OptionError
 from secam_onnx.graph.index import Graph, shape_text
 from secam_onnx.head.ends import End, end_of
 from secam_onnx.head.grid import Grid
+from secam_onnx.head.ranking import check_largest_wins
 from secam_onnx.head.rules import Step
 from secam_onnx.head.span import WHOLE, common_size
 from secam_onnx.head.walk import Features, Rejection, Walk, walk_by_rules, walk_to_any_grid, walk_to_several
-from secam_onnx.head.winners import check_wins
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.names import RESERVED
 
@@ -208,7 +208,7 @@ def find_heads(
         head for head in found if not any(_passes(other, head) > _passes(head, other) for other in found)
     ]
     # Of outputs that say the same, first those that have all classes, then those whose probabilities are known.
-    found.sort(key=lambda head: (len(head.end.winners), head.end.probabilities is None))
+    found.sort(key=lambda head: (len(head.end.ranking), head.end.probabilities is None))
     heads: list[Head] = []
     for head in found:
         alike = [index for index, other in enumerate(heads) if _says_no_more(head, other)]
@@ -261,7 +261,7 @@ def _search(
         try:
             end = end_of(graph, name)
             if end.activation == "none" and name in graph.outputs:
-                check_wins(graph, end.logits)
+                check_largest_wins(graph, end.logits)
             way: Walk = walk(graph, end.logits, query.feature_names, query.token_grid)
         except HeadError as error:
             rejected.append(Rejection(name, str(error)))

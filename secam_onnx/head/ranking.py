@@ -1,4 +1,4 @@
-"""What names the winners alone (TopK, ArgMax, ZipMap, a table of names): the tensor of all classes lies before it."""
+"""Nodes that name only the highest classes (TopK, ArgMax, ZipMap, a table of names), and the tensor before them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from secam_onnx.graph.index import Graph, attribute, describe
 from secam_onnx.head.class_tables import Table, class_names, table_of
 from secam_onnx.head.output_nodes import COPIES, RESHAPES, class_axis, copy_source
 
-__all__ = ["PLACE_BY_PLACE", "before_the_winners", "check_order", "check_wins"]
+__all__ = ["CLASS_BY_CLASS", "before_ranking", "check_largest_wins", "check_not_sorted"]
 
-_WINNERS = {"TopK", "ArgMax", "ZipMap", "ReduceMax", "LabelEncoder", "ArrayFeatureExtractor"}
+_RANKING = {"TopK", "ArgMax", "ZipMap", "ReduceMax", "LabelEncoder", "ArrayFeatureExtractor"}
 _SMALLEST = {"ArgMin", "ReduceMin"}
-PLACE_BY_PLACE = (
+CLASS_BY_CLASS = (
     COPIES
     | RESHAPES
     | {"Softmax", "LogSoftmax", "Sigmoid", "Exp", "Log", "Neg", "Clip", "Relu", "Mul", "Div", "Add", "Sub", "Slice"}
 )
 
 
-def before_the_winners(graph: Graph, output: str) -> tuple[str, tuple[str, ...] | None, tuple[str, ...]]:
-    """The tensor of all classes from which the winners were taken, class names, and the nodes that took them.
+def before_ranking(graph: Graph, output: str) -> tuple[str, tuple[str, ...] | None, tuple[str, ...]]:
+    """The tensor of all classes before any ranking, the class names that the graph has, and the ranking nodes.
 
     Raises
     ------
     HeadError
-        It is the smallest value that wins.
+        The smallest value wins.
     """
-    start, labels, winners, tables = output, None, [], list[Table]()
+    start, labels, ranking, tables = output, None, [], list[Table]()
     tensor: str | None = output
     while tensor is not None and (node := graph.producer(tensor)) is not None and node.input:
         following: str | None = node.input[0]
@@ -41,36 +41,36 @@ def before_the_winners(graph: Graph, output: str) -> tuple[str, tuple[str, ...] 
             labels = class_names(len(values), [*tables, dict(enumerate(values))]) or labels
             if tensor == node.output[0]:
                 start = node.output[1]
-                winners.append(describe(node))
+                ranking.append(describe(node))
             break
         table = table_of(graph, node)
         if table is not None:
             following = next(name for name in node.input if not graph.is_constant(name))
             tables.append(table)
-        if node.op_type in _WINNERS and not graph.is_constant(tensor):
+        if node.op_type in _RANKING and not graph.is_constant(tensor):
             if node.op_type == "ArrayFeatureExtractor":
                 following = node.input[1]
             elif node.op_type in ("ArgMax", "ReduceMax", "TopK") and not _over_all(graph, node):
                 break
             elif node.op_type != "LabelEncoder":
                 if tables or node.op_type == "ZipMap":
-                    labels = _names(graph, node, tables) or labels
+                    labels = _class_names(graph, node, tables) or labels
                 tables = []
-            winners.append(describe(node))
+            ranking.append(describe(node))
             start = following or start
         elif table is None and node.op_type not in COPIES | RESHAPES | {"Gather", "Slice"}:
             break
         tensor = following
-    return (start, labels, tuple(winners)) if winners else (output, labels, ())
+    return (start, labels, tuple(ranking)) if ranking else (output, labels, ())
 
 
-def check_order(graph: Graph, logits: str) -> None:
-    """Refuse scores that are sorted: place 0 is the winner's, whichever class that is.
+def check_not_sorted(graph: Graph, logits: str) -> None:
+    """Refuse sorted scores, whose first place belongs to the highest class, whichever that is.
 
     Raises
     ------
     HeadError
-        They come from a TopK, and nothing but functions of single places lies between.
+        They come from a TopK, through nothing but functions of single elements.
     """
     tensor: str | None = logits
     while tensor is not None and (node := graph.producer(tensor)) is not None and node.input:
@@ -79,19 +79,19 @@ def check_order(graph: Graph, logits: str) -> None:
                 f"its values are sorted by {describe(node)}, so that a place is no class; --logits {node.input[0]} "
                 "explains the classes before"
             )
-        if node.op_type not in PLACE_BY_PLACE:
+        if node.op_type not in CLASS_BY_CLASS:
             return
         names = graph.computed_inputs(node)
         tensor = names[0] if len(names) == 1 else None
 
 
-def check_wins(graph: Graph, logits: str) -> None:
-    """Refuse raw numbers of which the model itself takes the smallest, as of distances.
+def check_largest_wins(graph: Graph, logits: str) -> None:
+    """Refuse raw outputs of which the model itself takes the smallest, as it does with distances.
 
     Raises
     ------
     HeadError
-        It does.
+        The model takes the smallest.
     """
     for node in graph.model.graph.node:
         if node.op_type in ("ArgMin", "TopK") and copy_source(graph, node.input[0]) == logits:
@@ -99,7 +99,7 @@ def check_wins(graph: Graph, logits: str) -> None:
 
 
 def _check_largest(graph: Graph, node: NodeProto) -> None:
-    """Refuse what looks for the smallest, as of distances."""
+    """Refuse a node that looks for the smallest of the classes."""
     smallest = node.op_type in _SMALLEST or (node.op_type == "TopK" and not attribute(node, "largest", 1))
     if smallest and _over_all(graph, node):
         raise HeadError(
@@ -108,8 +108,8 @@ def _check_largest(graph: Graph, node: NodeProto) -> None:
         )
 
 
-def _names(graph: Graph, node: NodeProto, tables: Sequence[Table]) -> tuple[str, ...] | None:
-    """Class names: those of ZipMap, or what tables, the last one first, make of each class number."""
+def _class_names(graph: Graph, node: NodeProto, tables: Sequence[Table]) -> tuple[str, ...] | None:
+    """Class names: those of ZipMap, or what the tables make of each class number, the last table first."""
     if node.op_type == "ZipMap":
         values = attribute(node, "classlabels_strings") or attribute(node, "classlabels_int64s")
         return class_names(len(values), [dict(enumerate(values))]) if values else None
@@ -119,7 +119,7 @@ def _names(graph: Graph, node: NodeProto, tables: Sequence[Table]) -> tuple[str,
 
 
 def _over_all(graph: Graph, node: NodeProto) -> bool:
-    """Whether a node looks for the largest or smallest of all classes of an image."""
+    """Whether a node looks for the largest or smallest of all classes of an image, not of positions or tokens."""
     if node.op_type in ("ReduceMax", "ReduceMin"):
         axes = attribute(node, "axes")
         if axes is None and len(node.input) > 1 and graph.is_constant(node.input[1]):
@@ -127,5 +127,4 @@ def _over_all(graph: Graph, node: NodeProto) -> bool:
     else:
         axes = [attribute(node, "axis", -1 if node.op_type == "TopK" else 0)]
     rank = len(graph.shape(node.input[0]) or ())
-    # Over tokens or positions it is a pool.
     return axes is not None and len(axes) == 1 and rank > 1 and axes[0] % rank == class_axis(graph, node.input[0])

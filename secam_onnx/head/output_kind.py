@@ -1,4 +1,4 @@
-"""What is known of the numbers of an output without a known softmax or sigmoid."""
+"""Whether an output without a known softmax or sigmoid is raw scores."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from secam_onnx.graph.index import Graph, reads
 from secam_onnx.head.decomposed_activation import decomposed_sigmoid, decomposed_softmax
 from secam_onnx.head.output_nodes import COPIES, RESHAPES
 
-__all__ = ["tail_of"]
+__all__ = ["output_kind"]
 
 _WEIGHTS = {"Conv", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "ConvTranspose"}
-_APPLIED = {"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"}
+_ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"}
 _UNBOUNDED = (
     COPIES
     | RESHAPES
@@ -24,25 +24,25 @@ _UNBOUNDED = (
 _MOST = 10_000  # nodes
 
 
-def tail_of(graph: Graph, logits: str) -> str:
-    """What comes after the last layers with weights.
+def output_kind(graph: Graph, logits: str) -> str:
+    """Tell from the nodes behind the last layers with weights what an output is.
 
     Returns
     -------
-    {'raw', 'applied', 'unknown'}
-        Nothing that bounds the numbers; a softmax or sigmoid; or something else.
+    {'raw', 'activated', 'unknown'}
+        Nothing there bounds the numbers; there is a softmax or sigmoid; or there is something else.
     """
-    tail = "raw"
+    kind = "raw"
     for node in _behind_weights(graph, logits):
-        if _is_applied(graph, node):
-            return "applied"
+        if _is_activation(graph, node):
+            return "activated"
         if node.op_type not in _UNBOUNDED or not _is_linear(graph, node):
-            tail = "unknown"
-    return tail
+            kind = "unknown"
+    return kind
 
 
-def _is_applied(graph: Graph, node: NodeProto) -> bool:
-    return bool(node.op_type in _APPLIED or decomposed_softmax(graph, node) or decomposed_sigmoid(graph, node))
+def _is_activation(graph: Graph, node: NodeProto) -> bool:
+    return bool(node.op_type in _ACTIVATIONS or decomposed_softmax(graph, node) or decomposed_sigmoid(graph, node))
 
 
 def _is_linear(graph: Graph, node: NodeProto) -> bool:
@@ -78,7 +78,7 @@ def _averaged(graph: Graph, node: NodeProto) -> NodeProto | None:
     inner = graph.producer(computed[0])
     while inner is not None and inner.input and inner.op_type in COPIES | RESHAPES:
         inner = graph.producer(inner.input[0])
-    if inner is None or not _is_applied(graph, inner):
+    if inner is None or not _is_activation(graph, inner):
         return None
     weights = next(name for name in node.input[:2] if graph.is_constant(name))
     return inner if (graph.constant(weights) >= 0).all() else None
