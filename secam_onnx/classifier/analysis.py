@@ -19,7 +19,7 @@ from secam_onnx.head import (
     FEATURES,
     ContributionModel,
     Head,
-    applied_later,
+    activation_elsewhere,
     contribution_model,
     expose,
     unexpose,
@@ -140,9 +140,9 @@ def analyse(
     notes |= named
     if head.warning:
         notes["features_warning"] = head.warning
-    beside = applied_later(graph, head.end) or (None if file is None else activation_beside(file))
+    beside = activation_elsewhere(graph, head.class_output) or (None if file is None else activation_beside(file))
     logits, probabilities = expose(graph, head, features=FEATURES, logits=LOGITS, probabilities=PROBABILITIES)
-    probability, note = choose_activation(head.end, activation, beside)
+    probability, note = choose_activation(head.class_output, activation, beside)
     if note:
         notes["probability"] = note
     metadata = ModelMetadata(
@@ -179,7 +179,7 @@ def _record(head: Head) -> HeadRecord:
         suffix=head.grid.suffix,
         span=head.grid.span.edges,
         further=tuple(BranchRecord(grid.tensor, grid.shape, grid.layout, grid.span.edges) for grid in head.grids[1:]),
-        pick=head.end.pick,
+        pick=head.class_output.pick,
         weights=head.weights,
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),

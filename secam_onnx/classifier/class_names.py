@@ -62,13 +62,13 @@ def name_classes(
         )
     if labels is not None:
         if single and len(labels) == len(BINARY):
-            return replace(head, end=head.end.as_pair()), labels, {}
+            return replace(head, class_output=head.class_output.as_pair()), labels, {}
         check_labels(labels, (None, head.n_classes))
         return head, labels, {}
     note, found = "", head
     if single:
         labels, note = choose_labels(graph, file, len(BINARY))
-        head = head if labels is None else replace(head, end=head.end.as_pair())
+        head = head if labels is None else replace(head, class_output=head.class_output.as_pair())
     if labels is None and not renumbered:
         labels, note = choose_labels(graph, file, head.n_classes)
     if labels is not None and (others := _as_many(graph, found, len(labels))):
@@ -77,8 +77,8 @@ def name_classes(
             f"none: {note or 'the file has names'}, but it does not say whether they are those of {head.output!r} or "
             f"of {', '.join(map(repr, others))}, with as many classes; --labels says it"
         )
-    if labels is None and head.end.labels is not None and len(head.end.labels) == head.n_classes:
-        labels, note = head.end.labels, "read from the graph (ZipMap or a table of names)"
+    if labels is None and head.class_output.labels is not None and len(head.class_output.labels) == head.n_classes:
+        labels, note = head.class_output.labels, "read from the graph (ZipMap or a table of names)"
     return head, labels, {"labels": note} if note else {}
 
 
@@ -101,7 +101,7 @@ def _as_many(graph: Graph, head: Head, n_classes: int) -> list[str]:
 def _renumbered(head: Head) -> str:
     """The numbers that a table in the graph gives the classes, where they are those of other classes; else empty."""
     own = [str(index) for index in range(head.n_classes)]
-    names = list(head.end.labels or ())
+    names = list(head.class_output.labels or ())
     return ", ".join(names[:8]) + ", ..." * (len(names) > 8) if names != own and sorted(names) == sorted(own) else ""
 
 

@@ -14,7 +14,7 @@ from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.output_activation import choose_activation
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.graph.index import Graph
-from secam_onnx.head import BINARY, OWN_LAYOUT, End, Head, features_name
+from secam_onnx.head import BINARY, OWN_LAYOUT, ClassOutput, Head, features_name
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_choice import choose_preprocessing, input_for
@@ -100,7 +100,8 @@ def _find_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder
         graph.learn({known.features: known.own_shape})
     query = HeadQuery(metadata.output, known.all_features, known.token_grid)
     head = locate_head(model, graph, metadata.preprocessing, folder, query)
-    return replace(head, end=head.end.as_pair()) if (head.n_classes, known.pick) == (1, BINARY) else head
+    paired = (head.n_classes, known.pick) == (1, BINARY)
+    return replace(head, class_output=head.class_output.as_pair()) if paired else head
 
 
 def _filled_in(
@@ -129,7 +130,7 @@ def _filled_in(
         own = metadata.activation != "none" or metadata.probabilities is not None
         if not own and metadata.origin.get("probability") != "as given":
             n_logits = (graph.shape(metadata.logits) or (None, None))[1] or 0
-            how, note = choose_activation(End(metadata.logits, n_logits), activation)
+            how, note = choose_activation(ClassOutput(metadata.logits, n_logits), activation)
             metadata = replace(metadata, probability=how, origin={**metadata.origin, "probability": note})
         else:
             clashing.append("activation")

@@ -98,7 +98,8 @@ class HeadRecord:
     further : tuple of BranchRecord
         The other feature maps of a head that takes several, as a mean of two networks does.
     pick : tuple of (int, int) or None
-        For every class the index of its logit in the graph, and 1 or -1, where they are not the same (see `head.End`).
+        For every class the index of its logit in the graph, and 1 or -1, where they are not the same (see
+        `head.ClassOutput`).
     """
 
     kind: str

@@ -92,5 +92,5 @@ def open_classifier(
             if reference is not None:
                 opened.compare(reference)
             if ordinary:
-                check_probabilities(opened, analysed.head.end, activation)
+                check_probabilities(opened, analysed.head.class_output, activation)
             return opened

@@ -10,7 +10,7 @@ import numpy as np
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.open_model import probabilities
 from secam_onnx.errors import ModelError, OptionError
-from secam_onnx.head import End
+from secam_onnx.head import ClassOutput
 
 __all__ = ["ACTIVATIONS", "check_activation", "choose_activation"]
 
@@ -22,12 +22,14 @@ _TOLERANCE = 0.03  # relative; a clip near 0 and 1 takes 0.02
 _STEPS = 2 / 255  # of quantised probabilities
 
 
-def choose_activation(end: End, wanted: str | None, beside: tuple[str, str] | None = None) -> tuple[str, str]:
+def choose_activation(
+    output: ClassOutput, wanted: str | None, beside: tuple[str, str] | None = None
+) -> tuple[str, str]:
     """What makes probabilities of the logits, and how that was chosen, as far as the graph tells.
 
     Parameters
     ----------
-    end : End
+    output : ClassOutput
         What the graph says.
     wanted : {'softmax', 'sigmoid', 'none', 'auto'}, optional
         What the user says.
@@ -41,36 +43,36 @@ def choose_activation(end: End, wanted: str | None, beside: tuple[str, str] | No
     """
     if wanted not in (None, *ACTIVATIONS):
         raise OptionError(f"Unknown activation {wanted!r}; there are {', '.join(ACTIVATIONS)}.")
-    own = end.activation.removeprefix("log_")
+    own = output.activation.removeprefix("log_")
     if own != "none":
         if wanted not in (None, "auto", own):
             raise OptionError(
-                f"The activation {wanted!r} was given, but the model itself applies {end.activation} to its logits "
-                f"{end.logits!r}. Leave --activation out; --logits {end.logits} explains them as raw numbers."
+                f"The activation {wanted!r} was given, but the model itself applies {output.activation} to its logits "
+                f"{output.logits!r}. Leave --activation out; --logits {output.logits} explains them as raw numbers."
             )
         return own, ""
-    if wanted == "softmax" and end.n_logits == 1:
+    if wanted == "softmax" and output.n_logits == 1:
         raise OptionError(
-            f"The activation 'softmax' was given, but {end.logits!r} is one raw output: its softmax is always 1. If it "
-            "is a logit, sigmoid gives its probability; none leaves it a number."
+            f"The activation 'softmax' was given, but {output.logits!r} is one raw output: its softmax is always 1. If "
+            "it is a logit, sigmoid gives its probability; none leaves it a number."
         )
     if wanted not in (None, "auto"):
         return wanted, "as given"
-    if beside is not None and end.kind != "activated" and (beside[0], end.n_logits) != ("softmax", 1):
+    if beside is not None and output.kind != "activated" and (beside[0], output.n_logits) != ("softmax", 1):
         return beside
-    if end.kind == "activated":
+    if output.kind == "activated":
         return "none", (
             "none: the output is made of a softmax or sigmoid in a way that is not understood; --activation says what "
             "it is, --logits names the tensor before"
         )
-    if end.n_logits == 1:
+    if output.n_logits == 1:
         return "none", "none: one raw output; if it is a logit, --activation sigmoid gives its probability"
     return "softmax", "assumed: softmax of the raw outputs, since the file does not say; --activation sigmoid or none"
 
 
 def check_activation(
     metadata: ModelMetadata,
-    end: End,
+    output: ClassOutput,
     forward: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     inputs: Iterable[np.ndarray],
     wanted: str | None = None,
@@ -81,7 +83,7 @@ def check_activation(
     ----------
     metadata : ModelMetadata
         With what `choose_activation` says.
-    end : End
+    output : ClassOutput
         What the graph says.
     forward : callable
         From an input of the model to logits and probabilities, `(1, classes)`.
@@ -100,11 +102,11 @@ def check_activation(
     ModelError
         Logits and probabilities do not belong together.
     """
-    if end.activation != "none":
+    if output.activation != "none":
         for given in inputs:
-            _compare(metadata, end, *forward(given))
+            _compare(metadata, output, *forward(given))
         return metadata
-    if wanted not in (None, "auto") or (end.kind == "raw" and end.n_logits == 1):
+    if wanted not in (None, "auto") or (output.kind == "raw" and output.n_logits == 1):
         return metadata
     sums_to_one = inside = True
     count = 0
@@ -115,9 +117,9 @@ def check_activation(
         count += 1
         if not inside:
             return metadata
-    if sums_to_one and end.n_logits > 1:
+    if sums_to_one and output.n_logits > 1:
         why = "between 0 and 1, and sum to 1"
-    elif end.kind != "raw":
+    elif output.kind != "raw":
         why = "between 0 and 1"
     else:
         return metadata
@@ -125,20 +127,20 @@ def check_activation(
     return dataclasses.replace(metadata, probabilities=metadata.logits, origin={**metadata.origin, "probability": note})
 
 
-def _compare(metadata: ModelMetadata, end: End, logits: np.ndarray, shares: np.ndarray) -> None:
-    expected = probabilities(logits, end.activation.removeprefix("log_"))
+def _compare(metadata: ModelMetadata, output: ClassOutput, logits: np.ndarray, shares: np.ndarray) -> None:
+    expected = probabilities(logits, output.activation.removeprefix("log_"))
     found = shares
-    if end.activation != "sigmoid":
+    if output.activation != "sigmoid":
         # Of some classes alone the odds remain.
         found = shares / max(float(shares.sum()), 1e-30)
         if logits.shape[1] == 1:
             return
     scale = float(np.abs(found).max())
-    allowed = _TOLERANCE * scale + (_STEPS if end.rounded else 1e-6)
+    allowed = _TOLERANCE * scale + (_STEPS if output.rounded else 1e-6)
     worst = int(np.abs(found - expected).argmax())
     if not np.abs(found - expected).max() <= allowed:
         raise ModelError(
-            f"The model was read as {end.activation} of {end.logits!r}, but for class {worst} the output "
+            f"The model was read as {output.activation} of {output.logits!r}, but for class {worst} the output "
             f"{metadata.output!r} gives {found[0, worst]:.4g}, where that is {expected[0, worst]:.4g}. Please report "
-            f"this model; --logits {end.logits} explains the numbers before."
+            f"this model; --logits {output.logits} explains the numbers before."
         )

@@ -84,7 +84,7 @@ def open_heads(
                 classifier.files = (file, *data_files(model, file))
                 if reference is not None:
                     classifier.compare(reference)
-                check_probabilities(classifier, head.head.end)
+                check_probabilities(classifier, head.head.class_output)
                 opened[head.metadata.output] = classifier
             return opened
 

@@ -18,7 +18,7 @@ from secam_onnx.classifier.fidelity import (
 )
 from secam_onnx.classifier.output_activation import check_activation
 from secam_onnx.classifier.unfused import Classifier
-from secam_onnx.head import End
+from secam_onnx.head import ClassOutput
 
 __all__ = ["check_probabilities", "reference_of"]
 
@@ -35,14 +35,14 @@ def reference_of(
     return run_reference(session, analysed.input, preprocessing, images, rounding_tolerance(analysed.model))
 
 
-def check_probabilities(classifier: Classifier, end: End, activation: str | None = None) -> None:
+def check_probabilities(classifier: Classifier, output: ClassOutput, activation: str | None = None) -> None:
     """Settle where a classifier's probabilities come from, in place.
 
     Parameters
     ----------
     classifier : Classifier
         A classifier of an ordinary model.
-    end : End
+    output : ClassOutput
         What its graph says.
     activation : str, optional
         What the user says.
@@ -60,4 +60,4 @@ def check_probabilities(classifier: Classifier, end: End, activation: str | None
         _, logits, shares = classifier.forward(given)
         return logits, shares
 
-    classifier.metadata = check_activation(classifier.metadata, end, forward, inputs, activation)
+    classifier.metadata = check_activation(classifier.metadata, output, forward, inputs, activation)

@@ -100,7 +100,7 @@ def export_model(
             said = _as_it_was(source, before, analysed)
             classifier = open_sessions("trial", analysed, "cpu", attribution, split=False)
             classifier.compare(said, REPORT if model is source.model else _CONVERTED)
-            check_probabilities(classifier, analysed.head.end, activation)
+            check_probabilities(classifier, analysed.head.class_output, activation)
             metadata = dataclasses.replace(
                 classifier.metadata, completeness=prove(classifier, tell), fidelity=dict(classifier.fidelity or {})
             )

@@ -1,5 +1,6 @@
 """The head of a classifier: found in the graph by rules, and turned into the contribution model."""
 
+from secam_onnx.head.class_output import BINARY, ClassOutput, activation_elsewhere
 from secam_onnx.head.contribution import (
     BIAS,
     CLASS_IDS,
@@ -13,7 +14,6 @@ from secam_onnx.head.contribution import (
     features_name,
     own_layout,
 )
-from secam_onnx.head.ends import BINARY, End, applied_later
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
 from secam_onnx.head.find import Head, find_head, find_heads
 from secam_onnx.head.grid import Grid
@@ -31,12 +31,12 @@ __all__ = [
     "OWN_LAYOUT",
     "ROUNDING",
     "TERMS",
+    "ClassOutput",
     "ContributionModel",
-    "End",
     "Grid",
     "Head",
     "Rejection",
-    "applied_later",
+    "activation_elsewhere",
     "contribution_model",
     "expose",
     "features_name",

@@ -27,8 +27,8 @@ from secam_onnx.errors import OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.weights import SharedWeights, share_safely
 from secam_onnx.head.builder import Builder
+from secam_onnx.head.class_output import ClassOutput
 from secam_onnx.head.cut import cut_out
-from secam_onnx.head.ends import End
 from secam_onnx.head.find import Head
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.grid import Grid
@@ -113,7 +113,7 @@ def contribution_model(
         A weight cannot be read.
     """
     builder = Builder(graph, head.n_logits)
-    asked, signs = _of_logits(builder, head.end)
+    asked, signs = _of_logits(builder, head.class_output)
     weights = SharedWeights(folder, known)
     opset = max(_OPSET, graph.opset)
     if masking or not head.understood:
@@ -188,11 +188,11 @@ def _entry(graph: Graph, grid: Grid, source: str, own: str) -> list[NodeProto]:
     return [*grid.from_nchw(source, own), cast]
 
 
-def _of_logits(builder: Builder, end: End) -> tuple[str, str]:
+def _of_logits(builder: Builder, class_output: ClassOutput) -> tuple[str, str]:
     """The indices of the logits of the classes that are asked for, and their signs, if any is negative."""
-    if end.pick is None:
+    if class_output.pick is None:
         return CLASS_IDS, ""
-    indices, signs = zip(*end.pick, strict=True)
+    indices, signs = zip(*class_output.pick, strict=True)
     builder.nodes.append(helper.make_node("Gather", [builder.integers(indices), CLASS_IDS], [LOGIT_IDS]))
     return LOGIT_IDS, builder.op("Gather", [builder.floats(signs), CLASS_IDS]) if min(signs) < 0 else ""
 

@@ -43,7 +43,7 @@ def expose(graph: Graph, head: Head, *, features: str, logits: str, probabilitie
 
 
 def _exposed_logits(graph: Graph, head: Head, name: str) -> str:
-    pick = head.end.pick
+    pick = head.class_output.pick
     if pick is None and _is_given(graph, head.logits):
         return head.logits
     n = Nodes(f"{name}_")
@@ -57,17 +57,17 @@ def _exposed_logits(graph: Graph, head: Head, name: str) -> str:
 
 
 def _exposed_probabilities(graph: Graph, head: Head, name: str) -> str | None:
-    end = head.end
-    if end.probabilities is None:
+    output = head.class_output
+    if output.probabilities is None:
         return None
-    logarithms = end.activation == "log_softmax"
-    if not logarithms and not end.paired and _is_given(graph, end.probabilities):
-        return end.probabilities
+    logarithms = output.activation == "log_softmax"
+    if not logarithms and not output.paired and _is_given(graph, output.probabilities):
+        return output.probabilities
     n = Nodes(f"{name}_")
-    shares = _flat(n, graph, end.probabilities, end.n_logits if end.paired else end.n_classes)
+    shares = _flat(n, graph, output.probabilities, output.n_logits if output.paired else output.n_classes)
     if logarithms:
         shares = n.op("Exp", [shares])
-    if end.paired:
+    if output.paired:
         shares = n.op("Concat", [n.op("Sub", [_floats(n, [1.0]), shares]), shares], axis=1)
     return _added(graph, n, shares, name, head.n_classes)
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from secam_onnx.errors import HeadError, OptionError
 from secam_onnx.graph.index import Graph, shape_text
-from secam_onnx.head.ends import End, end_of
+from secam_onnx.head.class_output import ClassOutput, read_class_output
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.ranking import check_largest_wins
 from secam_onnx.head.rules import Step
@@ -40,7 +40,7 @@ class Head:
     ----------
     grids : tuple of Grid
         The feature map, or one of each branch whose sum the head takes.
-    end : End
+    class_output : ClassOutput
         The logits, and what the model makes of them.
     output : str
         The model output, or other tensor, from which the walk began.
@@ -53,7 +53,7 @@ class Head:
     """
 
     grids: tuple[Grid, ...]
-    end: End
+    class_output: ClassOutput
     output: str
     steps: tuple[Step, ...]
     rejected: tuple[Rejection, ...]
@@ -67,7 +67,7 @@ class Head:
     @property
     def logits(self) -> str:
         """The scores before any softmax, a tensor `(N, n_logits)`, perhaps with more axes of length 1."""
-        return self.end.logits
+        return self.class_output.logits
 
     @property
     def n_logits(self) -> int:
@@ -76,13 +76,13 @@ class Head:
 
     @property
     def n_classes(self) -> int:
-        """Number of classes; each is one of the logits, or a negated one (see `End.pick`)."""
+        """Number of classes; each is one of the logits, or a negated one (see `ClassOutput.pick`)."""
         return self.end.n_classes
 
     @property
     def activation(self) -> str:
-        """What the model itself applies after the logits; see `End`."""
-        return self.end.activation
+        """What the model itself applies after the logits; see `ClassOutput`."""
+        return self.class_output.activation
 
     @property
     def features(self) -> str:
@@ -208,15 +208,16 @@ def find_heads(
         head for head in found if not any(_passes(other, head) > _passes(head, other) for other in found)
     ]
     # Of outputs that say the same, first those that have all classes, then those whose probabilities are known.
-    found.sort(key=lambda head: (len(head.end.ranking), head.end.probabilities is None))
+    found.sort(key=lambda head: (len(head.class_output.ranking), head.class_output.probabilities is None))
     heads: list[Head] = []
     for head in found:
         alike = [index for index, other in enumerate(heads) if _says_no_more(head, other)]
         if not alike:
             heads.append(replace(head, rejected=(*head.rejected, *rejected)))
         for index in alike:
-            end = heads[index].end
-            heads[index] = replace(heads[index], end=replace(end, labels=end.labels or head.end.labels))
+            known = heads[index].class_output
+            known = replace(known, labels=known.labels or head.class_output.labels)
+            heads[index] = replace(heads[index], class_output=known)
     return sorted(heads, key=lambda head: names.index(head.output))
 
 
@@ -238,8 +239,8 @@ def _says_no_more(head: Head, other: Head) -> bool:
     """Whether a head is one of the same logits, without a softmax or sigmoid, or with the same."""
     if head.logits != other.logits:
         return False
-    own, known = ((one.activation.removeprefix("log_"), one.end.pick, one.end.n_classes) for one in (head, other))
-    return own in (known, ("none", None, head.end.n_logits))
+    own, known = ((one.activation.removeprefix("log_"), one.class_output.pick, one.n_classes) for one in (head, other))
+    return own in (known, ("none", None, head.class_output.n_logits))
 
 
 def _passes(head: Head, other: Head) -> bool:
@@ -259,15 +260,15 @@ def _search(
     found, rejected = [], []
     for name in outputs:
         try:
-            end = end_of(graph, name)
-            if end.activation == "none" and name in graph.outputs:
-                check_largest_wins(graph, end.logits)
-            way: Walk = walk(graph, end.logits, query.feature_names, query.token_grid)
+            class_output = read_class_output(graph, name)
+            if class_output.activation == "none" and name in graph.outputs:
+                check_largest_wins(graph, class_output.logits)
+            walked = walk(graph, class_output.logits, query.feature_names, query.token_grid)
         except HeadError as error:
             rejected.append(Rejection(name, str(error)))
             continue
-        steps, passed = tuple(way.steps), tuple(way.rejected)
-        found.append(Head(tuple(way.grids), end, name, steps, passed, way.warning))
+        steps, passed = tuple(walked.steps), tuple(walked.rejected)
+        found.append(Head(tuple(walked.grids), class_output, name, steps, passed, walked.warning))
     return found, rejected
 
 

@@ -87,7 +87,7 @@ def with_split_layer(
         return whole
     if found.algebra != head.algebra:
         return whole
-    found = replace(found, end=head.end)
+    found = replace(found, class_output=head.class_output)
     expose(index, found, features=FEATURES, logits=logits, probabilities=probabilities)
     return split, index, found, weights
 

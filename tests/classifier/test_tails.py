@@ -20,7 +20,7 @@ from secam_onnx.classifier.output_activation import check_activation
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explanation import Explanation, Prediction
 from secam_onnx.export import export_model, from_onnx, fuse
-from secam_onnx.head import End
+from secam_onnx.head import ClassOutput
 
 SOFTMAX = {
     "softmax": "y = Softmax (z)",
@@ -504,7 +504,7 @@ def test_logits_that_do_not_belong_to_the_probabilities_are_an_error(tmp_path: P
     metadata = explainer.classifier.metadata
     logits_ = np.array([[1.0, 2.0, 3.0, 0.0]], np.float32)
     for activation in ("softmax", "sigmoid", "log_softmax"):
-        end = End("z", 4, activation, probabilities="y")
+        end = ClassOutput("z", 4, activation, probabilities="y")
         right = in_numpy(logits_, activation.removeprefix("log_"))
         assert check_activation(metadata, end, lambda _, right=right: (logits_, right), [logits_]) is metadata
         with pytest.raises(ModelError, match=f"read as {activation} of 'z', but for class [0-3] the output 'y' gives"):

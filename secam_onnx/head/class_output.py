@@ -16,14 +16,14 @@ from secam_onnx.head.output_kind import output_kind
 from secam_onnx.head.output_nodes import COPIES, RESHAPES, constant_number
 from secam_onnx.head.ranking import CLASS_BY_CLASS, before_ranking, check_not_sorted
 
-__all__ = ["BINARY", "End", "Pick", "applied_later", "end_of"]
+__all__ = ["BINARY", "ClassOutput", "Pick", "activation_elsewhere", "read_class_output"]
 
 BINARY: Pick = ((0, -1), (0, 1))
 """Of one logit: negative and positive."""
 
 
 @dataclass(frozen=True)
-class End:
+class ClassOutput:
     """What lies between the logits and an output.
 
     Attributes
@@ -68,12 +68,12 @@ class End:
         """Number of classes of the output."""
         return self.n_logits if self.pick is None else len(self.pick)
 
-    def as_pair(self) -> End:
+    def as_pair(self) -> ClassOutput:
         """The same of a single logit, explained as two classes, negative and positive."""
         return replace(self, pick=BINARY, paired=True)
 
 
-def end_of(graph: Graph, output: str) -> End:
+def read_class_output(graph: Graph, output: str) -> ClassOutput:
     """Read the end of a model.
 
     Parameters
@@ -90,51 +90,52 @@ def end_of(graph: Graph, output: str) -> End:
     """
     tensor, labels, ranking = before_ranking(graph, output)
     scaled = tensor
-    while (inner := _unscaled(graph, scaled)) is not None:
+    while (inner := _without_scale(graph, scaled)) is not None:
         scaled = inner
     for probabilities in dict.fromkeys((tensor, scaled)):
         found = find_activation(graph, probabilities)
         if found is not None:
             check_not_sorted(graph, found.logits)
             same = found.pick == tuple((index, 1) for index in range(found.n_logits))
-            return End(
+            return ClassOutput(
                 found.logits, found.n_logits, found.activation, None if same else found.pick, probabilities,
                 labels=labels, ranking=ranking, rounded=found.rounded,
             )  # fmt: skip
     logits = without_copies(graph, tensor)
     check_not_sorted(graph, logits)
-    return End(logits, count_classes(graph, logits), kind=output_kind(graph, logits), labels=labels, ranking=ranking)
+    kind = output_kind(graph, logits)
+    return ClassOutput(logits, count_classes(graph, logits), kind=kind, labels=labels, ranking=ranking)
 
 
-def applied_later(graph: Graph, end: End) -> tuple[str, str] | None:
+def activation_elsewhere(graph: Graph, explained: ClassOutput) -> tuple[str, str] | None:
     """What the model's own outputs make of raw logits, and a note; None where they make no probabilities of them.
 
     `none` where they apply different things, or not to these numbers but to what is computed of them.
     """
-    if end.activation != "none":
+    if explained.activation != "none":
         return None
     same, other = dict[str, str](), dict[str, str]()
     for output in graph.outputs:
         try:
-            own = end_of(graph, output)
+            own = read_class_output(graph, output)
         except HeadError:
             continue
-        way = own.activation.removeprefix("log_")
-        if way != "none" and own.logits == end.logits:
-            same[way] = output
-        elif way != "none" and _is_of(graph, own.logits, end.logits):
+        activation = own.activation.removeprefix("log_")
+        if activation != "none" and own.logits == explained.logits:
+            same[activation] = output
+        elif activation != "none" and _depends_only_on(graph, own.logits, explained.logits):
             other[own.logits] = output
     if len(same) == 1 and not other:
-        ((way, output),) = same.items()
-        return way, f"{way}, which the model itself applies to these logits for its output {output!r}"
+        ((activation, output),) = same.items()
+        return activation, f"{activation}, which the model itself applies to these logits for its output {output!r}"
     if not same and not other:
         return None
     outputs = ", ".join(map(repr, (*same.values(), *other.values())))
-    ways = f"a tensor further on ({', '.join(other)})" if other else " and ".join(same)
-    return "none", f"none: the model makes {outputs} of {ways}; leave --logits out or name that, or use --activation"
+    source = f"a tensor further on ({', '.join(other)})" if other else " and ".join(same)
+    return "none", f"none: the model makes {outputs} of {source}; leave --logits out or name that, or use --activation"
 
 
-def _is_of(graph: Graph, tensor: str, source: str) -> bool:
+def _depends_only_on(graph: Graph, tensor: str, source: str) -> bool:
     """Whether a tensor is computed of another one place by place, with nothing but constants."""
     while tensor != source:
         node = graph.producer(tensor)
@@ -147,7 +148,7 @@ def _is_of(graph: Graph, tensor: str, source: str) -> bool:
     return True
 
 
-def _unscaled(graph: Graph, tensor: str) -> str | None:
+def _without_scale(graph: Graph, tensor: str) -> str | None:
     """What a tensor is a positive multiple of, as percentages are of probabilities; or copies of it."""
     node = graph.producer(tensor)
     if node is None or not node.input:
