@@ -70,7 +70,7 @@ class AnalysedModel:
         return tolerance_of(self.head.epsilon(self.graph))
 
     def with_split_layer(self) -> tuple[AnalysedModel, runtime.Weights]:
-        """The same with a large layer on the flattened feature map run cell by cell; see `head.split`.
+        """The same with a large layer on the flattened feature map run cell by cell; see `head.layer_split`.
 
         Returns
         -------

@@ -46,7 +46,7 @@ def open_sessions(
     threads : int, optional
         See `open_classifier`.
     split : bool
-        Run a large layer on the flattened feature map cell by cell (see `head.split`).
+        Run a large layer on the flattened feature map cell by cell (see `head.layer_split`).
     """
     attribution = choose_attribution(analysed.head.algebra, attribution)
     made = runtime.Weights()

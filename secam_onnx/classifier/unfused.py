@@ -157,7 +157,7 @@ class Classifier:
         -------
         features : tuple of ndarray
             What `contribute` takes: `(N, C, h, w)` float32, the feature map, or the terms of a layer that was split
-            (see `head.split`); `(N, tokens, C)` where some tokens have no position. One, or one of each branch.
+            (see `head.layer_split`); `(N, tokens, C)` where some tokens have no position. One, or one of each branch.
         logits : ndarray
             `(N, classes)` float32.
         probabilities : ndarray

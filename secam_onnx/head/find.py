@@ -72,12 +72,12 @@ class Head:
     @property
     def n_logits(self) -> int:
         """How many there are."""
-        return self.end.n_logits
+        return self.class_output.n_logits
 
     @property
     def n_classes(self) -> int:
         """Number of classes; each is one of the logits, or a negated one (see `ClassOutput.pick`)."""
-        return self.end.n_classes
+        return self.class_output.n_classes
 
     @property
     def activation(self) -> str:
@@ -215,9 +215,9 @@ def find_heads(
         if not alike:
             heads.append(replace(head, rejected=(*head.rejected, *rejected)))
         for index in alike:
-            known = heads[index].class_output
-            known = replace(known, labels=known.labels or head.class_output.labels)
-            heads[index] = replace(heads[index], class_output=known)
+            output = heads[index].class_output
+            output = replace(output, labels=output.labels or head.class_output.labels)
+            heads[index] = replace(heads[index], class_output=output)
     return sorted(heads, key=lambda head: names.index(head.output))
 
 

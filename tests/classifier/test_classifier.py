@@ -315,7 +315,7 @@ def test_a_layer_that_is_split_changes_nothing(
     whole = Explainer(path, providers="cpu")
     assert not whole.classifier.fed
     for limit in ("_LARGE", "_FEWEST"):
-        monkeypatch.setattr(f"secam_onnx.head.split.{limit}", 1)
+        monkeypatch.setattr(f"secam_onnx.head.layer_split.{limit}", 1)
     for threads in (None, 1):
         explainer = Explainer(path, providers="cpu", threads=threads)
         assert len(explainer.classifier.fed) == 1
@@ -349,7 +349,7 @@ def test_a_shape_that_only_a_run_tells_does_not_keep_a_layer_from_being_explaine
     path = saved(model, tmp_path)
     wanted = Explainer(path, providers="cpu").explain(chelsea, "all")
     for limit in ("_LARGE", "_FEWEST"):
-        monkeypatch.setattr(f"secam_onnx.head.split.{limit}", 1)
+        monkeypatch.setattr(f"secam_onnx.head.layer_split.{limit}", 1)
     found = Explainer(path, providers="cpu").explain(chelsea, "all")
     np.testing.assert_allclose(found.segment_contributions, wanted.segment_contributions, rtol=1e-3, atol=1e-5)
 

@@ -20,8 +20,8 @@ from secam_onnx.head import (
     Head,
     contribution_model,
     find_head,
+    layer_split,
     layer_to_split,
-    split,
     split_layer,
 )
 from secam_onnx.head_query import HeadQuery
@@ -53,8 +53,8 @@ UNFIT = {
 
 @pytest.fixture(autouse=True)
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split, "_LARGE", 1)
-    monkeypatch.setattr(split, "_FEWEST", 1)
+    monkeypatch.setattr(layer_split, "_LARGE", 1)
+    monkeypatch.setattr(layer_split, "_FEWEST", 1)
 
 
 def found_in(model: ModelProto, features: str) -> tuple[Graph, Head]:
@@ -130,7 +130,7 @@ def test_a_small_matrix_or_one_of_few_channels_is_left_alone(
 ) -> None:
     graph, head = found_in(build(LAYERS["gemm"]), "f")
     for value, there in ((most, True), (most + 1, False)):
-        monkeypatch.setattr(split, name, value)
+        monkeypatch.setattr(layer_split, name, value)
         assert (layer_to_split(graph, head) is not None) == there
 
 
