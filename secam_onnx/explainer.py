@@ -19,7 +19,9 @@ from secam_onnx.errors import OptionError, PreprocessingWarning, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.files import printable
 from secam_onnx.head_query import HeadQuery
-from secam_onnx.labels import ClassQuery, as_queries, class_codes, classes_in_words, given_labels
+from secam_onnx.labels.given import given_labels
+from secam_onnx.labels.objects import classes_in_words
+from secam_onnx.labels.queries import ClassQuery, as_queries, class_codes
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings

@@ -18,7 +18,7 @@ from secam_onnx.errors import ClassError, ModelError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer
 from secam_onnx.explanation import Explanation
 from secam_onnx.head_query import HeadQuery
-from secam_onnx.labels import ClassQuery, as_queries
+from secam_onnx.labels.queries import ClassQuery, as_queries
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings

@@ -23,7 +23,7 @@ from secam_onnx import Explainer, Preprocessing
 from secam_onnx.export import Source, export_model
 from secam_onnx.export.pytorch import read_weights, to_onnx
 from secam_onnx.fusion import halve_weights
-from secam_onnx.labels import read_labels
+from secam_onnx.labels.label_files import read_labels
 from secam_onnx.photograph.images import read_image
 
 MODELS = Path(__file__).parent.parent / "models"

@@ -20,8 +20,8 @@ from serving.process import server
 from serving.scenes import CONNECTIONS, alone, many, overload, photographs, soak
 
 from secam_onnx import Explainer
+from secam_onnx.graph.locate import default_model
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.photograph.sidecars import default_model
 
 ROOT = Path(__file__).parent.parent
 _TARGETS = {"latency": 1.5, "throughput": 0.85, "growth_mb": 50.0}

@@ -16,7 +16,7 @@ from secam_onnx.batch.object_stores import RemoteImage
 from secam_onnx.batch.sources import Item, Wanted
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer
-from secam_onnx.labels import ClassQuery
+from secam_onnx.labels.queries import ClassQuery
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.threads import cores, map_ahead, thread_pool
 

@@ -11,7 +11,7 @@ from typing import Any
 from secam_onnx.errors import OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256
-from secam_onnx.labels import ClassQuery
+from secam_onnx.labels.queries import ClassQuery
 
 __all__ = ["check_same_settings", "run_settings", "settings_digest"]
 

@@ -21,8 +21,8 @@ from secam_onnx.classifier.open_model import softmax
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, SecamError
 from secam_onnx.explainer import Explainer
+from secam_onnx.graph.locate import model_file
 from secam_onnx.photograph.images import read_image
-from secam_onnx.photograph.sidecars import model_file
 from secam_onnx.runtime import CPU
 from secam_onnx.superpixels import Segmenter, segment
 

@@ -26,11 +26,10 @@ from secam_onnx.head import (
     with_split_layer,
 )
 from secam_onnx.head_query import ANYTHING, HeadQuery
+from secam_onnx.photograph.choose_preprocessing import choose_preprocessing, input_for
 from secam_onnx.photograph.model_input import ImageInput
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_choice import choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
-from secam_onnx.photograph.sidecars import activation_beside
 
 __all__ = ["AnalysedModel", "analyse"]
 
@@ -128,6 +127,8 @@ def analyse(
     OptionError
         The number of labels is not the number of classes.
     """
+    from secam_onnx.photograph.sidecars.beside_model import activation_beside  # explainable files need no such reader
+
     unexpose(model)
     folder = folder or (file.parent if file is not None else Path())
     graph = Graph(model, folder)

@@ -13,8 +13,8 @@ from secam_onnx.head import (
     Head,
     find_heads,
 )
-from secam_onnx.labels import miscounted
-from secam_onnx.photograph.preprocessing_choice import choose_labels
+from secam_onnx.labels.objects import miscounted
+from secam_onnx.photograph.sidecars.stated_labels import stated_labels
 
 __all__ = ["check_labels", "name_classes"]
 
@@ -66,11 +66,12 @@ def name_classes(
         check_labels(labels, (None, head.n_classes))
         return head, labels, {}
     note, found = "", head
+    stated = {entry.key: entry.value for entry in graph.model.metadata_props}
     if single:
-        labels, note = choose_labels(graph, file, len(BINARY))
+        labels, note = stated_labels(stated, file, len(BINARY))
         head = head if labels is None else replace(head, class_output=head.class_output.as_pair())
     if labels is None and not renumbered:
-        labels, note = choose_labels(graph, file, head.n_classes)
+        labels, note = stated_labels(stated, file, head.n_classes)
     if labels is not None and (others := _as_many(graph, found, len(labels))):
         head, labels = found, None
         note = (

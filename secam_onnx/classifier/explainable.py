@@ -14,12 +14,12 @@ from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.output_activation import choose_activation
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.graph.index import Graph
+from secam_onnx.graph.locate import default_model
 from secam_onnx.head import BINARY, OWN_LAYOUT, ClassOutput, Head, features_name
 from secam_onnx.head_query import ANYTHING, HeadQuery
+from secam_onnx.photograph.choose_preprocessing import check_preprocessing, choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_choice import choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing_settings import OF_IMAGES, PreprocessingSettings
-from secam_onnx.photograph.sidecars import default_model
 
 __all__ = ["reopen"]
 
@@ -90,7 +90,7 @@ def _check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
         raise ModelError(
             f"The model's secam_onnx metadata has {len(metadata.labels)} labels for {classes[0]} classes. {again}"
         )
-    choose_preprocessing(graph, input_for(graph, metadata.preprocessing), metadata.preprocessing)
+    check_preprocessing(input_for(graph, metadata.preprocessing), metadata.preprocessing)
 
 
 def _find_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder: Path) -> Head:

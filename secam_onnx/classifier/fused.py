@@ -34,7 +34,8 @@ from secam_onnx.classifier.open_model import (
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import printable, unchanged
 from secam_onnx.graph.protobuf import read_metadata
-from secam_onnx.labels import ClassQuery, class_codes, miscounted
+from secam_onnx.labels.objects import miscounted
+from secam_onnx.labels.queries import ClassQuery, class_codes
 from secam_onnx.superpixels import Segmenter
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from secam_onnx.head import (
     find_heads,
 )
 from secam_onnx.head_query import ANYTHING, HeadQuery
+from secam_onnx.photograph.choose_preprocessing import input_for
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_choice import input_for
 
 _PROBED = 2  # images
 

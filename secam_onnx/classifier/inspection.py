@@ -10,10 +10,10 @@ from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.proof import Progress, pooled_error, prove, silent
 from secam_onnx.classifier.unfused import Classifier
+from secam_onnx.graph.locate import default_model, model_file
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
-from secam_onnx.photograph.sidecars import default_model, model_file
 
 __all__ = ["inspect_model"]
 

@@ -17,11 +17,11 @@ from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.files import printable, unchanged
 from secam_onnx.graph.checks.external_data import data_files
 from secam_onnx.graph.checks.structure import damage_explained
+from secam_onnx.graph.locate import model_file
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
-from secam_onnx.photograph.sidecars import model_file
 
 __all__ = ["open_classifier"]
 

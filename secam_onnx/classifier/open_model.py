@@ -13,7 +13,7 @@ import numpy as np
 from secam_onnx.classifier.fidelity import Fidelity
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.errors import ModelError
-from secam_onnx.labels import ClassQuery
+from secam_onnx.labels.queries import ClassQuery
 from secam_onnx.superpixels import Segmenter
 
 __all__ = [

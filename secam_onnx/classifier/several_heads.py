@@ -25,14 +25,14 @@ from secam_onnx.files import printable, unchanged
 from secam_onnx.graph.checks.external_data import data_files
 from secam_onnx.graph.checks.structure import damage_explained
 from secam_onnx.graph.index import Graph
+from secam_onnx.graph.locate import model_file
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.graph.splice import made_by, renamed
 from secam_onnx.head_query import HeadQuery
 from secam_onnx.names import RESERVED
+from secam_onnx.photograph.choose_preprocessing import choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_choice import choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
-from secam_onnx.photograph.sidecars import model_file
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -24,7 +24,7 @@ from secam_onnx.classifier.open_model import ModelOutput, check_logits, filled_u
 from secam_onnx.completeness import TOLERANCE
 from secam_onnx.errors import ForkError, ModelError
 from secam_onnx.head import OWN_LAYOUT, features_name
-from secam_onnx.labels import ClassQuery, resolve_classes
+from secam_onnx.labels.queries import ClassQuery, resolve_classes
 from secam_onnx.photograph.model_input import ImageInput
 
 if TYPE_CHECKING:

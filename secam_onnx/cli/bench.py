@@ -53,7 +53,7 @@ def command(
     """
     from secam_onnx.bench import Settings, measure, record, report
     from secam_onnx.files import new_file
-    from secam_onnx.photograph.sidecars import default_model
+    from secam_onnx.graph.locate import default_model
 
     settings = Settings(
         rounds=rounds,

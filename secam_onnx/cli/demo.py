@@ -39,8 +39,8 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
     first (`secam-onnx export`). Ctrl-C ends it.
     """
     from secam_onnx.classifier.fused import fused_metadata
+    from secam_onnx.graph.locate import default_model
     from secam_onnx.page import MODEL, PageServer, check_folder, model_for_browsers, page_files, write_page
-    from secam_onnx.photograph.sidecars import default_model
 
     if force and folder is None:
         raise click.UsageError("--force goes with --static.")

@@ -192,7 +192,7 @@ def command(
     from secam_onnx.batch.sources import Sources
     from secam_onnx.errors import OptionError
     from secam_onnx.explainer import Explainer
-    from secam_onnx.labels import read_labels
+    from secam_onnx.labels.label_files import read_labels
     from secam_onnx.superpixels.selection import Selection
 
     if not images and lists is None:
@@ -252,8 +252,8 @@ def command(
 
 def _heads(model: Path | None, options: dict[str, Any], *, on_ray: bool) -> Heads:
     """All heads of a model; what is said of one head goes with one."""
+    from secam_onnx.graph.locate import default_model
     from secam_onnx.heads import Heads
-    from secam_onnx.photograph.sidecars import default_model
 
     options = {name: value for name, value in options.items() if value is not None and name != "logits"}
     shared = {"providers", "segmenter", "selection", "preprocessing", "threads", "verify"}

@@ -86,10 +86,10 @@ def command(
     from secam_onnx.errors import OptionError
     from secam_onnx.export import export_model, open_source
     from secam_onnx.files import printable
+    from secam_onnx.graph.locate import model_file
     from secam_onnx.graph.onnx_file import check_writable
     from secam_onnx.head_query import HeadQuery
-    from secam_onnx.labels import read_labels
-    from secam_onnx.photograph.sidecars import model_file
+    from secam_onnx.labels.label_files import read_labels
 
     target = output or Path(f"{Path(source).resolve().stem}-{'secam' if fusion is None else 'fused'}.onnx")
     check_writable(target, overwrite=force)

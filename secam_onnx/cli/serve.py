@@ -163,7 +163,7 @@ def command(
 def _named(models: Sequence[str], only: str | None) -> dict[str, Path]:
     """Model files by name: as given, or as the file is called."""
     from secam_onnx.errors import ModelError
-    from secam_onnx.photograph.sidecars import default_model, model_file
+    from secam_onnx.graph.locate import default_model, model_file
 
     if only is not None and len(models) > 1:
         raise click.UsageError("--model-name is for one model; name several with --model NAME=FILE.")

@@ -22,7 +22,7 @@ from secam_onnx.explanation import overlays
 from secam_onnx.explanation.panel import TILE, compose
 from secam_onnx.explanation.prediction import Prediction, signed
 from secam_onnx.explanation.saving import picture_stem, save_folder
-from secam_onnx.labels import ClassQuery, class_name, find_class
+from secam_onnx.labels.queries import ClassQuery, class_name, find_class
 from secam_onnx.photograph.preprocessing import Geometry
 from secam_onnx.superpixels.selection import Selection
 

@@ -26,7 +26,7 @@ from secam_onnx.graph.checks.structure import damage_explained
 from secam_onnx.graph.onnx_file import check_writable, has_external_data, weights_moved_out, write_model
 from secam_onnx.graph.weights import without_weights
 from secam_onnx.head_query import ANYTHING, HeadQuery
-from secam_onnx.labels import given_labels
+from secam_onnx.labels.given import given_labels
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 

@@ -18,9 +18,9 @@ from secam_onnx.export.keras_preprocessing import derive_preprocessing
 from secam_onnx.export.keras_weights import FILES, load_weights, one_line
 from secam_onnx.export.source import Source
 from secam_onnx.files import printable
+from secam_onnx.graph.locate import default_model
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.sidecars import default_model
 
 __all__ = ["from_keras", "from_keras_file"]
 

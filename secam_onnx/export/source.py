@@ -13,10 +13,10 @@ from secam_onnx.arguments import checked
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError
 from secam_onnx.files import printable
+from secam_onnx.graph.locate import model_file
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
-from secam_onnx.photograph.sidecars import model_file
 
 __all__ = ["SOURCES", "Source", "from_onnx", "open_source"]
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import codecs
 import csv
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from secam_onnx.errors import OptionError
 from secam_onnx.labels.lines import names_in_csv, names_in_lines
 from secam_onnx.labels.literals import literal
-from secam_onnx.labels.objects import in_order, names_in
+from secam_onnx.labels.objects import names_in
 from secam_onnx.labels.yaml import is_yaml, names_in_yaml
 
-__all__ = ["given_labels", "parse_names", "read_labels"]
+__all__ = ["parse_names", "read_labels"]
 
 _LARGEST = 16_000_000  # bytes of a file
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
@@ -81,33 +79,6 @@ def parse_names(text: str) -> tuple[str, ...]:
     if (text[:1], text[-1:]) in {("[", "]"), ("{", "}")}:
         return names_in(literal(text))
     return names_in_yaml(text) if is_yaml(text) else names_in_lines(text)
-
-
-def given_labels(labels: Any) -> tuple[str, ...]:
-    """Class names as somebody gives them in Python.
-
-    Parameters
-    ----------
-    labels : path, sequence of str, or mapping
-        A file for `read_labels`; names in order of the index; `{index: name}` or `{name: index}`.
-
-    Raises
-    ------
-    OptionError
-        They are nothing of the kind.
-    """
-    if isinstance(labels, str | os.PathLike):
-        return read_labels(labels)
-    if hasattr(labels, "tolist"):  # an array, also of pandas
-        labels = labels.tolist()
-    if isinstance(labels, set | frozenset):
-        raise OptionError("labels are a set, which has no order; give a list of names in order of the index.")
-    try:
-        return in_order(labels if isinstance(labels, Mapping | Sequence) else list(labels))
-    except (TypeError, ValueError) as error:
-        raise OptionError(
-            f"labels are no class names ({error}); give a list of names, {{index: name}}, or the path of a file."
-        ) from error
 
 
 def _text(data: bytes) -> str:

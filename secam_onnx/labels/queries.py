@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -122,6 +121,8 @@ def _called(name: str, labels: Sequence[str]) -> list[int]:
 
 
 def _hint(name: str, labels: Sequence[str]) -> str:
+    import difflib  # for this message alone
+
     wanted, names = _spelled(name), [_spelled(label) for label in labels]
     near = [label for label in names if wanted and wanted in label]
     near = [*near, *difflib.get_close_matches(wanted, names, n=5, cutoff=0.6)]

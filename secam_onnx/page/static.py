@@ -13,9 +13,9 @@ from secam_onnx.errors import ModelError, OutputError
 from secam_onnx.export import export_model, open_source
 from secam_onnx.files import new_file, output_errors
 from secam_onnx.fusion import Fusion
+from secam_onnx.graph.locate import model_file
 from secam_onnx.graph.onnx_file import EXTERNAL_DATA_LIMIT, read_model, weight_bytes, write_model
 from secam_onnx.page.content import INDEX, MODEL, page_files
-from secam_onnx.photograph.sidecars import model_file
 
 if TYPE_CHECKING:
     from onnx import ModelProto

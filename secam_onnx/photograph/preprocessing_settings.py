@@ -1,6 +1,6 @@
 """Preprocessing settings that may leave things open: presets, options and the files beside a model all give these.
 
-`Preprocessing.fitted` fits them to a model's input.
+`Preprocessing.from_settings` fits them to a model's input.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 
 from secam_onnx.classifier.open_model import ATTRIBUTIONS, ModelOutput, OpenModel, SuperpixelScores, ms_since
 from secam_onnx.explanation import Explanation, Prediction
-from secam_onnx.labels import class_name
+from secam_onnx.labels.queries import class_name
 from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.superpixels import pooling_matrices
 from secam_onnx.superpixels.selection import Selection

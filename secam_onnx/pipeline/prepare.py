@@ -14,7 +14,7 @@ from secam_onnx.classifier.open_model import OpenModel, ms_since
 from secam_onnx.errors import OptionError
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph
-from secam_onnx.photograph.views import view
+from secam_onnx.photograph.load_image import load_image
 from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
 
 __all__ = ["ImageWarning", "PreparedImage", "prepare"]
@@ -47,7 +47,7 @@ class PreparedImage:
     preprocess_ms : float
         Milliseconds that reading, cropping and normalising took.
     source : dict
-        What the image was; see `View`.
+        What the image was; see `LoadedImage`.
     """
 
     image: np.ndarray
@@ -99,12 +99,12 @@ def prepare(
     """
     start = time.perf_counter()
     metadata = model.metadata
-    views = view(image, metadata.preprocessing, max_pixels=max_pixels, eight_bit=metadata.fused is not None)
-    if "doubt" in views.source:
-        warnings.warn(str(views.source["doubt"]), ImageWarning, stacklevel=2)
-    seen, geometry = metadata.preprocessing.crop(views.shown)
+    loaded = load_image(image, metadata.preprocessing, max_pixels=max_pixels, eight_bit=metadata.fused is not None)
+    if "doubt" in loaded.source:
+        warnings.warn(str(loaded.source["doubt"]), ImageWarning, stacklevel=2)
+    seen, geometry = metadata.preprocessing.crop(loaded.shown)
     # Before the superpixels, which would hold it up for longer than it takes.
-    inputs = model.feed(seen if views.values is None else metadata.preprocessing.crop(views.values)[0])
+    inputs = model.feed(seen if loaded.values is None else metadata.preprocessing.crop(loaded.values)[0])
     segments: Future[tuple[np.ndarray, float]] | None = None
     given, how = None, dict(vars(segmenter)) if segmenter else {}
     if own_segments is not None:
@@ -113,7 +113,7 @@ def prepare(
         segments.set_result((dense_labels(fitted), 0.0))
     elif segmenter is not None and segmenter != model.segmenter:
         segments = pool.submit(_timed_segments, seen, segmenter)
-    return PreparedImage(views.shown, inputs, geometry, segments, given, how, ms_since(start), views.source)
+    return PreparedImage(loaded.shown, inputs, geometry, segments, given, how, ms_since(start), loaded.source)
 
 
 def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray, float]:

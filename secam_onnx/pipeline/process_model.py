@@ -13,7 +13,7 @@ from secam_onnx.classifier.open_model import OpenModel
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import file_state, sha256
 from secam_onnx.forks import lock_here
-from secam_onnx.photograph.sidecars import default_model, model_file
+from secam_onnx.graph.locate import default_model, model_file
 from secam_onnx.pipeline.finish import describe
 
 __all__ = ["ProcessModel"]

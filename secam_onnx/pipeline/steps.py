@@ -11,7 +11,7 @@ import numpy as np
 from secam_onnx.classifier.open_model import ModelOutput, OpenModel
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explanation import Explanation
-from secam_onnx.labels import ClassQuery
+from secam_onnx.labels.queries import ClassQuery
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph
 from secam_onnx.pipeline.finish import finish
 from secam_onnx.pipeline.prepare import PreparedImage, prepare

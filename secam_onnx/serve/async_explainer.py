@@ -15,7 +15,7 @@ import numpy as np
 from secam_onnx.classifier.open_model import ModelOutput
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import Explainer
-from secam_onnx.labels import ClassQuery
+from secam_onnx.labels.queries import ClassQuery
 from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.serve import metrics

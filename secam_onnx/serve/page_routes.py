@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 
-from secam_onnx.labels import class_name
+from secam_onnx.labels.queries import class_name
 from secam_onnx.page.content import HEADERS, INDEX, media_type, served_files, served_html
 from secam_onnx.serve.kserve_model import ExplainerModel
 from secam_onnx.serve.kserve_sdk import DataPlane

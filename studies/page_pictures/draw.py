@@ -19,8 +19,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from secam_onnx.export import export_model, open_source
 from secam_onnx.fusion import Fusion
+from secam_onnx.graph.locate import default_model
 from secam_onnx.page import MODEL, PageServer, model_for_browsers, page_files
-from secam_onnx.photograph.sidecars import default_model
 
 DOCS = Path(__file__).parents[2] / "docs"
 COLOURS = 256  # of the pictures, so that they stay small

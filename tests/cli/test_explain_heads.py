@@ -81,7 +81,7 @@ def test_names_that_are_too_few(folder: Path, run_cli: Any) -> None:
     model.metadata_props.add(key="names", value="{0: 'cat', 1: 'dog', 2: 'cow'}")
     onnx.save(model, folder / "three.onnx")
     result = run_cli("explain", "a.png", "-m", "three.onnx")
-    assert "Class names: none in the file's metadata: names has 3 names for 1 class." in result.stderr
+    assert "Class names: none in the file's metadata (names): it names 3 classes, and the model has 1." in result.stderr
     assert "--labels FILE gives them" in result.stderr
 
 

@@ -15,7 +15,7 @@ import pytest
 from triton_config import config
 
 from secam_onnx import Fusion, fuse
-from secam_onnx.photograph.sidecars import default_model
+from secam_onnx.graph.locate import default_model
 from secam_onnx.serve.request.parameters import OUTPUTS
 
 if find_spec("kserve"):

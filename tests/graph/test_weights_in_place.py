@@ -16,9 +16,9 @@ from tiny_models import HEADS, classifier
 
 from secam_onnx.errors import ModelError
 from secam_onnx.graph import protobuf, weights_in_place
+from secam_onnx.graph.locate import default_model
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.graph.weights_in_place import read_without_weights
-from secam_onnx.photograph.sidecars import default_model
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))
 

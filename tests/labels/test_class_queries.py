@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from secam_onnx.errors import ClassError, OptionError
-from secam_onnx.labels import as_queries, class_name, find_class, resolve_classes
+from secam_onnx.labels.queries import as_queries, class_name, find_class, resolve_classes
 
 LABELS = ("tench", "goldfish", "great white shark", "crane", "Straße", "crane", "tiger cat", "Egyptian cat")
 

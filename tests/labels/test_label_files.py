@@ -15,8 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secam_onnx.errors import OptionError
-from secam_onnx.labels import find_class, given_labels, miscounted, parse_names, read_labels
-from secam_onnx.photograph.sidecars import labels_beside
+from secam_onnx.labels.given import given_labels
+from secam_onnx.labels.label_files import parse_names, read_labels
+from secam_onnx.labels.objects import miscounted
+from secam_onnx.labels.queries import find_class
+from secam_onnx.photograph.sidecars.stated_labels import stated_labels
 
 Store = Callable[[str, str | bytes], Path]
 
@@ -267,7 +270,7 @@ def test_any_text_is_names_or_a_reason(text: str) -> None:
 def test_an_object_of_labels_and_the_file_beside_a_model_say_the_same(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"id2label": {"1": "dog", "0": "cat"}}))
-    assert labels_beside(tmp_path / "model.onnx", 2)[0] == read_labels(file) == ("cat", "dog")
+    assert stated_labels({}, tmp_path / "model.onnx", 2)[0] == read_labels(file) == ("cat", "dog")
 
 
 def test_labels_as_somebody_gives_them_in_python(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pages import OpenPage, give, running
 
+from secam_onnx.graph.locate import default_model
 from secam_onnx.page import MODEL, PageServer, model_for_browsers, page_files, write_page
-from secam_onnx.photograph.sidecars import default_model
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from secam_onnx.classifier.metadata import KEY
 from secam_onnx.errors import ClassError
-from secam_onnx.labels import find_class
+from secam_onnx.labels.queries import find_class
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import INTERPOLATIONS
 from secam_onnx.superpixels.selection import Selection

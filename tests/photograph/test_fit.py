@@ -52,7 +52,7 @@ def test_half_a_pixel_of_padding_goes_where_ultralytics_puts_it(size: tuple[int,
 
 def test_stretched_and_cropped_is_torchvisions(chelsea: np.ndarray) -> None:
     transforms = pytest.importorskip("torchvision.transforms")
-    settings = Preprocessing.fitted(PreprocessingSettings(fit="stretch", crop=0.875), (28, 56))
+    settings = Preprocessing.from_settings(PreprocessingSettings(fit="stretch", crop=0.875), (28, 56))
     assert settings.resize_to == (32, 64)
     steps = transforms.Compose([transforms.Resize((32, 64)), transforms.CenterCrop((28, 56))])
     np.testing.assert_array_equal(settings.crop(chelsea)[0], np.asarray(steps(Image.fromarray(chelsea))))
@@ -72,18 +72,20 @@ def test_the_box_goes_beyond_the_photograph() -> None:
 
 
 def test_settings_in_words_json_and_over_others() -> None:
-    fitted = Preprocessing.fitted(LETTERBOX.over(PRESETS["unit"]), (32, 48))
+    fitted = Preprocessing.from_settings(LETTERBOX.over(PRESETS["unit"]), (32, 48))
     assert (fitted.resize_to, fitted.pad_color, fitted.std) == ("letterbox", (114.0,), (255.0,) * 3)
     assert str(fitted).startswith("whole picture fitted inside 32 x 48, the rest padded with 114 (bilinear)")
     assert Preprocessing.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
-    assert Preprocessing.fitted(PreprocessingSettings(pad_color=(0.0,)).over(fitted.settings())).pad_color == (0.0,)
-    larger = Preprocessing.fitted(PreprocessingSettings(size=(64, 64)).over(fitted.settings()))
+    assert Preprocessing.from_settings(PreprocessingSettings(pad_color=(0.0,)).over(fitted.settings())).pad_color == (
+        0.0,
+    )
+    larger = Preprocessing.from_settings(PreprocessingSettings(size=(64, 64)).over(fitted.settings()))
     assert (larger.size, larger.resize_to) == ((64, 64), "letterbox")
     cropped = PreprocessingSettings(crop=0.5).over(PreprocessingSettings(fit="letterbox"))
     assert (cropped.crop, cropped.fit) == (0.5, None)
-    assert Preprocessing.fitted(PreprocessingSettings(fit="stretch"), (32, 32)).resize_to is None
-    assert Preprocessing.fitted(PreprocessingSettings(fit="crop"), (28, 28)).resize_to == 32
-    assert Preprocessing.fitted(PreprocessingSettings(fit="letterbox")).pad_color == (0.0,)
+    assert Preprocessing.from_settings(PreprocessingSettings(fit="stretch"), (32, 32)).resize_to is None
+    assert Preprocessing.from_settings(PreprocessingSettings(fit="crop"), (28, 28)).resize_to == 32
+    assert Preprocessing.from_settings(PreprocessingSettings(fit="letterbox")).pad_color == (0.0,)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_what_does_not_go_together(wrong: dict[str, object], said: str) -> None:
 
 def test_a_colour_without_padding() -> None:
     with pytest.raises(OptionError, match="goes with fit 'letterbox' alone"):
-        Preprocessing.fitted(PreprocessingSettings(pad_color=(1.0,)))
+        Preprocessing.from_settings(PreprocessingSettings(pad_color=(1.0,)))
     with pytest.raises(OptionError, match="pad_color is None; with resize_to"):
         Preprocessing((32, 32), "letterbox")
 

@@ -15,7 +15,7 @@ from secam_onnx import Explainer, Preprocessing, runtime
 from secam_onnx.classifier.inspection import inspect_model
 from secam_onnx.errors import OptionError, PreprocessingWarning
 from secam_onnx.graph.index import Graph
-from secam_onnx.photograph.graph_preprocessing import beginning_of
+from secam_onnx.photograph.graph_preprocessing.recognise import recognise_preprocessing
 from secam_onnx.photograph.model_input import image_input
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 
@@ -224,38 +224,38 @@ BEGINNINGS: dict[str, tuple[onnx.ModelProto, str, str]] = {
 def test_what_the_graph_begins_with(name: str) -> None:
     model, expects, steps = BEGINNINGS[name]
     graph = Graph(model)
-    found = beginning_of(graph, "image", image_input(graph).axes)
+    found = recognise_preprocessing(graph, "image", image_input(graph).axes)
     assert found.expects == expects
     assert str(found).startswith(steps) if steps else not found.steps
 
 
 def test_means_by_channel_of_the_input() -> None:
-    found = beginning_of(Graph(BEGINNINGS["Caffe's means, behind a reversal"][0]), "image", "NHWC")
+    found = recognise_preprocessing(Graph(BEGINNINGS["Caffe's means, behind a reversal"][0]), "image", "NHWC")
     assert found.mean == pytest.approx(CAFFE[::-1])
     assert found.channel_order == "RGB"  # blue is subtracted from what was the last channel
     plain = begun([node("Sub", "image", "m", "x")], {"m": a_channel(CAFFE)})
-    assert beginning_of(Graph(plain), "image", "NCHW").channel_order == "BGR"
+    assert recognise_preprocessing(Graph(plain), "image", "NCHW").channel_order == "BGR"
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_mean_of_zero_and_a_factor_of_zero() -> None:
     zero = begun([node("Sub", "image", "m", "s"), node("Div", "s", "k", "x")], {"m": a_channel([0, 1, 2]), "k": 255.0})
-    assert beginning_of(Graph(zero), "image", "NCHW").mean == pytest.approx([0, 1, 2])
+    assert recognise_preprocessing(Graph(zero), "image", "NCHW").mean == pytest.approx([0, 1, 2])
     nothing = begun([node("Mul", "image", "k", "x")], {"k": a_channel([1 / 255, 0, 1 / 255])})
-    assert beginning_of(Graph(nothing), "image", "NCHW").expects == ""
+    assert recognise_preprocessing(Graph(nothing), "image", "NCHW").expects == ""
 
 
 def test_two_branches_of_which_one_takes_the_picture_as_it_comes() -> None:
     model = begun([node("Div", "image", "k", "x")], {"k": 255.0})
     model.graph.node.extend([node("GlobalMaxPool", "image", "other")])
-    assert not beginning_of(Graph(model), "image", "NCHW").steps
+    assert not recognise_preprocessing(Graph(model), "image", "NCHW").steps
 
 
 @pytest.mark.parametrize(("other", "expects"), [(127.5, "pixels"), (0.5, "")])
 def test_two_branches_that_scale_each_in_its_own_way(other: float, expects: str) -> None:
     model = begun([node("Div", "image", "k", "x")], {"k": 255.0, "o": other})
     model.graph.node.extend([node("Div", "image", "o", "o1"), node("GlobalMaxPool", "o1", "o2")])
-    found = beginning_of(Graph(model), "image", "NCHW")
+    found = recognise_preprocessing(Graph(model), "image", "NCHW")
     assert (found.expects, str(found)) == (expects, "a division by 255" if expects else "")
 
 
@@ -385,7 +385,7 @@ def test_whole_numbers_that_the_graph_dequantises_itself(scale: float, zero: int
     ]
     constants = {"k": scale, "z": np.uint8(zero), "m": a_channel(MEAN * (zero == 0)), "h": 0.5}
     model = begun(nodes, constants, NHWC, TensorProto.UINT8)
-    found = beginning_of(Graph(model), "image", "NHWC")
+    found = recognise_preprocessing(Graph(model), "image", "NHWC")
     assert found.expects == "pixels"
     assert found.mean == pytest.approx(np.full(3, zero) if zero else MEAN * 255)
     explainer = Explainer(saved(model, tmp_path), providers="cpu")

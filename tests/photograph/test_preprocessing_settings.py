@@ -24,7 +24,7 @@ IMAGENET = (123.675, 116.28, 103.53)
 def test_a_preset_leaves_only_size_and_layout_open(name: str) -> None:
     assert preset(name).complete
     assert not {"size", "layout"}.intersection(preset(name).given)
-    assert Preprocessing.fitted(preset(name), (96, 128), "NHWC") == Preprocessing.preset(name, (96, 128), "NHWC")
+    assert Preprocessing.from_settings(preset(name), (96, 128), "NHWC") == Preprocessing.preset(name, (96, 128), "NHWC")
 
 
 def test_settings_lie_over_others() -> None:
@@ -47,7 +47,7 @@ def test_a_crop_takes_the_place_of_another() -> None:
 
 def test_another_size_keeps_the_share_of_the_photograph() -> None:
     base = PreprocessingSettings(size=(224, 224), resize_to=256, mean=(0.0,) * 3)
-    assert Preprocessing.fitted(PreprocessingSettings(size=(448, 448)).over(base)).resize_to == 512
+    assert Preprocessing.from_settings(PreprocessingSettings(size=(448, 448)).over(base)).resize_to == 512
     assert PreprocessingSettings(size=(224, 224)).over(base).resize_to == 256
 
 
@@ -116,7 +116,7 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
     ],
 )
 def test_fitted_size(own: Any, model: Any, size: Any) -> None:
-    assert Preprocessing.fitted(PreprocessingSettings(size=own), model).size == size
+    assert Preprocessing.from_settings(PreprocessingSettings(size=own), model).size == size
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_fitted_size(own: Any, model: Any, size: Any) -> None:
 )
 def test_what_does_not_fit(settings: PreprocessingSettings, model: Any, message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        Preprocessing.fitted(settings, *model)
+        Preprocessing.from_settings(settings, *model)
 
 
 def test_a_preprocessing_as_settings_and_back() -> None:
@@ -151,10 +151,10 @@ def test_a_preprocessing_as_settings_and_back() -> None:
     ):
         settings = given.settings("somewhere")
         assert settings.complete
-        assert Preprocessing.fitted(settings, (96, 128), given.layout) == given
+        assert Preprocessing.from_settings(settings, (96, 128), given.layout) == given
         darker = PreprocessingSettings(mean=(0.0,) * 3).over(settings)
         assert darker.source == "somewhere; as given: mean"
-        assert Preprocessing.fitted(darker, given.size, given.layout).resize_to == given.resize_to
+        assert Preprocessing.from_settings(darker, given.size, given.layout).resize_to == given.resize_to
 
 
 @pytest.mark.parametrize(
@@ -186,4 +186,4 @@ def test_who_gives_mean_std_and_crop_has_assumed_nothing() -> None:
 def test_one_number_counts_for_all_channels(number: Any) -> None:
     made = PreprocessingSettings(mean=number, std=number, fit="letterbox", pad_color=number)
     assert (made.mean, made.std, made.pad_color) == ((float(number),),) * 3
-    assert Preprocessing.fitted(made).mean == (float(number),) * 3
+    assert Preprocessing.from_settings(made).mean == (float(number),) * 3

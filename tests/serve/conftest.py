@@ -18,8 +18,8 @@ from serving import Server
 
 from secam_onnx import Explainer
 from secam_onnx.explanation import Explanation
+from secam_onnx.graph.locate import default_model
 from secam_onnx.photograph.images import EncodedImage
-from secam_onnx.photograph.sidecars import default_model
 
 # Below the defaults, so that little is enough to be too much.
 OPTIONS = ("--max-images", "4", "--max-pixels", "1000000", "--max-body-mb", "4", "--timeout", "120")

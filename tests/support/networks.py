@@ -13,7 +13,7 @@ from tiny_models import classifier
 from variants import noise, quantised
 
 from secam_onnx.fusion import Fusion
-from secam_onnx.photograph.sidecars.locate import default_model
+from secam_onnx.graph.locate import default_model
 
 __all__ = ["NETWORKS", "Network"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import onnx
 
+from secam_onnx.graph.locate import default_model
 from secam_onnx.head import FEATURES
-from secam_onnx.photograph.sidecars import default_model
 
 __all__ = ["NETWORKS", "PHOTO", "ROOT", "model_file", "plain_file"]
 

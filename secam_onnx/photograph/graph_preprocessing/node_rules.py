@@ -10,15 +10,15 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from secam_onnx.graph.index import Graph, attribute
-from secam_onnx.photograph.graph_preprocessing.followed_picture import Picture, numbers
+from secam_onnx.photograph.graph_preprocessing.picture_tensor import PictureTensor, numbers
 from secam_onnx.photograph.graph_preprocessing.ranges import clip, dequantise, quantise
 
-__all__ = ["through"]
+__all__ = ["follow_node"]
 
 _INTEGERS = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto.INT64)
 
 
-def through(graph: Graph, node: NodeProto, taken: list[Picture]) -> list[Picture] | None:
+def follow_node(graph: Graph, node: NodeProto, taken: list[PictureTensor]) -> list[PictureTensor] | None:
     """What a node makes of the picture; None where it is a layer."""
     rule = _RULES.get(node.op_type)
     if node.op_type == "Concat":
@@ -29,7 +29,7 @@ def through(graph: Graph, node: NodeProto, taken: list[Picture]) -> list[Picture
     return made if made is None or isinstance(made, list) else [made]
 
 
-def _same(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def _same(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     if node.op_type == "Cast" and picture.grid is not None:
         return None
     if node.op_type == "Cast" and attribute(node, "to") in _INTEGERS and graph.dtype(node.input[0]) not in _INTEGERS:
@@ -38,12 +38,12 @@ def _same(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
     return picture
 
 
-def _transpose(graph: Graph, node: NodeProto, picture: Picture) -> Picture:
+def _transpose(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor:
     order = attribute(node, "perm", list(range(len(picture.axes)))[::-1])
     return replace(picture, axes="".join(picture.axes[axis] for axis in order))
 
 
-def _arithmetic(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def _arithmetic(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     """Add, Sub, Mul and Div with a constant, which may be a picture of means."""
     first, second = node.input
     turned = graph.is_constant(first)
@@ -69,7 +69,7 @@ def _arithmetic(graph: Graph, node: NodeProto, picture: Picture) -> Picture | No
     return picture.after(f"{word} {numbers(values)}", channels=changed)
 
 
-def _a_channel(constant: np.ndarray, picture: Picture) -> np.ndarray | None:
+def _a_channel(constant: np.ndarray, picture: PictureTensor) -> np.ndarray | None:
     """A constant's number for each channel: its mean over the other axes."""
     values = np.asarray(constant, dtype=np.float64)
     count = len(picture.channels)
@@ -84,7 +84,7 @@ def _a_channel(constant: np.ndarray, picture: Picture) -> np.ndarray | None:
     return np.broadcast_to(along, count).astype(np.float64) if len(along) in (1, count) else None
 
 
-def _normalisation(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def _normalisation(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     if picture.axes[1:2] != "C" or not all(graph.is_constant(name) for name in node.input[1:]):
         return None
     gain, bias, mean, variance = (graph.constant(name).astype(np.float64) for name in node.input[1:5])
@@ -103,7 +103,7 @@ def _normalisation(graph: Graph, node: NodeProto, picture: Picture) -> Picture |
     return picture.after(step, channels=tuple(changed))
 
 
-def _convolution(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def _convolution(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     """One of 1 x 1 that only scales, shifts and reorders the channels."""
     if picture.axes != "NCHW" or not all(graph.is_constant(name) for name in node.input[1:] if name):
         return None
@@ -129,11 +129,11 @@ def _convolution(graph: Graph, node: NodeProto, picture: Picture) -> Picture | N
     return picture.after(f"a 1 x 1 Conv, each channel times {numbers(scale)}{added}{turned}", channels=changed)
 
 
-def _negated(graph: Graph, node: NodeProto, picture: Picture) -> Picture:
+def _negated(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor:
     return picture.after("a change of sign", channels=tuple(one.then(-1, 0) for one in picture.channels))
 
 
-def _gather(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def _gather(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     axis = attribute(node, "axis", 0) % len(picture.axes)
     if picture.axes[axis] != "C" or not graph.is_constant(node.input[1]):
         return None
@@ -146,7 +146,7 @@ def _gather(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
     return _picked(replace(picture, axes=axes), chosen)
 
 
-def _gather_nd(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def _gather_nd(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     """Some channels, which PyTorch's newer exporter brings to the front for it."""
     if picture.axes[0] != "C" or attribute(node, "batch_dims", 0) or not graph.is_constant(node.input[1]):
         return None
@@ -156,14 +156,14 @@ def _gather_nd(graph: Graph, node: NodeProto, picture: Picture) -> Picture | Non
     return _picked(picture, [int(index) % len(picture.channels) for index in indices[:, 0]])
 
 
-def _picked(picture: Picture, chosen: list[int]) -> Picture:
+def _picked(picture: PictureTensor, chosen: list[int]) -> PictureTensor:
     changed = tuple(picture.channels[index] for index in chosen)
     if len(chosen) > 1 and chosen == list(range(len(picture.channels)))[::-1]:
         return picture.after("the channels in reverse order", channels=changed)
     return replace(picture, channels=changed)
 
 
-def _slice(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def _slice(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     """Of channels, which may turn them round, or of rows and columns."""
     starts, ends, axes, steps = (attribute(node, name, []) for name in ("starts", "ends", "axes", "steps"))
     if len(node.input) > 1:
@@ -185,7 +185,7 @@ def _slice(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
     return picture if picture.channels else None
 
 
-def _split(graph: Graph, node: NodeProto, picture: Picture) -> list[Picture] | None:
+def _split(graph: Graph, node: NodeProto, picture: PictureTensor) -> list[PictureTensor] | None:
     axis = attribute(node, "axis", 0) % len(picture.axes)
     if picture.axes[axis] != "C":
         return None
@@ -201,7 +201,7 @@ def _split(graph: Graph, node: NodeProto, picture: Picture) -> list[Picture] | N
     return [replace(picture, channels=part) for part in parts]
 
 
-def _concat(graph: Graph, node: NodeProto, taken: list[Picture]) -> list[Picture] | None:
+def _concat(graph: Graph, node: NodeProto, taken: list[PictureTensor]) -> list[PictureTensor] | None:
     axes = taken[0].axes
     if len(taken) != len(set(node.input)) or any(one.axes != axes for one in taken):
         return None
@@ -216,7 +216,7 @@ def _concat(graph: Graph, node: NodeProto, taken: list[Picture]) -> list[Picture
     return [merged]
 
 
-def _unsqueeze(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def _unsqueeze(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     """The axis of the batch, or of a channel that was taken out alone."""
     added = attribute(node, "axes")
     if added is None and len(node.input) > 1 and graph.is_constant(node.input[1]):
@@ -230,7 +230,7 @@ def _unsqueeze(graph: Graph, node: NodeProto, picture: Picture) -> Picture | Non
     return replace(picture, axes=axes) if added else None
 
 
-def _resize(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def _resize(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     if "C" not in picture.axes:
         return None
     shape = graph.shape(node.output[0])
@@ -242,11 +242,11 @@ def _resize(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
     return picture.after(made, size=size)
 
 
-def _pad(graph: Graph, node: NodeProto, picture: Picture) -> Picture:
+def _pad(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor:
     return replace(picture, pending=(*picture.pending, "padding"))
 
 
-_Rule = Callable[[Graph, NodeProto, Picture], "Picture | list[Picture] | None"]
+_Rule = Callable[[Graph, NodeProto, PictureTensor], "PictureTensor | list[PictureTensor] | None"]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("Identity", "Cast", "Dropout"), _same),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic),

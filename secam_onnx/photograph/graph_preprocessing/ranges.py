@@ -8,14 +8,14 @@ import numpy as np
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph, attribute
-from secam_onnx.photograph.graph_preprocessing.followed_picture import Picture, numbers
+from secam_onnx.photograph.graph_preprocessing.picture_tensor import PictureTensor, numbers
 
 __all__ = ["clip", "dequantise", "quantise"]
 
 _NEAR = 0.05  # of the range: calibration takes the ends from the images that it was given
 
 
-def clip(graph: Graph, node: NodeProto, picture: Picture) -> Picture:
+def clip(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor:
     """By two constants; ReLU6 and the like tell nothing."""
     given = [*node.input[1:], "", ""][:2]
     ends = [attribute(node, "min"), attribute(node, "max")]
@@ -26,7 +26,7 @@ def clip(graph: Graph, node: NodeProto, picture: Picture) -> Picture:
     return kept or replace(picture, pending=(*picture.pending, "Clip"))
 
 
-def quantise(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def quantise(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     """Its scale and zero point are calibrated, so that they tell the range of the values that come."""
     found = _scale_and_zero(graph, node, picture)
     if found is None:
@@ -41,7 +41,7 @@ def quantise(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
     return _kept(picture, low, high, "a QuantizeLinear") or picture
 
 
-def dequantise(graph: Graph, node: NodeProto, picture: Picture) -> Picture | None:
+def dequantise(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
     """The way back behind a QuantizeLinear; a scale of its own where the input is whole numbers."""
     found = _scale_and_zero(graph, node, picture)
     if found is None:
@@ -59,7 +59,7 @@ def dequantise(graph: Graph, node: NodeProto, picture: Picture) -> Picture | Non
     return picture.after(step, channels=changed)
 
 
-def _scale_and_zero(graph: Graph, node: NodeProto, picture: Picture) -> tuple[np.ndarray, np.ndarray] | None:
+def _scale_and_zero(graph: Graph, node: NodeProto, picture: PictureTensor) -> tuple[np.ndarray, np.ndarray] | None:
     """A number for each channel; None where they go by another axis or are not constant."""
     count, found = len(picture.channels), []
     for name in [*node.input[1:], ""][:2]:
@@ -73,7 +73,7 @@ def _scale_and_zero(graph: Graph, node: NodeProto, picture: Picture) -> tuple[np
     return (found[0], found[1]) if found[0].all() else None
 
 
-def _kept(picture: Picture, low: float, high: float, word: str) -> Picture | None:
+def _kept(picture: PictureTensor, low: float, high: float, word: str) -> PictureTensor | None:
     """Where the ends are those of pixels, divided by 255 or not; others, as of normalised pixels, tell nothing."""
     first = picture.channels[0]
     if not first.scale or any((one.scale, one.shift) != (first.scale, first.shift) for one in picture.channels):

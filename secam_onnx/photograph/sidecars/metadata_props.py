@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from secam_onnx.errors import ModelError
-from secam_onnx.labels import classes_in_words, in_order
 from secam_onnx.labels.literals import literal
+from secam_onnx.labels.objects import in_order
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars.openvino import LABELS
 from secam_onnx.photograph.sidecars.openvino import settings as model_info
 
-__all__ = ["labels_inside", "preprocessing_inside"]
+__all__ = ["label_sources", "preprocessing_inside"]
 
 _FORMAT, _GAMMA, _RANGE = "Image.BitmapPixelFormat", "Image.ColorSpaceGamma", "Image.NominalPixelRange"
 _OTHER_NAMES = ("id2label", "labels", "classes", "class_names", "categories")
@@ -54,22 +55,10 @@ def preprocessing_inside(metadata: Mapping[str, str]) -> PreprocessingSettings |
     return None
 
 
-def labels_inside(metadata: Mapping[str, str], n_classes: int | None) -> tuple[tuple[str, ...] | None, str]:
-    """The class names that the file itself states.
+def label_sources(metadata: Mapping[str, str]) -> Iterator[tuple[str, Callable[[], tuple[str, ...]]]]:
+    """The entries of a model's `metadata_props` that may hold class names: where each is, and a call that reads it.
 
-    Parameters
-    ----------
-    metadata : mapping of str to str
-        The model's `metadata_props`.
-    n_classes : int or None
-        Number of classes of the model; None if the run decides.
-
-    Returns
-    -------
-    labels : tuple of str or None
-        None if it states none, or not as many as it has classes.
-    note : str
-        Where they come from, or why they are not used; empty if there are none.
+    The call raises ValueError where the entry holds none.
     """
     readers: dict[str, Callable[[str], tuple[str, ...]]] = {
         "names": lambda text: in_order(literal(text)),
@@ -77,19 +66,9 @@ def labels_inside(metadata: Mapping[str, str], n_classes: int | None) -> tuple[t
         LABELS: lambda text: in_order(text.split()),
         **dict.fromkeys(_OTHER_NAMES, _listed),
     }
-    notes = []
     for key, read in readers.items():
-        if key not in metadata:
-            continue
-        try:
-            labels = read(metadata[key])
-        except ValueError as error:
-            notes.append(f"{key}: {error}")
-        else:
-            if n_classes in (None, len(labels)):
-                return labels, f"read from the file's metadata ({key})"
-            notes.append(f"{key} has {len(labels)} names for {classes_in_words(n_classes or 0)}")
-    return None, f"none in the file's metadata: {'; '.join(notes)}" if notes else ""
+        if key in metadata:
+            yield f"the file's metadata ({key})", partial(read, metadata[key])
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from secam_onnx.labels import in_order
+from secam_onnx.labels.objects import in_order
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 
 __all__ = ["LABELS", "SCHEMA", "labels", "settings"]

@@ -10,7 +10,7 @@ import numpy as np
 from secam_onnx.classifier.open_model import ModelOutput
 from secam_onnx.explainer import Explainer
 from secam_onnx.explanation import Explanation, overlays
-from secam_onnx.labels import class_name
+from secam_onnx.labels.queries import class_name
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.serve.request.drawing import drawn
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from secam_onnx.errors import OptionError
 from secam_onnx.explainer import Explainer
-from secam_onnx.labels import ClassQuery, class_codes
+from secam_onnx.labels.queries import ClassQuery, class_codes
 from secam_onnx.photograph.images import EncodedImage, announced_pixels
 from secam_onnx.serve.request.drawing import PICTURE_KINDS
 from secam_onnx.serve.request.limits import RequestLimits

@@ -20,8 +20,8 @@ from PIL import Image
 from secam_onnx import cli
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.graph.checks.foreign import foreign_file
+from secam_onnx.graph.locate import model_file
 from secam_onnx.graph.onnx_file import read_model
-from secam_onnx.photograph.sidecars import model_file
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a21\nsize 18712345\n"
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from secam_onnx import Preprocessing
 from secam_onnx.errors import ModelError
-from secam_onnx.photograph.sidecars import labels_beside, preprocessing_beside
+from secam_onnx.photograph.sidecars.beside_model import preprocessing_beside
+from secam_onnx.photograph.sidecars.stated_labels import stated_labels
 
 Beside = Callable[[str], Path]
 SIZES = [(300, 451), (451, 300), (333, 333), (481, 640), (97, 211), (503, 1001)]
@@ -49,7 +50,7 @@ def fitted(model: Path) -> Preprocessing:
     assert settings is not None
     assert note == ""
     assert settings.complete
-    return Preprocessing.fitted(settings)
+    return Preprocessing.from_settings(settings)
 
 
 def tensor(preprocessing: Preprocessing, image: np.ndarray) -> np.ndarray:
@@ -166,7 +167,7 @@ def test_what_is_not_supported(data: dict[str, Any], message: str, tmp_path: Pat
     [
         (b"{", "it is not JSON"),
         (b"\xff\xfe", "it is not JSON"),
-        (b"[1]", "it holds no JSON object but a list"),
+        (b"[1]", "it holds a list where a JSON object was expected"),
         (b"[" * 100_000, "it is not JSON"),
         (b" " * 16_000_001, "16,000,001 bytes, and at most 16,000,000"),
     ],
@@ -187,10 +188,10 @@ def test_class_names(beside: Beside) -> None:
     names = ("tench", "great white shark", "crane")
     model = beside("resnet-config")
     for n_classes in (3, None):
-        assert labels_beside(model, n_classes) == (names, "read from config.json")
-    assert labels_beside(model, 1000) == (None, "none in config.json: it names 3 classes, and the model has 1000")
+        assert stated_labels({}, model, n_classes) == (names, "read from config.json")
+    assert stated_labels({}, model, 1000) == (None, "none in config.json: it names 3 classes, and the model has 1000")
     assert preprocessing_beside(model) == (None, "")
-    assert labels_beside(beside("resnet-config-generic"), 3) == (
+    assert stated_labels({}, beside("resnet-config-generic"), 3) == (
         None,
         "none in config.json: its id2label has generic names only",
     )
@@ -205,7 +206,7 @@ def test_class_names(beside: Beside) -> None:
         ('{"id2label": ["a", "b"]}', "it has no id2label"),
         ('{"id2label": {}}', "it has no id2label"),
         ('{"compilerOptions": {"strict": true}}', "it has no id2label"),
-        ("[]", "it holds no JSON object but a list"),
+        ("[]", "it holds a list where a JSON object was expected"),
         ("{", "it is not JSON"),
         (" " * 16_000_001, "it has 16,000,001 bytes"),
     ],
@@ -213,7 +214,7 @@ def test_class_names(beside: Beside) -> None:
 )
 def test_another_programs_config_does_no_harm(content: str, note: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
-    labels, found = labels_beside(tmp_path / "model.onnx", 2)
+    labels, found = stated_labels({}, tmp_path / "model.onnx", 2)
     assert labels is None
     assert found.startswith(f"none in config.json: {note}")
     assert preprocessing_beside(tmp_path / "model.onnx")[0] is None
@@ -224,5 +225,5 @@ def test_one_channel(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
     settings, _ = preprocessing_beside(tmp_path / "model.onnx")
     assert settings is not None
-    found = Preprocessing.fitted(settings, (28, 28), n_channels=1)
+    found = Preprocessing.from_settings(settings, (28, 28), n_channels=1)
     assert (found.mean, found.std, found.resize_to) == ((127.5,), (63.75,), None)

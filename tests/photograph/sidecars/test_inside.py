@@ -14,7 +14,8 @@ from tiny_models import classifier
 from secam_onnx import Explainer, runtime
 from secam_onnx.errors import ModelError
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
-from secam_onnx.photograph.sidecars import labels_beside, labels_inside, preprocessing_inside
+from secam_onnx.photograph.sidecars.metadata_props import preprocessing_inside
+from secam_onnx.photograph.sidecars.stated_labels import stated_labels
 
 IMAGE = {
     "Image.BitmapPixelFormat": "Bgr8",
@@ -126,8 +127,8 @@ def test_rapidocr_names_classes_only(tmp_path: Path) -> None:
     ],
 )
 def test_names_under_other_keys(key: str, text: str) -> None:
-    assert labels_inside({key: text}, 3) == (("a", "b", "c"), f"read from the file's metadata ({key})")
-    other = labels_inside({"names": "3", key: text}, 3)  # what is no list of names does not hide one that is
+    assert stated_labels({key: text}, None, 3) == (("a", "b", "c"), f"read from the file's metadata ({key})")
+    other = stated_labels({"names": "3", key: text}, None, 3)  # what is no list of names does not hide one that is
     assert other[0] == ("a", "b", "c")
 
 
@@ -154,22 +155,22 @@ def test_otx_and_openvino() -> None:
 
 def test_names_of_otx_are_parted_by_spaces() -> None:
     names = ("a", "b_c", "d", "e", "f", "g", "h")
-    assert labels_inside(OTX, 7) == (names, "read from the file's metadata (model_info labels)")
+    assert stated_labels(OTX, None, 7) == (names, "read from the file's metadata (model_info labels)")
 
 
 def test_label_schema_of_otx(tmp_path: Path) -> None:
     file = tmp_path / "label_schema.json"
     file.write_text(json.dumps({"label_names": ["cat", "dog"], "label_groups": [["cat", "dog"]]}))
-    assert labels_beside(tmp_path / "m.onnx", 2) == (("cat", "dog"), "read from label_schema.json")
+    assert stated_labels({}, tmp_path / "m.onnx", 2) == (("cat", "dog"), "read from label_schema.json")
     old = {
         "10": {"_id": "10", "name": "ten", "is_empty": False},
         "9": {"_id": "9", "name": "nine", "is_empty": False},
         "0": {"_id": "0", "name": "none", "is_empty": True},
     }
     file.write_text(json.dumps({"label_tree": {}, "label_groups": [], "all_labels": old}))
-    assert labels_beside(tmp_path / "m.onnx", 2)[0] == ("nine", "ten")
+    assert stated_labels({}, tmp_path / "m.onnx", 2)[0] == ("nine", "ten")
     file.write_text('{"stop_multiple": 1.0}')
-    assert labels_beside(tmp_path / "m.onnx", 2) == (
+    assert stated_labels({}, tmp_path / "m.onnx", 2) == (
         None,
         "none in label_schema.json: it has neither label_names nor all_labels",
     )
@@ -196,11 +197,11 @@ def test_what_cannot_be_done_is_an_error_that_names_it(metadata: dict[str, str],
 @pytest.mark.parametrize(
     ("metadata", "note"),
     [
-        ({"names": "{0: 'a', 2: 'b'}"}, "names: the index 1 is missing"),
-        ({"names": "open('x')"}, "names: it is neither JSON nor a list or dict of Python"),
-        ({"names": "(" * 5000}, "names: it is neither JSON nor a list or dict of Python"),
-        ({"names": "['a', 'b']"}, "names has 2 names for 7 classes"),
-        ({"character": "0\n180"}, "character has 2 names for 7 classes"),
+        ({"names": "{0: 'a', 2: 'b'}"}, "(names): the index 1 is missing"),
+        ({"names": "open('x')"}, "(names): it is neither JSON nor a list or dict of Python"),
+        ({"names": "(" * 5000}, "(names): it is neither JSON nor a list or dict of Python"),
+        ({"names": "['a', 'b']"}, "(names): it names 2 classes, and the model has 7"),
+        ({"character": "0\n180"}, "(character): it names 2 classes, and the model has 7"),
     ],
 )
 def test_names_that_do_not_fit_are_not_used_and_said(metadata: dict[str, str], note: str, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from secam_onnx.errors import ModelError
-from secam_onnx.photograph.sidecars import labels_beside, model_file, preprocessing_beside
+from secam_onnx.graph.locate import model_file
+from secam_onnx.photograph.sidecars.beside_model import preprocessing_beside
+from secam_onnx.photograph.sidecars.stated_labels import stated_labels
 
 PROCESSOR = '{"image_processor_type": "ViTImageProcessor", "size": 32}'
 NAMES = '{"id2label": {"0": "a", "1": "b"}}'
@@ -51,12 +53,12 @@ def test_optimums_folder_has_them_inside_or_above(place: str, tmp_path: Path, mo
         settings, _ = preprocessing_beside(model)
         assert settings is not None
         assert settings.size == (32, 32)
-        assert labels_beside(model, 2)[0] == ("a", "b")
+        assert stated_labels({}, model, 2)[0] == ("a", "b")
 
 
 def test_only_that_folder_looks_above(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(NAMES)
-    assert labels_beside(tmp_path / "other" / "model.onnx", 2) == (None, "")
+    assert stated_labels({}, tmp_path / "other" / "model.onnx", 2) == (None, "")
 
 
 def test_a_model_that_is_a_link_as_in_hugging_faces_cache(tmp_path: Path) -> None:
@@ -65,13 +67,13 @@ def test_a_model_that_is_a_link_as_in_hugging_faces_cache(tmp_path: Path) -> Non
     snapshot.mkdir()
     (snapshot / "model.onnx").symlink_to(tmp_path / "blobs" / "123")
     (snapshot / "config.json").write_text(NAMES)
-    assert labels_beside(model_file(snapshot), 2)[0] == ("a", "b")
+    assert stated_labels({}, model_file(snapshot), 2)[0] == ("a", "b")
 
 
 def test_a_folder_of_that_name_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").mkdir()
     (tmp_path / "preprocessor_config.json").mkdir()
-    assert labels_beside(tmp_path / "model.onnx", 2) == (None, "")
+    assert stated_labels({}, tmp_path / "model.onnx", 2) == (None, "")
     assert preprocessing_beside(tmp_path / "model.onnx") == (None, "")
 
 

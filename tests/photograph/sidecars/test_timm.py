@@ -13,7 +13,8 @@ from PIL import Image
 
 from secam_onnx import Preprocessing
 from secam_onnx.errors import ModelError
-from secam_onnx.photograph.sidecars import labels_beside, preprocessing_beside
+from secam_onnx.photograph.sidecars.beside_model import preprocessing_beside
+from secam_onnx.photograph.sidecars.stated_labels import stated_labels
 
 Beside = Callable[[str], Path]
 SIZES = [(300, 451), (451, 300), (333, 333), (481, 640), (97, 211), (503, 1001)]
@@ -34,7 +35,7 @@ def fitted(model: Path) -> Preprocessing:
     assert note == ""
     assert settings.complete
     assert settings.source == "read from config.json (timm)"
-    return Preprocessing.fitted(settings)
+    return Preprocessing.from_settings(settings)
 
 
 def written(folder: Path, **data: Any) -> Path:
@@ -78,7 +79,7 @@ def test_flat_files_of_old_versions(beside: Beside, tmp_path: Path) -> None:
     data = json.loads((tmp_path / "config.json").read_text())
     flat = {**data.pop("pretrained_cfg"), "architecture": "resnet18", "labels": ["a", "b", "c"]}
     assert fitted(written(tmp_path, **flat)) == new
-    assert labels_beside(model, 3) == (("a", "b", "c"), "read from config.json")
+    assert stated_labels({}, model, 3) == (("a", "b", "c"), "read from config.json")
 
 
 def test_absent_keys_are_timms_defaults(tmp_path: Path) -> None:
@@ -119,13 +120,13 @@ def test_what_is_not_supported(config: dict[str, Any], message: str, tmp_path: P
 def test_class_names(beside: Beside, tmp_path: Path) -> None:
     """The description where there is one, else the name."""
     expected = ("tench, Tinca tinca", "goldfish", "n01484850")
-    assert labels_beside(beside("timm-resnet18-a1-in1k"), 3) == (expected, "read from config.json")
-    assert labels_beside(beside("timm-inception-v3-tv-in1k"), 3) == (
+    assert stated_labels({}, beside("timm-resnet18-a1-in1k"), 3) == (expected, "read from config.json")
+    assert stated_labels({}, beside("timm-inception-v3-tv-in1k"), 3) == (
         None,
         "none in config.json: it has no label_names",
     )
     gaps = written(tmp_path, pretrained_cfg={"label_names": {"0": "a", "5": "b"}})
-    assert labels_beside(gaps, 2) == (
+    assert stated_labels({}, gaps, 2) == (
         None,
         "none in config.json: the index 1 is missing; labels count from 0 without gaps",
     )
@@ -141,6 +142,6 @@ def test_one_channel(tmp_path: Path) -> None:
     }
     settings, _ = preprocessing_beside(written(tmp_path, pretrained_cfg=config))
     assert settings is not None
-    found = Preprocessing.fitted(settings, (28, 28), n_channels=1)
+    found = Preprocessing.from_settings(settings, (28, 28), n_channels=1)
     assert found == Preprocessing((28, 28), 28, mean=(0.1307 * 255,), std=(0.3081 * 255,))
-    assert Preprocessing.fitted(settings, (28, 28)).mean == (0.1307 * 255,) * 3  # as timm repeats it
+    assert Preprocessing.from_settings(settings, (28, 28)).mean == (0.1307 * 255,) * 3  # as timm repeats it

@@ -18,7 +18,7 @@ import triton_python_backend_utils as pb_utils
 from secam_onnx import Explainer, SecamError
 from secam_onnx.classifier.open_model import ModelOutput
 from secam_onnx.errors import ModelError
-from secam_onnx.labels import ClassQuery
+from secam_onnx.labels.queries import ClassQuery
 from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.pipeline.prepare import PreparedImage
 from secam_onnx.serve.request.infer import infer_request

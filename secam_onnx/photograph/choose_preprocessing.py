@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.graph.index import Graph
-from secam_onnx.photograph.graph_preprocessing import Beginning, beginning_of
 from secam_onnx.photograph.model_input import ImageInput, image_input
 from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.preprocessing_fields import check_channel_order
 from secam_onnx.photograph.preprocessing_settings import (
     ASSUMED,
     ASSUMED_OF_DATA,
@@ -24,9 +25,11 @@ from secam_onnx.photograph.preprocessing_settings import (
     PreprocessingSettings,
     preset,
 )
-from secam_onnx.photograph.sidecars import labels_beside, labels_inside, preprocessing_beside, preprocessing_inside
 
-__all__ = ["choose_labels", "choose_preprocessing", "input_for"]
+if TYPE_CHECKING:
+    from secam_onnx.photograph.graph_preprocessing.recognise import GraphPreprocessing
+
+__all__ = ["check_preprocessing", "choose_preprocessing", "input_for"]
 
 _PRESETS = {"pixels": "raw", "unit": "unit"}
 _MADE_FOR = {"pixels": "pixels of 0..255", "unit": "pixels divided by 255"}
@@ -82,40 +85,35 @@ def choose_preprocessing(
     OptionError
         Unknown preset, or settings that do not fit the model's input.
     """
-    beginning = beginning_of(graph, input_.name, input_.axes, input_.channels)
+    # Exported and fused files, whose metadata says all, are opened without this import.
+    from secam_onnx.photograph.graph_preprocessing.recognise import recognise_preprocessing
+
+    beginning = recognise_preprocessing(graph, input_.name, input_.axes, input_.channels)
     origin = {"graph_begins_with": str(beginning)} if beginning.steps else {}
     if isinstance(wanted, Preprocessing):
-        _check_fit(input_, wanted)
         chosen, note = wanted, ""
     else:
         settings = preset(wanted) if isinstance(wanted, str) else wanted or PreprocessingSettings()
         if input_.whole_numbers:
             _check_raw(input_, settings.mean, settings.std)
-        if settings.channel_order == "BGR" and input_.channels != 3:
-            raise OptionError(
-                f"channel_order is BGR, and the model takes {input_.channels} "
-                f"channel{'s' * (input_.channels != 1)}; that order is of three. Leave --channel-order out"
-                f"{', and say with --channels which ones the model gets' * (input_.channels > 1)}."
-            )
+        check_channel_order(settings.channel_order, input_.channels)
         settings = _filled_up(graph, input_, settings, beginning, file)
-        chosen = Preprocessing.fitted(settings, input_.size, input_.layout, input_.channels)
+        chosen = Preprocessing.from_settings(settings, input_.size, input_.layout, input_.channels)
         note = origin["preprocessing"] = settings.source or "as given"
-    if input_.whole_numbers:
-        _check_raw(input_, chosen.mean, chosen.std)
+    check_preprocessing(input_, chosen)
     warning = _contradiction(beginning, chosen, note)
     return chosen, origin | ({"preprocessing_warning": warning} if warning else {})
 
 
-def _metadata(graph: Graph) -> dict[str, str]:
-    return {entry.key: entry.value for entry in graph.model.metadata_props}
-
-
 def _filled_up(
-    graph: Graph, input_: ImageInput, settings: PreprocessingSettings, beginning: Beginning, file: Path | None
+    graph: Graph, input_: ImageInput, settings: PreprocessingSettings, beginning: GraphPreprocessing, file: Path | None
 ) -> PreprocessingSettings:
     """What the user gives, and what the file, those beside it or the graph say of the rest."""
+    from secam_onnx.photograph.sidecars.beside_model import preprocessing_beside
+    from secam_onnx.photograph.sidecars.metadata_props import preprocessing_inside
+
     if not settings.complete:
-        inside = preprocessing_inside(_metadata(graph))
+        inside = preprocessing_inside({entry.key: entry.value for entry in graph.model.metadata_props})
         settings = settings if inside is None else settings.over(inside)
     if not settings.complete:
         found, note = (None, "") if file is None else preprocessing_beside(file)
@@ -128,7 +126,7 @@ def _filled_up(
 
 
 def _assumed(
-    input_: ImageInput, known: PreprocessingSettings, beginning: Beginning, note: str
+    input_: ImageInput, known: PreprocessingSettings, beginning: GraphPreprocessing, note: str
 ) -> PreprocessingSettings:
     """What is taken where nobody says anything; the source says what speaks for it."""
     values = known.mean is None and known.std is None
@@ -157,7 +155,16 @@ def _assumed(
     return replace(assumed, mean=scale.mean, std=scale.std, source=source, **changes)  # type: ignore[arg-type]
 
 
-def _check_fit(input_: ImageInput, wanted: Preprocessing) -> None:
+def check_preprocessing(input_: ImageInput, wanted: Preprocessing) -> None:
+    """Make sure that a model can be fed what a preprocessing makes.
+
+    Raises
+    ------
+    ModelError
+        It makes another layout, size or number of channels than the model takes.
+    OptionError
+        The model takes whole numbers, and it has a mean or a std.
+    """
     fits = all(own in (None, made) for own, made in zip(input_.size, wanted.size, strict=True))
     if input_.layout != wanted.layout or input_.channels != wanted.n_channels or not fits:
         raise ModelError(
@@ -165,6 +172,8 @@ def _check_fit(input_: ImageInput, wanted: Preprocessing) -> None:
             f"channels, but the preprocessing makes {wanted.layout} of size {wanted.size} with {wanted.n_channels}; "
             "give the one that fits."
         )
+    if input_.whole_numbers:
+        _check_raw(input_, wanted.mean, wanted.std)
 
 
 def _check_raw(input_: ImageInput, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
@@ -182,7 +191,7 @@ def _check_raw(input_: ImageInput, mean: Sequence[float] | None, std: Sequence[f
         )
 
 
-def _contradiction(beginning: Beginning, chosen: Preprocessing, note: str) -> str:
+def _contradiction(beginning: GraphPreprocessing, chosen: Preprocessing, note: str) -> str:
     """What to tell where a step is done twice, outside of the graph and in it, or not at all; else empty.
 
     No error: networks were trained like that by mistake, and then it is right.
@@ -206,22 +215,3 @@ def _contradiction(beginning: Beginning, chosen: Preprocessing, note: str) -> st
 
 def _range(values: np.ndarray) -> str:
     return f"{values.min():.3g} to {values.max():.3g}"
-
-
-def choose_labels(graph: Graph, file: Path | None, n_classes: int | None) -> tuple[tuple[str, ...] | None, str]:
-    """The class names that the file's own metadata states, or else the files beside it, and where they come from.
-
-    Parameters
-    ----------
-    graph : Graph
-        The model.
-    file : Path or None
-        Where it lies, if the files beside it are to be used.
-    n_classes : int or None
-        Number of its classes; None if the run decides.
-    """
-    labels, note = labels_inside(_metadata(graph), n_classes)
-    if labels is None and file is not None:
-        beside, other = labels_beside(file, n_classes)
-        return beside, other if beside is not None else "; ".join(filter(None, [note, other]))
-    return labels, note

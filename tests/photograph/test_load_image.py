@@ -17,7 +17,7 @@ from PIL import Image
 from secam_onnx import Explainer, Preprocessing, PreprocessingSettings
 from secam_onnx.errors import ImageError, OptionError
 from secam_onnx.export import export_model, open_source
-from secam_onnx.photograph.views import view
+from secam_onnx.photograph.load_image import load_image
 
 RANDOM = np.random.default_rng(0)
 CUBE = RANDOM.integers(0, 4096, (40, 50, 12)).astype(np.uint16)
@@ -25,11 +25,11 @@ PIXELS = (CUBE >> 4).astype(np.uint8)
 
 
 def of(n: int, /, **settings: Any) -> Preprocessing:
-    return Preprocessing.fitted(PreprocessingSettings(**settings), (SIZE, SIZE), n_channels=n)
+    return Preprocessing.from_settings(PreprocessingSettings(**settings), (SIZE, SIZE), n_channels=n)
 
 
 def test_a_photograph_for_three_channels_is_what_it_was(chelsea: np.ndarray) -> None:
-    found = view(chelsea, of(3))
+    found = load_image(chelsea, of(3))
     np.testing.assert_array_equal(found.shown, chelsea)
     assert found.values is None
     assert found.source == {"dtype": "uint8", "channels": 3, "black": 0, "white": 255}
@@ -39,23 +39,23 @@ def test_a_photograph_for_three_channels_is_what_it_was(chelsea: np.ndarray) -> 
 def test_one_channel_gets_pillows_grey(chelsea: np.ndarray, size: tuple[int, int]) -> None:
     picture = Image.fromarray(chelsea).resize(size[::-1])
     preprocessing = of(1, mean=(0.0,), std=(1.0,), crop="none")
-    found = view(picture, preprocessing)
+    found = load_image(picture, preprocessing)
     assert found.values is None
     made = preprocessing.normalise(preprocessing.crop(found.shown)[0])
     expected = np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR).convert("L"))
     np.testing.assert_array_equal(made, expected[None, None].astype(np.float32))
     grey = picture.convert("L")  # of which resizing first or last makes no difference
-    found = view(grey, preprocessing)
+    found = load_image(grey, preprocessing)
     made = preprocessing.normalise(preprocessing.crop(found.shown)[0])
     expected = np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(made, expected[None, None].astype(np.float32))
 
 
 def test_deep_grey_is_not_rounded_to_8_bits() -> None:
-    deep = view(CUBE[..., 0], of(1, value_range=(0, 4095)))
+    deep = load_image(CUBE[..., 0], of(1, value_range=(0, 4095)))
     np.testing.assert_allclose(deep.values[..., 0], CUBE[..., 0] / 4095 * 255, rtol=1e-6)
     np.testing.assert_array_equal(deep.shown[..., 1], np.rint(CUBE[..., 0] / 4095 * 255))
-    without = view(CUBE[..., 0] << 4, of(1))
+    without = load_image(CUBE[..., 0] << 4, of(1))
     np.testing.assert_allclose(without.values[..., 0], (CUBE[..., 0] << 4) / 257, rtol=1e-6)
 
 
@@ -66,8 +66,8 @@ def test_each_channel_is_resized_by_pillow_as_floats(
     interpolation: str, crop: Any, edges: tuple[int, int], layout: Any
 ) -> None:
     settings = PreprocessingSettings(crop=crop, interpolation=interpolation, value_range=(0, 4095), mean=(0,), std=(1,))
-    preprocessing = Preprocessing.fitted(settings, (SIZE, SIZE), layout, 12)
-    found = view(CUBE, preprocessing)
+    preprocessing = Preprocessing.from_settings(settings, (SIZE, SIZE), layout, 12)
+    found = load_image(CUBE, preprocessing)
     made = preprocessing.normalise(preprocessing.crop(found.values)[0])[0]
     top, left = (edges[0] - SIZE) // 2, (edges[1] - SIZE) // 2
     for channel in range(12):
@@ -79,12 +79,12 @@ def test_each_channel_is_resized_by_pillow_as_floats(
 
 def test_channels_are_counted_from_1_in_the_file(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "c.tif", PIXELS, photometric="minisblack", planarconfig="contig")
-    found = view(tmp_path / "c.tif", of(3, channels=(4, 3, 2)))
+    found = load_image(tmp_path / "c.tif", of(3, channels=(4, 3, 2)))
     np.testing.assert_array_equal(found.shown, PIXELS[..., [3, 2, 1]])
     np.testing.assert_array_equal(found.values, PIXELS[..., [3, 2, 1]])
-    np.testing.assert_array_equal(view(PIXELS, of(1, channels=(12,))).values, PIXELS[..., 11:])
+    np.testing.assert_array_equal(load_image(PIXELS, of(1, channels=(12,))).values, PIXELS[..., 11:])
     with pytest.raises(ImageError, match=r"c.tif: Channel 13 was asked for, and the image has 12"):
-        view(tmp_path / "c.tif", of(1, channels=(13,)))
+        load_image(tmp_path / "c.tif", of(1, channels=(13,)))
 
 
 SHOWN = {  # channels of the model, settings: channels of the file as red, green, blue
@@ -99,14 +99,14 @@ SHOWN = {  # channels of the model, settings: channels of the file as red, green
 
 @pytest.mark.parametrize(("channels", "settings", "expected"), SHOWN.values(), ids=SHOWN)
 def test_what_is_shown(channels: int, settings: dict[str, Any], expected: tuple[int, ...]) -> None:
-    found = view(PIXELS, of(channels, **settings))
+    found = load_image(PIXELS, of(channels, **settings))
     np.testing.assert_array_equal(found.shown, PIXELS[..., list(expected)])
     assert found.values is not None
     assert found.values.shape[2] == channels
 
 
 def test_beyond_the_range_the_model_gets_what_is_there_and_pictures_are_cut_off() -> None:
-    found = view(CUBE, of(12, value_range=(1000, 2000)))
+    found = load_image(CUBE, of(12, value_range=(1000, 2000)))
     np.testing.assert_allclose(found.values, (CUBE.astype(float) - 1000) * 0.255, rtol=1e-5, atol=1e-3)
     assert found.values.min() < -200
     assert (found.shown.min(), found.shown.max()) == (0, 255)
@@ -114,12 +114,12 @@ def test_beyond_the_range_the_model_gets_what_is_there_and_pictures_are_cut_off(
 
 def test_transparency_is_a_channel_for_four_and_laid_over_white_for_others(chelsea: np.ndarray) -> None:
     rgba = np.dstack([chelsea, 255 - chelsea[..., 0]])
-    np.testing.assert_array_equal(view(rgba, of(4)).values, rgba)
+    np.testing.assert_array_equal(load_image(rgba, of(4)).values, rgba)
     picture = Image.fromarray(rgba, "RGBA")
-    np.testing.assert_array_equal(view(picture, of(4)).values, rgba)
-    ranged = view(picture, of(3, value_range=(0, 255)))
-    np.testing.assert_allclose(ranged.values, view(picture, of(3)).shown, atol=0.51)
-    grey = view(picture, of(1, value_range=(0, 255)))
+    np.testing.assert_array_equal(load_image(picture, of(4)).values, rgba)
+    ranged = load_image(picture, of(3, value_range=(0, 255)))
+    np.testing.assert_allclose(ranged.values, load_image(picture, of(3)).shown, atol=0.51)
+    grey = load_image(picture, of(1, value_range=(0, 255)))
     np.testing.assert_allclose(
         grey.values, np.asarray(Image.fromarray(ranged.shown).convert("L"))[..., None], atol=1.02
     )
@@ -138,7 +138,7 @@ def test_transparency_is_a_channel_for_four_and_laid_over_white_for_others(chels
 )
 def test_another_number_of_channels_names_both(image: np.ndarray, channels: int, message: str) -> None:
     with pytest.raises(ImageError, match=message):
-        view(image, of(channels))
+        load_image(image, of(channels))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_another_number_of_channels_names_both(image: np.ndarray, channels: int,
         (12, {"display_channels": (1, 2)}, "one channel or three"),
         (3, {"value_range": (5, 5)}, "value_range is .*two finite numbers, the lower first"),
         (12, {"mean": (0.0,) * 3}, "takes 12 channels, but the preprocessing .* has a mean of 3"),
-        (4, {"channel_order": "BGR"}, "channel_order is .*RGB, or of three channels BGR"),
+        (4, {"channel_order": "BGR"}, "channel_order is BGR, which is an order of three channels"),
     ],
 )
 def test_settings_that_do_not_fit(channels: int, settings: dict[str, Any], message: str) -> None:
@@ -163,8 +163,8 @@ def test_one_channel_of_many_has_to_be_chosen(file: bool, tmp_path: Path) -> Non
     image = tmp_path / "cube.npy" if file else PIXELS
     for fused in (False, True):
         with pytest.raises(ImageError, match=r"has 12 channels, and the model takes 1\b.*--channels 1 "):
-            view(image, of(1), eight_bit=fused)
-    np.testing.assert_array_equal(view(image, of(1, channels=(5,))).values, PIXELS[..., 4:5])
+            load_image(image, of(1), eight_bit=fused)
+    np.testing.assert_array_equal(load_image(image, of(1, channels=(5,))).values, PIXELS[..., 4:5])
 
 
 @pytest.mark.parametrize("channels", [1, 12])
@@ -173,14 +173,14 @@ def test_an_order_of_three_channels_is_not_taken_without_effect(channels: int, t
     settings = PreprocessingSettings(channel_order="BGR")
     for preset in ({}, {"mean": (0.0,), "std": (1.0,), "source": "preset raw"}):
         given = settings.over(PreprocessingSettings(**preset))
-        with pytest.raises(OptionError, match=f"takes {channels} channels?; that order is of three.*--channel-order"):
+        with pytest.raises(OptionError, match=rf"three channels, and the model takes {channels}\. .*--channel-order"):
             Explainer(tmp_path / "model.onnx", preprocessing=given)
     Explainer(tmp_path / "model.onnx", preprocessing=PreprocessingSettings(channel_order="RGB"))
 
 
 def test_what_is_no_image_names_all_that_are() -> None:
     with pytest.raises(ImageError, match="NoneType; a path, the bytes of a file, an open file, a Pillow image or an"):
-        view(None, of(3))  # type: ignore[arg-type]
+        load_image(None, of(3))  # type: ignore[arg-type]
 
 
 def test_of_other_than_three_channels_imagenets_mean_is_not_assumed() -> None:
@@ -259,7 +259,7 @@ def test_an_explainable_model_takes_other_images_all_the_same(tmp_path: Path) ->
 @pytest.mark.parametrize(("channels", "color"), [(12, tuple(range(12))), (12, (7,)), (1, (255, 0, 0)), (1, (7,))])
 def test_padding_around_deep_images(channels: int, color: tuple[float, ...]) -> None:
     preprocessing = of(channels, fit="letterbox", pad_color=color, value_range=(0, 4095), mean=(0,), std=(1,))
-    found = view(CUBE[..., :channels], preprocessing)
+    found = load_image(CUBE[..., :channels], preprocessing)
     seen, geometry = preprocessing.crop(found.values)
     expected = (76.245,) if len(color) == 3 else color
     np.testing.assert_allclose(seen[0, 0], np.broadcast_to(expected, channels), atol=0.01)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["Channel", "Picture", "numbers"]
+__all__ = ["Channel", "PictureTensor", "numbers"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureTensor:
     """A tensor that is the picture still: its axes, and what its channels are."""
 
     axes: str
@@ -39,7 +39,7 @@ class Picture:
     grid: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # scale and zero point, where it is quantised
     keeps: tuple[float, float] | None = None  # values of the input: what is beyond is cut off
 
-    def after(self, step: str, **changes: object) -> Picture:
+    def after(self, step: str, **changes: object) -> PictureTensor:
         return replace(self, steps=(*self.steps, *self.pending, step), pending=(), **changes)  # type: ignore[arg-type]
 
 

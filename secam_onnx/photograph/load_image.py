@@ -18,11 +18,11 @@ from secam_onnx.photograph.images import LUMA, Photograph, in_memory, other_chan
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.rasters import MAX_PIXELS, EncodedImage, Raster, raster_of, read_raster
 
-__all__ = ["View", "view"]
+__all__ = ["LoadedImage", "load_image"]
 
 
 @dataclass(frozen=True)
-class View:
+class LoadedImage:
     """An image on its way to a model.
 
     Attributes
@@ -40,9 +40,9 @@ class View:
     source: dict[str, object]
 
 
-def view(
+def load_image(
     image: Photograph, preprocessing: Preprocessing, *, max_pixels: int = MAX_PIXELS, eight_bit: bool = False
-) -> View:
+) -> LoadedImage:
     """Read an image for a model.
 
     Parameters
@@ -81,10 +81,10 @@ def view(
     try:
         if not photographs:
             values = _for_model(raster, preprocessing, name)
-            return View(_shown(raster, preprocessing, name), values, source)
+            return LoadedImage(_shown(raster, preprocessing, name), values, source)
         shown = rgb_of(raster, name, preprocessing.n_channels)
         whole = preprocessing.n_channels == 3 or eight_bit or raster.pixels.dtype in (np.uint8, bool)
-        return View(shown, None if whole else _converted(raster, 1), source)
+        return LoadedImage(shown, None if whole else _converted(raster, 1), source)
     except ImageError as error:
         raise ImageError(f"{name}: {error}" if name not in str(error) else str(error)) from error
 

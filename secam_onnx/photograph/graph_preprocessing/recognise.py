@@ -20,16 +20,16 @@ from typing import Literal
 import numpy as np
 
 from secam_onnx.graph.index import Graph, reads
-from secam_onnx.photograph.graph_preprocessing.followed_picture import Channel, Picture
-from secam_onnx.photograph.graph_preprocessing.node_rules import through
+from secam_onnx.photograph.graph_preprocessing.node_rules import follow_node
+from secam_onnx.photograph.graph_preprocessing.picture_tensor import Channel, PictureTensor
 
-__all__ = ["Beginning", "beginning_of"]
+__all__ = ["GraphPreprocessing", "recognise_preprocessing"]
 
 _CAFFE = (103.939, 116.779, 123.68)  # means of blue, green and red
 
 
 @dataclass(frozen=True)
-class Beginning:
+class GraphPreprocessing:
     """What was found.
 
     Attributes
@@ -60,7 +60,7 @@ class Beginning:
         return ", then ".join(self.steps)
 
 
-def beginning_of(graph: Graph, name: str, layout: str, channels: int | None = 3) -> Beginning:
+def recognise_preprocessing(graph: Graph, name: str, layout: str, channels: int | None = 3) -> GraphPreprocessing:
     """Walk from a model's input as long as it is the picture still.
 
     Parameters
@@ -75,16 +75,16 @@ def beginning_of(graph: Graph, name: str, layout: str, channels: int | None = 3)
         How many the picture has; of a number that is not known nothing is said.
     """
     if channels is None:
-        return Beginning()
-    pictures = {name: Picture(layout, tuple(map(Channel, range(channels))))}
-    last: list[Picture] = []  # what the first layers take
+        return GraphPreprocessing()
+    pictures = {name: PictureTensor(layout, tuple(map(Channel, range(channels))))}
+    last: list[PictureTensor] = []  # what the first layers take
     for node in graph.model.graph.node:
         inputs = [entry for entry in reads(node) if not graph.is_from_shapes(entry)]
         taken = [pictures[entry] for entry in inputs if entry in pictures]
         if not taken or node.op_type in ("Shape", "Size"):
             continue
         with np.errstate(all="ignore"):  # constants of damaged files
-            made = through(graph, node, taken) if len(taken) == len(inputs) and not node.domain else None
+            made = follow_node(graph, node, taken) if len(taken) == len(inputs) and not node.domain else None
         if made is None:
             last += taken
         else:
@@ -92,18 +92,18 @@ def beginning_of(graph: Graph, name: str, layout: str, channels: int | None = 3)
     return _summary(last, channels)
 
 
-def _summary(last: list[Picture], channels: int) -> Beginning:
+def _summary(last: list[PictureTensor], channels: int) -> GraphPreprocessing:
     """What the first layers have in common: the same steps, or others that are made for the same values."""
     if not all(one.steps for one in last):
-        return Beginning()  # one branch takes the picture as it comes
+        return GraphPreprocessing()  # one branch takes the picture as it comes
     whole = [_told(picture, channels) for picture in last if len(picture.channels) == channels]
     if not whole:
-        return Beginning()
+        return GraphPreprocessing()
     longest = max(whole, key=lambda one: len(one.steps))
     if all(set(one.channels) == set(last[0].channels) for one in last):
         return longest
     if len(whole) < len(last) or not longest.expects or any(one.expects != longest.expects for one in whole):
-        return Beginning()
+        return GraphPreprocessing()
     order, size, keeps = (
         getattr(longest, name) if len({getattr(one, name) for one in whole}) == 1 else None
         for name in ("channel_order", "size", "keeps")
@@ -111,11 +111,11 @@ def _summary(last: list[Picture], channels: int) -> Beginning:
     return replace(longest, channel_order=order, size=size, keeps=keeps)
 
 
-def _told(picture: Picture, channels: int) -> Beginning:
+def _told(picture: PictureTensor, channels: int) -> GraphPreprocessing:
     """What the steps to one of the first layers tell."""
     of_inputs = sorted(picture.channels, key=lambda one: one.index)
     if [one.index for one in of_inputs] != list(range(channels)) or not all(one.scale for one in of_inputs):
-        return Beginning(picture.steps, size=picture.size)
+        return GraphPreprocessing(picture.steps, size=picture.size)
     with np.errstate(all="ignore"):
         mean, std = (tuple(map(float, values)) for values in zip(*(one.mean_and_std for one in of_inputs), strict=True))
     order: Literal["RGB", "BGR"] | None = None
@@ -124,7 +124,7 @@ def _told(picture: Picture, channels: int) -> Beginning:
     expects = "pixels" if picture.whole else _expected(np.array(mean), np.array(std))
     if not expects and picture.keeps is not None:
         expects = "pixels" if picture.keeps[1] > 2 else "unit"
-    return Beginning(picture.steps, expects, mean, std, order, picture.size, picture.keeps)
+    return GraphPreprocessing(picture.steps, expects, mean, std, order, picture.size, picture.keeps)
 
 
 def _near(mean: tuple[float, ...], known: tuple[float, ...]) -> bool:
