@@ -56,6 +56,19 @@ __all__ = ["command"]
 @features_option
 @token_grid_option
 @fusion_options
+@click.option(
+    "--triton-config",
+    is_flag=True,
+    help="With --fused: write a config.pbtxt for Triton's ONNX Runtime backend as well. With "
+    "-o MODELS/NAME/1/model.onnx it goes into MODELS/NAME, where Triton looks for it; otherwise beside the file.",
+)
+@click.option(
+    "--triton-max-batch-size",
+    type=click.IntRange(0),
+    metavar="N",
+    help="With --triton-config: Triton may put N pictures together in one run; requests then get the default classes. "
+    "[default: 0, no batching; requests may give classes]",
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(
     source: str,
@@ -70,6 +83,8 @@ def command(
     features: str | None,
     token_grid: tuple[int, int] | None,
     fusion: Fusion | None,
+    triton_config: bool,
+    triton_max_batch_size: int | None,
     force: bool,
 ) -> None:
     """Make an explainable model.
@@ -85,14 +100,21 @@ def command(
     """
     from secam_onnx.errors import OptionError
     from secam_onnx.export import export_model, open_source
+    from secam_onnx.export.triton_config import triton_config_path, write_triton_config
     from secam_onnx.files import printable
     from secam_onnx.graph.locate import model_file
     from secam_onnx.graph.onnx_file import check_writable
     from secam_onnx.head_query import HeadQuery
     from secam_onnx.labels.label_files import read_labels
 
+    if triton_config and fusion is None:
+        raise click.UsageError("--triton-config describes a fused file; add --fused.")
+    if triton_max_batch_size is not None and not triton_config:
+        raise click.UsageError("--triton-max-batch-size goes with --triton-config.")
     target = output or Path(f"{Path(source).resolve().stem}-{'secam' if fusion is None else 'fused'}.onnx")
     check_writable(target, overwrite=force)
+    if triton_config:
+        check_writable(triton_config_path(target), overwrite=force)
     if target.exists() and Path(source).exists() and target.samefile(model_file(source)):
         raise OptionError(f"{target} is the source itself; write to another file with -o.")
     names = read_labels(labels) if labels else None
@@ -120,6 +142,8 @@ def command(
     if metadata.fused is not None:
         _tell_of_fusion(metadata.fused)
     _tell(metadata)
+    if triton_config:
+        click.echo(f"Triton's configuration: {write_triton_config(target, triton_max_batch_size or 0)}")
 
 
 def _tell_of_fusion(record: FusedRecord) -> None:

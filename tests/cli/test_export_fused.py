@@ -118,3 +118,31 @@ def test_into_a_table(run_cli: RunCli, source: Path, photo: Path) -> None:
     assert run_cli("export", source, "--fused", "-o", "f.onnx").returncode == 0
     done = run_cli("explain", photo, "--model", "f.onnx", "--to", "parquet", "-o", "table")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_configuration_for_triton(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
+    version = tmp_path / "models" / "cats" / "1"
+    version.mkdir(parents=True)
+    export = ("export", source, "--fused", "-o", version / "model.onnx", "--triton-config")
+    done = run_cli(*export)
+    assert done.returncode == 0, done.stderr
+    config = version.parent / "config.pbtxt"
+    assert f"Triton's configuration: {config}" in done.stdout
+    text = config.read_text()
+    assert "max_batch_size: 0" in text
+    assert '{ name: "classes" data_type: TYPE_INT64 dims: [ -1, -1 ] optional: true }' in text
+    (version / "model.onnx").unlink()
+    done = run_cli(*export)
+    assert (done.returncode, config.read_text()) == (2, text)
+    assert f"{config} exists already; use --force" in done.stderr
+    assert not (version / "model.onnx").exists()
+    done = run_cli(*export, "--triton-max-batch-size", 8, "--force")
+    assert done.returncode == 0, done.stderr
+    assert "max_batch_size: 8\ndynamic_batching { }" in config.read_text()
+    assert '"classes"' not in config.read_text()
+
+
+def test_a_configuration_for_triton_beside_the_file(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
+    done = run_cli("export", source, "--fused", "--triton-config")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "config.pbtxt").is_file()

@@ -20,6 +20,8 @@ USES = [
     ("photo.png", "secam-onnx explain photo.png"),
     ("frobnicate", "there are bench, demo, explain"),
     ("explain", "Missing argument 'IMAGE...'"),
+    ("export tiny.onnx --triton-config", "describes a fused file; add --fused"),
+    ("export tiny.onnx --fused --triton-max-batch-size 8", "goes with --triton-config"),
     ("explain photo.png tiny.onnx", "tiny.onnx is a model; it goes behind --model"),
     ("explain photo.png -m photo.png", "photo.png is a PNG picture, not an ONNX model.*behind --model"),
     ("explain photo.png -o photo.png", "'photo.png' is a file; results go to a folder"),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,9 +9,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from triton_config import config
 
 from secam_onnx import Fusion, fuse
+from secam_onnx.errors import OptionError
+from secam_onnx.export.triton_config import triton_config
 from secam_onnx.graph.locate import default_model
 from secam_onnx.serve.request.parameters import OUTPUTS
 
@@ -24,6 +22,11 @@ model_config = pytest.importorskip("tritonclient.grpc.model_config_pb2")
 text_format = pytest.importorskip("google.protobuf.text_format")
 
 NUMPY = {"UINT8": np.uint8, "INT32": np.int32, "INT64": np.int64, "FP32": np.float32}
+
+
+@pytest.fixture(scope="session")
+def deploy() -> Path:
+    return Path(__file__).parents[2] / "deploy"
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +44,8 @@ def tensors(entries) -> dict[str, tuple[str, list[int]]]:
     return {entry.name: (model_config.DataType.Name(entry.data_type)[5:], list(entry.dims)) for entry in entries}
 
 
-def test_the_committed_file_is_what_the_tool_writes_for_the_default_model(deploy: Path, fused: Path) -> None:
-    assert parsed((deploy / "triton/secam_fused/config.pbtxt").read_text()) == parsed(config(fused, "secam_fused"))
+def test_the_committed_file_is_what_is_written_for_the_default_model(deploy: Path, fused: Path) -> None:
+    assert parsed((deploy / "triton/secam_fused/config.pbtxt").read_text()) == parsed(triton_config(fused))
 
 
 def test_a_run_gives_what_the_config_says(deploy: Path, fused: Path, chelsea: np.ndarray) -> None:
@@ -60,8 +63,8 @@ def test_a_run_gives_what_the_config_says(deploy: Path, fused: Path, chelsea: np
 
 
 def test_with_batches_the_first_axis_and_the_optional_input_go(fused: Path) -> None:
-    described = parsed(config(fused, "cats", 8))
-    alone = parsed(config(fused, "cats"))
+    described = parsed(triton_config(fused, 8))
+    alone = parsed(triton_config(fused))
     assert described.max_batch_size == 8
     assert described.HasField("dynamic_batching")
     assert tensors(described.input) == {"image": ("UINT8", [224, 224, 3])}
@@ -75,7 +78,7 @@ def test_with_batches_the_first_axis_and_the_optional_input_go(fused: Path) -> N
 def test_classes_that_are_required_are_an_input_of_every_run(tmp_path: Path) -> None:
     path = tmp_path / "required.onnx"
     fuse(default_model(), path, Fusion(default_classes=False, overlay=False))
-    assert tensors(parsed(config(path, "cats", 8)).input) == {
+    assert tensors(parsed(triton_config(path, 8)).input) == {
         "image": ("UINT8", [224, 224, 3]),
         "classes": ("INT64", [-1]),
     }
@@ -90,10 +93,8 @@ def test_a_fixed_batch_is_refused_with_the_reason(tmp_path: Path) -> None:
         onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 18)]),
         tmp_path / "m.onnx",
     )
-    command = [sys.executable, "tools/triton_config.py", tmp_path / "m.onnx", "--max-batch-size", "8"]
-    run = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-    assert run.returncode == 2
-    assert re.search(r"'image' has the shape \[4, .*leave --max-batch-size out", run.stderr)
+    with pytest.raises(OptionError, match=r"'image' has the shape \[4, .*leave the maximal batch size out"):
+        triton_config(tmp_path / "m.onnx", 8)
 
 
 def test_the_explainers_config_lists_what_the_model_answers(deploy: Path) -> None:
