@@ -10,6 +10,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import click
 import numpy as np
 import onnx
 import pytest
@@ -31,6 +32,7 @@ WRITTEN = {
     "docs/how-to/pictures.md": ["kept.png", "heat.png", "panel.png"],
 }
 TWO_HEADS = "age = Gemm <transB = 1> (net_q, w_1x6, b_1) gender = Softmax (z)"
+OTHERS_OPTIONS = {"--build-arg", "--cpus", "--ignore-scripts", "--preload"}  # of docker, npm and gunicorn
 LANGUAGES = {"sh", "console", "python", "js", "sql", "json", "powershell", "bibtex", "nginx"}
 
 
@@ -87,6 +89,18 @@ def test_options_exist(page: str) -> None:
                 found = secam_onnx_command.get_command(secam_onnx_command.make_context("secam-onnx", [name]), name)
                 assert found is not None, line
                 found.make_context(name, arguments)
+
+
+def test_options_in_the_text_exist() -> None:
+    known = {"--help", *OTHERS_OPTIONS}
+    for name in secam_onnx_command.list_commands(click.Context(secam_onnx_command)):
+        found = secam_onnx_command.get_command(click.Context(secam_onnx_command), name)
+        assert found is not None
+        known |= {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for page in PAGES:
+        prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", " ".join(re.findall(r"`([^`]+)`", prose))))
+        assert named - known == set(), page
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.is_run for block in blocks(page))])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +75,20 @@ def test_python(run, tmp_path: Path) -> None:
 def test_javascript(run) -> None:
     (snippet,) = (block.text for block in of_server("js"))
     assert re.search(r"tiger cat 0\.\d+ \d+ superpixels are kept", run(["node", "--input-type=module", "-e"], snippet))
+
+
+def test_reference_names_every_address_status_and_output(server: Running) -> None:
+    from secam_onnx.serve.request.parameters import EXTRAS, OUTPUTS
+
+    page = (ROOT / "docs" / "reference" / "protocol.md").read_text(encoding="utf-8")
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/openapi.json", timeout=PATIENCE_S) as answer:
+        paths = json.load(answer)["paths"]
+    statuses = {
+        code for path in paths.values() for operation in path.values() for code in operation["responses"] if code > "4"
+    }
+    assert {path for path in paths if not re.search(rf"[ `]{re.escape(path)}`", page)} == set()
+    assert {status for status in statuses if not re.search(rf"^\|[ \d,]*\b{status}\b", page, re.MULTILINE)} == set()
+    assert {name for name in (*OUTPUTS, *EXTRAS) if f"`{name}`" not in page} == set()
 
 
 def test_options_are_those_of_the_command() -> None:
