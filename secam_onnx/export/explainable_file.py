@@ -83,13 +83,13 @@ def export_model(
     check_writable(target, overwrite=overwrite)
     model = source.model if fusion is None else ready_to_fuse(source.model)
     with damage_explained(model), weights_moved_out(model, target):
-        before = without_weights(source.model, target.parent) if source.untouched is None else None
+        before = without_weights(source.model, target.parent) if source.file is None else None
         with progress("find the head"):
             analysed = analyse(
                 model,
                 source.preprocessing,
                 labels=source.labels,
-                file=source.file,
+                file=source.file if source.sidecars else None,
                 folder=target.parent,
                 origin={**source.origin, "exporter": f"secam-onnx {version('secam-onnx')}"},
                 query=query,
@@ -175,8 +175,8 @@ def _as_it_was(
     source: Source, before: tuple[ModelProto, runtime.Weights] | None, analysed: AnalysedModel
 ) -> ReferenceOutputs:
     """What the source gives for the trial images: its file, or the model as it was made, with its weights apart."""
-    if source.untouched is not None:
-        session = runtime.open_as_it_is(source.untouched)
+    if source.file is not None:
+        session = runtime.open_as_it_is(source.file)
     else:
         assert before is not None
         light, weights = before
