@@ -54,7 +54,7 @@ def test_weights_shared_as_they_must_not_be_are_found_out(tmp_path: Path, monkey
     path = tmp_path / "model.onnx"
     onnx.save(tokens(256, 16, 0), path)
     monkeypatch.setattr(weights, "share_safely", lambda model, values: None)
-    options = {"preprocessing": "unit", "providers": "cpu", "features": "s"}
+    options = {"preprocessing": "unit", "providers": "cpu", "query": HeadQuery(features="s")}
     with pytest.raises(
         FidelityError, match=r"output 'z' is -?[\d.]+ at \(0, \d\) for photograph .* gives -?[\d.]+: a diff"
     ):
