@@ -173,7 +173,7 @@ def test_fusing(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (lambda: Explainer(threads=0), "threads is 0; 1 or more"),
         (lambda: Explainer(segmenter="slic"), "segmenter is 'slic'; Segmenter or None was expected"),  # type: ignore[arg-type]
         (lambda: Explainer(5), "model is 5; text or a path or None was expected"),  # type: ignore[arg-type]
-        (lambda: Fusion(top=None), "Fusion: top is None; a whole number was expected"),  # type: ignore[arg-type]
+        (lambda: Fusion(top_k=None), "Fusion: top_k is None; a whole number was expected"),  # type: ignore[arg-type]
     ],
 )
 def test_messages(call: Callable[[], Any], message: str) -> None:

@@ -37,7 +37,7 @@ int main(int, char** arguments) {
   feed.push_back(Ort::Value::CreateTensor(memory, pixels.data(), pixels.size(), image_shape.data(), 4));
   feed.push_back(Ort::Value::CreateTensor(memory, classes.data(), classes.size(), classes_shape.data(), 2));
   const char* inputs[] = {"image", "classes"};
-  const char* outputs[] = {"class_ids", "probabilities", "class_logits", "n_segments", "segment_contributions", "overlay"};
+  const char* outputs[] = {"class_ids", "class_probabilities", "class_logits", "n_segments", "segment_contributions", "overlay"};
   auto results = session.Run(Ort::RunOptions(), inputs, feed.data(), 2, outputs, 6);
 
   const int32_t count = results[3].GetTensorData<int32_t>()[0];

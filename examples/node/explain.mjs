@@ -23,7 +23,7 @@ const result = await session.run(feed);
 
 const [, count, most] = result.segment_contributions.dims;
 for (let rank = 0; rank < count; rank++) {
-  const probability = result.probabilities.data[rank].toFixed(4);
+  const probability = result.class_probabilities.data[rank].toFixed(4);
   console.log(`${result.class_ids.data[rank]}: ${probability}, logit ${result.class_logits.data[rank].toFixed(3)}`);
   const contributions = result.segment_contributions.data.subarray(
     rank * most,

@@ -23,7 +23,7 @@ if len(network.inputs) > 1:  # without `classes` among the inputs, the model has
 result = network(feed)
 
 for rank, class_id in enumerate(result["class_ids"][0]):
-    print(f"{class_id}: {result['probabilities'][0, rank]:.4f}, logit {result['class_logits'][0, rank]:.3f}")
+    print(f"{class_id}: {result['class_probabilities'][0, rank]:.4f}, logit {result['class_logits'][0, rank]:.3f}")
     contributions = result["segment_contributions"][0, rank, : result["n_segments"][0]]
     for segment in np.argsort(-contributions, kind="stable")[:3]:
         print(f"  superpixel {segment} adds {contributions[segment]:.3f}")

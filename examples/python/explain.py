@@ -25,7 +25,7 @@ result = {name: value[0] for name, value in zip(names, answer, strict=True)}
 
 for rank, class_id in enumerate(result["class_ids"]):
     label = about["labels"][class_id] if about["labels"] else f"class {class_id}"
-    print(f"{class_id} {label}: {result['probabilities'][rank]:.4f}, logit {result['class_logits'][rank]:.3f}")
+    print(f"{class_id} {label}: {result['class_probabilities'][rank]:.4f}, logit {result['class_logits'][rank]:.3f}")
     contributions = result["segment_contributions"][rank][: result["n_segments"]]
     for segment in np.argsort(-contributions, kind="stable")[:3]:
         print(f"  superpixel {segment} adds {contributions[segment]:.3f}")

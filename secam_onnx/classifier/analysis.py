@@ -147,7 +147,7 @@ def analyse(
     if note:
         notes["probability"] = note
     metadata = ModelMetadata(
-        output=head.output,
+        explained_output=head.output,
         logits=logits,
         activation=head.activation,
         head=_record(head),

@@ -77,7 +77,7 @@ def _check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
         exposed[0] += OWN_LAYOUT
     there = [
         *(("feature map", name, graph.producer(name) is not None) for name in head.all_features),
-        ("output", metadata.output, graph.producer(metadata.output) is not None),
+        ("output", metadata.explained_output, graph.producer(metadata.explained_output) is not None),
         ("logits", metadata.logits, metadata.logits in graph.outputs),
         ("probabilities", metadata.probabilities, metadata.probabilities in (None, *graph.outputs)),
         *(("added output", name, name in graph.outputs) for name in exposed),
@@ -98,7 +98,7 @@ def _find_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder
     known = metadata.head
     if known.own_shape is not None:
         graph.learn({known.features: known.own_shape})
-    query = HeadQuery(metadata.output, known.all_features, known.token_grid)
+    query = HeadQuery(metadata.explained_output, known.all_features, known.token_grid)
     head = locate_head(model, graph, metadata.preprocessing, folder, query)
     paired = (head.n_classes, known.pick) == (1, BINARY)
     return replace(head, class_output=head.class_output.as_pair()) if paired else head

@@ -85,7 +85,7 @@ def inspect_model(
         "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
         "logits": {
             "output": metadata.logits,
-            "explained_output": metadata.output,
+            "explained_output": metadata.explained_output,
             "activation": metadata.activation,
             "explained": metadata.explained,
             "probability": metadata.probability_note,
@@ -129,10 +129,10 @@ def _inputs(model: OpenModel) -> dict[str, Any]:
             "own_outputs": list(record.own_outputs.values()),
             "opset": record.opset,
             "superpixels": superpixels,
-            "classes_by_default": f"top-{record.top}" if record.default_classes else "none: each run says which",
+            "classes_by_default": f"top-{record.top_k}" if record.default_classes else "none: each run says which",
             "overlay": str(record.selection) if record.overlay else "left out",
             "weights": "stored as float16" if record.float16 else "as in the model",
-            "compared_with_the_explainer": dict(record.proof),
+            "compared_with_the_explainer": dict(record.agreement),
         }
     }
 

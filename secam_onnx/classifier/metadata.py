@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 KEY = "secam_onnx"
-SCHEMA = 1
-FUSED_SCHEMA = 1
+SCHEMA = 2
+FUSED_SCHEMA = 2
 LOGITS = f"{RESERVED}logits"
 PROBABILITIES = f"{RESERVED}probabilities"
 
@@ -48,6 +48,7 @@ Span = tuple[tuple[float, float], tuple[float, float]]
 
 WHOLE: Span = ((0.0, 1.0), (0.0, 1.0))
 
+_AGAIN = "Export the original model again with `secam-onnx export`."
 _LONGEST = 50_000_000  # characters; 21,000 class names take 2 million
 
 
@@ -65,6 +66,13 @@ class BranchRecord:
     shape: tuple[int | None, ...]
     layout: str = "NCHW"
     span: Span = WHOLE
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> BranchRecord:
+        """Read what `dataclasses.asdict` wrote; errors as of `HeadRecord.from_dict`."""
+        data["shape"], data["span"] = _shape(data["shape"]), _span(data["span"])
+        _check_texts(data["features"])
+        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,25 @@ class HeadRecord:
         lengths = {"N": None, "C": channels, "H": rows, "W": columns, "L": self.special + rows * columns}
         return tuple(lengths[axis] for axis in self.layout)
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> HeadRecord:
+        """Read what `dataclasses.asdict` wrote.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError, AttributeError
+            It is something else.
+        """
+        data["shape"], data["span"] = _shape(data["shape"]), _span(data["span"])
+        data["weights"] = tuple(data["weights"])
+        for key in ("steps", "rejected"):
+            data[key] = tuple((str(name), str(reason)) for name, reason in data[key])
+        data["further"] = tuple(map(BranchRecord.from_dict, data["further"]))
+        if data["pick"] is not None:
+            data["pick"] = tuple((int(index), int(sign)) for index, sign in data["pick"])
+        _check_texts(data["kind"], data["features"], *data["weights"])
+        return cls(**data)
+
 
 Declared = dict[str, tuple[str, list[int | str]]]
 """Type and shape of tensors, by name."""
@@ -173,8 +200,8 @@ class FusedRecord:
         How maps are made.
     tolerance : float
         See `Classifier`.
-    top : int
-        Classes that are explained by default.
+    top_k : int
+        How many of the highest classes are explained by default.
     default_classes : bool
         Whether there is a default.
     overlay : bool
@@ -183,8 +210,8 @@ class FusedRecord:
         Whether weights are stored with 16 bits.
     own_outputs : dict
         What the model's own outputs are called, where their names were taken.
-    proof : dict
-        How it was compared with the explainer when it was made.
+    agreement : dict
+        How it compared with the explainer when it was made; see `Agreement`.
     """
 
     size: tuple[int, int]
@@ -197,12 +224,12 @@ class FusedRecord:
     selection: Selection
     attribution: str
     tolerance: float
-    top: int
+    top_k: int
     default_classes: bool
     overlay: bool
     float16: bool
     own_outputs: Mapping[str, str]
-    proof: Mapping[str, Any] = field(default_factory=dict)
+    agreement: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def inputs(self) -> Declared:
@@ -216,7 +243,7 @@ class FusedRecord:
         results: Declared = {
             "class_ids": ("int64", of_classes),
             "class_logits": ("float32", of_classes),
-            "probabilities": ("float32", of_classes),
+            "class_probabilities": ("float32", of_classes),
             "cam": ("float32", [*of_classes, *self.map_size]),
             "bias": ("float32", of_classes),
             "segments": ("int32", [self._n, *self.size]),
@@ -241,7 +268,7 @@ class FusedRecord:
         """
         height, width = data.pop("size")
         rows, columns = data.pop("map_size")
-        numbers = [height, width, rows, columns, data["n_classes"], data["n_segments"], data["top"]]
+        numbers = [height, width, rows, columns, data["n_classes"], data["n_segments"], data["top_k"]]
         if any(type(number) is not int or number < 1 for number in numbers):
             raise ValueError(f"{numbers} are no lengths")
         segmenter, selection = Segmenter(**data.pop("segmenter")), Selection(**data.pop("selection"))
@@ -255,12 +282,12 @@ class ModelMetadata:
 
     Attributes
     ----------
-    output : str
+    explained_output : str
         The model's own output that is explained, or a tensor within it.
     logits : str
-        The output that holds the explained quantity, one number a class: `output`, or `secam_logits`.
+        The output that holds the explained quantity, one number a class: `explained_output`, or `secam_logits`.
     activation : {'none', 'softmax', 'log_softmax', 'sigmoid'}
-        What the model applies between logits and `output`.
+        What the model applies between logits and `explained_output`.
     probabilities : str or None
         The output that holds the model's own probabilities; None where it has none.
     probability : {'softmax', 'sigmoid', 'none'}
@@ -281,7 +308,7 @@ class ModelMetadata:
         What a fused model has besides.
     """
 
-    output: str
+    explained_output: str
     logits: str
     activation: str
     head: HeadRecord
@@ -308,9 +335,9 @@ class ModelMetadata:
             return self.origin.get("probability", own)
         return self.origin.get("probability") or f"{self.probability} of the logits"
 
-    def proven(self, proof: Mapping[str, Any]) -> ModelMetadata:
-        """The same of a fused model, with what its comparison with the explainer found."""
-        return dataclasses.replace(self, fused=self.fused and dataclasses.replace(self.fused, proof=proof))
+    def with_agreement(self, agreement: Mapping[str, Any]) -> ModelMetadata:
+        """The same of a fused model, with how it compared with the explainer."""
+        return dataclasses.replace(self, fused=self.fused and dataclasses.replace(self.fused, agreement=agreement))
 
     def to_json(self) -> str:
         """The text of the metadata entry."""
@@ -329,55 +356,23 @@ class ModelMetadata:
         ModelError
             Not JSON, another schema, or incomplete.
         """
-        again = "Export the original model again with `secam-onnx export`."
         try:
-            if len(text) > _LONGEST:
-                raise ValueError(f"{len(text)} characters, at most {_LONGEST} were expected")
-            data = json.loads(text)
-            schema = data.pop("schema")
-            if schema != SCHEMA:
-                raise ModelError(
-                    f"The model's secam_onnx metadata has schema {schema!r}; this version reads {SCHEMA}. {again}"
-                )
-            fused = data.pop("fused", None)
-            if fused is not None and (schema := fused.pop("schema")) != FUSED_SCHEMA:
-                raise ModelError(
-                    f"The fused model has schema {schema!r}; this version reads {FUSED_SCHEMA}. Fuse the original "
-                    "model again with `secam-onnx export --fused`."
-                )
-            head = data.pop("head")
-            steps, rejected = (
-                tuple((str(name), str(reason)) for name, reason in head.pop(key)) for key in ("steps", "rejected")
-            )
-            shape, weights = _shape(head.pop("shape")), tuple(head.pop("weights"))
-            span = _span(head.pop("span", WHOLE))
-            further = tuple(
-                BranchRecord(shape=_shape(entry.pop("shape")), span=_span(entry.pop("span", WHOLE)), **entry)
-                for entry in head.pop("further", ())
-            )
-            labels = data.pop("labels")
-            if head.get("pick") is not None:
-                head["pick"] = tuple((int(index), int(sign)) for index, sign in head["pick"])
-            # Files of before these were said: what the model applies is what makes probabilities.
-            data.setdefault("probability", "sigmoid" if data["activation"] == "sigmoid" else "softmax")
-            names = (
-                *(data[key] for key in ("output", "logits", "activation", "probability")), head["kind"],
-                head["features"], *weights, *(entry.features for entry in further), *(labels or ()),
-            )  # fmt: skip
-            if not all(isinstance(name, str) for name in names):
-                raise TypeError("a name is no text")
-            head |= {"weights": weights, "steps": steps, "rejected": rejected, "further": further}
+            data = _parsed(text)
+            fused, labels = data.pop("fused", None), data.pop("labels")
+            labels = None if labels is None else tuple(labels)
+            names = [data[key] for key in ("explained_output", "logits", "activation", "probability")]
+            _check_texts(*names, *(labels or ()))
             return cls(
-                head=HeadRecord(shape=shape, span=span, **head),
+                head=HeadRecord.from_dict(data.pop("head")),
                 preprocessing=Preprocessing.from_dict(data.pop("preprocessing")),
-                labels=None if labels is None else tuple(labels),
+                labels=labels,
                 fused=None if fused is None else FusedRecord.from_dict(fused),
                 **data,
             )
         except ModelError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SecamError) as error:
-            raise ModelError(f"The model's secam_onnx metadata is damaged ({error!r}). {again}") from error
+            raise ModelError(f"The model's secam_onnx metadata is damaged ({error!r}). {_AGAIN}") from error
 
     @classmethod
     def of(cls, model: ModelProto) -> ModelMetadata | None:
@@ -400,6 +395,27 @@ class ModelMetadata:
                 entry.value = self.to_json()
                 return
         model.metadata_props.add(key=KEY, value=self.to_json())
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The JSON of the entry, and of what is fused in it, without the numbers of their schemas, which are ours."""
+    if len(text) > _LONGEST:
+        raise ValueError(f"{len(text)} characters, at most {_LONGEST} were expected")
+    data: dict[str, Any] = json.loads(text)
+    fused = data.get("fused")
+    if fused is not None and (found := fused.pop("schema")) != FUSED_SCHEMA:
+        raise ModelError(
+            f"The fused model has schema {found!r}; this version reads {FUSED_SCHEMA}. Fuse the original model again "
+            "with `secam-onnx export --fused`."
+        )
+    if (found := data.pop("schema")) != SCHEMA:
+        raise ModelError(f"The model's secam_onnx metadata has schema {found!r}; this version reads {SCHEMA}. {_AGAIN}")
+    return data
+
+
+def _check_texts(*values: Any) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError("a name is no text")
 
 
 def _shape(lengths: list[Any]) -> tuple[int | None, ...]:

@@ -141,6 +141,6 @@ def _compare(metadata: ModelMetadata, output: ClassOutput, logits: np.ndarray, s
     if not np.abs(found - expected).max() <= allowed:
         raise ModelError(
             f"The model was read as {output.activation} of {output.logits!r}, but for class {worst} the output "
-            f"{metadata.output!r} gives {found[0, worst]:.4g}, where that is {expected[0, worst]:.4g}. Please report "
-            f"this model; --logits {output.logits} explains the numbers before."
+            f"{metadata.explained_output!r} gives {found[0, worst]:.4g}, where that is {expected[0, worst]:.4g}. "
+            f"Please report this model; --logits {output.logits} explains the numbers before."
         )

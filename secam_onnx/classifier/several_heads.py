@@ -85,7 +85,7 @@ def open_heads(
                 if reference is not None:
                     classifier.compare(reference)
                 check_probabilities(classifier, head.head.class_output)
-                opened[head.metadata.output] = classifier
+                opened[head.metadata.explained_output] = classifier
             return opened
 
 

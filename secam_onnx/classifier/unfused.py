@@ -190,9 +190,9 @@ class Classifier:
         for values in (values for part in parts for values in part[len(maps) :]):
             if values.shape[:1] != (size,):
                 raise ModelError(
-                    f"The model was fed {size} image{'s' * (size > 1)}, but {self.metadata.output!r} was made of "
-                    f"values of shape {values.shape}; a row for each image was expected, (N, classes). Explain one "
-                    "image at a time, if the model is made for one."
+                    f"The model was fed {size} image{'s' * (size > 1)}, but {self.metadata.explained_output!r} was "
+                    f"made of values of shape {values.shape}; a row for each image was expected, (N, classes). "
+                    "Explain one image at a time, if the model is made for one."
                 )
         found = [
             (part[0] if len(part) == 1 else np.concatenate(part))[: len(inputs)] for part in zip(*parts, strict=True)

@@ -151,12 +151,14 @@ def _tell_of_fusion(record: FusedRecord) -> None:
     for way, tensors in (("Inputs", record.inputs), ("Outputs", record.outputs)):
         listed = (f"{name} {dtype} ({', '.join(map(str, shape))})" for name, (dtype, shape) in tensors.items())
         click.echo(f"{way}: {'; '.join(listed)}")
-    default = f"explained by default: top-{record.top}" if record.default_classes else "no default: each run says which"
+    default = (
+        f"explained by default: top-{record.top_k}" if record.default_classes else "no default: each run says which"
+    )
     click.echo(f"Besides, the model's own outputs: {', '.join(record.own_outputs.values())}. Classes: {default}")
     click.echo(
         f"Opset {record.opset}. Compared with the explainer: same superpixels; contributions differ by "
-        f"{record.proof['max_relative_difference']:.1e}, relative, and probabilities by at most "
-        f"{record.proof['max_probability_difference']:.1e}"
+        f"{record.agreement['max_relative_difference']:.1e}, relative, and probabilities by at most "
+        f"{record.agreement['max_probability_difference']:.1e}"
     )
 
 

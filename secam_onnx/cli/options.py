@@ -202,7 +202,10 @@ _SELECTION: tuple[Callable[[Any], Any], ...] = (
 _FUSION: tuple[Callable[[Any], Any], ...] = (
     click.option("--fused", is_flag=True, help="Put all of SeCAM into the graph; the options below go with it."),
     click.option(
-        "--top", type=int, metavar="K", help="Explain the K highest classes, where the run says nothing.  [default: 1]"
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="Explain the K highest classes, where the run says nothing.  [default: 1]",
     ),
     click.option("--require-classes", is_flag=True, help="No default: every run says which classes."),
     click.option("--no-overlay", is_flag=True, help="Leave the finished picture out."),
@@ -235,22 +238,22 @@ def fusion_options(command: Callable[..., None]) -> Callable[..., None]:
         from secam_onnx.superpixels.selection import Selection
 
         names = (
-            "top", "require_classes", "no_overlay", "float16", "n_segments", "compactness", "top_segments", "threshold",
-            "coverage", "attribution",
+            "top_k", "require_classes", "no_overlay", "float16", "n_segments", "compactness", "top_segments",
+            "threshold", "coverage", "attribution",
         )  # fmt: skip
         given = {name: value for name in names if (value := others.pop(name)) is not None and value is not False}
         if given and not fused:
             raise click.UsageError(f"--{next(iter(given)).replace('_', '-')} goes with --fused.")
-        if {"top", "require_classes"} <= given.keys():
+        if {"top_k", "require_classes"} <= given.keys():
             raise click.UsageError(
-                "--top is the default of classes, which --require-classes leaves out; give one of them."
+                "--top-k is the default of classes, which --require-classes leaves out; give one of them."
             )
         fusion = None
         if fused:
             fusion = Fusion(
                 Segmenter("kmeans", **{name: given[name] for name in ("n_segments", "compactness") if name in given}),
                 Selection(*(given.get(name) for name in ("top_segments", "threshold", "coverage"))),
-                top=given.get("top", 1),
+                top_k=given.get("top_k", 1),
                 overlay="no_overlay" not in given,
                 default_classes="require_classes" not in given,
                 float16="float16" in given,

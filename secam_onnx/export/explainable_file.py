@@ -107,8 +107,8 @@ def export_model(
         if fusion is not None:
             with progress("fuse, and compare with the explainer"):
                 model, metadata = fused_model(dataclasses.replace(analysed, metadata=metadata), fusion)
-                proof = prove_fused(_opened(model, metadata, target), classifier, said)
-                metadata = metadata.proven(proof)
+                agreement = prove_fused(_opened(model, metadata, target), classifier, said)
+                metadata = metadata.with_agreement(agreement)
                 if not has_external_data(model):  # which onnx would look for elsewhere
                     onnx.checker.check_model(model, full_check=True)
         with progress(f"write {target}"):

@@ -55,8 +55,8 @@ class Fusion:
         How superpixels are made; `kmeans` is the one that there is as ONNX nodes.
     selection : Selection
         Which superpixels the picture keeps.
-    top : int
-        How many classes are explained, those of the highest logits, where `classes` is not given.
+    top_k : int
+        How many of the highest classes are explained where `classes` is not given.
     overlay : bool
         Whether the finished picture is an output.
     default_classes : bool
@@ -70,7 +70,7 @@ class Fusion:
 
     segmenter: Segmenter = field(default_factory=Segmenter)
     selection: Selection = field(default_factory=Selection)
-    top: int = 1
+    top_k: int = 1
     overlay: bool = True
     default_classes: bool = True
     float16: bool = False
@@ -83,8 +83,8 @@ class Fusion:
                 f"The segmenter {self.segmenter.method!r} cannot go into a fused model; only kmeans is made of ONNX "
                 "nodes."
             )
-        if not 1 <= self.top <= _MOST_CLASSES:
-            raise OptionError(f"top is {self.top}; 1 to {_MOST_CLASSES} was expected.")
+        if not 1 <= self.top_k <= _MOST_CLASSES:
+            raise OptionError(f"top_k is {self.top_k}; 1 to {_MOST_CLASSES} was expected.")
 
 
 def ready_to_fuse(model: ModelProto) -> ModelProto:
@@ -134,8 +134,8 @@ def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, Mo
     rows, columns = head.map_size
     if rows is None or columns is None:
         raise ModelError("The size of the feature map depends on the run; export the model for one image size.")
-    if fusion.top > head.n_classes:
-        raise OptionError(f"top is {fusion.top}, but the model has {head.n_classes} classes.")
+    if fusion.top_k > head.n_classes:
+        raise OptionError(f"top_k is {fusion.top_k}, but the model has {head.n_classes} classes.")
     attribution = choose_attribution(head.algebra, fusion.attribution)
     split, made = analysed.with_split_layer()
     network, head = split.model, split.head
@@ -157,7 +157,7 @@ def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, Mo
         selection=fusion.selection,
         attribution=attribution,
         tolerance=split.tolerance,
-        top=fusion.top,
+        top_k=fusion.top_k,
         default_classes=fusion.default_classes,
         overlay=fusion.overlay,
         float16=fusion.float16,
@@ -214,7 +214,7 @@ def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, Mo
             )
             body.initializer[-1].name = name
     if fusion.default_classes:
-        body.initializer.append(numpy_helper.from_array(-1 - np.arange(fusion.top)[None], "classes"))
+        body.initializer.append(numpy_helper.from_array(-1 - np.arange(fusion.top_k)[None], "classes"))
     if fusion.float16:
         # Ours are no weights: superpixels depend on their last bit.
         halve_weights(fused, {value.name for part in (before, classes, behind) for value in part.values})
@@ -237,7 +237,7 @@ def _results(
     results = {
         "class_ids": CLASS_IDS,
         "class_logits": n.op("GatherElements", [logits, CLASS_IDS], axis=1),
-        "probabilities": n.op("GatherElements", [shares, CLASS_IDS], axis=1),
+        "class_probabilities": n.op("GatherElements", [shares, CLASS_IDS], axis=1),
         "cam": maps.maps,
         "bias": maps.bias,
         "segments": segments,

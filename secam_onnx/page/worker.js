@@ -6,7 +6,7 @@ import { readMetadata } from "./metadata.js";
 import { rowsOf } from "./photograph.js";
 import * as ort from "./vendor/ort.js";
 
-const SCHEMA = 1;
+const SCHEMA = 2;
 const RUNTIME = new URL("./vendor/ort.wasm.gz", import.meta.url);
 let session, contract, input;
 
@@ -98,7 +98,7 @@ async function explain({ bitmap, classes }) {
     segments: outputs.segments.data.slice(0, size[0] * size[1]),
     classes: asked.map((_, row) => ({
       index: Number(of("class_ids", row)[0]),
-      probability: of("probabilities", row)[0],
+      probability: of("class_probabilities", row)[0],
       logit: of("class_logits", row)[0],
       bias: of("bias", row)[0],
       cam: of("cam", row),

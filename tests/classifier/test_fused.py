@@ -187,8 +187,8 @@ def changed(folder: Path, target: Path, change) -> Path:  # type: ignore[no-unty
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda data: data["fused"].update(schema=0), "The fused model has schema 0; this version reads 1. Fuse"),
-        (lambda data: data["fused"].update(schema=2), "has schema 2; this version reads 1"),
+        (lambda data: data["fused"].update(schema=1), "The fused model has schema 1; this version reads 2. Fuse"),
+        (lambda data: data["fused"].update(schema=3), "has schema 3; this version reads 2"),
         (lambda data: data["fused"].pop("schema"), "damaged"),
         (lambda data: data["fused"].update(size=[32]), "damaged"),
         (lambda data: data["fused"].update(n_segments=0), "damaged"),
@@ -235,7 +235,7 @@ def test_nothing_is_made_of_a_fused_file(folder: Path, tmp_path: Path) -> None:
 def test_logits_that_are_no_numbers(tmp_path: Path, chelsea: np.ndarray) -> None:
     """Proven before: only a file that was changed afterwards gives them."""
     onnx.save(tiny_models.classifier(), tmp_path / "source.onnx")
-    fuse(tmp_path / "source.onnx", tmp_path / "fused.onnx", Fusion(top=2), preprocessing=SETTINGS)
+    fuse(tmp_path / "source.onnx", tmp_path / "fused.onnx", Fusion(top_k=2), preprocessing=SETTINGS)
     model = onnx.load(tmp_path / "fused.onnx")
     (bias,) = (tensor for tensor in model.graph.initializer if tensor.name == "logits.bias")
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(7, np.nan, np.float32), bias.name))

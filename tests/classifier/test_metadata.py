@@ -15,7 +15,7 @@ from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
 
 METADATA = ModelMetadata(
-    output="probabilities",
+    explained_output="probabilities",
     logits="secam_logits",
     activation="softmax",
     head=HeadRecord(
@@ -57,16 +57,16 @@ def test_what_is_said_of_a_fused_model() -> None:
         selection=Selection(top_segments=4),
         attribution="gradient",
         tolerance=1e-3,
-        top=2,
+        top_k=2,
         default_classes=True,
         overlay=True,
         float16=False,
         own_outputs={"logits": "logits"},
-        proof={"images": ["a"]},
+        agreement={"images": ["a"]},
     )
     metadata = dataclasses.replace(METADATA, fused=record)
     assert ModelMetadata.from_json(metadata.to_json()) == metadata
-    assert json.loads(metadata.to_json())["fused"]["schema"] == 1
+    assert json.loads(metadata.to_json())["fused"]["schema"] == 2
     assert record.inputs == {"image": ("uint8", ["N", 96, 160, 3]), "classes": ("int64", ["N or 1", "K"])}
     assert record.outputs["overlay"] == ("uint8", ["N", "K", 96, 160, 3])
     alone = dataclasses.replace(record, batch=1, overlay=False)
@@ -78,7 +78,7 @@ def test_what_is_said_of_a_fused_model() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda data: data.update(schema=2), "has schema 2; this version reads 1"),
+        (lambda data: data.update(schema=1), "has schema 1; this version reads 2"),
         (lambda data: data.pop("schema"), "damaged"),
         (lambda data: data.pop("head"), "damaged"),
         (lambda data: data["head"].pop("kind"), "damaged"),

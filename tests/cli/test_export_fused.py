@@ -75,12 +75,12 @@ def test_without_the_picture(run_cli: RunCli, source: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--top", "3"], "--top goes with --fused"),
+        (["--top-k", "3"], "--top-k goes with --fused"),
         (["--no-overlay"], "--no-overlay goes with --fused"),
         (["--n-segments", "9"], "--n-segments goes with --fused"),
-        (["--fused", "--top", "2", "--require-classes"], "--top is the default of classes"),
-        (["--fused", "--top", "8"], "top is 8, but the model has 7 classes"),
-        (["--fused", "--top", "0"], "top is 0"),
+        (["--fused", "--top-k", "2", "--require-classes"], "--top-k is the default of classes"),
+        (["--fused", "--top-k", "8"], "top_k is 8, but the model has 7 classes"),
+        (["--fused", "--top-k", "0"], "top_k is 0"),
         (["--fused", "--threshold", "2"], "threshold is 2.0"),
         (["--fused", "--top-segments", "1", "--coverage", "0.5"], "choose one way"),
         (["--fused", "--attribution", "magic"], "Unknown attribution 'magic'"),

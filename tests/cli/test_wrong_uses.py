@@ -52,7 +52,7 @@ USES = [
     ("export gone.tflite", "gone.tflite does not exist"),
     ("export tiny.onnx -o gone/out.onnx", "folder gone does not exist; create it first"),
     ("export tiny.onnx -o photos", "photos is a folder; give the name of an .onnx file"),
-    ("export tiny.onnx --top 3", "--top goes with --fused"),
+    ("export tiny.onnx --top-k 3", "--top-k goes with --fused"),
     ("demo tiny.onnx", "a model goes behind --model"),
     ("demo --static photos", "holds something else than an earlier page"),
     ("bench tiny.onnx", "a model goes behind --model"),

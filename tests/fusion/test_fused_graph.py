@@ -63,7 +63,7 @@ def compare(found: dict[str, np.ndarray], source: Path, seen: np.ndarray, tolera
                 name
             )
         shares = [entry.probability for entry in expected.classes]
-        np.testing.assert_allclose(found["probabilities"][row], shares, atol=tolerance)
+        np.testing.assert_allclose(found["class_probabilities"][row], shares, atol=tolerance)
         if "overlay" in found and tolerance < 1e-4 and np.ptp(picture) > 0:  # else all superpixels score the same
             for k in range(7):
                 keep = Selection().keep(expected.segment_scores[k], expected.segment_contributions[k])
@@ -166,7 +166,7 @@ def test_a_batch_of_eight_is_eight_singles(head: str, tmp_path: Path, chelsea: n
 
 
 def test_classes_for_each_picture_or_for_all(tmp_path: Path, seen: np.ndarray) -> None:
-    path = fused(tiny_models.classifier(), tmp_path, Fusion(top=2))
+    path = fused(tiny_models.classifier(), tmp_path, Fusion(top_k=2))
     each = run(path, seen, np.array([[0, 5], [6, 1], [-1, -7]]))
     assert each["class_ids"][:2].tolist() == [[0, 5], [6, 1]]
     order = np.argsort(-each["logits"], axis=1, kind="stable")
@@ -183,10 +183,11 @@ def test_contributions_and_bias_are_the_logit(tmp_path: Path, seen: np.ndarray) 
 def test_a_model_that_only_gives_probabilities(tmp_path: Path, seen: np.ndarray) -> None:
     """Its output is called like one of ours."""
     source = tmp_path / "source.onnx"
-    onnx.save(tiny_models.classifier(softmax=True), source)
+    model = tiny_models.classifier(softmax=True)
+    onnx.save(tiny_models.renamed(model, {"probabilities": "class_probabilities"}), source)
     path = fused(source, tmp_path)
     found = run(path, seen, ALL)
-    np.testing.assert_allclose(found["model_probabilities"], found["probabilities"], atol=1e-6)
+    np.testing.assert_allclose(found["model_class_probabilities"], found["class_probabilities"], atol=1e-6)
     np.testing.assert_array_equal(found["secam_logits"], found["class_logits"])
     compare(found, source, seen, 1e-5)
 
@@ -254,7 +255,7 @@ def test_the_default_model(photo: Path, tmp_path: Path, explainer: Explainer) ->
     path = tmp_path / "fused.onnx"
     metadata = fuse(explainer.model, path)
     assert metadata.fused is not None
-    assert metadata.fused.proof["max_relative_difference"] < 1e-5
+    assert metadata.fused.agreement["max_relative_difference"] < 1e-5
     assert path.stat().st_size < 1.01 * explainer.model.stat().st_size
     model = onnx.load(path)
     onnx.checker.check_model(path, full_check=True)
@@ -301,8 +302,8 @@ def test_weights_of_16_bits_are_half_the_file(tmp_path: Path, seen: np.ndarray) 
     ("settings", "reason"),
     [
         ({"segmenter": Segmenter("slic")}, "'slic' cannot go into a fused model"),
-        ({"top": 0}, "top is 0; 1 to 100"),
-        ({"top": 101}, "top is 101"),
+        ({"top_k": 0}, "top_k is 0; 1 to 100"),
+        ({"top_k": 101}, "top_k is 101"),
     ],
 )
 def test_what_cannot_go_in(settings: dict[str, object], reason: str) -> None:
@@ -311,8 +312,8 @@ def test_what_cannot_go_in(settings: dict[str, object], reason: str) -> None:
 
 
 def test_more_classes_than_there_are(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="top is 8, but the model has 7 classes"):
-        fused(tiny_models.classifier(), tmp_path, Fusion(top=8))
+    with pytest.raises(OptionError, match="top_k is 8, but the model has 7 classes"):
+        fused(tiny_models.classifier(), tmp_path, Fusion(top_k=8))
     assert not (tmp_path / "fused.onnx").exists()
 
 

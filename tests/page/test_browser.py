@@ -183,7 +183,7 @@ def test_a_model_of_three_classes_two_of_one_name(open_page: Any, photo: Path, t
     plain, labels = tmp_path / "plain.onnx", ["crane", "lynx", "crane"]
     onnx.save(classifier(classes=3), plain)
     source = dataclasses.replace(open_source(str(plain)), labels=labels)
-    export_model(source, tmp_path / "named.onnx", fusion=Fusion(top=2))
+    export_model(source, tmp_path / "named.onnx", fusion=Fusion(top_k=2))
     fused = model_for_browsers(tmp_path / "named.onnx", tmp_path)
     with running(PageServer({**page_files(), MODEL: fused}, 0)) as address:
         page = open_page(address)

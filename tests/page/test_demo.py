@@ -151,7 +151,7 @@ def test_vendored_files_are_what_was_recorded() -> None:
 
 def test_a_fused_model_is_served_without_its_default_classes(tmp_path: Path) -> None:
     onnx.save(classifier(classes=4), tmp_path / "plain.onnx")
-    export_model(open_source(str(tmp_path / "plain.onnx")), tmp_path / "fused.onnx", fusion=Fusion(top=2))
+    export_model(open_source(str(tmp_path / "plain.onnx")), tmp_path / "fused.onnx", fusion=Fusion(top_k=2))
     (tmp_path / "served").mkdir()
     ready = model_for_browsers(tmp_path / "fused.onnx", tmp_path / "served")
     sessions = [onnxruntime.InferenceSession(file) for file in (tmp_path / "fused.onnx", ready)]

@@ -138,7 +138,7 @@ def test_web(name: str, case_of: Callable, served: tuple[Path, str], results_of:
     first = results_of("python", name)[0].outputs
     share = first["segment_contributions"][0, 0]
     assert answer["text"].splitlines() == [
-        f"{first['class_ids'][0, 0]}: {first['probabilities'][0, 0]:.4f}",
+        f"{first['class_ids'][0, 0]}: {first['class_probabilities'][0, 0]:.4f}",
         f"superpixel {share.argmax()} adds {share.max():.3f} of {first['class_logits'][0, 0]:.3f}",
     ]
     overlay = first["overlay"][0, 0]

@@ -53,7 +53,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     onnx.save(classifier(classes=3), folder / "plain.onnx")
     source = dataclasses.replace(open_source(str(folder / "plain.onnx")), labels=LABELS)
-    export_model(source, folder / "tiny.onnx", fusion=Fusion(top=2))
+    export_model(source, folder / "tiny.onnx", fusion=Fusion(top_k=2))
     return folder / "tiny.onnx"
 
 

@@ -61,7 +61,7 @@ def _agrees_with(
     wanted = {
         "class_ids": np.array([[entry.index for entry in expected.classes]]),
         "class_logits": np.array([[entry.logit for entry in expected.classes]], np.float32),
-        "probabilities": np.array([[entry.probability for entry in expected.classes]], np.float32),
+        "class_probabilities": np.array([[entry.probability for entry in expected.classes]], np.float32),
         "cam": expected.cam[None].astype(np.float32),
         "bias": expected.bias[None].astype(np.float32),
         "segments": expected.segments[None].astype(np.int32),

@@ -323,7 +323,7 @@ BROKEN: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
     "transB-float": (changed(attribute("Gemm", transB=1.5)), ("Gemm", "transB")),
     "empty-attribute": (changed(attribute("Gemm", alpha=AttributeProto(name="alpha"))), ("Gemm|alpha",)),
     "contract-features": (contract(head__features="ghost"), ("ghost", "export")),
-    "contract-output": (contract(output="ghost"), ("ghost", "export")),
+    "contract-output": (contract(explained_output="ghost"), ("ghost", "export")),
     "contract-logits": (contract(logits="ghost"), ("ghost", "export")),
     "contract-number": (contract(head__features=5), ("metadata is damaged", "export")),
     "contract-shape": (contract(head__shape="wide"), ("metadata is damaged", "export")),
@@ -335,6 +335,6 @@ BROKEN: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
     "contract-deep-object": (changed(metadata('{"schema":' * 100_000)), ("metadata is damaged", "export")),
     "contract-large": (changed(metadata('"' + "x" * 100_000_000 + '"')), ("metadata", "bytes|damaged")),
     "contract-number-of-digits": (changed(metadata('{"schema": ' + "9" * 10_000 + "}")), ("metadata",)),
-    "contract-other-schema": (changed(metadata('{"schema": 2}')), ("schema 2", "export")),
+    "contract-other-schema": (changed(metadata('{"schema": 1}')), ("schema 1", "export")),
 }  # fmt: skip
 """What is written to `NAME.onnx`, given the folder, and words of the message."""

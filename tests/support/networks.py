@@ -90,6 +90,6 @@ NETWORKS = {
     "batch of one": Network(_tiny(input_shape=[1, 3, _SIZE, _SIZE]), "gap + fc", batch=1),
     "float16": Network(_tiny("mlp"), "flatten + fc + relu + fc", fusion=Fusion(default_classes=False, float16=True)),
     "int8": Network(_int8, "gap + fc", "rounded"),
-    "default classes": Network(_tiny(), "gap + fc", fusion=Fusion(top=3)),
+    "default classes": Network(_tiny(), "gap + fc", fusion=Fusion(top_k=3)),
 }
 """By what is special about each."""

@@ -166,7 +166,7 @@ def _said(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         "attribution": ATTRIBUTIONS[explainer.classifier.attribution],
         "activation": metadata.activation,
         "probability": metadata.probability_note,
-        "output": metadata.output,
+        "output": metadata.explained_output,
         "classes": explainer.classifier.n_classes,
         "preprocessing": f"{explainer.preprocessing_note or 'the file'}: {explainer.preprocessing}",
         "origin": dict(metadata.origin),
@@ -179,7 +179,7 @@ def _said(path: Path, options: dict[str, Any]) -> dict[str, Any]:
 def _measured(watched: Watched, plain: Plain) -> dict[str, Any]:
     """The largest difference of every output, and of what is explained from the output that it was found in."""
     differences: dict[str, float] = {}
-    answered, explained = 0.0, watched.model.metadata.output
+    answered, explained = 0.0, watched.model.metadata.explained_output
     for photograph in photographs():
         inputs = watched.fed(photograph)
         taken = watched.as_taken(inputs)
