@@ -33,7 +33,7 @@ from secam_onnx.head.find import Head
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.masking import masked_maps
-from secam_onnx.head.span import spread
+from secam_onnx.head.picture_span import spread_matrix
 from secam_onnx.names import RESERVED
 from secam_onnx.runtime import Weights
 
@@ -234,10 +234,10 @@ def _join(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
 
 
 def _on_the_picture(builder: Builder, maps: str, head: Head, grid: Grid) -> str:
-    """A map brought to the grid of all, over the whole picture; see `head.span`."""
-    if not head.spread_out:
+    """A map brought to the grid of all, over the whole picture; see `head.picture_span`."""
+    if not head.needs_common_grid:
         return maps
     edges = zip(grid.shape[1:], grid.span.edges, head.map_size, strict=True)
-    rows, columns = (spread(cells or 1, ends, target or 1) for cells, ends, target in edges)
+    rows, columns = (spread_matrix(cells or 1, ends, target or 1) for cells, ends, target in edges)
     b = builder
     return b.op("MatMul", [b.op("MatMul", [b.floats(rows), maps]), b.floats(columns.T.copy())])

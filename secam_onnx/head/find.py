@@ -13,9 +13,9 @@ from secam_onnx.errors import HeadError, OptionError
 from secam_onnx.graph.index import Graph, shape_text
 from secam_onnx.head.class_output import ClassOutput, read_class_output
 from secam_onnx.head.grid import Grid
+from secam_onnx.head.picture_span import WHOLE_PICTURE, common_size
 from secam_onnx.head.ranking import check_largest_wins
 from secam_onnx.head.rules import Step
-from secam_onnx.head.span import WHOLE, common_size
 from secam_onnx.head.walk import Features, Rejection, Walk, walk_by_rules, walk_to_any_grid, walk_to_several
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.names import RESERVED
@@ -93,15 +93,15 @@ class Head:
     def map_size(self) -> tuple[int | None, int | None]:
         """Rows and columns of the maps: those of the feature map, or of a grid on which all are added."""
         _, rows, columns = self.grid.shape
-        if rows is None or columns is None or not self.spread_out:
+        if rows is None or columns is None or not self.needs_common_grid:
             return rows, columns
         sizes = [(grid.shape[1] or 1, grid.shape[2] or 1) for grid in self.grids]
         return common_size(sizes, [grid.span for grid in self.grids])
 
     @property
-    def spread_out(self) -> bool:
+    def needs_common_grid(self) -> bool:
         """Whether maps must be brought to another grid: they differ in size, or are not on all of the picture."""
-        return any(not grid.span.like(WHOLE) or grid.shape[1:] != self.grid.shape[1:] for grid in self.grids)
+        return any(not grid.span.like(WHOLE_PICTURE) or grid.shape[1:] != self.grid.shape[1:] for grid in self.grids)
 
     @property
     def understood(self) -> bool:

@@ -12,7 +12,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from secam_onnx.graph.index import Graph, Shape, shape_text
 from secam_onnx.head.channel_axis import channel_axis
-from secam_onnx.head.span import WHOLE, Span
+from secam_onnx.head.picture_span import WHOLE_PICTURE, Span
 from secam_onnx.head.tokens import CutTokensError, Tokens, cells_by_aspect, tokens_of
 
 __all__ = ["Grid", "NoGridError", "grid_of"]
@@ -49,7 +49,7 @@ class Grid:
     shape: Shape
     prefix: int = 0
     suffix: int = 0
-    span: Span = WHOLE
+    span: Span = WHOLE_PICTURE
 
     @property
     def channel_axis(self) -> int:

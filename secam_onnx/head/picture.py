@@ -15,7 +15,7 @@ from onnx import NodeProto
 from secam_onnx.graph.index import Graph, attribute, describe
 from secam_onnx.graph.onnxruntime_operators import as_standard
 from secam_onnx.head.channel_axis import channel_axis
-from secam_onnx.head.span import WHOLE, Span
+from secam_onnx.head.picture_span import WHOLE_PICTURE, Span
 
 __all__ = ["DisplacedError", "Pictures", "TurnedError", "UnknownPlaceError"]
 
@@ -58,7 +58,7 @@ class _View:
     """A tensor that is the picture: its two axes, what they span, and by how many pixels it was padded on the way."""
 
     axes: tuple[int, int]
-    span: Span = WHOLE
+    span: Span = WHOLE_PICTURE
     pads: int = 0
 
 

@@ -21,7 +21,7 @@ from secam_onnx.export.explainable_file import export_model
 from secam_onnx.export.source import Source
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import find_head
-from secam_onnx.head.span import Span, common_size, spread
+from secam_onnx.head.picture_span import Span, common_size, spread_matrix
 from secam_onnx.head_query import HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 
@@ -303,7 +303,7 @@ def _record() -> tuple[object, ...]:
     ("cells", "ends", "target"), [(7, (0, 1), 14), (7, (1, 0), 14), (4, (0.25, 0.75), 8), (5, (0.9, 0.1), 7)]
 )
 def test_a_map_that_is_spread_keeps_its_sum_and_its_place(cells: int, ends: tuple[float, float], target: int) -> None:
-    matrix = spread(cells, ends, target)
+    matrix = spread_matrix(cells, ends, target)
     np.testing.assert_allclose(matrix.sum(axis=0), 1, rtol=1e-6)
     middles = ends[0] + (ends[1] - ends[0]) * (np.arange(cells) + 0.5) / cells
     found = (np.arange(target) + 0.5) / target @ matrix

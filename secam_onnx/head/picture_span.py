@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["WHOLE", "Span", "common_size", "spread"]
+__all__ = ["WHOLE_PICTURE", "Span", "common_size", "spread_matrix"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Span:
         return bool(np.allclose(self.edges, other.edges, rtol=0, atol=tolerance))
 
 
-WHOLE = Span()
+WHOLE_PICTURE = Span()
 """All of the picture, the right way round."""
 
 
@@ -69,7 +69,7 @@ def common_size(sizes: list[tuple[int, int]], spans: list[Span]) -> tuple[int, i
     return rows, columns
 
 
-def spread(cells: int, ends: tuple[float, float], target: int) -> np.ndarray:
+def spread_matrix(cells: int, ends: tuple[float, float], target: int) -> np.ndarray:
     """`(target, cells)` float32: what each cell along an edge gives to each cell of the common grid; columns sum to 1.
 
     Parameters
