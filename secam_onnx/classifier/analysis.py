@@ -14,7 +14,8 @@ from secam_onnx.classifier.metadata import LOGITS, PROBABILITIES, BranchRecord, 
 from secam_onnx.classifier.output_activation import choose_activation
 from secam_onnx.completeness import tolerance_of
 from secam_onnx.errors import OptionError
-from secam_onnx.graph.index import Graph, describe
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import describe
 from secam_onnx.head import (
     FEATURES,
     ContributionModel,

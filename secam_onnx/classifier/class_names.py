@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from secam_onnx.errors import HeadError, OptionError
-from secam_onnx.graph.index import Graph, Shape
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import Shape
 from secam_onnx.head import (
     BINARY,
     Head,

@@ -18,7 +18,7 @@ from secam_onnx.fusion.classes import chosen_classes, probabilities
 from secam_onnx.fusion.float16 import halve_weights
 from secam_onnx.fusion.maps import Spliced, spliced_maps
 from secam_onnx.fusion.pictures import normalised, overlay
-from secam_onnx.graph.checks.order import reads
+from secam_onnx.graph.node_info import reads
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.graph.opset import at_opset, opset_of
 from secam_onnx.graph.splice import made_by, needed, renamed

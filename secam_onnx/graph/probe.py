@@ -10,7 +10,8 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from secam_onnx import runtime
-from secam_onnx.graph.index import Graph, Shape
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import Shape
 from secam_onnx.graph.weights import without_weights
 from secam_onnx.names import RESERVED
 

@@ -13,8 +13,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import ModelError
 from secam_onnx.graph.checks.external_data import location_of, read_external_data
-from secam_onnx.graph.checks.order import reads
 from secam_onnx.graph.light_copy import without_initializers
+from secam_onnx.graph.node_info import reads
 from secam_onnx.runtime import Weights
 
 __all__ = [

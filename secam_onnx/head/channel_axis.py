@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, Shape, attribute
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import Shape, attribute
 from secam_onnx.graph.onnxruntime_operators import as_standard
 
 __all__ = ["channel_axis"]

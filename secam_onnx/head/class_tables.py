@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from secam_onnx.graph.index import Graph, attribute
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute
 
 __all__ = ["Table", "class_names", "table_of"]
 

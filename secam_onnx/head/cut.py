@@ -8,7 +8,8 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import HeadError
-from secam_onnx.graph.index import Graph, attribute, describe, reads, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, describe, reads, shape_text
 from secam_onnx.graph.opset import at_opset
 from secam_onnx.graph.weights import SharedWeights
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from secam_onnx.errors import HeadError, OptionError
-from secam_onnx.graph.index import Graph, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import shape_text
 from secam_onnx.head.class_output import ClassOutput, read_class_output
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.picture_span import WHOLE_PICTURE, common_size

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper, numpy_helper
 
-from secam_onnx.graph.index import Graph, Shape, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import Shape, shape_text
 from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.picture_span import WHOLE_PICTURE, Span
 from secam_onnx.head.tokens import CutTokensError, Tokens, cells_by_aspect, tokens_of

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, attribute, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, shape_text
 from secam_onnx.graph.onnxruntime_operators import as_standard
 from secam_onnx.head.grid import Grid, NoGridError
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
-from secam_onnx.graph.index import Graph, attribute, describe, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, describe, shape_text
 from secam_onnx.head.decomposed_activation import decomposed_sigmoid, decomposed_softmax
 from secam_onnx.head.output_nodes import (
     COPIES,

@@ -20,8 +20,9 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from secam_onnx.errors import SecamError
-from secam_onnx.graph.index import Graph, reads
+from secam_onnx.graph.index import Graph
 from secam_onnx.graph.light_copy import without_initializers
+from secam_onnx.graph.node_info import reads
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.graph.weights import declared, read_tensor
 from secam_onnx.head.contribution import FEATURES

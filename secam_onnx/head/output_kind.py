@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, reads
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import reads
 from secam_onnx.head.decomposed_activation import decomposed_sigmoid, decomposed_softmax
 from secam_onnx.head.output_nodes import COPIES, RESHAPES
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, attribute, describe
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, describe
 from secam_onnx.graph.onnxruntime_operators import as_standard
 from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.picture_span import WHOLE_PICTURE, Span

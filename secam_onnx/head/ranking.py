@@ -8,7 +8,8 @@ import numpy as np
 from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
-from secam_onnx.graph.index import Graph, attribute, describe
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, describe
 from secam_onnx.head.class_tables import Table, class_names, table_of
 from secam_onnx.head.output_nodes import COPIES, RESHAPES, class_axis, copy_source
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, Shape, attribute
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import Shape, attribute
 from secam_onnx.graph.onnxruntime_operators import as_standard
 from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.picture import Pictures

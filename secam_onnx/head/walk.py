@@ -15,7 +15,8 @@ from heapq import heappop, heappush
 from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
-from secam_onnx.graph.index import Graph, attribute, describe, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, describe, shape_text
 from secam_onnx.graph.onnxruntime_operators import DOMAIN
 from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.grid import Grid, NoGridError, grid_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Shape, attribute
+from secam_onnx.graph.node_info import Shape, attribute
 
 __all__ = ["Window"]
 

@@ -9,7 +9,8 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from secam_onnx.errors import ModelError
-from secam_onnx.graph.index import Graph, Shape, attribute, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import Shape, attribute, shape_text
 from secam_onnx.photograph.preprocessing_settings import MAX_CHANNELS
 
 __all__ = ["ImageInput", "image_input"]

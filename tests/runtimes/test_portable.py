@@ -7,7 +7,7 @@ import pytest
 from networks import NETWORKS
 from onnx import AttributeProto
 
-from secam_onnx.graph.checks.order import reads
+from secam_onnx.graph.node_info import reads
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from heapq import heapify, heappop, heappush
 
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import GraphProto
 
-__all__ = ["put_in_order", "reads"]
+from secam_onnx.graph.node_info import reads
 
-_BODIES = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
-
-
-def reads(node: NodeProto) -> list[str]:
-    """The tensors that a node reads: its inputs, and what the bodies of If, Loop and Scan take from outside."""
-    names = [name for name in node.input if name]
-    for entry in node.attribute:
-        for body in (entry.g, *entry.graphs) if entry.type in _BODIES else ():
-            made = {name for inner in body.node for name in inner.output}
-            made |= {value.name for value in (*body.input, *body.initializer)}
-            used = [name for inner in body.node for name in reads(inner)]
-            names += [name for name in (*used, *(value.name for value in body.output)) if name not in made]
-    return names
+__all__ = ["put_in_order"]
 
 
 def put_in_order(graph: GraphProto) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from onnx import NodeProto, TensorProto
 
-from secam_onnx.graph.index import Graph, attribute, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, shape_text
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step

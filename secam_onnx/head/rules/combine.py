@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import shape_text
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step

@@ -8,7 +8,8 @@ from itertools import accumulate
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, attribute
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step

@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, attribute, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, shape_text
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step, differs_in_batch

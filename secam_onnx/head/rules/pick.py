@@ -13,7 +13,8 @@ from itertools import accumulate
 import numpy as np
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, attribute, shape_text
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, shape_text
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.gradient import Gradient

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from secam_onnx.graph.index import Graph, attribute
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute
 from secam_onnx.photograph.graph_preprocessing.picture_tensor import PictureTensor, numbers
 from secam_onnx.photograph.graph_preprocessing.ranges import clip, dequantise, quantise
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from onnx import NodeProto
 
-from secam_onnx.graph.index import Graph, attribute
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute
 from secam_onnx.photograph.graph_preprocessing.picture_tensor import PictureTensor, numbers
 
 __all__ = ["clip", "dequantise", "quantise"]

@@ -19,7 +19,8 @@ from typing import Literal
 
 import numpy as np
 
-from secam_onnx.graph.index import Graph, reads
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import reads
 from secam_onnx.photograph.graph_preprocessing.node_rules import follow_node
 from secam_onnx.photograph.graph_preprocessing.picture_tensor import Channel, PictureTensor
 
