@@ -18,8 +18,9 @@ EQUAL = 1e-4
 INTRODUCTION = """\
 # Real files beside what they say without this package
 
-Every output of the session that explanations come from, beside the same output of the untouched file in plain ONNX
-Runtime, on three photographs and noise: the largest difference as a share of the largest number. Made with
+Every output of the session that explanations come from is compared with the same output of the untouched file in
+plain ONNX Runtime, on three photographs and noise. The tables have the largest difference as a share of the largest
+number. To measure again:
 
     python tools/compare_files.py fetch files/trained --tensorflow TF/bin/python
     python tools/compare_files.py networks files/networks
@@ -27,13 +28,12 @@ Runtime, on three photographs and noise: the largest difference as a share of th
     python tools/compare_files.py compare files/trained files/networks files/matrix --results files.json
     python tools/compare_files.py table files.json
 
-(the tool says what it needs). Trained models come out of packages of PyPI and npm, by name and version; what their
-authors do with a photograph and with the output is written down in `tools/real_files/trained.toml`, with where their
-code says it. *Preprocessing by itself* is what is done when nothing is told; *told so* compares probabilities with
-those of the authors' steps, done by Pillow, OpenCV and NumPy alone, when the options say what the authors do. This
-package resizes with Pillow's filters only, which smooth where a photograph gets smaller; OpenCV's and TensorFlow's do
-not, so one more column does the authors' steps with Pillow's filter. [files.json](files.json) has every figure and
-every word.
+The tool says what it needs. Trained models come from packages of PyPI and npm, by name and version. What their
+authors do with a photograph and with the output is in `tools/real_files/trained.toml`, with the place in their code.
+*Preprocessing by itself* is what happens without options. *Told so* compares probabilities with those of the authors'
+steps, done by Pillow, OpenCV and NumPy alone, when the options say what the authors do. This package resizes with
+Pillow's filters only, which smooth where a photograph gets smaller; OpenCV's and TensorFlow's do not, so one more
+column has the authors' steps with Pillow's filter. [files.json](files.json) has every figure and every word.
 """
 
 Row = Mapping[str, Any]
