@@ -217,7 +217,6 @@ def test_reference_of_files_names_all_that_is_written(photo: Path, tmp_path: Pat
     assert known - quoted_in("docs/reference/files.md") == set()
 
 
-@pytest.mark.xfail(reason="`probabilities` of fused models becomes `class_probabilities`")
 def test_reference_of_models_names_all_tensors(tmp_path: Path) -> None:
     from secam_onnx import fuse
 
