@@ -13,18 +13,9 @@ from PIL import Image
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
-from secam_onnx.photograph.rasters import (
-    FORMATS,
-    MAX_ASPECT,
-    MAX_PIXELS,
-    MIN_SIDE,
-    UNDECODABLE,
-    EncodedImage,
-    Raster,
-    announced_size,
-    raster_of,
-    read_raster,
-)
+from secam_onnx.photograph.image_files import FORMATS, EncodedImage, announced_size, read_raster
+from secam_onnx.photograph.memory_images import UNDECODABLE, raster_of
+from secam_onnx.photograph.raster import MAX_ASPECT, MAX_PIXELS, MIN_SIDE, Raster
 
 __all__ = [
     "ENDINGS",

@@ -14,9 +14,11 @@ import numpy as np
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
+from secam_onnx.photograph.image_files import EncodedImage, read_raster
 from secam_onnx.photograph.images import LUMA, Photograph, in_memory, other_channels, rgb_of
+from secam_onnx.photograph.memory_images import raster_of
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.rasters import MAX_PIXELS, EncodedImage, Raster, raster_of, read_raster
+from secam_onnx.photograph.raster import MAX_PIXELS, Raster
 
 __all__ = ["LoadedImage", "load_image"]
 

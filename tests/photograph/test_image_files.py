@@ -20,8 +20,9 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from secam_onnx.errors import ImageError
+from secam_onnx.photograph.image_files import EncodedImage, read_raster
 from secam_onnx.photograph.images import announced_pixels
-from secam_onnx.photograph.rasters import EncodedImage, raster_of, read_raster
+from secam_onnx.photograph.memory_images import raster_of
 
 CUBE = np.random.default_rng(0).integers(0, 65536, (9, 14, 12)).astype(np.uint16)
 GREY = np.random.default_rng(1).integers(0, 4096, (9, 14)).astype(np.uint16)
