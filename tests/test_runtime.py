@@ -19,6 +19,7 @@ from onnx import parser
 
 from secam_onnx import runtime
 from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, ProviderError
+from secam_onnx.runtime import installation
 
 TEXT = """<ir_version: 8, opset_import: ["" : 18]> net (float[N, 2] x) => (float[N, 2] y)
 <float[2, 2] w = {1, 2, 3, 4}> { y = MatMul (x, w) }"""
@@ -50,7 +51,7 @@ def fresh_load() -> Iterator[None]:
     ],
 )
 def test_the_wheels(monkeypatch: pytest.MonkeyPatch, fresh_load: None, installed: set[str], message: str) -> None:
-    monkeypatch.setattr(runtime, "_installed", installed.__contains__)
+    monkeypatch.setattr(installation, "_installed", installed.__contains__)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # importing it fails
     with pytest.raises(MissingDependencyError, match=message):
         runtime.load()

@@ -13,6 +13,7 @@ pytest.importorskip("kserve")
 
 from loops import in_loop
 
+from secam_onnx.runtime import running
 from secam_onnx.serve.batching import Batcher
 
 PATIENCE_S = 30
@@ -159,15 +160,13 @@ def test_a_function_that_raises_fails_its_batch_and_the_next_one_runs() -> None:
 
 
 def test_one_that_leaves_is_not_run_and_a_batch_that_all_left_is_ended() -> None:
-    from secam_onnx import runtime
-
     class Watching(Machine):
         def __init__(self) -> None:
             super().__init__()
             self.interrupts: list[object] = []
 
         def __call__(self, jobs: Sequence[int]) -> list[int | Exception]:
-            self.interrupts.append(runtime._run_options.get())
+            self.interrupts.append(running._run_options.get())
             return super().__call__(jobs)
 
     async def scene() -> None:

@@ -1,0 +1,155 @@
+"""Opening inference sessions, on the provider that was asked for and on no other."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from secam_onnx.errors import ModelError, ProviderError
+from secam_onnx.forks import needs_threads
+from secam_onnx.runtime.installation import load
+from secam_onnx.runtime.providers import CPU, CUDA, Providers, resolve_providers
+from secam_onnx.runtime.shared_weights import Weights
+from secam_onnx.threads import thread_limit
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["open_as_it_is", "open_session"]
+
+_FATAL = 4  # ONNX Runtime's log severity above which only a crash is printed
+
+
+def open_session(
+    model: bytes | str | os.PathLike[str],
+    providers: Providers = "auto",
+    *,
+    weights: Weights | None = None,
+    prepack: bool = False,
+    integer_kernels: bool = True,
+    threads: int | None = None,
+) -> onnxruntime.InferenceSession:
+    """Open an inference session on the provider that was asked for, and on no other.
+
+    Parameters
+    ----------
+    model : bytes or path
+        A serialised model or the file that holds one.
+    providers : str or sequence of str
+        See `resolve_providers`.
+    weights : Weights, optional
+        Values of initializers that the model declares as external data.
+    prepack : bool
+        Copy such matrices into the order that the kernels run fastest with.
+    integer_kernels : bool
+        Run what lies between a DequantizeLinear and a QuantizeLinear in integers.
+    threads : int, optional
+        How many threads one run may take on the CPU; all cores by default.
+
+    Raises
+    ------
+    ModelError
+        ONNX Runtime does not accept the model.
+    ProviderError
+        A provider asked for by name cannot start on this machine.
+    """
+    ort = load()
+    names, required = resolve_providers(providers)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads if threads is not None else thread_limit() or 0  # 0: all cores
+    # Worker threads that spin after a run, for up to 0.1 s, would take the cores from the superpixels, which are made
+    # at the same time, and from the other session; smaller blocks of work let a shared core be made up for. On two
+    # cores that took explain / forward for ResNet50 from 2.1 to 1.6, with the forward pass alone as fast as before.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.dynamic_block_base", "4")
+    # Planning ahead where tensors lie takes a second copy of them all from the second run on, and is no faster.
+    options.enable_mem_pattern = False
+    if not integer_kernels:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    shared: dict[str, onnxruntime.OrtValue] = {}
+    if weights:
+        # Packing would make a second copy of every matrix that was just shared.
+        options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", weights.root)
+        # Read by us and not by ONNX Runtime, which maps the files into memory: a file that is written anew would end
+        # the process. Handed over by DLPack, each array lives until no session needs it any more, which for most is
+        # as soon as they are packed.
+        shared = {name: ort.OrtValue.from_dlpack(value) for name, value in weights.shared.items()}
+        for name, value in shared.items():
+            options.add_initializer(name, value)
+        copied = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.copied.values()]
+        options.add_external_initializers(list(weights.copied), copied)
+    wants_cuda = CUDA in names
+    options.log_severity_level = _FATAL  # what goes wrong is raised, in our words, not logged in colours
+    if wants_cuda:
+        # So is a missing driver, of which the library itself would log a page.
+        ort.set_default_logger_severity(_FATAL)
+        _preload_cuda()
+    source = model if isinstance(model, bytes) else str(Path(model))
+    name = "the model" if isinstance(source, bytes) else source
+    try:
+        session = ort.InferenceSession(source, options, providers=names)
+    except Exception as error:
+        raise ModelError(
+            f"ONNX Runtime cannot open {name}: {_first_line(error)}. "
+            "Check the file with onnx.checker, or export it again."
+        ) from error
+    finally:
+        if wants_cuda:
+            ort.set_default_logger_severity(2)
+    needs_threads(session)
+    session.disable_fallback()  # to another provider; the shared values would be gone by then
+    if required is not None and required not in session.get_providers():
+        raise ProviderError(
+            f"{required} was asked for but could not start on this machine (no GPU, or its driver, CUDA or cuDNN "
+            "libraries are missing). Use providers='auto' or 'cpu' (--provider cpu), or install the NVIDIA driver and "
+            'pip install "secam-onnx[gpu]".'
+        )
+    return session
+
+
+_preloading = threading.Lock()
+
+
+def _preload_cuda() -> None:
+    # One thread at a time: two that redirect the standard output at once leave it redirected.
+    with _preloading, contextlib.redirect_stdout(io.StringIO()):
+        load().preload_dlls()
+
+
+def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Open a file as anybody would: by its path, with ONNX Runtime's own options, on the CPU.
+
+    Raises
+    ------
+    ModelError
+        ONNX Runtime does not accept it.
+    """
+    ort = load()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads if threads is not None else thread_limit() or 0
+    options.log_severity_level = _FATAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # which changes no number
+    file: bytes | str = os.fspath(path)
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:  # a name that is no Unicode, which ONNX Runtime does not take
+        file = Path(path).read_bytes()
+    try:
+        session = ort.InferenceSession(file, options, providers=[CPU])
+    except Exception as error:
+        raise ModelError(
+            f"ONNX Runtime cannot open {path} as it is: {_first_line(error)}. Check the file with onnx.checker, or "
+            "export it again."
+        ) from error
+    needs_threads(session)
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,84 @@
+"""Running sessions, so that a run can be ended from another thread."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from secam_onnx.errors import ModelError
+from secam_onnx.forks import check_process
+from secam_onnx.runtime.installation import load
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+
+__all__ = ["Interrupt", "input_dtype", "run"]
+
+_INPUT_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+}
+
+
+class Interrupt:
+    """Ends runs from another thread: those within its `with` block, and those that would follow there.
+
+    They end with an error, between two nodes of the graph. One block an instance, in one thread.
+    """
+
+    def __init__(self) -> None:
+        self._options = load().RunOptions()
+
+    def stop(self) -> None:
+        """End them; from any thread."""
+        self._options.terminate = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return bool(self._options.terminate)
+
+    def __enter__(self) -> Interrupt:
+        self._token = _run_options.set(self._options)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _run_options.reset(self._token)
+
+
+_run_options: contextvars.ContextVar[Any] = contextvars.ContextVar("run_options", default=None)
+
+
+def run(
+    session: onnxruntime.InferenceSession, names: Sequence[str], feeds: Mapping[str, np.ndarray]
+) -> list[np.ndarray]:
+    """Run a session, so that an `Interrupt` can end it; `names` are of its outputs, `feeds` for its inputs.
+
+    Raises
+    ------
+    ForkError
+        This process was forked from the one that opened the session.
+    Exception
+        ONNX Runtime's own, of many kinds.
+    """
+    check_process(session)
+    return session.run(names, feeds, _run_options.get())
+
+
+def input_dtype(session: onnxruntime.InferenceSession) -> str:
+    """The element type of a session's first input, by numpy's name.
+
+    Raises
+    ------
+    ModelError
+        It is none that an image can be given in.
+    """
+    name = session.get_inputs()[0].type
+    if name not in _INPUT_DTYPES:
+        known = ", ".join(_INPUT_DTYPES)
+        raise ModelError(f"The model's input is a {name}; one of {known} was expected. Export it with a float32 input.")
+    return _INPUT_DTYPES[name]

@@ -1,0 +1,38 @@
+"""Weights that are read once and shared by the sessions that compute with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Weights"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Values of initializers that a model declares as external data.
+
+    Attributes
+    ----------
+    shared : dict of str to ndarray
+        Those that lie in files as well, writeable; sessions compute with these very arrays, keep alive what they need,
+        and look into the files only while they optimise the graph.
+    root : str
+        The folder that the files' locations are relative to.
+    copied : dict of str to ndarray
+        Those that lie in no file, whose location means nothing; each session makes a copy.
+    """
+
+    shared: dict[str, np.ndarray] = field(default_factory=dict)
+    root: str = ""
+    copied: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.shared or self.copied)
+
+    def get(self, name: str) -> np.ndarray | None:
+        """The value of one of them, if it is among them."""
+        return self.shared.get(name, self.copied.get(name))
