@@ -38,9 +38,9 @@ RUNTIME_TESTS = (
     "tests/cli/test_main.py",
     "tests/cli/test_explain.py",
     "tests/export",
+    "tests/test_documentation.py",
     "tests/test_explainer.py",
     "tests/test_layers.py",
-    "tests/test_readme.py",
     "tests/test_runtime.py",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import json
 import re
 import shlex
@@ -103,6 +104,7 @@ def test_options_in_the_text_exist() -> None:
         assert named - known == set(), page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.is_run for block in blocks(page))])
 def test_snippets(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the page; its Python blocks share their names."""
@@ -226,6 +228,25 @@ def test_reference_of_models_names_all_tensors(tmp_path: Path) -> None:
     own = {"logits"}
     tensors = {value.name for value in (*graph.input, *graph.output)} - own
     assert tensors - quoted_in("docs/reference/models.md") == set()
+
+
+def test_reference_of_metadata_names_every_entry(tmp_path: Path) -> None:
+    """The page is made of these docstrings."""
+    from secam_onnx import fuse
+    from secam_onnx.classifier import metadata
+
+    onnx.save(classifier(classes=4), tmp_path / "plain.onnx")
+    fuse(tmp_path / "plain.onnx", tmp_path / "fused.onnx")
+    (entry,) = (prop.value for prop in onnx.load(tmp_path / "fused.onnx").metadata_props if prop.key == "secam_onnx")
+    written = json.loads(entry)
+    parts = {
+        metadata.ModelMetadata: written,
+        metadata.HeadRecord: written["head"],
+        metadata.FusedRecord: written["fused"],
+    }
+    for class_, part in parts.items():
+        described = (inspect.getdoc(class_) or "").split("Attributes\n")[1]
+        assert {name for name in part if not re.search(rf"^(\w+, )*{name}\b", described, re.MULTILINE)} <= {"schema"}
 
 
 def test_architecture_names_modules_that_exist() -> None:
