@@ -15,7 +15,8 @@ from secam_onnx.head.contribution import (
     own_layout,
 )
 from secam_onnx.head.expose import OWN_LAYOUT, expose, unexpose
-from secam_onnx.head.find import Head, find_head, find_heads
+from secam_onnx.head.find import find_head, find_heads
+from secam_onnx.head.found_head import Head
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.layer_split import TERMS, layer_to_split, split_layer, with_split_layer
 from secam_onnx.head.walk import Rejection

@@ -29,7 +29,7 @@ from secam_onnx.graph.weights import SharedWeights, share_safely
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.class_output import ClassOutput
 from secam_onnx.head.cut import cut_out
-from secam_onnx.head.find import Head
+from secam_onnx.head.found_head import Head
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.masking import masked_maps

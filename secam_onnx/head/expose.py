@@ -8,7 +8,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.nodes import Nodes
-from secam_onnx.head.find import Head
+from secam_onnx.head.found_head import Head
 from secam_onnx.head.grid import Grid
 from secam_onnx.names import RESERVED
 

@@ -6,22 +6,21 @@ Whatever is not chosen is kept with its reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from secam_onnx.errors import HeadError, OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import shape_text
-from secam_onnx.head.class_output import ClassOutput, read_class_output
-from secam_onnx.head.grid import Grid
-from secam_onnx.head.picture_span import WHOLE_PICTURE, common_size
+from secam_onnx.head.class_output import read_class_output
+from secam_onnx.head.found_head import Head
 from secam_onnx.head.ranking import check_largest_wins
-from secam_onnx.head.rules import Step
-from secam_onnx.head.walk import Features, Rejection, Walk, walk_by_rules, walk_to_any_grid, walk_to_several
+from secam_onnx.head.walk import Rejection, Walk
+from secam_onnx.head.walk_any_nodes import walk_to_any_grid
+from secam_onnx.head.walk_understood import walk_by_rules, walk_to_several
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.names import RESERVED
 
-__all__ = ["Head", "find_head", "find_heads"]
+__all__ = ["find_head", "find_heads"]
 
 _NO_MASKING = ". Nor is there a feature map that could be masked cell by cell: "
 
@@ -33,121 +32,7 @@ _WALKS = (
 )
 
 
-@dataclass(frozen=True)
-class Head:
-    """Everything between the feature map and the logits.
-
-    Attributes
-    ----------
-    grids : tuple of Grid
-        The feature map, or one of each branch whose sum the head takes.
-    class_output : ClassOutput
-        The logits, and what the model makes of them.
-    output : str
-        The model output, or other tensor, from which the walk began.
-    steps : tuple of Step
-        The understood nodes, from the logits back to the feature map; none where the head is not understood.
-    rejected : tuple of Rejection
-        What was not chosen, with reasons.
-    warning : str
-        Why the feature map may say little; empty where nothing speaks against it.
-    """
-
-    grids: tuple[Grid, ...]
-    class_output: ClassOutput
-    output: str
-    steps: tuple[Step, ...]
-    rejected: tuple[Rejection, ...]
-    warning: str = ""
-
-    @property
-    def grid(self) -> Grid:
-        """The feature map; where there are several, the first."""
-        return self.grids[0]
-
-    @property
-    def logits(self) -> str:
-        """The scores before any softmax, a tensor `(N, n_logits)`, perhaps with more axes of length 1."""
-        return self.class_output.logits
-
-    @property
-    def n_logits(self) -> int:
-        """How many there are."""
-        return self.class_output.n_logits
-
-    @property
-    def n_classes(self) -> int:
-        """Number of classes; each is one of the logits, or a negated one (see `ClassOutput.pick`)."""
-        return self.class_output.n_classes
-
-    @property
-    def activation(self) -> str:
-        """What the model itself applies after the logits; see `ClassOutput`."""
-        return self.class_output.activation
-
-    @property
-    def features(self) -> str:
-        """Its name in the graph."""
-        return self.grid.tensor
-
-    @property
-    def map_size(self) -> tuple[int | None, int | None]:
-        """Rows and columns of the maps: those of the feature map, or of a grid on which all are added."""
-        _, rows, columns = self.grid.shape
-        if rows is None or columns is None or not self.needs_common_grid:
-            return rows, columns
-        sizes = [(grid.shape[1] or 1, grid.shape[2] or 1) for grid in self.grids]
-        return common_size(sizes, [grid.span for grid in self.grids])
-
-    @property
-    def needs_common_grid(self) -> bool:
-        """Whether maps must be brought to another grid: they differ in size, or are not on all of the picture."""
-        return any(not grid.span.like(WHOLE_PICTURE) or grid.shape[1:] != self.grid.shape[1:] for grid in self.grids)
-
-    @property
-    def understood(self) -> bool:
-        """Whether every node of the head is understood, so that its gradient can be derived."""
-        return bool(self.steps)
-
-    @property
-    def algebra(self) -> Literal["piecewise linear", "rounded", "smooth", "unknown"]:
-        """What is known of the head: where it is piecewise linear, the map adds up to the logit exactly.
-
-        `rounded`: but for the rounding of a quantised network.
-        """
-        if not self.understood:
-            return "unknown"
-        if all(step.exact for step in self.steps):
-            return "piecewise linear"
-        return "rounded" if all(step.exact or step.rounds for step in self.steps) else "smooth"
-
-    def epsilon(self, graph: Graph) -> float:
-        """How coarse the numbers of the head are: the largest `Graph.epsilon` of its tensors."""
-        return max(map(graph.epsilon, self.tensors))
-
-    @property
-    def tensors(self) -> set[str]:
-        """Names of all tensors from the features to the logits."""
-        on_the_way = (name for step in self.steps for name in (*step.inputs, step.output))
-        return {self.logits, *(grid.tensor for grid in self.grids), *on_the_way}
-
-    @property
-    def kind(self) -> str:
-        """The head in the field's words, from the features on: `gap + fc`, `flatten + fc + relu + fc`."""
-        if not self.understood:
-            return "not understood"
-        return " + ".join(step.role for step in reversed(self.steps) if step.role) or "none"
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        """Names of the weight tensors, from the features on."""
-        return tuple(dict.fromkeys(name for step in reversed(self.steps) for name in step.weights))
-
-
-def find_head(
-    graph: Graph,
-    query: HeadQuery = ANYTHING,
-) -> Head:
+def find_head(graph: Graph, query: HeadQuery = ANYTHING) -> Head:
     """Find the head of a classifier.
 
     Parameters
@@ -177,11 +62,24 @@ def find_head(
     return heads[0]
 
 
-def find_heads(
-    graph: Graph,
-    query: HeadQuery = ANYTHING,
-) -> list[Head]:
+def find_heads(graph: Graph, query: HeadQuery = ANYTHING) -> list[Head]:
     """Find all heads of a model: one for each tensor of logits, in the order of the outputs; see `find_head`."""
+    names = _outputs(graph, query)
+    found: list[Head] = []
+    reasons: list[list[Rejection]] = []
+    for walk in _WALKS[min(len(query.feature_names), 2)]:
+        found, rejected = _search(graph, names, query, walk)
+        reasons.append(rejected)
+        if found:
+            break
+    if not found:
+        raise HeadError(_nothing_found(reasons))
+    heads = [replace(head, rejected=(*head.rejected, *reasons[0])) for head in _distinct(_without_embeddings(found))]
+    return sorted(heads, key=lambda head: names.index(head.output))
+
+
+def _outputs(graph: Graph, query: HeadQuery) -> list[str]:
+    """The outputs to search, once all names in the query are known to be in the graph."""
     own = [name for name in graph.outputs if not name.startswith(RESERVED)]
     asked = query.logits
     if asked is not None and (asked.startswith(RESERVED) or graph.producer(asked) is None):
@@ -192,34 +90,34 @@ def find_heads(
             raise OptionError(
                 f"The model has no tensor {name!r}; `secam-onnx inspect` lists those on the way from the logits."
             )
-    names = own if asked is None else [asked]
-    found: list[Head] = []
-    reasons: list[list[Rejection]] = []
-    for walk in _WALKS[min(len(query.feature_names), 2)]:
-        found, rejected = _search(graph, names, query, walk)
-        reasons.append(rejected)
-        if found:
-            break
-    if not found:
-        raise HeadError(_nothing_found(reasons))
-    rejected = reasons[0]
-    # A map of classes with nothing but a pool after it may be an embedding; what has weights or a softmax is none.
+    return own if asked is None else [asked]
+
+
+def _without_embeddings(found: list[Head]) -> list[Head]:
+    """The heads that have weights or a softmax; where none has, those before which no other output pools.
+
+    A map of classes with nothing but a pool after it may be an embedding.
+    """
     certain = [head for head in found if head.activation != "none" or any(step.mixes for step in head.steps)]
-    found = certain or [
+    return certain or [
         head for head in found if not any(_passes(other, head) > _passes(head, other) for other in found)
     ]
-    # Of outputs that say the same, first those that have all classes, then those whose probabilities are known.
-    found.sort(key=lambda head: (len(head.class_output.ranking), head.class_output.probabilities is None))
+
+
+def _distinct(found: list[Head]) -> list[Head]:
+    """One head for each tensor of logits: the one that says most of the classes, with the names of all."""
+    # Heads with all classes come before rankings, and those whose probabilities are known before others.
+    found = sorted(found, key=lambda head: (len(head.class_output.ranking), head.class_output.probabilities is None))
     heads: list[Head] = []
     for head in found:
         alike = [index for index, other in enumerate(heads) if _says_no_more(head, other)]
         if not alike:
-            heads.append(replace(head, rejected=(*head.rejected, *rejected)))
+            heads.append(head)
         for index in alike:
             output = heads[index].class_output
             output = replace(output, labels=output.labels or head.class_output.labels)
             heads[index] = replace(heads[index], class_output=output)
-    return sorted(heads, key=lambda head: names.index(head.output))
+    return heads
 
 
 def _several(graph: Graph, heads: Iterable[Head]) -> str:
@@ -255,7 +153,7 @@ def _search(
     graph: Graph,
     outputs: Iterable[str],
     query: HeadQuery,
-    walk: Callable[[Graph, str, Features, tuple[int, int] | None], Walk],
+    walk: Callable[[Graph, str, HeadQuery], Walk],
 ) -> tuple[list[Head], list[Rejection]]:
     """Heads of those outputs that have one, and the reasons of those that have none."""
     found, rejected = [], []
@@ -264,7 +162,7 @@ def _search(
             class_output = read_class_output(graph, name)
             if class_output.activation == "none" and name in graph.outputs:
                 check_largest_wins(graph, class_output.logits)
-            walked = walk(graph, class_output.logits, query.feature_names, query.token_grid)
+            walked = walk(graph, class_output.logits, query)
         except HeadError as error:
             rejected.append(Rejection(name, str(error)))
             continue

@@ -27,7 +27,8 @@ from secam_onnx.graph.nodes import Nodes
 from secam_onnx.graph.weights import declared, read_tensor
 from secam_onnx.head.contribution import FEATURES
 from secam_onnx.head.expose import expose, unexpose
-from secam_onnx.head.find import Head, find_head
+from secam_onnx.head.find import find_head
+from secam_onnx.head.found_head import Head
 from secam_onnx.head.rules import LinearStep, PassThroughStep, ReshapeStep, Step
 from secam_onnx.head_query import HeadQuery
 from secam_onnx.names import RESERVED

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from onnx import NodeProto, TensorProto, helper
 
 from secam_onnx.head.builder import Builder
-from secam_onnx.head.find import Head
+from secam_onnx.head.found_head import Head
 
 __all__ = ["masked_maps"]
 

@@ -1,0 +1,126 @@
+"""A head that was found: everything between the feature map and the logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from secam_onnx.graph.index import Graph
+from secam_onnx.head.class_output import ClassOutput
+from secam_onnx.head.grid import Grid
+from secam_onnx.head.picture_span import WHOLE_PICTURE, common_size
+from secam_onnx.head.rules import Step
+from secam_onnx.head.walk import Rejection
+
+__all__ = ["Head"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Everything between the feature map and the logits.
+
+    Attributes
+    ----------
+    grids : tuple of Grid
+        The feature map, or one of each branch whose sum the head takes.
+    class_output : ClassOutput
+        The logits, and what the model makes of them.
+    output : str
+        The model output, or other tensor, from which the walk began.
+    steps : tuple of Step
+        The understood nodes, from the logits back to the feature map; none where the head is not understood.
+    rejected : tuple of Rejection
+        What was not chosen, with reasons.
+    warning : str
+        Why the feature map may say little; empty where nothing speaks against it.
+    """
+
+    grids: tuple[Grid, ...]
+    class_output: ClassOutput
+    output: str
+    steps: tuple[Step, ...]
+    rejected: tuple[Rejection, ...]
+    warning: str = ""
+
+    @property
+    def grid(self) -> Grid:
+        """The feature map; where there are several, the first."""
+        return self.grids[0]
+
+    @property
+    def logits(self) -> str:
+        """The scores before any softmax, a tensor `(N, n_logits)`, perhaps with more axes of length 1."""
+        return self.class_output.logits
+
+    @property
+    def n_logits(self) -> int:
+        """How many there are."""
+        return self.class_output.n_logits
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; each is one of the logits, or a negated one (see `ClassOutput.pick`)."""
+        return self.class_output.n_classes
+
+    @property
+    def activation(self) -> str:
+        """What the model itself applies after the logits; see `ClassOutput`."""
+        return self.class_output.activation
+
+    @property
+    def features(self) -> str:
+        """Its name in the graph."""
+        return self.grid.tensor
+
+    @property
+    def map_size(self) -> tuple[int | None, int | None]:
+        """Rows and columns of the maps: those of the feature map, or of a grid on which all are added."""
+        _, rows, columns = self.grid.shape
+        if rows is None or columns is None or not self.needs_common_grid:
+            return rows, columns
+        sizes = [(grid.shape[1] or 1, grid.shape[2] or 1) for grid in self.grids]
+        return common_size(sizes, [grid.span for grid in self.grids])
+
+    @property
+    def needs_common_grid(self) -> bool:
+        """Whether maps must be brought to another grid: they differ in size, or are not on all of the picture."""
+        return any(not grid.span.like(WHOLE_PICTURE) or grid.shape[1:] != self.grid.shape[1:] for grid in self.grids)
+
+    @property
+    def understood(self) -> bool:
+        """Whether every node of the head is understood, so that its gradient can be derived."""
+        return bool(self.steps)
+
+    @property
+    def algebra(self) -> Literal["piecewise linear", "rounded", "smooth", "unknown"]:
+        """What is known of the head: where it is piecewise linear, the map adds up to the logit exactly.
+
+        `rounded`: but for the rounding of a quantised network.
+        """
+        if not self.understood:
+            return "unknown"
+        if all(step.exact for step in self.steps):
+            return "piecewise linear"
+        return "rounded" if all(step.exact or step.rounds for step in self.steps) else "smooth"
+
+    def epsilon(self, graph: Graph) -> float:
+        """How coarse the numbers of the head are: the largest `Graph.epsilon` of its tensors."""
+        return max(map(graph.epsilon, self.tensors))
+
+    @property
+    def tensors(self) -> set[str]:
+        """Names of all tensors from the features to the logits."""
+        on_the_way = (name for step in self.steps for name in (*step.inputs, step.output))
+        return {self.logits, *(grid.tensor for grid in self.grids), *on_the_way}
+
+    @property
+    def kind(self) -> str:
+        """The head in the field's words, from the features on: `gap + fc`, `flatten + fc + relu + fc`."""
+        if not self.understood:
+            return "not understood"
+        return " + ".join(step.role for step in reversed(self.steps) if step.role) or "none"
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Names of the weight tensors, from the features on."""
+        return tuple(dict.fromkeys(name for step in reversed(self.steps) for name in step.weights))
