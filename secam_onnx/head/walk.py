@@ -15,7 +15,8 @@ from onnx import NodeProto
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head.grid import Grid
-from secam_onnx.head.picture import DisplacedError, Pictures, TurnedError, UnknownPlaceError
+from secam_onnx.head.picture import Pictures
+from secam_onnx.head.picture_view import DisplacedError, TurnedError, UnknownPlaceError
 from secam_onnx.head.rules import Step
 
 __all__ = ["Rejection", "Walk", "dead_end", "passed_by", "pictures_of", "placed", "shared_tensors"]

@@ -18,7 +18,8 @@ from secam_onnx.graph.node_info import describe, shape_text
 from secam_onnx.graph.onnxruntime_operators import DOMAIN
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
 from secam_onnx.head.joined_cells import check_cells_are_joined
-from secam_onnx.head.picture import Pictures, UnknownPlaceError
+from secam_onnx.head.picture import Pictures
+from secam_onnx.head.picture_view import UnknownPlaceError
 from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
 from secam_onnx.head.walk import Rejection, Walk, dead_end, passed_by, pictures_of, placed, shared_tensors
 from secam_onnx.head_query import HeadQuery
