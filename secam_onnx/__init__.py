@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from secam_onnx.explanation import Prediction as Prediction
     from secam_onnx.export.explainable_file import fuse as fuse
     from secam_onnx.fusion import Fusion as Fusion
+    from secam_onnx.head_query import HeadQuery as HeadQuery
     from secam_onnx.heads import Heads as Heads
     from secam_onnx.photograph.preprocessing import Preprocessing as Preprocessing
     from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings as PreprocessingSettings
@@ -26,6 +27,7 @@ _HOMES = {
     "Explainer": "explainer",
     "Explanation": "explanation",
     "Fusion": "fusion",
+    "HeadQuery": "head_query",
     "Heads": "heads",
     "Prediction": "explanation",
     "Preprocessing": "photograph.preprocessing",
