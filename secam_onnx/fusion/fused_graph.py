@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from secam_onnx.arguments import check_fields
 from secam_onnx.classifier.analysis import AnalysedModel
 from secam_onnx.classifier.attribution import choose_attribution
 from secam_onnx.classifier.metadata import KEY, FusedRecord, ModelMetadata
-from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.fusion.classes import chosen_classes, probabilities
 from secam_onnx.fusion.float16 import halve_weights
 from secam_onnx.fusion.maps import Spliced, spliced_maps
+from secam_onnx.fusion.options import Fusion, check_fits
 from secam_onnx.fusion.pictures import normalised, overlay
 from secam_onnx.graph.node_info import reads
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.graph.opset import at_opset, opset_of
 from secam_onnx.graph.splice import made_by, needed, renamed
-from secam_onnx.head import CLASS_IDS
+from secam_onnx.head import CLASS_IDS, ContributionModel
 from secam_onnx.names import RESERVED
-from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_settings import OF_IMAGES
-from secam_onnx.superpixels import Segmenter
+from secam_onnx.runtime import Weights
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.kmeans import BLOCKS, kmeans
 from secam_onnx.superpixels.pooling_nodes import pooled
-from secam_onnx.superpixels.selection import Selection
 
-__all__ = ["Fusion", "fused_model", "ready_to_fuse"]
+__all__ = ["fused_model", "ready_to_fuse"]
 
 _OPSET = 18  # that of K-means and of the contribution models
-_MOST_CLASSES = 100  # explained by default
 _IR_VERSION = 8  # the lowest that goes with it, so that older runtimes read the file
 _TYPES = {
     "float32": TensorProto.FLOAT,
@@ -43,48 +38,6 @@ _TYPES = {
     "int64": TensorProto.INT64,
     "uint8": TensorProto.UINT8,
 }
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """What goes into a fused model.
-
-    Attributes
-    ----------
-    segmenter : Segmenter
-        How superpixels are made; `kmeans` is the one that there is as ONNX nodes.
-    selection : Selection
-        Which superpixels the picture keeps.
-    top_k : int
-        How many of the highest classes are explained where `classes` is not given.
-    overlay : bool
-        Whether the finished picture is an output.
-    default_classes : bool
-        Whether `classes` need not be given. Engines that know no optional inputs (ONNX Runtime Web and Node, OpenVINO)
-        then always explain the top ones.
-    float16 : bool
-        Store weights with 16 bits.
-    attribution : str, optional
-        See `choose_attribution`.
-    """
-
-    segmenter: Segmenter = field(default_factory=Segmenter)
-    selection: Selection = field(default_factory=Selection)
-    top_k: int = 1
-    overlay: bool = True
-    default_classes: bool = True
-    float16: bool = False
-    attribution: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.segmenter.method != "kmeans":
-            raise OptionError(
-                f"The segmenter {self.segmenter.method!r} cannot go into a fused model; only kmeans is made of ONNX "
-                "nodes."
-            )
-        if not 1 <= self.top_k <= _MOST_CLASSES:
-            raise OptionError(f"top_k is {self.top_k}; 1 to {_MOST_CLASSES} was expected.")
 
 
 def ready_to_fuse(model: ModelProto) -> ModelProto:
@@ -96,11 +49,6 @@ def ready_to_fuse(model: ModelProto) -> ModelProto:
         It cannot be brought to that.
     """
     return at_opset(model, _OPSET)
-
-
-def _metadata(model: ModelProto) -> dict[str, str]:
-    """What others say of a model; the last value of a key, as ONNX Runtime has it."""
-    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, ModelMetadata]:
@@ -118,126 +66,139 @@ def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, Mo
     model : ModelProto
         See `FusedRecord` for its inputs and outputs.
     metadata : ModelMetadata
-        What is to be said of it; to write that into it is for the caller.
+        The metadata of the fused model; the caller writes it into the model.
 
     Raises
     ------
-    ModelError
-        The size of the feature map is not known, or names clash.
-    OptionError
-        `fusion` does not fit the model.
+    ModelError, OptionError
+        See `check_fits`.
     """
-    model, head, metadata = analysed.model, analysed.head, analysed.metadata
-    preprocessing = metadata.preprocessing
-    if not preprocessing.of_photographs:
-        raise ModelError(_no_photographs(preprocessing))
-    rows, columns = head.map_size
-    if rows is None or columns is None:
-        raise ModelError("The size of the feature map depends on the run; export the model for one image size.")
-    if fusion.top_k > head.n_classes:
-        raise OptionError(f"top_k is {fusion.top_k}, but the model has {head.n_classes} classes.")
-    attribution = choose_attribution(head.algebra, fusion.attribution)
+    check_fits(fusion, analysed)
+    attribution = choose_attribution(analysed.head.algebra, fusion.attribution)
     split, made = analysed.with_split_layer()
-    network, head = split.model, split.head
     contribution = split.contribution_model(attribution, made)
-    kept = {metadata.logits, metadata.probabilities}
-    own = [value for value in network.graph.output if value.name in kept or not value.name.startswith(RESERVED)]
+    cells = Cells.fitted(split.metadata.preprocessing.size, fusion.segmenter.n_segments, BLOCKS)
+    record = _record(split, fusion, attribution, cells, contribution)
+    own = _own_outputs(split)
+    clashing = _clashing(split.model, [*record.inputs, *record.outputs])
+    record = dataclasses.replace(
+        record, own_outputs={value.name: clashing.get(value.name, value.name) for value in own}
+    )
+    parts = _parts(split, contribution, record, cells, clashing)
 
-    size = preprocessing.size
-    input_ = split.input
-    cells = Cells.fitted(size, fusion.segmenter.n_segments, BLOCKS)
-    record = FusedRecord(
-        size=size,
-        batch=input_.batch,
+    fused = _header(analysed.model, split.model, contribution.model)
+    _add_nodes(fused.graph, split.model, record, parts)
+    _declare(fused.graph, record, own)
+    _add_initializers(fused.graph, split.model, parts, made)
+    if fusion.default_classes:
+        default = numpy_helper.from_array(-1 - np.arange(fusion.top_k)[None], "classes")
+        fused.graph.initializer.append(default)
+    if fusion.float16:
+        # Ours are no weights: superpixels depend on their last bit.
+        halve_weights(fused, {value.name for value in parts.constants})
+    return fused, dataclasses.replace(split.metadata, fused=record)
+
+
+def _record(
+    analysed: AnalysedModel, fusion: Fusion, attribution: str, cells: Cells, contribution: ContributionModel
+) -> FusedRecord:
+    rows, columns = analysed.head.map_size
+    assert rows is not None
+    assert columns is not None
+    return FusedRecord(
+        size=analysed.metadata.preprocessing.size,
+        batch=analysed.input.batch,
         opset=opset_of(contribution.model),
-        n_classes=head.n_classes,
+        n_classes=analysed.head.n_classes,
         map_size=(rows, columns),
         n_segments=cells.count,
         segmenter=fusion.segmenter,
         selection=fusion.selection,
         attribution=attribution,
-        tolerance=split.tolerance,
+        tolerance=analysed.tolerance,
         top_k=fusion.top_k,
         default_classes=fusion.default_classes,
         overlay=fusion.overlay,
         float16=fusion.float16,
         own_outputs={},
     )
-    clashing = _clashing(network, [*record.inputs, *record.outputs])
-    record = dataclasses.replace(
-        record, own_outputs={value.name: clashing.get(value.name, value.name) for value in own}
-    )
-    before, behind = Nodes(f"{RESERVED}input_"), Nodes(f"{RESERVED}fused_")
-    image_in = normalised(before, "image", preprocessing, split.graph.dtype(input_.name), input_.dropped)
-    names = {**clashing, input_.name: image_in}
-    logits = names.get(metadata.logits, metadata.logits)
-    classes = Nodes(f"{RESERVED}classes_")
-    ids = chosen_classes(classes, "classes", logits, head.n_classes)
-    classes.nodes.append(helper.make_node("Identity", [ids], [CLASS_IDS]))
-    maps = spliced_maps(behind, network, head, contribution, attribution)
-    shares = None if metadata.probabilities is None else names.get(metadata.probabilities, metadata.probabilities)
-    results = _results(behind, metadata, record, cells, (logits, shares), maps)
-    nodes = [
-        *before.nodes,
-        *renamed(network.graph.node, names),
-        *classes.nodes,
-        *renamed(maps.nodes, names),
-        *behind.nodes,
-        *(helper.make_node("Identity", [tensor], [name]) for name, tensor in results.items()),
-    ]
 
-    fused = ModelProto(ir_version=max(model.ir_version, _IR_VERSION), producer_name="secam-onnx")
-    fused.opset_import.extend(contribution.model.opset_import)
-    fused.functions.extend(network.functions)
-    # Author, licence, whatever others read there; the caller writes ours.
-    helper.set_model_props(fused, {key: value for key, value in _metadata(model).items() if key != KEY})
-    fused.doc_string, fused.graph.doc_string = model.doc_string, model.graph.doc_string
-    fused.domain, fused.model_version = model.domain, model.model_version
-    body = fused.graph
-    body.name = "secam_fused"
-    body.node.extend(needed(nodes, [*record.own_outputs.values(), *record.outputs]))
-    which = {name for node in classes.nodes for name in node.output}
-    for place, node in enumerate(body.node):
-        # Of two graphs, some are alike; and they are a tenth of what is added. Only these fail on what a user asks for.
-        node.name = f"which_classes_{place}" if which.intersection(node.output) else ""
-    body.input.extend(_declared(name, *record.inputs[name]) for name in record.inputs)
-    for value in own:
-        body.output.add().CopyFrom(value)
-        body.output[-1].name = record.own_outputs[value.name]
-    body.output.extend(_declared(name, *record.outputs[name]) for name in record.outputs)
-    read = {name for node in body.node for name in reads(node)} | {value.name for value in body.output}
-    for tensor in (*network.graph.initializer, *maps.initializers, *before.values, *classes.values, *behind.values):
-        name = names.get(tensor.name, tensor.name)
-        if name in read:
-            body.initializer.append(
-                numpy_helper.from_array(made.copied[tensor.name]) if tensor.name in made.copied else tensor
-            )
-            body.initializer[-1].name = name
-    if fusion.default_classes:
-        body.initializer.append(numpy_helper.from_array(-1 - np.arange(fusion.top_k)[None], "classes"))
-    if fusion.float16:
-        # Ours are no weights: superpixels depend on their last bit.
-        halve_weights(fused, {value.name for part in (before, classes, behind) for value in part.values})
-    return fused, dataclasses.replace(metadata, fused=record)
+
+def _own_outputs(analysed: AnalysedModel) -> list[ValueInfoProto]:
+    """The model's own outputs, and those of ours that hold its logits and probabilities."""
+    kept = {analysed.metadata.logits, analysed.metadata.probabilities}
+    outputs = analysed.model.graph.output
+    return [value for value in outputs if value.name in kept or not value.name.startswith(RESERVED)]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The steps of a fused model, in running order.
+
+    Attributes
+    ----------
+    image : Nodes
+        From the picture to the network's input.
+    names : dict
+        New names of the network's tensors.
+    classes : Nodes
+        Which classes are explained.
+    maps : Spliced
+        The contribution model.
+    superpixels : Nodes
+        All that follows.
+    results : dict
+        For each output of the fused model the tensor that it is.
+    """
+
+    image: Nodes
+    names: dict[str, str]
+    classes: Nodes
+    maps: Spliced
+    superpixels: Nodes
+    results: dict[str, str]
+
+    @property
+    def constants(self) -> list[TensorProto]:
+        """The constants of the added steps."""
+        return [*self.image.values, *self.classes.values, *self.superpixels.values]
+
+
+def _parts(
+    analysed: AnalysedModel,
+    contribution: ContributionModel,
+    record: FusedRecord,
+    cells: Cells,
+    clashing: dict[str, str],
+) -> _Parts:
+    metadata, input_ = analysed.metadata, analysed.input
+    image, classes, superpixels = (Nodes(f"{RESERVED}{name}_") for name in ("input", "classes", "fused"))
+    dtype = analysed.graph.dtype(input_.name)
+    network_input = normalised(image, "image", metadata.preprocessing, dtype, input_.dropped)
+    names = {**clashing, input_.name: network_input}
+    logits = names.get(metadata.logits, metadata.logits)
+    ids = chosen_classes(classes, "classes", logits, record.n_classes)
+    classes.nodes.append(helper.make_node("Identity", [ids], [CLASS_IDS]))
+    maps = spliced_maps(superpixels, analysed.model, analysed.head, contribution, record.attribution)
+    if metadata.probabilities is None:
+        shares = probabilities(superpixels, logits, metadata.probability, record.n_classes)
+    else:
+        shares = names.get(metadata.probabilities, metadata.probabilities)
+    results = _results(superpixels, record, cells, logits, shares, maps)
+    return _Parts(image, names, classes, maps, superpixels, results)
 
 
 def _results(
-    n: Nodes, metadata: ModelMetadata, record: FusedRecord, cells: Cells, scores: tuple[str, str | None], maps: Spliced
+    n: Nodes, record: FusedRecord, cells: Cells, logits: str, probabilities: str, maps: Spliced
 ) -> dict[str, str]:
-    """Everything behind the maps; tensors by the name of the output that they become.
-
-    `scores` are the logits and the model's own probabilities, if it has any.
-    """
-    logits, shares = scores
-    shares = shares or probabilities(n, logits, metadata.probability, record.n_classes)
-    size = metadata.preprocessing.size
+    """All steps behind the maps; for each output of the fused model the tensor that it is."""
     segments = kmeans(n, "image", cells, compactness=record.segmenter.compactness)
-    pools = pooled(n, maps.maps, segments, size, record.map_size, cells.count)
+    pools = pooled(n, maps.maps, segments, record.size, record.map_size, cells.count)
     there = n.op("Cast", [n.op("Greater", [pools.pixels, n.floats(0.0)])], to=TensorProto.INT32)
     results = {
         "class_ids": CLASS_IDS,
         "class_logits": n.op("GatherElements", [logits, CLASS_IDS], axis=1),
-        "class_probabilities": n.op("GatherElements", [shares, CLASS_IDS], axis=1),
+        "class_probabilities": n.op("GatherElements", [probabilities, CLASS_IDS], axis=1),
         "cam": maps.maps,
         "bias": maps.bias,
         "segments": segments,
@@ -246,17 +207,59 @@ def _results(
         "segment_contributions": pools.segment_contributions,
     }
     if record.overlay:
-        results["overlay"] = overlay(n, "image", segments, pools, record.selection, size)
+        results["overlay"] = overlay(n, "image", segments, pools, record.selection, record.size)
     return results
 
 
-def _no_photographs(preprocessing: Preprocessing) -> str:
-    """What is said of a model that takes more than an ordinary picture."""
-    takes, less = f"{preprocessing.n_channels} channels", ""
-    if preprocessing.n_channels in (1, 3):
-        chosen = [name for name in OF_IMAGES if getattr(preprocessing, name) is not None]
-        takes, less = f"images by {' and '.join(chosen)}", f", or leave {' and '.join(chosen)} out"
-    return f"A fused model takes 8-bit RGB as it is, and this one takes {takes}. Export it without --fused{less}."
+def _header(model: ModelProto, network: ModelProto, contribution: ModelProto) -> ModelProto:
+    """A model without nodes that says of itself what the original says: author, licence, documentation, version."""
+    fused = ModelProto(ir_version=max(model.ir_version, _IR_VERSION), producer_name="secam-onnx")
+    fused.opset_import.extend(contribution.opset_import)
+    fused.functions.extend(network.functions)
+    # Of several values of one key the last one, as ONNX Runtime has it; our own entry is for the caller.
+    entries = {entry.key: entry.value for entry in model.metadata_props if entry.key != KEY}
+    helper.set_model_props(fused, entries)
+    fused.doc_string, fused.graph.doc_string = model.doc_string, model.graph.doc_string
+    fused.domain, fused.model_version = model.domain, model.model_version
+    fused.graph.name = "secam_fused"
+    return fused
+
+
+def _add_nodes(graph: GraphProto, network: ModelProto, record: FusedRecord, parts: _Parts) -> None:
+    nodes = [
+        *parts.image.nodes,
+        *renamed(network.graph.node, parts.names),
+        *parts.classes.nodes,
+        *renamed(parts.maps.nodes, parts.names),
+        *parts.superpixels.nodes,
+        *(helper.make_node("Identity", [tensor], [name]) for name, tensor in parts.results.items()),
+    ]
+    graph.node.extend(needed(nodes, [*record.own_outputs.values(), *record.outputs]))
+    of_classes = {name for node in parts.classes.nodes for name in node.output}
+    for place, node in enumerate(graph.node):
+        # Names of two graphs may be the same, and they are a tenth of what is added. Only the nodes that fail on
+        # what a user asks for keep one.
+        node.name = f"which_classes_{place}" if of_classes.intersection(node.output) else ""
+
+
+def _declare(graph: GraphProto, record: FusedRecord, own: Iterable[ValueInfoProto]) -> None:
+    """Inputs, and outputs: first the model's own."""
+    graph.input.extend(_declared(name, *declared) for name, declared in record.inputs.items())
+    for value in own:
+        graph.output.add().CopyFrom(value)
+        graph.output[-1].name = record.own_outputs[value.name]
+    graph.output.extend(_declared(name, *declared) for name, declared in record.outputs.items())
+
+
+def _add_initializers(graph: GraphProto, network: ModelProto, parts: _Parts, made: Weights) -> None:
+    """The weights and constants that some node reads; `made` has those that the network only declares."""
+    read = {name for node in graph.node for name in reads(node)} | {value.name for value in graph.output}
+    for tensor in (*network.graph.initializer, *parts.maps.initializers, *parts.constants):
+        name = parts.names.get(tensor.name, tensor.name)
+        if name in read:
+            copied = made.copied.get(tensor.name)
+            graph.initializer.append(tensor if copied is None else numpy_helper.from_array(copied))
+            graph.initializer[-1].name = name
 
 
 def _clashing(network: ModelProto, taken: Iterable[str]) -> dict[str, str]:
