@@ -95,7 +95,7 @@ def separated(
 
 
 def open_network(
-    light: ModelProto, weights: runtime.Weights, providers: runtime.Providers, threads: int | None
+    light: ModelProto, weights: runtime.Weights, providers: runtime.Providers, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """Open the session of a network whose weights lie apart; see `separated`."""
     return runtime.open_session(light.SerializeToString(), providers, weights=weights, prepack=True, threads=threads)

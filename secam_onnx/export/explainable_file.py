@@ -18,8 +18,9 @@ from secam_onnx.classifier.fidelity import REPORT, ReferenceOutputs, rounding_to
 from secam_onnx.classifier.fused import FusedModel
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.proof import Progress, prove, prove_fused, silent
-from secam_onnx.classifier.sessions import open_sessions
+from secam_onnx.classifier.sessions import open_network, open_sessions
 from secam_onnx.classifier.trials import check_probabilities
+from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.export.source import Source, from_onnx
 from secam_onnx.fusion import Fusion, fused_model, ready_to_fuse
 from secam_onnx.graph.checks.structure import damage_explained
@@ -83,7 +84,8 @@ def export_model(
     check_writable(target, overwrite=overwrite)
     model = source.model if fusion is None else ready_to_fuse(source.model)
     with damage_explained(model), weights_moved_out(model, target):
-        before = without_weights(source.model, target.parent) if source.file is None else None
+        # As it is now, before outputs are added.
+        original = without_weights(source.model, target.parent) if source.file is None else None
         with progress("find the head"):
             analysed = analyse(
                 model,
@@ -96,21 +98,18 @@ def export_model(
                 activation=activation,
             )
         with progress("compare with the file, and prove that the map adds up to the logits") as tell:
+            reference = _reference(source, original, analysed)
             attribution = None if fusion is None else fusion.attribution
-            said = _as_it_was(source, before, analysed)
             classifier = open_sessions("trial", analysed, "cpu", attribution, split=False)
-            classifier.compare(said, REPORT if model is source.model else _CONVERTED)
+            classifier.compare(reference, REPORT if model is source.model else _CONVERTED)
             check_probabilities(classifier, analysed.head.class_output, activation)
             metadata = dataclasses.replace(
                 classifier.metadata, completeness=prove(classifier, tell), fidelity=dict(classifier.fidelity or {})
             )
         if fusion is not None:
             with progress("fuse, and compare with the explainer"):
-                model, metadata = fused_model(dataclasses.replace(analysed, metadata=metadata), fusion)
-                agreement = prove_fused(_opened(model, metadata, target), classifier, said)
-                metadata = metadata.with_agreement(agreement)
-                if not has_external_data(model):  # which onnx would look for elsewhere
-                    onnx.checker.check_model(model, full_check=True)
+                analysed = dataclasses.replace(analysed, metadata=metadata)
+                model, metadata = _fused(analysed, fusion, classifier, reference, target)
         with progress(f"write {target}"):
             metadata.write_to(model)
             write_model(model, target, overwrite=overwrite)
@@ -171,19 +170,30 @@ def fuse(
     )
 
 
-def _as_it_was(
-    source: Source, before: tuple[ModelProto, runtime.Weights] | None, analysed: AnalysedModel
+def _reference(
+    source: Source, original: tuple[ModelProto, runtime.Weights] | None, analysed: AnalysedModel
 ) -> ReferenceOutputs:
     """What the source gives for the trial images: its file, or the model as it was made, with its weights apart."""
     if source.file is not None:
         session = runtime.open_as_it_is(source.file)
     else:
-        assert before is not None
-        light, weights = before
-        session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
+        assert original is not None
+        light, weights = original
+        session = open_network(light, weights, "cpu")
     preprocessing = analysed.metadata.preprocessing
     tolerance = rounding_tolerance(source.model)
     return run_reference(session, analysed.input, preprocessing, trial_images(preprocessing), tolerance)
+
+
+def _fused(
+    analysed: AnalysedModel, fusion: Fusion, classifier: Classifier, reference: ReferenceOutputs, target: Path
+) -> tuple[ModelProto, ModelMetadata]:
+    """The fused model and its metadata, compared with the explainer and checked by onnx."""
+    model, metadata = fused_model(analysed, fusion)
+    metadata = metadata.with_agreement(prove_fused(_opened(model, metadata, target), classifier, reference))
+    if not has_external_data(model):  # which onnx would look for elsewhere
+        onnx.checker.check_model(model, full_check=True)
+    return model, metadata
 
 
 def _opened(model: ModelProto, metadata: ModelMetadata, target: Path) -> FusedModel:
@@ -191,5 +201,4 @@ def _opened(model: ModelProto, metadata: ModelMetadata, target: Path) -> FusedMo
     light, weights = without_weights(model, target.parent)
     known = {value.name for value in light.graph.input}
     light.graph.input.extend(value for value in model.graph.input if value.name not in known)  # it has a default
-    session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights, prepack=True)
-    return FusedModel(target.name, metadata, session)
+    return FusedModel(target.name, metadata, open_network(light, weights, "cpu"))
