@@ -14,7 +14,7 @@ import numpy as np
 from secam_onnx import runtime
 from secam_onnx.arguments import checked
 from secam_onnx.classifier.fidelity import Fidelity, Verify
-from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
+from secam_onnx.classifier.protocol import ATTRIBUTIONS, OpenModel
 from secam_onnx.errors import OptionError, PreprocessingWarning, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.files import printable

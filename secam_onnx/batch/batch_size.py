@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.classifier.open_model import OpenModel
+from secam_onnx.classifier.protocol import OpenModel
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import BATCH_SIZE
 
@@ -53,7 +53,7 @@ def _images_per_second(model: OpenModel, batch_size: int) -> float:
     preprocessing = model.metadata.preprocessing
     shape = (*preprocessing.size, preprocessing.picture_channels)
     picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    inputs = np.repeat(model.feed(picture), batch_size, axis=0)
+    inputs = np.repeat(model.input_of(picture), batch_size, axis=0)
     model.run(
         inputs, [["top-1"]] * batch_size, pool=True
     )  # the first run allocates memory, and on a GPU chooses kernels

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.classifier.open_model import filled_up
+from secam_onnx.classifier.protocol import pad_batch
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -53,8 +53,8 @@ def run_in_chunks(
     images, columns = chunk
     name, ids = classes
     n_images, n_classes = ids.shape
-    fed = {key: filled_up(array, images if fill else 1) for key, array in by_image.items()}
-    ids = filled_up(ids, images if fill else 1)
+    fed = {key: pad_batch(array, images if fill else 1) for key, array in by_image.items()}
+    ids = pad_batch(ids, images if fill else 1)
     parts = [
         [
             runtime.run(

@@ -24,12 +24,12 @@ from secam_onnx.classifier.fidelity import (
     trial_images,
 )
 from secam_onnx.classifier.metadata import KEY, FusedRecord, ModelMetadata
-from secam_onnx.classifier.open_model import (
+from secam_onnx.classifier.protocol import (
     ModelOutput,
     SuperpixelScores,
     check_logits,
     ms_since,
-    probabilities,
+    probabilities_of,
 )
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import printable, unchanged
@@ -79,7 +79,7 @@ class FusedModel:
         self._session = session
         self._logits = record.own_outputs[metadata.logits]
         self.fidelity: Fidelity | None = None
-        self._shares = None if metadata.probabilities is None else record.own_outputs[metadata.probabilities]
+        self._probabilities = None if metadata.probabilities is None else record.own_outputs[metadata.probabilities]
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -101,9 +101,9 @@ class FusedModel:
         """What its superpixels are made with."""
         return self._record.segmenter
 
-    def feed(self, seen: np.ndarray) -> np.ndarray:
+    def input_of(self, picture: np.ndarray) -> np.ndarray:
         """The picture itself, `(1, h, w, 3)` uint8."""
-        return seen[None]
+        return picture[None]
 
     def run(
         self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = True
@@ -112,7 +112,7 @@ class FusedModel:
         asked = [class_codes(own, self.n_classes, self.metadata.labels) for own in queries]
         longest = max(map(len, asked))
         codes = np.array([own + own[-1:] * (longest - len(own)) for own in asked], dtype=np.int64)
-        own = [name for name in dict.fromkeys((self._logits, self._shares)) if name is not None]
+        own = [name for name in dict.fromkeys((self._logits, self._probabilities)) if name is not None]
         names = [*own, "class_ids", "cam", "bias"]
         if pool:
             names += ["segments", "n_segments", "segment_scores", "segment_contributions"]
@@ -120,7 +120,7 @@ class FusedModel:
         found = self._run(names, inputs, codes)
         timings = {"fused": ms_since(start) / len(inputs)}
         rows = range(len(inputs))
-        return [self._answer({name: values[row] for name, values in found.items()}, timings) for row in rows]
+        return [self._output_of({name: values[row] for name, values in found.items()}, timings) for row in rows]
 
     def compare(self, said: Outputs, tolerance: float) -> None:
         """Compare the model's own outputs with what the file that it was made of gives for the trial images.
@@ -154,7 +154,7 @@ class FusedModel:
         size, preprocessing = self.batch or 1, self.metadata.preprocessing
         code = np.full((size, 1), -1, dtype=np.int64)
         return {
-            name: {"image": np.repeat(self.feed(preprocessing.crop(image)[0]), size, axis=0), "classes": code}
+            name: {"image": np.repeat(self.input_of(preprocessing.crop(image)[0]), size, axis=0), "classes": code}
             for name, image in trial_images(preprocessing).items()
         }
 
@@ -174,7 +174,7 @@ class FusedModel:
             raise ModelError(f"The fused model fails on pictures of shape {inputs.shape}: {error}. {_AGAIN}") from error
         return dict(zip(names, found, strict=True))
 
-    def _answer(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> ModelOutput:
+    def _output_of(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> ModelOutput:
         """Of one picture."""
         logits = found[self._logits]
         check_logits(logits)
@@ -190,9 +190,11 @@ class FusedModel:
                 found["segment_scores"][rows, :there],
                 found["segment_contributions"][rows, :there],
             )
-        how = self.metadata.probability
-        shares = probabilities(logits[None], how)[0] if self._shares is None else found[self._shares]
-        return ModelOutput(logits, shares, ids, found["cam"][rows], found["bias"][rows], timings, superpixels)
+        if self._probabilities is None:
+            probabilities = probabilities_of(logits[None], self.metadata.probability)[0]
+        else:
+            probabilities = found[self._probabilities]
+        return ModelOutput(logits, probabilities, ids, found["cam"][rows], found["bias"][rows], timings, superpixels)
 
 
 def fused_metadata(path: Path) -> ModelMetadata | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from secam_onnx.classifier.metadata import WHOLE, BranchRecord, Declared, HeadRecord
 from secam_onnx.classifier.open import open_model
-from secam_onnx.classifier.open_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.proof import Progress, pooled_error, prove, silent
+from secam_onnx.classifier.protocol import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.graph.locate import default_model, model_file
 from secam_onnx.head_query import ANYTHING, HeadQuery
@@ -93,9 +93,9 @@ def inspect_model(
         "classes": model.n_classes,
         "labels": list(metadata.labels) if metadata.labels else None,
     }
-    with progress("prove that the map adds up to the logits") as told:
+    with progress("prove that the map adds up to the logits") as update:
         if isinstance(model, Classifier):
-            measured = dict(prove(model, told))
+            measured = dict(prove(model, update))
         else:
             measured = {"max_relative_error": pooled_error(model)}
     at_export = dict(metadata.completeness) or "not exported"

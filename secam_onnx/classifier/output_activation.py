@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.classifier.open_model import probabilities
+from secam_onnx.classifier.protocol import probabilities_of
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.head import ClassOutput
 
@@ -127,12 +127,12 @@ def check_activation(
     return dataclasses.replace(metadata, probabilities=metadata.logits, origin={**metadata.origin, "probability": note})
 
 
-def _compare(metadata: ModelMetadata, output: ClassOutput, logits: np.ndarray, shares: np.ndarray) -> None:
-    expected = probabilities(logits, output.activation.removeprefix("log_"))
-    found = shares
+def _compare(metadata: ModelMetadata, output: ClassOutput, logits: np.ndarray, probabilities: np.ndarray) -> None:
+    expected = probabilities_of(logits, output.activation.removeprefix("log_"))
+    found = probabilities
     if output.activation != "sigmoid":
         # Of some classes alone the odds remain.
-        found = shares / max(float(shares.sum()), 1e-30)
+        found = probabilities / max(float(probabilities.sum()), 1e-30)
         if logits.shape[1] == 1:
             return
     scale = float(np.abs(found).max())

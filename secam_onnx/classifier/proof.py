@@ -10,7 +10,7 @@ import numpy as np
 
 from secam_onnx.classifier.fidelity import ReferenceOutputs, trial_images
 from secam_onnx.classifier.fused import FusedModel
-from secam_onnx.classifier.open_model import OpenModel
+from secam_onnx.classifier.protocol import OpenModel
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import HeadError, ModelError
@@ -20,7 +20,7 @@ __all__ = [
     "Agreement",
     "Completeness",
     "Progress",
-    "Told",
+    "Update",
     "pooled_error",
     "prove",
     "prove_fused",
@@ -33,11 +33,12 @@ _FLOAT16_TOLERANCE = 0.1  # of weights that are rounded; what a network makes of
 _INTEGRAL_TOLERANCE = 0.1  # of the quadrature; a wrong gradient misses by the whole of the logit
 
 
-Told = Callable[[int, int], object]
+Update = Callable[[int, int], object]
 """Called with how many images are done and how many there are."""
 
-Progress = Callable[[str], AbstractContextManager[Told | None]]
-"""Called with the name of a step, which runs inside the context manager that it returns; its value is told more."""
+Progress = Callable[[str], AbstractContextManager[Update | None]]
+"""Called with the name of a step, which runs inside the context manager that it returns. The value of that is called
+with the progress within the step, unless it is None."""
 
 
 def silent(_: str) -> AbstractContextManager[None]:
@@ -66,7 +67,7 @@ class Agreement(TypedDict):
     tolerance: float
 
 
-def prove(classifier: Classifier, told: Told | None = None) -> Completeness:
+def prove(classifier: Classifier, update: Update | None = None) -> Completeness:
     """Compare maps and logits on random images and on a photograph.
 
     For every class, maps, bias and gap must be the logit: the nodes of the head were understood, or run again, as the
@@ -77,8 +78,8 @@ def prove(classifier: Classifier, told: Told | None = None) -> Completeness:
     ----------
     classifier : Classifier
         What is looked at.
-    told : callable, optional
-        See `Told`.
+    update : callable, optional
+        See `Update`.
 
     Raises
     ------
@@ -90,8 +91,8 @@ def prove(classifier: Classifier, told: Told | None = None) -> Completeness:
     identity, measured = [], []
     images = trial_images(preprocessing)
     for done, image in enumerate(images.values()):
-        if told is not None:
-            told(done, len(images))
+        if update is not None:
+            update(done, len(images))
         features, logits, _ = classifier.forward(preprocessing.normalise(preprocessing.crop(image)[0]))
         maps, bias, gap, allowed = contribute.with_rounding(features, classes)
         cells = maps[0].reshape(classifier.n_classes, -1)
@@ -141,11 +142,11 @@ def prove_fused(fused: FusedModel, classifier: Classifier, file: ReferenceOutput
     differences, probabilities = [], []
     images = trial_images(classifier.metadata.preprocessing)
     for name, image in images.items():
-        seen, _ = classifier.metadata.preprocessing.crop(image)
+        picture, _ = classifier.metadata.preprocessing.crop(image)
         queries = [f"top-{min(_COMPARED, classifier.n_classes)}"]
-        (wanted,) = classifier.run(classifier.feed(seen), [queries])
-        (found,) = fused.run(fused.feed(seen), [wanted.class_ids], pool=True)
-        segments = segment(seen, record.segmenter)
+        (wanted,) = classifier.run(classifier.input_of(picture), [queries])
+        (found,) = fused.run(fused.input_of(picture), [wanted.class_ids], pool=True)
+        segments = segment(picture, record.segmenter)
         assert found.superpixels is not None
         differ = float((found.superpixels.segments != segments).mean())
         if differ:
@@ -177,8 +178,8 @@ def pooled_error(model: OpenModel) -> float:
     """How far contributions and bias of a fused model miss the logits, on the same images; see `completeness_error`."""
     errors = []
     for image in trial_images(model.metadata.preprocessing).values():
-        seen, _ = model.metadata.preprocessing.crop(image)
-        (found,) = model.run(model.feed(seen), [[f"top-{min(_COMPARED, model.n_classes)}"]], pool=True)
+        picture, _ = model.metadata.preprocessing.crop(image)
+        (found,) = model.run(model.input_of(picture), [[f"top-{min(_COMPARED, model.n_classes)}"]], pool=True)
         assert found.superpixels is not None
         errors.append(
             completeness_error(found.superpixels.segment_contributions, found.bias, found.logits[found.class_ids])

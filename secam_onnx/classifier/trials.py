@@ -54,10 +54,10 @@ def check_probabilities(classifier: Classifier, output: ClassOutput, activation:
     """
     preprocessing = classifier.metadata.preprocessing
     pictures = trial_images(preprocessing).values()
-    inputs = (classifier.feed(preprocessing.crop(image)[0]) for image in pictures)
+    inputs = (classifier.input_of(preprocessing.crop(image)[0]) for image in pictures)
 
     def forward(given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        _, logits, shares = classifier.forward(given)
-        return logits, shares
+        _, logits, probabilities = classifier.forward(given)
+        return logits, probabilities
 
     classifier.metadata = check_activation(classifier.metadata, output, forward, inputs, activation)

@@ -20,7 +20,7 @@ from secam_onnx.classifier.fidelity import (
     outputs_of,
 )
 from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.classifier.open_model import ModelOutput, check_logits, filled_up, ms_since, probabilities
+from secam_onnx.classifier.protocol import ModelOutput, check_logits, ms_since, pad_batch, probabilities_of
 from secam_onnx.completeness import TOLERANCE
 from secam_onnx.errors import ForkError, ModelError
 from secam_onnx.head import OWN_LAYOUT, features_name
@@ -103,16 +103,16 @@ class Classifier:
         """Superpixels are made by others, at the same time."""
         return
 
-    def feed(self, seen: np.ndarray) -> np.ndarray:
+    def input_of(self, picture: np.ndarray) -> np.ndarray:
         """The input tensor for one picture `(h, w, 3)` uint8 or `(h, w, C)`, with a batch axis, float32."""
-        return self.metadata.preprocessing.normalise(seen)
+        return self.metadata.preprocessing.normalise(picture)
 
     def run(
         self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = False
     ) -> list[ModelOutput]:
         """Explain some classes of each picture; see `OpenModel`."""
         start = time.perf_counter()
-        features, logits, shares = self.forward(inputs)
+        features, logits, probabilities = self.forward(inputs)
         forward_ms = ms_since(start) / len(inputs)
 
         start = time.perf_counter()
@@ -124,7 +124,12 @@ class Classifier:
         timings = {"forward": forward_ms, "contribution": ms_since(start) / len(inputs)}
         return [
             ModelOutput(
-                logits[row], shares[row], ids, maps[row, : len(ids)].copy(), bias[row, : len(ids)].copy(), timings
+                logits[row],
+                probabilities[row],
+                ids,
+                maps[row, : len(ids)].copy(),
+                bias[row, : len(ids)].copy(),
+                timings,
             )
             for row, ids in enumerate(chosen)
         ]
@@ -172,7 +177,7 @@ class Classifier:
         if self.input.whole_numbers:  # of several channels or more than 8 bits, they are not rounded yet
             inputs = np.clip(np.rint(inputs), 0, 255)
         inputs = inputs.astype(self._dtype, copy=False)
-        padded = filled_up(inputs, size)
+        padded = pad_batch(inputs, size)
         head, own = self.metadata.head, self.metadata.probabilities
         maps = [features_name(index) for index in range(len(head.all_features))]
         if head.special:
@@ -197,11 +202,11 @@ class Classifier:
         found = [
             (part[0] if len(part) == 1 else np.concatenate(part))[: len(inputs)] for part in zip(*parts, strict=True)
         ]
-        features, (logits, *shares) = tuple(found[: len(maps)]), found[len(maps) :]
+        features, (logits, *given) = tuple(found[: len(maps)]), found[len(maps) :]
         if logits.shape[1:] != (self.n_classes,):
             raise ModelError(
                 f"The model declares {self.n_classes} classes, but its logits have shape {logits.shape}; its file "
                 "contradicts itself. Export it again."
             )
         check_logits(logits)
-        return features, logits, shares[0] if shares else probabilities(logits, self.metadata.probability)
+        return features, logits, given[0] if given else probabilities_of(logits, self.metadata.probability)

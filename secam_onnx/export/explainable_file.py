@@ -97,14 +97,14 @@ def export_model(
                 query=query,
                 activation=activation,
             )
-        with progress("compare with the file, and prove that the map adds up to the logits") as tell:
+        with progress("compare with the file, and prove that the map adds up to the logits") as update:
             reference = _reference(source, original, analysed)
             attribution = None if fusion is None else fusion.attribution
             classifier = open_sessions("trial", analysed, "cpu", attribution, split=False)
             classifier.compare(reference, REPORT if model is source.model else _CONVERTED)
             check_probabilities(classifier, analysed.head.class_output, activation)
             metadata = dataclasses.replace(
-                classifier.metadata, completeness=prove(classifier, tell), fidelity=dict(classifier.fidelity or {})
+                classifier.metadata, completeness=prove(classifier, update), fidelity=dict(classifier.fidelity or {})
             )
         if fusion is not None:
             with progress("fuse, and compare with the explainer"):

@@ -6,7 +6,7 @@ import numpy as np
 
 from secam_onnx.graph.nodes import Nodes
 
-__all__ = ["chosen_classes", "probabilities"]
+__all__ = ["chosen_classes", "class_probabilities"]
 
 
 def chosen_classes(n: Nodes, asked: str, logits: str, n_classes: int) -> str:
@@ -31,8 +31,8 @@ def chosen_classes(n: Nodes, asked: str, logits: str, n_classes: int) -> str:
     return n.op("Where", [n.op("Less", [asked, n.integers(0)]), n.op("GatherElements", [ranked, rank], axis=1), asked])
 
 
-def probabilities(n: Nodes, logits: str, how: str, n_classes: int) -> str:
-    """`(N, classes)` float32, as `answer.probabilities` gives them; NaN where there is none."""
+def class_probabilities(n: Nodes, logits: str, how: str, n_classes: int) -> str:
+    """`(N, classes)` float32, as `probabilities_of` gives them; NaN where there is none."""
     if how == "none" or (how == "softmax" and n_classes == 1):
         return n.op("Mul", [logits, n.floats(np.nan)])
     return n.op("Sigmoid", [logits]) if how == "sigmoid" else n.op("Softmax", [logits], axis=1)

@@ -12,7 +12,7 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, nu
 from secam_onnx.classifier.analysis import AnalysedModel
 from secam_onnx.classifier.attribution import choose_attribution
 from secam_onnx.classifier.metadata import KEY, FusedRecord, ModelMetadata
-from secam_onnx.fusion.classes import chosen_classes, probabilities
+from secam_onnx.fusion.classes import chosen_classes, class_probabilities
 from secam_onnx.fusion.float16 import halve_weights
 from secam_onnx.fusion.maps import Spliced, spliced_maps
 from secam_onnx.fusion.options import Fusion, check_fits
@@ -181,10 +181,10 @@ def _parts(
     classes.nodes.append(helper.make_node("Identity", [ids], [CLASS_IDS]))
     maps = spliced_maps(superpixels, analysed.model, analysed.head, contribution, record.attribution)
     if metadata.probabilities is None:
-        shares = probabilities(superpixels, logits, metadata.probability, record.n_classes)
+        probabilities = class_probabilities(superpixels, logits, metadata.probability, record.n_classes)
     else:
-        shares = names.get(metadata.probabilities, metadata.probabilities)
-    results = _results(superpixels, record, cells, logits, shares, maps)
+        probabilities = names.get(metadata.probabilities, metadata.probabilities)
+    results = _results(superpixels, record, cells, logits, probabilities, maps)
     return _Parts(image, names, classes, maps, superpixels, results)
 
 
@@ -193,13 +193,13 @@ def _results(
 ) -> dict[str, str]:
     """All steps behind the maps; for each output of the fused model the tensor that it is."""
     segments = kmeans(n, "image", cells, compactness=record.segmenter.compactness)
-    pools = pooled(n, maps.maps, segments, record.size, record.map_size, cells.count)
+    pools = pooled(n, maps.cam, segments, record.size, record.map_size, cells.count)
     there = n.op("Cast", [n.op("Greater", [pools.pixels, n.floats(0.0)])], to=TensorProto.INT32)
     results = {
         "class_ids": CLASS_IDS,
         "class_logits": n.op("GatherElements", [logits, CLASS_IDS], axis=1),
         "class_probabilities": n.op("GatherElements", [probabilities, CLASS_IDS], axis=1),
-        "cam": maps.maps,
+        "cam": maps.cam,
         "bias": maps.bias,
         "segments": segments,
         "n_segments": n.op("ReduceSum", [there, n.integers([1, 2])], keepdims=0),

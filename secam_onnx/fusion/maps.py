@@ -47,13 +47,13 @@ class Spliced:
         In running order.
     initializers : list of TensorProto
         Those that the network does not have.
-    maps, bias : str
+    cam, bias : str
         Names of `(N, K, h, w)` and `(N, K)`, float32.
     """
 
     nodes: list[NodeProto]
     initializers: list[TensorProto]
-    maps: str
+    cam: str
     bias: str
 
 
@@ -72,7 +72,7 @@ def spliced_maps(
         Its head.
     contribution : ContributionModel
         What was derived from that; `secam_class_ids` is to be made by others.
-    way : {'gradient', 'integrated', 'masking'}
+    attribution : {'gradient', 'integrated', 'masking'}
         See `choose_attribution`.
     """
     body = contribution.model.graph

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secam_onnx.classifier.open_model import OpenModel, ms_since
+from secam_onnx.classifier.protocol import OpenModel, ms_since
 from secam_onnx.errors import OptionError
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph
@@ -104,7 +104,7 @@ def prepare(
         warnings.warn(str(loaded.source["doubt"]), ImageWarning, stacklevel=2)
     seen, geometry = metadata.preprocessing.crop(loaded.shown)
     # Before the superpixels, which would hold it up for longer than it takes.
-    inputs = model.feed(seen if loaded.values is None else metadata.preprocessing.crop(loaded.values)[0])
+    inputs = model.input_of(seen if loaded.values is None else metadata.preprocessing.crop(loaded.values)[0])
     segments: Future[tuple[np.ndarray, float]] | None = None
     given, how = None, dict(vars(segmenter)) if segmenter else {}
     if own_segments is not None:

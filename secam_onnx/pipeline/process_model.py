@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from secam_onnx import runtime
 from secam_onnx.classifier.open import open_model
-from secam_onnx.classifier.open_model import OpenModel
+from secam_onnx.classifier.protocol import OpenModel
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import file_state, sha256
 from secam_onnx.forks import lock_here

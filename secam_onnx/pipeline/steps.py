@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from secam_onnx.classifier.open_model import ModelOutput, OpenModel
+from secam_onnx.classifier.protocol import ModelOutput, OpenModel
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.labels.queries import ClassQuery

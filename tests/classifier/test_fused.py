@@ -80,7 +80,7 @@ def test_many_at_once(fused, source, chelsea) -> None:
 def test_each_picture_has_its_own_classes(fused: Explainer, source: Explainer, chelsea: np.ndarray) -> None:
     asked = [["top-2", 5], [3], ["all"]]
     for model in (fused.classifier, source.classifier):
-        inputs = np.repeat(model.feed(model.metadata.preprocessing.crop(chelsea)[0]), 3, axis=0)
+        inputs = np.repeat(model.input_of(model.metadata.preprocessing.crop(chelsea)[0]), 3, axis=0)
         together = model.run(inputs, asked, pool=True)
         for answer, own in zip(together, asked, strict=True):
             (alone,) = model.run(inputs[:1], [own], pool=True)

@@ -14,8 +14,8 @@ from onnx import TensorProto, numpy_helper
 from tails import PICTURE, network, own_values, saved, with_maps
 
 from secam_onnx import Explainer
-from secam_onnx.classifier.open_model import probabilities as in_numpy
 from secam_onnx.classifier.output_activation import check_activation
+from secam_onnx.classifier.protocol import probabilities_of as in_numpy
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explanation import Explanation, Prediction
 from secam_onnx.export import export_model, from_onnx, fuse
@@ -377,7 +377,7 @@ def test_one_row_for_all_images_is_not_taken_for_theirs(tail: str, tmp_path: Pat
     pictures = [PICTURE, PICTURE // 2, PICTURE[::-1].copy()]
     for picture, found in zip(pictures, explainer.explain_batch(pictures, "all"), strict=True):
         np.testing.assert_allclose(shares(found), shares(explainer.explain(picture, "all")), rtol=1e-5)
-    given = explainer.classifier.feed(PICTURE)
+    given = explainer.classifier.input_of(PICTURE)
     with pytest.raises(ModelError, match=r"fed 3 images, but 'y' was made of values of shape \(1, 4\)"):
         explainer.classifier.forward(np.concatenate([given] * 3))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx_nodes import evaluate
 
-from secam_onnx.classifier.open_model import probabilities as in_numpy
-from secam_onnx.fusion.classes import chosen_classes, probabilities
+from secam_onnx.classifier.protocol import probabilities_of as in_numpy
+from secam_onnx.fusion.classes import chosen_classes, class_probabilities
 from secam_onnx.graph.nodes import Nodes
 
 LOGITS = np.array([[0.5, 3, -1, 3, 2], [5, 4, 3, 2, 1]], np.float32)
@@ -40,7 +40,7 @@ def test_there_are_no_more_ranks_than_classes(rank):
 @pytest.mark.parametrize("how", ["none", "softmax", "sigmoid"])
 def test_probabilities(how, classes):
     n, logits = Nodes(), LOGITS[:, :classes]
-    name = probabilities(n, "logits", how, classes)
+    name = class_probabilities(n, "logits", how, classes)
     found = evaluate(n, name, logits=logits)
     np.testing.assert_allclose(found, in_numpy(logits, how), rtol=1e-6)
     assert np.isnan(found).all() == (how == "none" or (how, classes) == ("softmax", 1))

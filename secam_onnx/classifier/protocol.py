@@ -22,9 +22,9 @@ __all__ = [
     "OpenModel",
     "SuperpixelScores",
     "check_logits",
-    "filled_up",
     "ms_since",
-    "probabilities",
+    "pad_batch",
+    "probabilities_of",
     "softmax",
 ]
 
@@ -125,7 +125,7 @@ class OpenModel(Protocol):
     @property
     def providers(self) -> tuple[str, ...]: ...
 
-    def feed(self, seen: np.ndarray) -> np.ndarray:
+    def input_of(self, picture: np.ndarray) -> np.ndarray:
         """What it takes, with a batch axis, for one picture, `(h, w, 3)` uint8 or `(h, w, C)`, at its size."""
 
     def run(self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool) -> list[ModelOutput]:
@@ -149,7 +149,7 @@ class OpenModel(Protocol):
         """
 
 
-def filled_up(batch: np.ndarray, size: int) -> np.ndarray:
+def pad_batch(batch: np.ndarray, size: int) -> np.ndarray:
     """A batch with its last row repeated until its length is a multiple of what a model takes at once."""
     missing = -len(batch) % size
     return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
@@ -172,7 +172,7 @@ def ms_since(start: float) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def probabilities(logits: np.ndarray, how: str) -> np.ndarray:
+def probabilities_of(logits: np.ndarray, how: str) -> np.ndarray:
     """What a class is sure of.
 
     Parameters
