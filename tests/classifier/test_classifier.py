@@ -175,7 +175,7 @@ def test_a_preprocessor_for_another_size_is_refused_with_a_way_out(tmp_path: Pat
     ("content", "note"),
     [
         ("{", "none in config.json: it is not JSON"),
-        ('{"id2label": {"0": "a"}}', "names 1 classes, and the model has 7"),
+        ('{"id2label": {"0": "a"}}', "names 1 class, and the model has 7"),
     ],
 )
 def test_files_of_other_programs_do_no_harm(content: str, note: str, tmp_path: Path) -> None:
