@@ -17,11 +17,11 @@ from secam_onnx.errors import PreprocessingWarning, SecamError
 __all__ = ["command", "main"]
 
 _COMMANDS = {
-    "bench": "Measure what an explanation costs beside the plain forward pass.",
+    "bench": "Measure what an explanation costs.",
     "demo": "Open a page that explains photographs in the browser.",
     "explain": "Explain what a classifier saw in photographs.",
-    "export": "Make an explainable model of a network or an ONNX file.",
-    "serve": "Answer over HTTP and gRPC (KServe, Open Inference Protocol).",
+    "export": "Make an explainable model from a network or an ONNX file.",
+    "serve": "Serve explanations over HTTP and gRPC (KServe, Open Inference Protocol).",
     "inspect": "Show what is found in a model: head, feature map, reasons.",
 }
 
@@ -46,10 +46,10 @@ class _LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(name, _COMMANDS, n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_COMMANDS)}."
-            if not near and os.path.exists(name):  # noqa: PTH110 (whose answer to a name that is too long is no)
-                meant = f"to explain a photograph: secam-onnx explain {name}"
-            raise click.UsageError(f"{name!r} is no command; {meant}", ctx)
+            meant = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(_COMMANDS)}."
+            if not near and os.path.exists(name):  # noqa: PTH110 (False for a name that is too long)
+                meant = f"to explain a photograph, type: secam-onnx explain {name}"
+            raise click.UsageError(f"{name!r} is not a command; {meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -67,37 +67,37 @@ _shown: set[str] = set()
 
 
 def _shown_once(message: Warning | str, *_: object) -> None:
-    """Say a warning as users are told things, however many images it is about."""
+    """Show a warning once, without its place in the code."""
     if str(message) not in _shown:
         _shown.add(str(message))
         click.echo(f"Warning: {message}", err=True)
 
 
 def _with_model_hint(error: click.ClickException) -> click.ClickException:
-    """Of commands whose model is an option, an argument too many is most often that."""
+    """Say what to do with a model that was given as an argument to a command where it is an option."""
     context = getattr(error, "ctx", None)
     if context is None or "unexpected extra argument" not in error.message:
         return error
     if not any("--model" in parameter.opts for parameter in context.command.params):
         return error
-    return click.UsageError(f"{error.message}; a model goes behind --model.", context)
+    return click.UsageError(f"{error.message}; name the model with --model.", context)
 
 
 def main() -> None:
-    """Run the command line; errors of the family end with their message and code 2, Ctrl-C with code 130."""
-    # The default would end the program on the spot and leave temporary files behind.
+    """Run the command line: a `SecamError` ends it with its message and code 2, Ctrl-C with code 130."""
+    # By default the program would end at once and leave temporary files behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # class and file names may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # the terminal may lack characters of class and file names
             stream.reconfigure(errors="backslashreplace")
-    if not sys.warnoptions:  # what Pillow thinks of somebody's EXIF data is of no use to who explains a folder
+    if not sys.warnoptions:  # Pillow warns of EXIF data, which is of no use to the user
         warnings.filterwarnings("ignore", module=r"PIL\.")
-    warnings.simplefilter("ignore", PreprocessingWarning)  # the commands say it themselves
+    warnings.simplefilter("ignore", PreprocessingWarning)  # the commands print it themselves
     warnings.showwarning = _shown_once  # type: ignore[assignment]
     try:
         code = command(standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("Stopped. Nothing was left half-written.", err=True)
+        click.echo("Stopped. No file was left incomplete.", err=True)
         code = 130
     except click.ClickException as error:
         _with_model_hint(error).show()

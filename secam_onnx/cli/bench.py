@@ -20,21 +20,32 @@ __all__ = ["command"]
     "models",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="ONNX classifier, or its folder; may be repeated.  [default: EfficientNet-Lite0, ImageNet]",
+    help="Measure this ONNX classifier, a file or the folder that holds it; may be repeated.  [default: "
+    "EfficientNet-Lite0 for ImageNet]",
 )
-@click.option("--image", type=click.Path(path_type=Path), help="What to explain.  [default: a cat, 451 x 300]")
-@click.option("--rounds", default=20, show_default=True, metavar="N", help="Rounds in which all take turns.")
-@click.option("--provider", default="cpu", show_default=True, metavar="NAME", help="auto, cpu or cuda.")
-@click.option("--batch-size", type=int, metavar="N", help="Images a call.  [default: 1; on a GPU 32]")
+@click.option("--image", type=click.Path(path_type=Path), help="Explain this photograph.  [default: a cat, 451 x 300]")
+@click.option("--rounds", default=20, show_default=True, metavar="N", help="Let all candidates take turns N times.")
+@click.option(
+    "--provider", default="cpu", show_default=True, metavar="NAME", help="Run the model on auto, cpu or cuda."
+)
+@click.option("--batch-size", type=int, metavar="N", help="Explain N images per call.  [default: 1; on a GPU 32]")
 @click.option(
     "--images",
     default=200,
     show_default=True,
     metavar="N",
-    help="Photographs in the folder that is explained; 0: none.",
+    help="Explain a folder of N photographs; 0 leaves it out.",
 )
-@click.option("--lime-samples", default=1000, show_default=True, metavar="N", help="Of LIME, if installed; 0: without.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write every single duration here.")
+@click.option(
+    "--lime-samples",
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Give LIME N samples, if it is installed; 0 leaves it out.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write every single duration to this file, too."
+)
 def command(
     models: tuple[Path, ...],
     image: Path | None,
@@ -45,11 +56,11 @@ def command(
     lime_samples: int,
     json_file: Path | None,
 ) -> None:
-    """Measure what an explanation costs beside the plain forward pass.
+    """Measure what an explanation costs compared with the plain forward pass.
 
-    In one run, in turns: a bare forward pass of ONNX Runtime, SeCAM for one class and for all, superpixels, LIME if it
-    is installed, a folder to Parquet; then the peak memory of fresh processes. A model that needs options is exported
-    first (`secam-onnx export`). Leave the machine alone meanwhile.
+    These take turns in one run: a bare forward pass of ONNX Runtime, SeCAM for one class and for all, superpixels, LIME
+    if it is installed, and a folder to Parquet. Then the peak memory of fresh processes is measured. Export a model
+    that needs options first (`secam-onnx export`). Keep the machine free of other work meanwhile.
     """
     from secam_onnx.bench import Settings, measure, record, report
     from secam_onnx.files import new_file
@@ -64,7 +75,7 @@ def command(
         folder_images=images,
     )
     if json_file is not None and not json_file.parent.is_dir():
-        raise click.BadParameter(f"there is no folder {json_file.parent}.", param_hint="--json")
+        raise click.BadParameter(f"the folder {json_file.parent} does not exist.", param_hint="--json")
     results = {**record(["lime"]), "settings": dataclasses.asdict(settings), "models": {}}
     for model in models or (default_model(),):
         with step(str(model)):

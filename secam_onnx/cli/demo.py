@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from secam_onnx.cli.options import model_option
 from secam_onnx.cli.progress import step
 
 __all__ = ["command"]
@@ -16,27 +17,27 @@ _PORT = 8765
 
 
 @click.command("demo")
+@model_option
 @click.option(
-    "-m",
-    "--model",
-    type=click.Path(path_type=Path),
-    help="ONNX classifier, or its folder.  [default: EfficientNet-Lite0, ImageNet]",
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Serve the page on this port; 0 takes any free one.  [default: 8765]",
 )
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="0: any that is free.  [default: 8765]")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.option(
     "--static",
     "folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Write the page as files for any web server, and stop.",
+    help="Write the page as files for any web server into this folder, and stop.",
 )
-@click.option("--force", is_flag=True, help="With --static: write among other files.")
+@click.option("--force", is_flag=True, help="With --static: write into the folder even if it holds other files.")
 def command(model: Path | None, port: int | None, no_browser: bool, folder: Path | None, force: bool) -> None:
-    """Open a page to play with: drop a photograph, see what carried the decision.
+    """Open a page that explains the photographs you drop on it.
 
-    The model runs in the browser (WebAssembly), and photographs stay there. A model that needs options is exported
-    first (`secam-onnx export`). Ctrl-C ends it.
+    The model runs in the browser (WebAssembly), and photographs stay there. Export a model that needs options first
+    (`secam-onnx export`). Ctrl-C stops the page.
     """
     from secam_onnx.classifier.fused import fused_metadata
     from secam_onnx.graph.locate import default_model
@@ -45,17 +46,17 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
     if force and folder is None:
         raise click.UsageError("--force goes with --static.")
     if folder is not None and (no_browser or port is not None):
-        raise click.UsageError("--static writes files and stops; --port and --no-browser go without it.")
+        raise click.UsageError("--static writes files and stops; leave --port and --no-browser out.")
     if folder is not None:
         check_folder(folder, force=force)
-    # A visitor may still be sent the model at the end, and Windows removes no file that is open.
+    # At the end a visitor may still be loading the model, and Windows cannot remove an open file.
     with tempfile.TemporaryDirectory(prefix="secam-", ignore_cleanup_errors=True) as temporary:
         ready = model_for_browsers(model or default_model(), Path(temporary), step)
         metadata = fused_metadata(ready)
         origin = metadata.origin if metadata is not None else {}
         note, warning = origin.get("preprocessing", ""), origin.get("preprocessing_warning")
         if note.startswith("assumed"):
-            click.echo(f"Preprocessing {note}. Another: secam-onnx export MODEL --preprocess PRESET.", err=True)
+            click.echo(f"Preprocessing {note}. To change it: secam-onnx export MODEL --preprocess PRESET.", err=True)
         if metadata is not None and metadata.probability_note.startswith(("assumed", "none")):
             click.echo(f"Probability {metadata.probability_note}.", err=True)
         if warning:

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from secam_onnx.cli.options import (
-    activation_option,
-    features_option,
-    fusion_options,
-    labels_option,
-    logits_option,
-    preprocessing_options,
-    token_grid_option,
-)
+from secam_onnx.cli.fusion_options import fusion_options
+from secam_onnx.cli.options import activation_option, head_options, labels_option
+from secam_onnx.cli.preprocessing_options import preprocessing_options
 from secam_onnx.cli.progress import step
+from secam_onnx.head_query import HeadQuery
 
 if TYPE_CHECKING:
     from secam_onnx.classifier.metadata import FusedRecord, ModelMetadata
@@ -34,42 +29,41 @@ __all__ = ["command"]
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Where to write.  [default: SOURCE-secam.onnx or SOURCE-fused.onnx, here]",
+    help="Write the model to this file.  [default: SOURCE-secam.onnx or SOURCE-fused.onnx in the current folder]",
 )
 @click.option(
     "--source",
     "library",
     type=click.Choice(["onnx", "torchvision", "keras"]),
-    help="Whose SOURCE is.  [default: by its ending; torchvision, if it is no file]",
+    help="Take SOURCE for an ONNX file, or a network of torchvision or Keras.  [default: by its ending; torchvision if "
+    "there is no such file]",
 )
 @click.option(
     "--weights",
     metavar="NAME|FILE|none",
-    help="For a network: weights to download (torchvision: DEFAULT, Keras: imagenet, which are the defaults), a file "
-    "(.pth, .safetensors; .weights.h5, .h5, .keras), or none (random).",
+    help="Give a network these weights: a name to download (by default DEFAULT for torchvision, imagenet for Keras), a "
+    "file (.pth, .safetensors; .weights.h5, .h5, .keras), or none for random ones.",
 )
-@click.option("--seed", type=int, help="For none: seed of the random weights.  [default: 0]")
+@click.option("--seed", type=int, help="With --weights none: use this seed for the random weights.  [default: 0]")
 @preprocessing_options
 @labels_option
-@logits_option
+@head_options
 @activation_option
-@features_option
-@token_grid_option
 @fusion_options
 @click.option(
     "--triton-config",
     is_flag=True,
-    help="With --fused: write a config.pbtxt for Triton's ONNX Runtime backend as well. With "
-    "-o MODELS/NAME/1/model.onnx it goes into MODELS/NAME, where Triton looks for it; otherwise beside the file.",
+    help="With --fused: write a config.pbtxt for Triton's ONNX Runtime backend, too. With -o MODELS/NAME/1/model.onnx "
+    "it goes into MODELS/NAME, where Triton looks for it; otherwise beside the file.",
 )
 @click.option(
     "--triton-max-batch-size",
     type=click.IntRange(0),
     metavar="N",
-    help="With --triton-config: Triton may put N pictures together in one run; requests then get the default classes. "
-    "[default: 0, no batching; requests may give classes]",
+    help="With --triton-config: let Triton put at most N pictures into one run; requests then get the default "
+    "classes.  [default: 0, no batching, and requests may name classes]",
 )
-@click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
 def command(
     source: str,
     output: Path | None,
@@ -78,10 +72,8 @@ def command(
     seed: int | None,
     preprocessing: PreprocessingSettings | None,
     labels: Path | None,
-    logits: str | None,
+    query: HeadQuery,
     activation: str | None,
-    features: str | None,
-    token_grid: tuple[int, int] | None,
     fusion: Fusion | None,
     triton_config: bool,
     triton_max_batch_size: int | None,
@@ -89,14 +81,14 @@ def command(
 ) -> None:
     """Make an explainable model.
 
-    SOURCE is a file, .onnx or .keras, a folder with one .onnx file, or a network of torchvision or Keras: resnet50,
-    inception_v3, vgg16, ...
+    SOURCE is an .onnx or .keras file, a folder with one .onnx file, or the name of a network of torchvision or Keras:
+    resnet50, inception_v3, vgg16, ...
 
-    The result is an ordinary ONNX file with the feature map as one more output, and with preprocessing, class names and
-    the proof that the explanation adds up to the logits inside. Where preprocessing and class names are not
-    given, they are what the file's metadata, files beside it (Hugging Face, timm, OTX) or its graph say.
+    The result is an ordinary ONNX file with the feature map as one more output. It holds preprocessing, class names and
+    the proof that explanations add up to the logits. Preprocessing and class names that are not given are read from the
+    file's metadata, the files beside it (Hugging Face, timm, OTX) or its graph.
 
-    With --fused the whole of SeCAM is in the graph: a file that explains itself, in any runtime, without this package.
+    With --fused, all of SeCAM is in the graph: the file explains itself in any runtime, without this package.
     """
     from secam_onnx.errors import OptionError
     from secam_onnx.export import export_model, open_source
@@ -104,7 +96,6 @@ def command(
     from secam_onnx.files import printable
     from secam_onnx.graph.locate import model_file
     from secam_onnx.graph.onnx_file import check_writable
-    from secam_onnx.head_query import HeadQuery
     from secam_onnx.labels.label_files import read_labels
 
     if triton_config and fusion is None:
@@ -116,7 +107,7 @@ def command(
     if triton_config:
         check_writable(triton_config_path(target), overwrite=force)
     if target.exists() and Path(source).exists() and target.samefile(model_file(source)):
-        raise OptionError(f"{target} is the source itself; write to another file with -o.")
+        raise OptionError(f"{target} is the source itself; name another file with -o.")
     names = read_labels(labels) if labels else None
     with step(f"open {source}"):
         opened = open_source(source, weights, seed, library)
@@ -128,7 +119,7 @@ def command(
     metadata = export_model(
         opened,
         target,
-        query=HeadQuery(logits, features, token_grid),
+        query=query,
         activation=activation,
         fusion=fusion,
         overwrite=force,
@@ -147,23 +138,21 @@ def command(
 
 
 def _tell_of_fusion(record: FusedRecord) -> None:
-    """What goes in and comes out, and how well that agrees with the explainer."""
+    """Say what goes into a fused file and comes out of it, and how well it agrees with the explainer."""
     for way, tensors in (("Inputs", record.inputs), ("Outputs", record.outputs)):
         listed = (f"{name} {dtype} ({', '.join(map(str, shape))})" for name, (dtype, shape) in tensors.items())
         click.echo(f"{way}: {'; '.join(listed)}")
-    default = (
-        f"explained by default: top-{record.top_k}" if record.default_classes else "no default: each run says which"
-    )
-    click.echo(f"Besides, the model's own outputs: {', '.join(record.own_outputs.values())}. Classes: {default}")
+    default = f"top-{record.top_k} by default" if record.default_classes else "no default, every run must name them"
+    click.echo(f"The model's own outputs: {', '.join(record.own_outputs.values())}. Classes: {default}")
     click.echo(
-        f"Opset {record.opset}. Compared with the explainer: same superpixels; contributions differ by "
+        f"Opset {record.opset}. Compared with the explainer, superpixels are the same; contributions differ by at most "
         f"{record.agreement['max_relative_difference']:.1e}, relative, and probabilities by at most "
         f"{record.agreement['max_probability_difference']:.1e}"
     )
 
 
 def _changed(source: Source, settings: PreprocessingSettings) -> Source:
-    """Single settings change those that the source has already."""
+    """Change single settings of the preprocessing that the source has already."""
     from secam_onnx.photograph.preprocessing import Preprocessing
 
     known = source.preprocessing
@@ -173,7 +162,7 @@ def _changed(source: Source, settings: PreprocessingSettings) -> Source:
 
 
 def _tell(metadata: ModelMetadata) -> None:
-    """What goes in besides the head, and where it was found."""
+    """Say what else the file holds, and where it was found."""
     note = metadata.origin.get("preprocessing", "as the source has it")
     click.echo(f"Preprocessing {note}: {metadata.preprocessing}")
     if metadata.labels:
@@ -183,7 +172,7 @@ def _tell(metadata: ModelMetadata) -> None:
         click.echo(f"Class names: {metadata.origin.get('labels', 'none')}")
     click.echo(f"Explained: the {metadata.explained}. Probability: {metadata.probability_note}")
     if note.startswith("assumed"):
-        click.echo(f"Preprocessing {note}. Another: --preprocess PRESET, or --mean, --std and --crop.", err=True)
+        click.echo(f"Preprocessing {note}. To change it: --preprocess PRESET, or --mean, --std and --crop.", err=True)
     for name in ("preprocessing_warning", "features_warning"):
         if warning := metadata.origin.get(name):
             click.echo(f"Warning: {warning}", err=True)

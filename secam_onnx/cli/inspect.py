@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from secam_onnx.cli.options import (
-    activation_option,
-    attribution_option,
-    features_option,
-    logits_option,
-    preprocessing_options,
-    token_grid_option,
-)
+from secam_onnx.cli.options import activation_option, attribution_option, head_options
+from secam_onnx.cli.preprocessing_options import preprocessing_options
 from secam_onnx.cli.progress import step
+from secam_onnx.head_query import HeadQuery
 
 if TYPE_CHECKING:
     from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
@@ -29,44 +24,39 @@ __all__ = ["command"]
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 @click.option("--labels", "with_labels", is_flag=True, help="List all class names.")
 @preprocessing_options
-@logits_option
+@head_options
 @activation_option
-@features_option
-@token_grid_option
 @attribution_option
 def command(
     model: Path | None,
     as_json: bool,
     with_labels: bool,
     preprocessing: PreprocessingSettings | None,
-    logits: str | None,
+    query: HeadQuery,
     activation: str | None,
-    features: str | None,
-    token_grid: tuple[int, int] | None,
     attribution: str | None,
 ) -> None:
-    """Show what is found in MODEL (the default model if none is given).
+    """Show what is found in MODEL, by default the default model.
 
-    Its inputs, preprocessing, feature map, head and why, what was rejected and why, its classes, and the completeness
-    error measured now. An ordinary ONNX classifier is inspected as `explain` would use it; of a
-    fused model, its inputs and outputs are listed, too.
+    That is: inputs, preprocessing, feature map and head, what was rejected and why, classes, and the completeness
+    error, measured now. An ordinary ONNX classifier is inspected as `explain` would use it. Of a fused model, inputs
+    and outputs are listed, too.
     """
     from secam_onnx.classifier.inspection import inspect_model
-    from secam_onnx.head_query import HeadQuery
 
     report = inspect_model(
         model,
         preprocessing=preprocessing,
-        query=HeadQuery(logits, features, token_grid),
+        query=query,
         activation=activation,
         attribution=attribution,
         progress=functools.partial(step, keep=False),
     )
     if as_json:
-        # What a console of another encoding cannot show would come out as no JSON.
+        # A console that cannot show a character would replace it, and spoil the JSON.
         unicode = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
         click.echo(json.dumps(report, ensure_ascii=not unicode, indent=1))
         return

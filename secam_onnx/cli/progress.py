@@ -1,4 +1,4 @@
-"""Progress on the terminal: a line for each slow step, and a bar or lines of JSON for many images."""
+"""Progress: a line for each slow step, and a bar or lines of JSON for many images."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _JSON_TICK = 1.0
 
 @contextlib.contextmanager
 def step(text: str, *, keep: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """Show a step on stderr, and leave its line there if it is to be kept.
+    """Show a step on stderr while it runs, and keep its line afterwards if `keep`.
 
-    While it runs, its seconds count up on a terminal; elsewhere a line tells of one that takes long, now and then. What
-    it yields takes how many of how many parts are done.
+    On a terminal its seconds count up; elsewhere a step that takes long writes a line now and then. It yields a
+    function that takes how many parts are done, and of how many.
     """
     start, due, part = time.perf_counter(), _LONG, ""
     live = sys.stderr.isatty()
@@ -60,7 +60,7 @@ def step(text: str, *, keep: bool = True) -> Iterator[Callable[[int, int], None]
 
 @contextlib.contextmanager
 def bar(totals: Totals, sources: Sources) -> Iterator[None]:
-    """Show a bar on stderr: images, images/s and, once they are counted, the time that is left."""
+    """Show a bar on stderr: images, images/s and, once the images are counted, the time that is left."""
     from tqdm import tqdm
 
     count = _counted(sources)
@@ -79,7 +79,7 @@ def bar(totals: Totals, sources: Sources) -> Iterator[None]:
 
 @contextlib.contextmanager
 def json_lines(totals: Totals, sources: Sources, **facts: object) -> Iterator[None]:
-    """Write a line of JSON to stderr every second, with what was done so far, and one at the end, whatever ends it."""
+    """Write a line of JSON on the state to stderr every second, and one at the end, however it ends."""
     count, start = _counted(sources), time.perf_counter()
 
     def tick(event: str = "progress") -> None:
@@ -107,11 +107,11 @@ def json_lines(totals: Totals, sources: Sources, **facts: object) -> Iterator[No
 
 
 def _counted(sources: Sources) -> list[int | None]:
-    """The number of images, once another thread has counted them; stays None where that cannot be done."""
+    """The number of images as soon as another thread has counted them; None until then, or for ever."""
     count = [sources.files]
 
     def find_out() -> None:
-        with contextlib.suppress(Exception):  # what is wrong is said where the images are read
+        with contextlib.suppress(Exception):  # the run itself reports errors
             count[0] = sources.count()
 
     if count[0] is None and sources.countable:
@@ -121,7 +121,7 @@ def _counted(sources: Sources) -> list[int | None]:
 
 @contextlib.contextmanager
 def _every(seconds: float, act: Callable[[], None]) -> Iterator[None]:
-    """Call a function every so often while the block runs."""
+    """Call a function again and again while the block runs."""
     done = threading.Event()
 
     def run() -> None:

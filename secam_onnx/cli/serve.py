@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from secam_onnx.cli.options import provider_option, threads_option
 from secam_onnx.serve.settings import Limits
 
 __all__ = ["command"]
@@ -22,24 +23,29 @@ _MILLISECONDS = click.FloatRange(0, 60_000)
 _PENDING = click.FloatRange(0, 1_000_000, min_open=True)
 _MEGABYTES = click.FloatRange(0, 2047, min_open=True)  # gRPC counts in 32 bits
 _MEBIBYTE = 1 << 20
-# Name of the limit, option, type, what is said of it.
+# Name of the limit, option, type, help.
 _LIMITS: tuple[tuple[str, str, click.ParamType[Any], str], ...] = (
-    ("max_batch_size", "--max-batch-size", _COUNT, "Photographs in a forward pass."),
+    ("max_batch_size", "--max-batch-size", _COUNT, "Put at most N photographs into a forward pass."),
     (
         "max_latency_ms",
         "--max-latency-ms",
         _MILLISECONDS,
-        "Milliseconds that a photograph which is ready waits for others to share its forward pass.",
+        "Let a photograph wait for N milliseconds for others that share its forward pass.",
     ),
-    ("max_body_mb", "--max-body-mb", _MEGABYTES, "Megabytes of one request; beyond that: 413."),
-    ("max_pending_mb", "--max-pending-mb", _PENDING, "Megabytes of all requests without an answer; beyond that: 429."),
-    ("max_pixels", "--max-pixels", _COUNT, "Pixels of one photograph."),
-    ("max_images", "--max-images", _COUNT, "Photographs in one request."),
-    ("queue_length", "--queue-length", _COUNT, "Photographs without an answer; beyond that: 429."),
-    ("max_connections", "--max-connections", _COUNT, "Open connections; beyond that: 503."),
-    ("timeout_s", "--timeout", _SECONDS, "Seconds for an answer; beyond that: 504, and the run is ended."),
-    ("client_timeout_s", "--client-timeout", _SECONDS, "Seconds that a client has to send its headers, or its body."),
-    ("grace_s", "--grace", _SECONDS, "Seconds that requests have to finish in after SIGTERM."),
+    ("max_body_mb", "--max-body-mb", _MEGABYTES, "Refuse requests of more than N megabytes (413)."),
+    (
+        "max_pending_mb",
+        "--max-pending-mb",
+        _PENDING,
+        "Refuse requests beyond N megabytes that wait for an answer (429).",
+    ),
+    ("max_pixels", "--max-pixels", _COUNT, "Refuse photographs of more than N pixels."),
+    ("max_images", "--max-images", _COUNT, "Refuse requests of more than N photographs."),
+    ("queue_length", "--queue-length", _COUNT, "Refuse requests while N photographs wait for an answer (429)."),
+    ("max_connections", "--max-connections", _COUNT, "Refuse more than N open connections (503)."),
+    ("timeout_s", "--timeout", _SECONDS, "End a run and answer 504 after N seconds."),
+    ("client_timeout_s", "--client-timeout", _SECONDS, "Give a client N seconds to send its headers, and its body."),
+    ("grace_s", "--grace", _SECONDS, "Give requests N seconds to finish after SIGTERM."),
 )
 
 
@@ -63,13 +69,21 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
     "models",
     multiple=True,
     metavar="[NAME=]FILE",
-    help="ONNX classifier, or its folder; may be repeated.  [default: EfficientNet-Lite0, ImageNet]",
+    help="Serve this ONNX classifier, a file or the folder that holds it; may be repeated.  [default: "
+    "EfficientNet-Lite0 for ImageNet]",
 )
 @click.option(
-    "--model-name", "--model_name", "model_name", metavar="NAME", help="Of the only model, as KServe says it."
+    "--model-name",
+    "--model_name",
+    "model_name",
+    metavar="NAME",
+    help="Serve the only model under this name (KServe's option).",
 )
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0: any of this machine's."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Listen on this address; 0.0.0.0 stands for all addresses of this machine.",
 )
 @click.option(
     *("--port", "--http-port", "--http_port"),
@@ -77,29 +91,46 @@ def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
     type=_PORT,
     default=8080,
     show_default=True,
-    help="0: any that is free.",
+    help="Answer HTTP on this port; 0 takes any free one.",
 )
-@click.option(*("--grpc-port", "--grpc_port"), "grpc_port", type=_PORT, default=8081, show_default=True)
-@click.option("--no-grpc", is_flag=True, help="HTTP only.")
+@click.option(
+    *("--grpc-port", "--grpc_port"),
+    "grpc_port",
+    type=_PORT,
+    default=8081,
+    show_default=True,
+    help="Answer gRPC on this port.",
+)
+@click.option("--no-grpc", is_flag=True, help="Answer HTTP only.")
 @click.option(
     *("--predictor-host", "--predictor_host"),
     "predictor_host",
     metavar="HOST[:PORT]",
-    help="Pass :predict on to that server, as an explainer of KServe's does.",
+    help="Forward :predict to this server, as KServe expects of an explainer.",
 )
 @click.option(
-    "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes, each with its models."
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Start N processes, each with its models.",
 )
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Of one forward pass.  [default: one a core]")
-@click.option("--provider", default="auto", show_default=True, metavar="NAME", help="auto, cpu or cuda.")
+@threads_option
+@provider_option
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Keys, one a line (# begins a comment), of which a request must bring one.  [default: none is needed]",
+    help="Ask every request for one of the keys in this file, one per line (# begins a comment).  [default: no keys]",
 )
-@click.option("--no-page", is_flag=True, help="No page at /.")
-@click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING"]), default="INFO", show_default=True)
+@click.option("--no-page", is_flag=True, help="Serve no page at /.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["DEBUG", "INFO", "WARNING"]),
+    default="INFO",
+    show_default=True,
+    help="Write messages of this level and above to the log.",
+)
 @_limit_options
 def command(
     models: tuple[str, ...],
@@ -117,12 +148,12 @@ def command(
     log_level: str,
     **limits: Any,
 ) -> None:
-    """Answer over KServe's protocols: what does the model say, and why?
+    """Serve predictions and explanations over KServe's protocols.
 
     POST a photograph to /v1/models/NAME:explain, or use any client of the Open Inference Protocol (version 2, HTTP and
-    gRPC). The page at / is to try it. Models that need options are exported first (`secam-onnx export`).
+    gRPC). Try it on the page at /. Export models that need options first (`secam-onnx export`).
     """
-    from secam_onnx.serve import kserve_sdk, logs  # noqa: F401 (the first says what to install where it is missing)
+    from secam_onnx.serve import kserve_sdk, logs  # noqa: F401 (the first says what to install if KServe is missing)
     from secam_onnx.serve.access_log import logger
     from secam_onnx.serve.api_keys import read_keys
     from secam_onnx.serve.server import listen, serve
@@ -146,7 +177,9 @@ def command(
     )
     logs.configure(log_level)
     if not settings.key_digests and host not in ("127.0.0.1", "localhost", "::1"):
-        logger.warning("whoever reaches this address may use it; --api-key-file asks for keys", extra={"host": host})
+        logger.warning(
+            "anybody who reaches this address may use it; --api-key-file asks for keys", extra={"host": host}
+        )
     http = listen(host, port)
     shown = bracketed(host)
 
@@ -161,12 +194,12 @@ def command(
 
 
 def _named(models: Sequence[str], only: str | None) -> dict[str, Path]:
-    """Model files by name: as given, or as the file is called."""
+    """Model files by name: the given one, or that of the file."""
     from secam_onnx.errors import ModelError
     from secam_onnx.graph.locate import default_model, model_file
 
     if only is not None and len(models) > 1:
-        raise click.UsageError("--model-name is for one model; name several with --model NAME=FILE.")
+        raise click.UsageError("--model-name goes with one model; name several with --model NAME=FILE.")
     named: dict[str, Path] = {}
     for entry in models or (str(default_model()),):
         match = _MODEL.fullmatch(entry)

@@ -82,7 +82,7 @@ def test_names_that_are_too_few(folder: Path, run_cli: Any) -> None:
     onnx.save(model, folder / "three.onnx")
     result = run_cli("explain", "a.png", "-m", "three.onnx")
     assert "Class names: none in the file's metadata (names): it names 3 classes, and the model has 1." in result.stderr
-    assert "--labels FILE gives them" in result.stderr
+    assert "Give them with --labels FILE" in result.stderr
 
 
 def test_a_comparison_leaves_a_trace(folder: Path, run_cli: Any) -> None:

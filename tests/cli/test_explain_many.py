@@ -67,11 +67,11 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     assert done.stderr.splitlines() == [
         f"Error: {Path('photos', 'bad.jpg')} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP, "
         "AVIF and NPY are.",
-        f"1 of 28 images could not be explained; {table} says why.",
+        f"1 of 28 images could not be explained; see {table}.",
     ]
     again = run_cli("explain", "photos", "shard.tar", *OPTIONS, "--resume")
     assert again.returncode == 1
-    told = f"1 of 28 images could not be explained, 1 of them earlier (--retry-errors); {table} says why."
+    told = f"1 of 28 images could not be explained, 1 of them earlier (--retry-errors); see {table}."
     assert again.stderr.splitlines() == [told]
     assert "27 finished earlier" in again.stdout
 
@@ -321,7 +321,7 @@ def _on_the_disk(folder: Path, to: str) -> int:
         (("photos", "--ray-address", "10.0.0.1:6379"), ("--engine ray",)),
         (("photos", "--engine", "ray", "--to", "folder"), ("Parquet",)),
         (("photos/a.png", "--engine", "ray", "--label-map", "map.png"), ("--label-map",)),
-        (("photos", "--output", "s3://bucket/table"), ("--output", "folder here")),
+        (("photos", "--output", "s3://bucket/table"), ("--output", "folder on this machine")),
     ],
 )
 def test_wrong_options(

@@ -26,7 +26,7 @@ def test_from_an_ordinary_file_to_a_picture(run_cli: RunCli, source: Path, tmp_p
     assert done.returncode == 0, done.stderr
     assert "Inputs: image uint8 (N, 32, 32, 3); classes int64 (N or 1, K)" in done.stdout
     assert "overlay uint8 (N, K, 32, 32, 3)" in done.stdout
-    assert "Compared with the explainer: same superpixels" in done.stdout
+    assert "Compared with the explainer, superpixels are the same" in done.stdout
     path = tmp_path / "tiny-fused.onnx"
     onnx.checker.check_model(path, full_check=True)
     settings = ["--mean", "0.5", "--std", "0.5", "--crop", "none"]
@@ -62,7 +62,7 @@ def test_every_option(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
 def test_another_preprocessing_takes_another_file(run_cli: RunCli, source: Path, photo: Path) -> None:
     assert run_cli("export", source, "--fused", "-o", "f.onnx").returncode == 0
     done = run_cli("explain", photo, "--model", "f.onnx")
-    assert "Another: export it --fused again, with --preprocess PRESET." in done.stderr
+    assert "To change it: export it --fused again, with --preprocess PRESET." in done.stderr
 
 
 def test_without_the_picture(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
@@ -118,31 +118,3 @@ def test_into_a_table(run_cli: RunCli, source: Path, photo: Path) -> None:
     assert run_cli("export", source, "--fused", "-o", "f.onnx").returncode == 0
     done = run_cli("explain", photo, "--model", "f.onnx", "--to", "parquet", "-o", "table")
     assert done.returncode == 0, done.stderr
-
-
-def test_a_configuration_for_triton(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
-    version = tmp_path / "models" / "cats" / "1"
-    version.mkdir(parents=True)
-    export = ("export", source, "--fused", "-o", version / "model.onnx", "--triton-config")
-    done = run_cli(*export)
-    assert done.returncode == 0, done.stderr
-    config = version.parent / "config.pbtxt"
-    assert f"Triton's configuration: {config}" in done.stdout
-    text = config.read_text()
-    assert "max_batch_size: 0" in text
-    assert '{ name: "classes" data_type: TYPE_INT64 dims: [ -1, -1 ] optional: true }' in text
-    (version / "model.onnx").unlink()
-    done = run_cli(*export)
-    assert (done.returncode, config.read_text()) == (2, text)
-    assert f"{config} exists already; use --force" in done.stderr
-    assert not (version / "model.onnx").exists()
-    done = run_cli(*export, "--triton-max-batch-size", 8, "--force")
-    assert done.returncode == 0, done.stderr
-    assert "max_batch_size: 8\ndynamic_batching { }" in config.read_text()
-    assert '"classes"' not in config.read_text()
-
-
-def test_a_configuration_for_triton_beside_the_file(run_cli: RunCli, source: Path, tmp_path: Path) -> None:
-    done = run_cli("export", source, "--fused", "--triton-config")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "config.pbtxt").is_file()

@@ -55,7 +55,7 @@ def test_the_installed_command_tells_its_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["explan"], ["'explan' is no command", "'explain'"]),
+        (["explan"], ["'explan' is not a command", "'explain'"]),
         (["--frobnicate"], ["No such option", "--frobnicate"]),
         (["explain"], ["Missing argument", "IMAGE"]),
         (["export"], ["Missing argument", "SOURCE"]),

@@ -60,7 +60,7 @@ def test_export_without_any_hint_says_what_it_assumed(tmp_path: Path, run_cli: R
     note = "assumed: torchvision's ImageNet settings, since the file does not say"
     assert f"Preprocessing {note}: shorter side to 37, centre crop 32 x 32 (bilinear)" in done.stdout
     assert "Class names: none\n" in done.stdout
-    assert f"Preprocessing {note}. Another: --preprocess PRESET, or --mean, --std and --crop." in done.stderr
+    assert f"Preprocessing {note}. To change it: --preprocess PRESET, or --mean, --std and --crop." in done.stderr
     for model in ("m.onnx", "m-secam.onnx"):
         assert f"preprocessing note: {note}: shorter side to 37" in run_cli("inspect", model).stdout
 
@@ -133,13 +133,13 @@ def test_an_exported_model_can_be_exported_with_changes(folder: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("--mean a,b", ("--mean", "'a,b'; numbers, as 0.485,0.456,0.406, or one, were expected")),
+        ("--mean a,b", ("--mean", "'a,b'; one number, or several such as 0.485,0.456,0.406, were expected")),
         ("--mean 1,2", ("takes 3 channels, but the preprocessing",)),
         ("--std 0", ("std is 0.0;", "above 0")),
-        ("--size big", ("--size", "'big'; pixels, as 224, or height and width, as 192x256")),
+        ("--size big", ("--size", "'big'; pixels, such as 224, or height and width, such as 192x256")),
         ("--size 0", ("--size", "'0'; pixels")),
         ("--size 64", ("takes inputs of 32 x 32", "makes 64 x 64")),
-        ("--crop most", ("--crop", "'most'; a fraction, as 0.875, or none was expected")),
+        ("--crop most", ("--crop", "'most'; a fraction, such as 0.875, or none was expected")),
         ("--crop 2", ("crop is 2.0; a fraction above 0 and at most 1",)),
         ("--crop 0.0001", ("resize_to is 320000; None",)),
         ("--interpolation area", ("--interpolation", "'area' is not one of")),

@@ -105,8 +105,8 @@ def test_masking_is_said_with_its_number_of_runs(
     report = json.loads((tmp_path / "secam-out" / "chelsea" / "explanation.json").read_text(encoding="utf-8"))
     rows, columns = report["method"]["map_size"]
     cells = f"{rows} x {columns} cells alone, then none and all"
-    runs = f"the head is run again {rows * columns + 2} times ({cells}) for each image"
-    assert done.stderr.startswith(f"{why} made by masking: {runs}")
+    runs = f"which runs the head {rows * columns + 2} times ({cells}) for each image"
+    assert done.stderr.startswith(f"{why} made by masking, {runs}")
     assert len(done.stderr.splitlines()) == 1
 
 

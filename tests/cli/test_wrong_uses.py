@@ -16,17 +16,17 @@ from PIL import Image
 from secam_onnx import cli
 
 USES = [
-    ("explian photo.png", "'explian' is no command; did you mean 'explain'"),
+    ("explian photo.png", "'explian' is not a command; did you mean 'explain'"),
     ("photo.png", "secam-onnx explain photo.png"),
-    ("frobnicate", "there are bench, demo, explain"),
+    ("frobnicate", "choose from bench, demo, explain"),
     ("explain", "Missing argument 'IMAGE...'"),
     ("export tiny.onnx --triton-config", "describes a fused file; add --fused"),
     ("export tiny.onnx --fused --triton-max-batch-size 8", "goes with --triton-config"),
-    ("explain photo.png tiny.onnx", "tiny.onnx is a model; it goes behind --model"),
+    ("explain photo.png tiny.onnx", "tiny.onnx is a model; name it with --model"),
     ("explain photo.png -m photo.png", "photo.png is a PNG picture, not an ONNX model.*behind --model"),
-    ("explain photo.png -o photo.png", "'photo.png' is a file; results go to a folder"),
+    ("explain photo.png -o photo.png", "'photo.png' is a file; name a new folder"),
     ("explain photos -o photos", "folder photos is the folder of the results.*-o"),
-    ("explain https://example.com/photo.png", "an address, and a file was expected. Download it"),
+    ("explain https://example.com/photo.png", "an address; a file was expected. Download it"),
     ("explain s3://bucket/photo.png", "--engine ray reads addresses"),
     ("explain gone.png", "gone.png does not exist"),
     ("explain text.jpg", "text.jpg is not an image"),
@@ -53,10 +53,10 @@ USES = [
     ("export tiny.onnx -o gone/out.onnx", "folder gone does not exist; create it first"),
     ("export tiny.onnx -o photos", "photos is a folder; give the name of an .onnx file"),
     ("export tiny.onnx --top-k 3", "--top-k goes with --fused"),
-    ("demo tiny.onnx", "a model goes behind --model"),
+    ("demo tiny.onnx", "name the model with --model"),
     ("demo --static photos", "holds something else than an earlier page"),
-    ("bench tiny.onnx", "a model goes behind --model"),
-    ("bench --json gone/out.json", "there is no folder gone"),
+    ("bench tiny.onnx", "name the model with --model"),
+    ("bench --json gone/out.json", "the folder gone does not exist"),
 ]
 
 
