@@ -31,7 +31,7 @@ __all__ = ["AsyncExplainer"]
 
 Value = TypeVar("Value")
 
-_FEW = 8  # classes; a batch makes maps of as many classes for each photograph as the greediest one wants
+_FEW = 8  # classes; a batch makes as many maps for each of its photographs as any of them asks for
 
 
 class AsyncExplainer:
@@ -52,23 +52,23 @@ class AsyncExplainer:
         self._name = name
         self._limits = limits
         self._helpers = ThreadPoolExecutor(cores(), "secam-helper")
-        # What is read lies in memory whole, so it is little at a time: two batches, and what is being read.
+        # Decoded photographs fill the memory, so few are held at a time: two batches, and those being decoded.
         self._ahead = asyncio.Semaphore(2 * limits.max_batch_size + cores())
         self._batcher: Batcher[tuple[PreparedImage, tuple[ClassQuery, ...]], ModelOutput] = Batcher(
             self._run, limits.max_batch_size, limits.max_latency_ms / 1000
         )
         self._pending = self._kept_pixels = 0
-        self._seconds = 0.0  # that a request took lately
+        self._seconds = 0.0  # recent mean time of a request
 
     async def explain(self, request: ExplanationRequest) -> list[ExplainedImage]:
-        """Explain some photographs, in order.
+        """Explain the photographs of a request, in order.
 
         Raises
         ------
         ImageError
-            One cannot be read.
+            A photograph cannot be read.
         ModelError
-            The model fails on one.
+            The model fails on a photograph.
         """
         started = time.perf_counter()
         try:
@@ -80,30 +80,30 @@ class AsyncExplainer:
         return [task.result() for task in tasks]
 
     async def in_thread(self, function: Callable[[], Value]) -> Value:
-        """What takes longer than an event loop should wait."""
+        """Call a function in a thread, as it takes longer than an event loop should wait."""
         return await asyncio.get_running_loop().run_in_executor(self._helpers, function)
 
     async def close(self) -> None:
-        """Stop its threads, and close its explainer."""
+        """Stop the threads and close the explainer."""
         await self._batcher.close()
         self._helpers.shutdown(wait=False, cancel_futures=True)
         self.explainer.close()
 
     @contextlib.contextmanager
     def admitted(self, request: ExplanationRequest) -> Iterator[None]:
-        """The time from a request's arrival to its answer.
+        """Count a request as pending until the block ends.
 
         Raises
         ------
         BusyError
-            There are too many that have no answer yet, or their photographs take too much memory.
+            Too many photographs are pending, or they take too much memory.
         """
         images, most = len(request.images), 2 * self._limits.max_drawn_pixels
         why = None
         if self._pending + images > self._limits.queue_length:
-            why = f"{self._pending} photographs are waiting already, of {self._limits.queue_length} that may"
+            why = f"{self._pending} photographs are waiting already, and the limit is {self._limits.queue_length}"
         elif self._kept_pixels + request.kept_pixels > most:
-            why = f"Photographs of {self._kept_pixels:,} pixels are being drawn on already, of {most:,} that may"
+            why = f"Photographs of {self._kept_pixels:,} pixels are being drawn on, and the limit is {most:,}"
         if why is not None:
             wait = max(1, math.ceil(self._seconds))
             raise BusyError(f"{why}; try again in {wait} s.", {"Retry-After": str(wait)})

@@ -1,4 +1,4 @@
-"""Requests that arrive together are run together: a queue in front of a function that takes several jobs at once."""
+"""Runs jobs that arrive together in one batch: a queue in front of a function that takes several jobs at once."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Served(Generic[Result]):
-    """A job's result.
+    """The result of a job, and how it was run.
 
     Attributes
     ----------
     result : object
-        What the function gave for it.
+        What the function returned for the job.
     queue_s : float
-        Seconds that it waited for its batch.
+        Seconds that the job waited for its batch.
     batch_size : int
-        How many jobs its batch had.
+        How many jobs the batch had.
     """
 
     result: Result
@@ -46,20 +46,20 @@ class _Entry(Generic[Job, Result]):
 
 
 class Batcher(Generic[Job, Result]):
-    """Runs a function, in a thread of its own, on all jobs that are there.
+    """Runs a function in a thread of its own on all jobs that wait.
 
-    While a batch runs, the next one gathers. A batch that is not full waits for jobs that are known to come, and for
-    nothing else: a job that is alone is run at once.
+    While a batch runs, the next one gathers. A batch that is not full waits only for jobs that have been announced, so
+    a single job runs at once.
 
     Parameters
     ----------
     run : callable
-        Takes some jobs, gives a result or an exception for each. Where nobody waits for any of them any more, the
-        `Interrupt` around it is stopped.
+        Takes several jobs and returns a result or an exception for each. When nobody waits for any of them any more,
+        the run is interrupted.
     max_batch_size : int
-        Jobs in one call.
+        The most jobs in one call.
     max_latency_s : float
-        How long a job waits for those that are to come.
+        How long a job waits for announced ones.
     """
 
     def __init__(
@@ -76,19 +76,19 @@ class Batcher(Generic[Job, Result]):
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, coming: Awaitable[Job], kind: Hashable = None) -> Served[Result]:
-        """Run a job with others.
+        """Run a job together with others.
 
         Parameters
         ----------
         coming : awaitable
-            Gives the job; others wait for it.
+            Gives the job. The job is announced from now on.
         kind : hashable
             Only jobs of one kind share a batch.
 
         Raises
         ------
         Exception
-            Of `coming`, or what the function gave for this job.
+            What `coming` raises, or the exception that the function returned for this job.
         """
         if self._task is None:
             self._task = asyncio.create_task(self._work())
@@ -108,7 +108,7 @@ class Batcher(Generic[Job, Result]):
             raise
 
     async def close(self) -> None:
-        """Stop; jobs that wait are not run."""
+        """Stop. Waiting jobs are not run."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

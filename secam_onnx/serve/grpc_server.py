@@ -1,4 +1,4 @@
-"""The server over gRPC: the SDK's service behind our keys, limits and log."""
+"""The gRPC server: the SDK's service behind our keys, limits and log."""
 
 from __future__ import annotations
 
@@ -38,16 +38,23 @@ _CODES = {
     ServerNotReady: StatusCode.UNAVAILABLE,
 }
 _OPEN = ("ServerLive", "ServerReady")
-_RESPONSE_BYTES = 1 << 30  # of which a client takes what it has set itself
+_RESPONSE_BYTES = 1 << 30  # clients have a limit of their own
 
 
 def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grpc.aio.Server, int]:
-    """A gRPC server that listens, and its port; it answers once it is started.
+    """Make a gRPC server, which answers once it is started.
+
+    Returns
+    -------
+    server : grpc.aio.Server
+        The server, which listens already.
+    port : int
+        Its port.
 
     Raises
     ------
     OptionError
-        The port is taken.
+        The port is in use.
     """
     limits = settings.limits
     server = grpc.aio.server(
@@ -57,7 +64,7 @@ def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grp
             ("grpc.max_receive_message_length", limits.max_body_bytes),
             ("grpc.max_send_message_length", _RESPONSE_BYTES),
             ("grpc.so_reuseport", int(settings.share_grpc_port)),
-            # A client that is gone without a word is noticed.
+            # So that a client which vanished without closing its connection is noticed.
             ("grpc.keepalive_time_ms", int(limits.client_timeout_s * 1000)),
             ("grpc.keepalive_timeout_ms", int(limits.client_timeout_s * 1000)),
         ],
@@ -73,7 +80,7 @@ def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grp
 
 
 def grpc_port_error(settings: Settings, error: Exception) -> OptionError:
-    """What is said where gRPC's port is taken."""
+    """The error for a port that gRPC cannot use."""
     return OptionError(
         f"Port {settings.grpc_port} of {settings.host} cannot be used for gRPC ({error}); choose another "
         "(--grpc-port), 0 for any that is free, or none (--no-grpc)."
@@ -81,7 +88,7 @@ def grpc_port_error(settings: Settings, error: Exception) -> OptionError:
 
 
 class _Guard(grpc.aio.ServerInterceptor):
-    """Asks for keys, turns what goes wrong into a status, and writes the log."""
+    """Asks for keys, turns exceptions into a status, and writes the log."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -108,7 +115,7 @@ class _Guard(grpc.aio.ServerInterceptor):
                     check_key(headers, self._settings.key_digests)
                 message = await self._first(messages)
                 if message is None:
-                    raise MalformedError("The bytes that came are no message of this method.")
+                    raise MalformedError("The bytes received are not a message of this method.")
                 _check_lengths(message)
                 return await handler.unary_unary(message, context)
             except asyncio.CancelledError:
@@ -123,7 +130,7 @@ class _Guard(grpc.aio.ServerInterceptor):
                     "grpc", request, code.name, start, method=method, bytes=0 if message is None else message.ByteSize()
                 )
 
-        # As a stream of one message: it is taken only from who has a key, and not waited for without end.
+        # As a stream of one message, so that the key is checked before it is read, and the wait for it is bounded.
         return grpc.stream_unary_rpc_method_handler(
             guarded,
             request_deserializer=functools.partial(_read, handler.request_deserializer),
@@ -140,7 +147,7 @@ class _Guard(grpc.aio.ServerInterceptor):
 
 
 def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
-    """A message, or None where it is none: gRPC would log what goes wrong here as the server's fault."""
+    """A message, or None if the bytes are not one; gRPC would log an exception here as the server's fault."""
     try:
         return deserialize(data)
     except DecodeError:
@@ -148,11 +155,11 @@ def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
 
 
 def _check_lengths(message: Any) -> None:
-    """Refuse lists without end, of each entry of which the SDK would make an object."""
+    """Refuse long lists, as the SDK makes an object of each entry."""
     for name in ("inputs", "outputs", "parameters"):
         found = len(getattr(message, name, ()))
         if found > MOST_ENTRIES:
-            raise MalformedError(f"{name!r} has {found} entries; at most {MOST_ENTRIES} were expected.")
+            raise MalformedError(f"{name!r} has {found} entries; at most {MOST_ENTRIES} are accepted.")
 
 
 def _status(error: Exception) -> tuple[StatusCode, str]:
@@ -163,10 +170,10 @@ def _status(error: Exception) -> tuple[StatusCode, str]:
         if isinstance(error, kind):
             return code, str(error)
     logger.error("unexpected failure", exc_info=error)
-    return StatusCode.INTERNAL, "The server failed; its log says how."
+    return StatusCode.INTERNAL, "The server failed; its log says why."
 
 
 async def _abort(context: grpc.aio.ServicerContext, code: StatusCode, text: str, error: Exception) -> NoReturn:
     headers = error.headers if isinstance(error, RequestError) else {}
     await context.abort(code, text, tuple((key.lower(), value) for key, value in headers.items()))
-    raise AssertionError  # abort raises
+    raise AssertionError  # abort has raised

@@ -24,18 +24,18 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
-_OPEN = {"/", "/v2/health/live", "/v2/health/ready"}  # what needs no key: the page itself, and what asks for health
-_SHOWN = 200  # characters of an address
-_GONE = 499  # the client left; nginx's number, as HTTP has none
+_OPEN = {"/", "/v2/health/live", "/v2/health/ready"}  # no key is needed for the page itself and for health checks
+_SHOWN = 200  # characters of a path in the log
+_GONE = 499  # the client left; nginx's status, as HTTP has none
 
 
 class GuardMiddleware:
-    """An ASGI application around another one.
+    """ASGI middleware that checks each request before the application sees it.
 
     Parameters
     ----------
     application : callable
-        What answers.
+        The application.
     settings : Settings
         Limits and keys.
     """
@@ -47,7 +47,7 @@ class GuardMiddleware:
         self._pending_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or say why not."""
+        """Pass a request on, or refuse it with the reason."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -61,7 +61,7 @@ class GuardMiddleware:
         try:
             most = self._limits.max_body_bytes
             if scope["path"] in _OPEN or scope["path"].startswith("/page/"):
-                most = 0  # nobody without a key fills the memory for bodies
+                most = 0  # without a key nobody fills the memory with bodies
             else:
                 check_key(headers, self._digests)
             body = await self._body(request, headers, receive, most)
@@ -69,8 +69,8 @@ class GuardMiddleware:
         except RequestError as failure:
             request.failed(str(failure))
             await answer.fail(failure)
-        except asyncio.CancelledError:  # at the end of the grace
-            await answer.fail(StoppedError("The server stops, and this took too long for it to wait."))
+        except asyncio.CancelledError:  # the grace period is over
+            await answer.fail(StoppedError("The server stopped before this request was answered."))
         finally:
             self._pending_bytes -= request.bytes
             status = answer.status or _GONE
@@ -79,10 +79,10 @@ class GuardMiddleware:
             )
 
     async def _body(self, request: RequestContext, headers: Mapping[str, str], receive: Receive, most: int) -> bytes:
-        """All of it; how much of it is held is written down as it comes."""
+        """Read the whole body; what is held of it is counted as it comes."""
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > most:
-            raise TooLargeError(f"The body has {int(announced):,} bytes; at most {most:,} are taken.")
+            raise TooLargeError(f"The body has {int(announced):,} bytes; at most {most:,} are accepted.")
         chunks: list[bytes] = []
         try:
             async with asyncio.timeout(self._limits.client_timeout_s):
@@ -94,9 +94,11 @@ class GuardMiddleware:
                     request.bytes += len(chunk)
                     self._pending_bytes += len(chunk)
                     if request.bytes > most:
-                        raise TooLargeError(f"The body has more than the {most:,} bytes that are taken.")
+                        raise TooLargeError(f"The body has more than the {most:,} bytes that are accepted.")
                     if self._pending_bytes > self._limits.max_pending_bytes:
-                        raise BusyError("Requests without an answer fill the memory for them.", {"Retry-After": "1"})
+                        raise BusyError(
+                            "Pending requests fill the memory set aside for them; retry.", {"Retry-After": "1"}
+                        )
                     chunks.append(chunk)
                     if not message.get("more_body"):
                         return b"".join(chunks)
@@ -104,7 +106,7 @@ class GuardMiddleware:
             raise SlowError(f"The body did not arrive within {self._limits.client_timeout_s:g} s.") from None
 
     async def _run(self, scope: Scope, body: bytes, receive: Receive, send: _Answer) -> None:
-        """Answer, unless the client leaves before that."""
+        """Run the application, until it has answered or the client has left."""
         sent = False
 
         async def replay() -> Message:
@@ -112,7 +114,7 @@ class GuardMiddleware:
             if not sent:
                 sent = True
                 return {"type": "http.request", "body": body, "more_body": False}
-            return await asyncio.Future()  # the end is seen to below
+            return await asyncio.Future()  # `left` waits for the end of the connection
 
         async def left() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -125,21 +127,21 @@ class GuardMiddleware:
             gone.cancel()
             if not task.done():
                 task.cancel()
-            # What is raised after an answer was begun is not for the client.
+            # An exception after the response has started cannot reach the client.
             (result,) = await asyncio.gather(task, return_exceptions=True)
         if isinstance(result, Exception) and not isinstance(result, OSError):
             logger.error("unexpected failure", exc_info=result)
 
 
 class _DisconnectedError(RequestError):
-    """The client is not there any more."""
+    """The client has left."""
 
     def __init__(self) -> None:
         super().__init__("The client left.")
 
 
 class _Answer:
-    """A `send` that adds what every response has, and can say what went wrong."""
+    """A `send` that adds headers which every response has, and that can send an error."""
 
     def __init__(self, send: Send, id_: str) -> None:
         self.status = 0
@@ -152,8 +154,8 @@ class _Answer:
             self.status = message["status"]
             given = [(name, value) for name, value in message.get("headers", []) if name != b"x-request-id"]
             if not any(name.lower() == b"content-type" for name, _ in given):
-                given.append((b"content-type", _guessed(given)))  # the SDK leaves it out of some
-            # It waits for the body, whose length the SDK leaves out of some.
+                given.append((b"content-type", _guessed(given)))  # the SDK leaves it out of some responses
+            # Held back until the body is there, whose length the SDK leaves out of some responses.
             self._start = {**message, "headers": [*given, (b"x-request-id", self._id)]}
             return
         if self._start is not None:
@@ -166,7 +168,7 @@ class _Answer:
         await self._send(message)
 
     async def fail(self, failure: RequestError) -> None:
-        """The response to a request that is refused, whose client may still be sending it."""
+        """Refuse the request, whose client may still be sending it."""
         if self.status or isinstance(failure, _DisconnectedError):
             return
         body = orjson.dumps({"error": str(failure)})

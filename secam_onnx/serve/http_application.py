@@ -1,4 +1,4 @@
-"""The application over HTTP: the SDK's two protocols, figures, and the page."""
+"""The HTTP application: the SDK's two protocols, metrics and the page."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _STATUS = {InvalidInput: 400, RequestValidationError: 400, ModelNotFound: 404, M
 
 
 def application(data_plane: ExplainerDataPlane, settings: Settings, version: str) -> FastAPI:
-    """What answers over HTTP, once the guard has let a request through."""
+    """Make the application that answers the requests which the guard lets through."""
     app = FastAPI(title="secam-onnx", version=version, docs_url=None, redoc_url=None)
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     app.add_api_route("/v2/models/{model_name}/infer", _infer(data_plane), methods=["POST"], response_model=None)
-    # The SDK's makes objects of the whole body before it says the same.
+    # The SDK's own route parses the whole body before it says the same.
     app.add_api_route(
         "/v2/models/{model_name}/versions/{version}/infer", _versions, methods=["POST"], include_in_schema=False
     )
@@ -58,7 +58,7 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
 
 
 def _infer(data_plane: ExplainerDataPlane) -> Callable[[Request, Response, str], Awaitable[Response]]:
-    """The SDK's, on a request that was read in a thread; megabytes of JSON would hold up all others."""
+    """The SDK's route, with the body parsed in a thread: megabytes of JSON would hold up all other requests."""
     sdk = V2Endpoints(data_plane)
 
     async def infer(raw_request: Request, raw_response: Response, model_name: str) -> Response:
@@ -75,12 +75,12 @@ async def _versions() -> None:
 
 
 async def _metrics(request: Request) -> Response:
-    body, content_type = metrics.written(request.headers.get("accept"))
+    body, content_type = metrics.exposed(request.headers.get("accept"))
     return Response(body, headers={"content-type": content_type})
 
 
 def _reason(error: Exception, models: Sequence[str]) -> tuple[int, str, Mapping[str, str] | None]:
-    """Why there is no answer: status, words and headers."""
+    """Why a request gets no answer: status, message and headers."""
     if isinstance(error, RequestError):
         metrics.REFUSED.labels(type(error).__name__).inc()
         return error.status, str(error), error.headers
@@ -88,13 +88,13 @@ def _reason(error: Exception, models: Sequence[str]) -> tuple[int, str, Mapping[
         first = error.errors()[0]
         return 400, f"{'.'.join(map(str, first.get('loc', ())))}: {first.get('msg')}", None
     if isinstance(error, ModelNotFound):
-        return 404, f"{error} There are {', '.join(models)}; predict and explain are POSTed.", None
+        return 404, f"{error} The models are {', '.join(models)}; :predict and :explain take POST requests.", None
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), None)
     if status is not None:
         return status, str(error), None
     if isinstance(error, HTTPException):
         return error.status_code, error.detail, error.headers
-    if isinstance(error, NotImplementedError):  # the SDK's word for versions of a model
-        return 404, "Models have no versions here; leave that out of the address.", None
-    # It is raised once more, and logged by the guard.
-    return 500, "The server failed; its log says how.", None
+    if isinstance(error, NotImplementedError):  # raised by the SDK for versions of a model
+        return 404, "Models have no versions here; leave the version out of the URL.", None
+    # Starlette raises it again, and the guard logs it.
+    return 500, "The server failed; its log says why.", None

@@ -1,4 +1,4 @@
-"""One connection over HTTP: clients that are slow, or send headers without end, are let go."""
+"""One HTTP connection: slow clients, and those that send headers without end, are disconnected."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from secam_onnx.serve.settings import Limits
 __all__ = ["GuardedConnection"]
 
 _HEADER_BYTES = 64 << 10
-_PIPELINED = 100  # requests behind one that is being answered
-_SLACK_S = 5.0  # in which the guard, which answers in words, is first
+_PIPELINED = 100  # requests queued behind the one being answered
+_SLACK_S = 5.0  # so that the guard, which sends a reason, comes first
 
 
 class GuardedConnection(HttpToolsProtocol):
-    """uvicorn's connection, which itself waits for headers without end and takes any number of them.
+    """uvicorn's connection with limits on headers, which uvicorn itself accepts without end.
 
     Parameters
     ----------
     limits : Limits
-        Whose `client_timeout_s` counts for the headers, for the body and for the answer.
+        Its `client_timeout_s` holds for the headers, for the body and for taking the response.
     **uvicorn
-        Of uvicorn's own.
+        Arguments of uvicorn's class.
     """
 
     def __init__(self, *, limits: Limits, **uvicorn: Any) -> None:
@@ -32,7 +32,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._limits = limits
         self._deadline: asyncio.TimerHandle | None = None
         self._patience = 2 * limits.client_timeout_s + limits.timeout_s + _SLACK_S
-        self._unbounded = 0  # bytes since what is bounded elsewhere: of headers, trailers, line ends
+        self._unbounded = 0  # bytes of headers, trailers and line ends, which nothing else bounds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -50,7 +50,7 @@ class GuardedConnection(HttpToolsProtocol):
         if len(self.pipeline) > _PIPELINED:
             self.transport.abort()
         elif self._unbounded > _HEADER_BYTES:
-            self.send_400_response(f"Headers of more than {_HEADER_BYTES} bytes.")
+            self.send_400_response(f"The headers have more than {_HEADER_BYTES:,} bytes.")
         elif self._deadline is None and self.timeout_keep_alive_task is None:  # line ends between requests
             self._within(self._limits.client_timeout_s)
 
@@ -68,19 +68,19 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        # The deadline stays: the answer may not have been taken yet, or the next request have come in part.
+        # The deadline stays: the client may not have taken the response yet, or have sent part of the next request.
         if self.pipeline:
             self._within(self._patience)
         super().on_response_complete()
 
     def _within(self, seconds: float | None) -> None:
-        """Something must happen until then, or the connection goes."""
+        """Close the connection unless something happens within this time; None: never."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self._late)
 
     def _late(self) -> None:
         self._deadline = None
-        # uvicorn's keep-alive time counts for a connection that waits for a request, and has taken all answers.
+        # An idle connection, whose client has taken all responses, falls under uvicorn's keep-alive time.
         if self.timeout_keep_alive_task is None or self.transport.get_write_buffer_size():
             self.transport.abort()

@@ -1,4 +1,4 @@
-"""What KServe's SDK calls: one model by its name, from a protocol's request to its response."""
+"""The model class that KServe's SDK calls, from a protocol's request to its response."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Value = TypeVar("Value")
 
 
 def open_explainer(path: Path, settings: Settings) -> Explainer:
-    """A model that has explained one picture, so that the next one finds everything in place.
+    """Open a model and explain a first picture, so that no request waits for what happens once.
 
     Raises
     ------
@@ -56,16 +56,16 @@ def open_explainer(path: Path, settings: Settings) -> Explainer:
 
 
 class ExplainerModel(Model):
-    """A model of KServe's that explains what it predicts.
+    """A KServe model that explains what it predicts.
 
     Parameters
     ----------
     name : str
-        As requests call it.
+        The model's name in requests.
     path : Path
-        Its file, which is read once, by `open`.
+        The model's file, which `open` reads once.
     settings : Settings
-        The server's.
+        The server's settings.
     """
 
     def __init__(self, name: str, path: Path, settings: Settings) -> None:
@@ -75,7 +75,7 @@ class ExplainerModel(Model):
         self._async_explainer: AsyncExplainer | None = None
 
     async def open(self) -> None:
-        """Read the file and explain a first picture, in a thread; from then on it is ready.
+        """Read the file and explain a first picture, in a thread; then the model is ready.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class ExplainerModel(Model):
         note = explainer.preprocessing_note or ""
         if note.startswith("assumed"):
             logger.warning(
-                f"preprocessing {note}; for another, export the model with --preprocess", extra={"model": self.name}
+                f"preprocessing {note}; to change it, export the model with --preprocess", extra={"model": self.name}
             )
         sure = explainer.classifier.metadata.probability_note
         if sure.startswith(("assumed", "none")):
@@ -94,41 +94,41 @@ class ExplainerModel(Model):
         for warning in (explainer.preprocessing_warning, explainer.features_warning):
             if warning:
                 logger.warning(warning, extra={"model": self.name})
-        if explainer.fidelity is None and not explainer.classifier.metadata.completeness:  # which exports have
+        if explainer.fidelity is None and not explainer.classifier.metadata.completeness:  # exported files have it
             logger.warning(NOT_COMPARED, extra={"model": self.name})
         self._async_explainer = AsyncExplainer(self.name, explainer, self._settings.limits)
         self.ready = True
 
     async def close(self) -> None:
-        """Stop its threads."""
+        """Stop the threads."""
         self.ready = False
         if self._async_explainer is not None:
             await self._async_explainer.close()
 
     @property
     def explainer(self) -> Explainer:
-        """What it explains with.
+        """The model's explainer.
 
         Raises
         ------
         ModelNotReady
-            It is not open yet.
+            The model is not open yet.
         """
         return self._opened().explainer
 
     def load(self) -> bool:
-        """Nothing: the SDK calls it where a model is not ready, and the file is read once."""
+        """Do nothing: the SDK calls this for a model that is not ready, but the file is read once, by `open`."""
         return self.ready
 
     def get_input_types(self) -> list[dict[str, Any]]:
-        """The inputs of `infer`, of which a request gives one."""
+        """The inputs of `infer`; a request gives one of them."""
         return [
             {"name": PIXELS, "datatype": "UINT8", "shape": [-1, -1, -1, 3]},
             {"name": ENCODED, "datatype": "BYTES", "shape": [-1]},
         ]
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        """The outputs of `infer`; -1 stands for photographs, classes and superpixels, and for what else may vary."""
+        """The outputs of `infer`; -1 stands for lengths that vary: photographs, classes, superpixels."""
         rows, columns = self.explainer.preprocessing.size
         shapes = {
             "class_ids": ("INT64", [-1, -1]),
@@ -161,25 +161,25 @@ class ExplainerModel(Model):
         body : dict, bytes or InferRequest
             JSON of version 1, an image file, or a request of version 2.
         headers : dict of str to str, optional
-            Its headers.
+            Headers of the request.
         verb : InferenceVerb
-            Whether `:explain` or `:predict` was called; `infer` predicts.
+            `EXPLAIN` for `:explain`, `PREDICT` for `:predict` and `infer`.
 
         Returns
         -------
         response : bytes, InferResponse or dict
-            What is sent.
+            The body of the response.
         headers : dict of str to str
-            Of the response.
+            Headers of the response.
 
         Raises
         ------
         MalformedError
-            Bad input, with the reason.
+            The input is bad; the message says why.
         TooLateError
-            It took longer than `timeout_s`.
+            The answer took longer than `timeout_s`.
         RequestError
-            See `AsyncExplainer.explain`.
+            The model fails, or there are too many requests.
         """
         current_request().notes |= {"model": self.name}
         explain = verb == InferenceVerb.EXPLAIN
@@ -194,7 +194,7 @@ class ExplainerModel(Model):
                     return await (self._explain(body) if explain else self._predict(body))
         except TimeoutError:
             raise TooLateError(
-                f"No answer within {patience:g} s; the server is busy, or this request is too much. Try again later, "
+                f"No answer within {patience:g} s: the server is busy, or the request is too large. Try again later, "
                 "or ask for fewer photographs or classes."
             ) from None
         except (ImageError, ClassError, OptionError) as error:
@@ -227,10 +227,10 @@ class ExplainerModel(Model):
         return reply, {"content-type": responses.JSON}
 
     async def _forwarded(self, body: Any, headers: dict[str, str] | None) -> dict[str, Any]:
-        """What the server that predicts says; it may take other parameters than this one."""
+        """Pass a request on to the predictor, which may take other parameters than this server."""
         body = request_parsing.forwardable(body, current_request().query)
         host, patience = self._settings.predictor_host, self._settings.limits.timeout_s
-        if self._settings.key_digests:  # the key is this server's, and the SDK would pass it on
+        if self._settings.key_digests:  # the key is for this server, but the SDK would pass it on
             headers = {name: value for name, value in (headers or {}).items() if name != "authorization"}
         try:
             async with asyncio.timeout(patience):
@@ -243,7 +243,7 @@ class ExplainerModel(Model):
                 status=error.response.status_code,
             ) from error
         except (httpx.HTTPError, ValueError) as error:
-            raise PredictorError(f"The predictor at {host} cannot be asked ({error}).") from error
+            raise PredictorError(f"The predictor at {host} cannot be reached ({error}).") from error
 
     async def _answered(
         self,
@@ -265,7 +265,7 @@ class ExplainerModel(Model):
         with unchanged(self.path):
             if expected is not None and sha256(self.path) != expected:
                 raise ModelError(
-                    f"{self.path} is another file than when the server started; start the server again to serve it."
+                    f"{self.path} has changed since the server started; restart the server to serve the new file."
                 )
             return open_explainer(self.path, self._settings)
 
@@ -276,6 +276,6 @@ class ExplainerModel(Model):
 
 
 def _asked(body: Any, *, explain: bool) -> Callable[[Explainer, Limits], ExplanationRequest]:
-    """How a request of version 1 is read."""
+    """The function that reads a request of version 1."""
     read = request_parsing.read_file if isinstance(body, bytes) else request_parsing.read_instances
     return partial(read, body, current_request().query, explain=explain)

@@ -1,4 +1,4 @@
-"""Lines of JSON on standard error, from us, the SDK and the HTTP server alike."""
+"""Logs as lines of JSON on standard error, from this package, the SDK and the HTTP server alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["configure"]
 
 
 def configure(level: str = "INFO") -> None:
-    """Write logs as JSON, one line each: `time`, `level`, `logger`, `message` and what else there is to say."""
+    """Write logs as JSON, one object a line: `time`, `level`, `logger`, `message` and further fields."""
     handler = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
     formatter = {
         "()": "pythonjsonlogger.json.JsonFormatter",
@@ -32,11 +32,13 @@ def configure(level: str = "INFO") -> None:
             "loggers": {
                 "secam_onnx": {"handlers": ["stderr"], "level": level, "propagate": False},
                 "uvicorn": quiet,
-                "kserve": {**quiet, "level": "CRITICAL"},  # it logs every bad request with its traceback
+                "kserve": {**quiet, "level": "CRITICAL"},  # it logs every bad request with a traceback
             },
         }
     )
     logging.captureWarnings(True)
     warnings.simplefilter("once", RuntimeWarning)
-    warnings.simplefilter("ignore", PreprocessingWarning)  # the model's own log line says it
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # also in processes that the command line did not start
+    warnings.simplefilter("ignore", PreprocessingWarning)  # the line about the model says it
+    warnings.filterwarnings(
+        "ignore", module=r"PIL\."
+    )  # also in worker processes, which the command line does not set up

@@ -1,4 +1,4 @@
-"""What the server answers over HTTP, in OpenAPI's words: of the routes themselves FastAPI knows too little."""
+"""The OpenAPI description of the server, written out as FastAPI knows too little of the SDK's routes."""
 
 from __future__ import annotations
 
@@ -17,55 +17,61 @@ _JSON, _BINARY, _PNG = "application/json", "application/octet-stream", "image/pn
 _IMAGES = ("image/jpeg", _PNG, "image/webp")
 
 _REASONS = {
-    400: "Bad input; the reason says what was found and what was expected.",
-    401: "A key is needed, or another one.",
+    400: "Bad input; the error says what was found and what was expected.",
+    401: "The key is missing or unknown.",
     403: "Models are chosen when the server starts.",
-    404: "There is no such model.",
-    405: "There is no such method here.",
+    404: "Unknown model.",
+    405: "Method not allowed.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
-    415: "The content type is neither JSON's nor that of an image.",
+    415: "The content type is neither JSON nor an image.",
     429: "Too many photographs are waiting; Retry-After says when to try again.",
-    502: "The server that predicts does not answer.",
-    503: "The model is not ready yet, or there are too many connections.",
-    504: "No answer in time.",
+    502: "The predictor does not answer.",
+    503: "The model is not ready yet, or too many connections are open.",
+    504: "The answer took too long.",
 }
 
 
 def description(models: Sequence[str], limits: RequestLimits, version: str, *, keys: bool) -> Schema:
-    """An OpenAPI 3.1 document.
+    """Make an OpenAPI 3.1 document.
 
     Parameters
     ----------
     models : sequence of str
-        Their names.
+        Names of the models.
     limits : RequestLimits
         What one request may ask for.
     version : str
-        This package's.
+        Version of this package.
     keys : bool
-        Whether requests must bring one.
+        Whether requests must bring a key.
     """
     document: Schema = {
         "openapi": "3.1.0",
         "info": {
             "title": "secam-onnx",
             "version": version,
-            "summary": "What does an image classifier say of a photograph, and why?",
-            "description": "KServe's protocol, version 1, and the Open Inference Protocol, version 2.",
+            "summary": "What does an image classifier see in a photograph, and why?",
+            "description": "KServe's protocol version 1, and the Open Inference Protocol (version 2).",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {
             "/v1/models": _get("List models.", _object(models=_array(_STRING))),
-            "/v1/models/{model_name}": _get("Is it ready?", _READY, models),
-            "/v1/models/{model_name}:predict": _version_1("predict", "What is it?", _predicted(), models, limits),
-            "/v1/models/{model_name}:explain": _version_1("explain", "And why?", _explained(), models, limits),
-            "/v2": _get("The server itself.", _object(name=_STRING, version=_STRING, extensions=_array(_STRING))),
-            "/v2/health/live": _get("Is it there?", _object(live=_BOOL)),
+            "/v1/models/{model_name}": _get("Is the model ready?", _READY, models),
+            "/v1/models/{model_name}:predict": _version_1(
+                "predict", "The most probable classes.", _predicted(), models, limits
+            ),
+            "/v1/models/{model_name}:explain": _version_1(
+                "explain", "Classes, and why the model sees them.", _explained(), models, limits
+            ),
+            "/v2": _get(
+                "Name and version of the server.", _object(name=_STRING, version=_STRING, extensions=_array(_STRING))
+            ),
+            "/v2/health/live": _get("Is the server alive?", _object(live=_BOOL)),
             "/v2/health/ready": _get("Has every model explained a first picture?", _object(ready=_BOOL), errors=(503,)),
             "/v2/models": _get("List models.", _object(models=_array(_STRING))),
-            "/v2/models/{model_name}": _get("Inputs and outputs.", _METADATA, models),
-            "/v2/models/{model_name}/ready": _get("Is it ready?", _READY, models),
+            "/v2/models/{model_name}": _get("Inputs and outputs of the model.", _METADATA, models),
+            "/v2/models/{model_name}/ready": _get("Is the model ready?", _READY, models),
             "/v2/models/{model_name}/infer": _infer(models, limits),
         },
         "components": {
@@ -94,12 +100,12 @@ def _object(**properties: Schema) -> Schema:
 
 
 def _optional(schema: Schema, *names: str) -> Schema:
-    """The same, where these may be missing."""
+    """The same schema, with these properties optional."""
     return schema | {"required": [name for name in schema["required"] if name not in names]}
 
 
 def _closed(schema: Schema) -> Schema:
-    """The same, where nothing else may be."""
+    """The same schema, without further properties."""
     return schema | {"additionalProperties": False}
 
 
@@ -110,7 +116,7 @@ def _array(items: Schema, **more: object) -> Schema:
 _STRING, _BOOL, _NUMBER, _INTEGER = ({"type": kind} for kind in ("string", "boolean", "number", "integer"))
 _FILE: Schema = {"type": "string", "contentEncoding": "base64", "format": "image-base64"}
 _CLASS: Schema = {
-    "description": "An index, a name, top-K or all; index:2 or name:2 where text of digits could be both.",
+    "description": "An index, a name, top-K or all; index:2 or name:2 if digits could be either.",
     "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1, "maxLength": 500}],
 }
 _READY = _object(name=_STRING, ready=_BOOL)
@@ -125,7 +131,7 @@ _PREDICTION: dict[str, Any] = {
 
 
 def _top_k() -> Schema:
-    return {"type": "integer", "minimum": 1, "description": "How many classes, the highest first."}
+    return {"type": "integer", "minimum": 1, "description": "How many classes, highest first."}
 
 
 def _n_segments(limits: RequestLimits) -> Schema:
@@ -187,7 +193,7 @@ def _version_1(verb: str, summary: str, answer: Schema, models: Sequence[str], l
     operation = {
         "operationId": verb,
         "summary": summary,
-        "description": "Photographs in JSON; or one image file as it is, with parameters in the address.",
+        "description": "Photographs in JSON; or one image file as the body, with parameters in the URL.",
         "parameters": [_of(models), *query],
         "requestBody": {
             "required": True,
@@ -240,7 +246,7 @@ def _infer(models: Sequence[str], limits: RequestLimits) -> Schema:
     operation = {
         "operationId": "infer",
         "summary": "Predictions and explanations as tensors.",
-        "description": "In JSON, or with the tensors' bytes behind it (the binary tensor data extension).",
+        "description": "In JSON, or with binary tensors after it (the binary tensor data extension).",
         "parameters": [_of(models)],
         "requestBody": {"required": True, "content": {_JSON: {"schema": body}}},
         "responses": {
@@ -268,7 +274,7 @@ def _of(models: Sequence[str]) -> Schema:
 
 
 def _in_query(name: str, schema: Schema, **more: object) -> Schema:
-    said = "One that is not in the body's 'parameters'."
+    said = "May be given here or in the body's 'parameters'."
     return {"name": name, "in": "query", "required": False, "description": said, "schema": schema, **more}
 
 

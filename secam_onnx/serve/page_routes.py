@@ -1,4 +1,4 @@
-"""The page against this server: its files, and what it has to know of the models."""
+"""Routes of the page: its files, and what it needs to know of the models."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _FOLDER = "page/"
 
 
 def add_pages(app: FastAPI, data_plane: DataPlane, settings: Settings) -> None:
-    """Answer at `/`: browsers get the page, other clients what KServe's own server says there, and what this is.
+    """Answer at `/`: browsers get the page, other clients what KServe's own server says there, and name and version.
 
-    `/page/` has the page's files, which need no key; `/models.json` names models and their classes, and does.
+    `/page/` has the page's files, which need no key; `/models.json` lists models and their classes, and needs one.
     """
     html = served_html(_FOLDER).encode()
     files = {name: file.read_bytes() for name, file in served_files().items()}
@@ -55,7 +55,7 @@ def _about(models: list[ExplainerModel], limits: Limits) -> dict[str, Any]:
     return {
         "models": [_model(model) for model in models],
         "max_body_bytes": limits.max_body_bytes,
-        # Until an answer is there, or the server has given it up.
+        # The longest that a client waits: for sending, for the answer, and for receiving it.
         "timeout_s": limits.timeout_s + 2 * limits.client_timeout_s,
     }
 

@@ -1,4 +1,4 @@
-"""What a request can meet besides bad input; the same over HTTP and gRPC."""
+"""Why a request gets no answer, with the status that says so over HTTP and over gRPC."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = [
 
 
 class RequestError(Exception):
-    """A request that gets no answer; its message says why.
+    """A request that gets no answer; the message says why.
 
     Attributes
     ----------
     status : int
-        Of HTTP.
+        The HTTP status.
     code : StatusCode
-        Of gRPC.
+        The gRPC status.
     headers : dict of str to str
-        Of the response.
+        Headers of the response.
     """
 
     status: int = 500
@@ -43,61 +43,61 @@ class RequestError(Exception):
 
 
 class MalformedError(RequestError):
-    """It cannot be understood."""
+    """The request cannot be understood, or asks for something that does not exist."""
 
     status, code = 400, StatusCode.INVALID_ARGUMENT
 
 
 class NoKeyError(RequestError):
-    """It brings no key, or one that is not known."""
+    """The request brings no key, or an unknown one."""
 
     status, code = 401, StatusCode.UNAUTHENTICATED
 
 
 class ForbiddenError(RequestError):
-    """It wants what this server does for nobody."""
+    """The request asks for something that this server never does."""
 
     status, code = 403, StatusCode.PERMISSION_DENIED
 
 
 class SlowError(RequestError):
-    """Its client did not send it in time."""
+    """The client did not send the request in time."""
 
     status, code = 408, StatusCode.DEADLINE_EXCEEDED
 
 
 class TooLargeError(RequestError):
-    """It has more bytes than are taken."""
+    """The request has more bytes than the server accepts."""
 
     status, code = 413, StatusCode.RESOURCE_EXHAUSTED
 
 
 class UnknownKindError(RequestError):
-    """Its body is of a kind that is not taken."""
+    """The content type of the body is not accepted."""
 
     status, code = 415, StatusCode.INVALID_ARGUMENT
 
 
 class BusyError(RequestError):
-    """There is too much to do already."""
+    """The server has too much to do already."""
 
     status, code = 429, StatusCode.RESOURCE_EXHAUSTED
 
 
 class StoppedError(RequestError):
-    """The server stops before it is done."""
+    """The server stopped before the request was answered."""
 
     status, code = 503, StatusCode.UNAVAILABLE
 
 
 class TooLateError(RequestError):
-    """It took longer than it may."""
+    """The request took longer than the limit."""
 
     status, code = 504, StatusCode.DEADLINE_EXCEEDED
 
 
 class PredictorError(RequestError):
-    """The server that predicts refused it, with a `status` of its own, or does not answer."""
+    """The predictor refused the request, with a `status` of its own, or does not answer."""
 
     code = StatusCode.UNAVAILABLE
 

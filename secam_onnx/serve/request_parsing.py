@@ -1,4 +1,4 @@
-"""What a request asks, of either version of the protocol, checked before any work is done for it."""
+"""Reads requests of either version of the protocol, and checks them before any work is done."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _BINARY = "binary_data"
 
 
 def read_instances(body: Any, query: str, explainer: Explainer, limits: Limits, *, explain: bool) -> ExplanationRequest:
-    """Of `{"instances": [{"image": {"b64": ...}}, ...], "parameters": {...}}`; parameters may be in the address, too.
+    """Read `{"instances": [{"image": {"b64": ...}}, ...], "parameters": {...}}`; parameters may also be in the URL.
 
     Raises
     ------
-    MalformedError
-        It says what was found and what was expected.
+    MalformedError, OptionError
+        The message says what was found and what was expected.
     ClassError
         A class that the model does not have.
     """
     if not isinstance(body, Mapping) or not isinstance(body.get("instances"), list):
         raise MalformedError(
-            'A JSON object was expected: {"instances": [{"image": {"b64": "..."}}]}; or send a JPEG, PNG or WebP file '
-            "as it is, with its Content-Type."
+            'A JSON object was expected: {"instances": [{"image": {"b64": "..."}}]}. Or send a JPEG, PNG or WebP file '
+            "as the body, with its Content-Type."
         )
     unknown = set(body) - {"instances", "parameters"}
     if unknown:
-        raise MalformedError(f"Unknown entry {shown(min(unknown))}; there are 'instances' and 'parameters'.")
+        raise MalformedError(f"Unknown entry {shown(min(unknown))}; 'instances' and 'parameters' were expected.")
     images = images_of_instances(body["instances"], limits)
     parameters = _with_fields(body.get("parameters"), query)
     return (
@@ -53,9 +53,9 @@ def read_instances(body: Any, query: str, explainer: Explainer, limits: Limits, 
 def read_file(
     body: bytes, query: str, explainer: Explainer, limits: Limits, *, explain: bool, picture: bool = False
 ) -> ExplanationRequest:
-    """Of one image file as it is, with parameters in the address; raises as `read_instances`.
+    """Read one image file sent as the body, with parameters in the URL; raises as `read_instances`.
 
-    Where a `picture` is wanted in place of the numbers, it is the first one among the outputs, or the panel.
+    If a `picture` is wanted instead of numbers, it is the first one among the outputs, or the panel.
     """
     images, parameters = [EncodedImage("the image", body)], _fields(query)
     if not explain:
@@ -66,12 +66,12 @@ def read_file(
 
 
 def forwardable(body: Any, query: str) -> Any:
-    """A request of version 1 in JSON with all parameters in it, of a body in JSON or of an image file as it is.
+    """A request of version 1 for another server: JSON with all parameters in the body.
 
     Raises
     ------
     MalformedError
-        The address has other things than parameters, or such as are in the body already.
+        The URL has other things than parameters, or one that is in the body already.
     """
     if isinstance(body, bytes):
         body = {"instances": [{"image": {"b64": base64.b64encode(body).decode()}}]}
@@ -81,9 +81,9 @@ def forwardable(body: Any, query: str) -> Any:
 
 
 def read_infer(request: InferRequest, explainer: Explainer, limits: Limits) -> ExplanationRequest:
-    """Of an `infer` request; raises as `read_instances`, and ImageError for pixels that are no picture."""
+    """Read an `infer` request; raises as `read_instances`, and ImageError for pixels that are not a picture."""
     if request.model_version:
-        raise MalformedError(f"There is no version {shown(request.model_version)}; models have none here.")
+        raise MalformedError(f"Unknown version {shown(request.model_version)}; models have no versions here.")
     for entry in request.request_outputs or []:
         _check_output_parameters(entry.name, entry.parameters or {})
     inputs = [_input_tensor(given) for given in request.inputs]
@@ -99,7 +99,9 @@ def _input_tensor(given: InferInput) -> InputTensor:
 def _check_output_parameters(name: str, parameters: Mapping[str, Any]) -> None:
     unknown = set(parameters) - {_BINARY}
     if unknown:
-        raise MalformedError(f"Output {shown(name)} has a parameter {shown(min(unknown))}; there is {_BINARY!r}.")
+        raise MalformedError(
+            f"Output {shown(name)} has an unknown parameter {shown(min(unknown))}; only {_BINARY!r} exists."
+        )
     check_bool(parameters, _BINARY)
 
 
@@ -107,8 +109,8 @@ def _parameters(request: InferRequest) -> dict[str, Any]:
     given = request.parameters or {}
     readable = to_http_parameters(given)
     for name in given:
-        if name not in readable and not of_protocol(name):  # the SDK leaves out what it does not know
-            raise MalformedError(f"Parameter {shown(name)} is of a kind that is not known; bool, int64 and string are.")
+        if name not in readable and not of_protocol(name):  # the SDK leaves out kinds that it does not know
+            raise MalformedError(f"Parameter {shown(name)} is of an unknown kind; bool, int64 or string was expected.")
     return dict(readable)
 
 
@@ -118,24 +120,24 @@ def _with_fields(parameters: Any, query: str) -> dict[str, Any]:
     fields = _fields(query)
     both = set(fields) & set(parameters or {})
     if both:
-        raise MalformedError(f"{shown(min(both))} is both in the address and in the body; one of them was expected.")
+        raise MalformedError(f"{shown(min(both))} is both in the URL and in the body; give it once.")
     return {**(parameters or {}), **fields}
 
 
 def _fields(query: str) -> dict[str, Any]:
-    """Parameters in an address: `class`, which may come several times, and the others as in JSON."""
+    """Parameters in a URL: `class`, which may come several times, and the others as in JSON."""
     try:
         fields = parse_qs(query, keep_blank_values=True, strict_parsing=bool(query), max_num_fields=50)
     except ValueError as error:
-        raise MalformedError(f"The address has no parameters of the form ?class=tabby&top_k=3 ({error}).") from error
+        raise MalformedError(f"The URL's parameters do not have the form ?class=tabby&top_k=3 ({error}).") from error
     classes = fields.pop("class", [])
     parameters: dict[str, Any] = {}
     for name, values in fields.items():
         if len(values) > 1:
-            raise MalformedError(f"{shown(name)} is there {len(values)} times; once was expected.")
+            raise MalformedError(f"{shown(name)} comes {len(values)} times; give it once.")
         parameters[name] = values[0]
     if classes and "classes" in parameters:
-        raise MalformedError("Both 'class' and 'classes' are there; one of them was expected.")
+        raise MalformedError("Both 'class' and 'classes' are given; give one of them.")
     if classes:
         parameters["classes"] = classes
     for name in ("top_k", "n_segments"):

@@ -1,4 +1,4 @@
-"""What is sent back: for either version of the protocol, as finished bytes, made outside the event loop."""
+"""Responses of either version of the protocol, as finished bytes; they are made outside the event loop."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ def predict_response(request: ExplanationRequest, results: Sequence[ExplainedIma
 
 
 def explain_response(request: ExplanationRequest, results: Sequence[ExplainedImage]) -> bytes:
-    """`{"explanations": [...]}`, each as `explanation.json`, with what was asked for besides."""
+    """`{"explanations": [...]}`, each as in `explanation.json`, with the outputs that were asked for."""
     explanations = [_with_extras(result.with_superpixels, request.outputs) for result in results]
     return orjson.dumps({"explanations": explanations}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def picture_response(request: ExplanationRequest, results: Sequence[ExplainedImage]) -> bytes:
-    """A PNG of the first photograph's first class, of the first picture that was asked for."""
+    """A PNG of the first photograph and its first class, of the first picture that was asked for."""
     kind = next(name for name in request.outputs if name in PICTURE_KINDS)
     explanation = results[0].with_superpixels
     return drawn(explanation, explanation.classes[0].index, kind)
 
 
 def http_response(request: InferRequest, values: dict[str, np.ndarray], request_id: str) -> tuple[bytes, int | None]:
-    """Tensors as a response over HTTP, and the length of its part in JSON where bytes follow that.
+    """Tensors as a response over HTTP, and the length of its JSON if binary tensors follow.
 
-    The SDK's own way takes 0.3 s for a million numbers.
+    The SDK's own encoding takes 0.3 s for a million numbers.
     """
     binary = {
         entry.name: request.use_binary_outputs if entry.binary_data is None else entry.binary_data
@@ -69,7 +69,7 @@ def http_response(request: InferRequest, values: dict[str, np.ndarray], request_
             output["parameters"] = {"binary_data_size": len(raw)}
             tail.append(raw)
         elif value.dtype == object:
-            # JSON has no bytes: text is text, files are base64.
+            # JSON has no bytes: names become text, and files base64.
             output["data"] = [_text(item, name) for item in value.ravel()]
         else:
             output["data"] = np.ascontiguousarray(value).ravel()
@@ -85,7 +85,7 @@ def grpc_response(request: InferRequest, values: dict[str, np.ndarray], request_
     for name, value in values.items():
         output = InferOutput(name, list(value.shape), from_np_dtype(value.dtype))
         output.set_data_from_numpy(value, binary_data=True)
-        output.parameters = None  # of HTTP
+        output.parameters = None  # these are for HTTP
         outputs.append(output)
     return InferResponse(request_id, request.model_name, outputs)
 

@@ -1,4 +1,4 @@
-"""One process that serves: both protocols in one event loop, from the first picture to the last request."""
+"""One serving process: HTTP and gRPC in one event loop, from opening the models to the last request."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from secam_onnx.serve.settings import Settings, address_family
 
 __all__ = ["listen", "serve"]
 
-_LOOK_S = 0.1
-_KEEP_ALIVE_S = 65  # longer than proxies keep their connections, as the SDK has it
+_POLL_S = 0.1
+_KEEP_ALIVE_S = 65  # longer than proxies keep their connections; the SDK has the same
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket for HTTP.
+    """Open a socket for HTTP.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=address_family(host), backlog=2048)
     except (OSError, OverflowError) as error:
         raise OptionError(
-            f"Port {port} of {host} cannot be used ({error}); choose another (--port), or 0 for any that is free."
+            f"Port {port} of {host} cannot be used ({error}); choose another (--port), or 0 for any free one."
         ) from error
 
 
@@ -55,25 +55,25 @@ def serve(
     ready: Callable[[], None] = lambda: None,
     open_first: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what was accepted.
+    """Serve until SIGTERM or SIGINT, then finish the accepted requests.
 
     Parameters
     ----------
     settings : Settings
-        What it was told.
+        Models, addresses and limits.
     http : socket
         See `listen`.
     started : callable
-        Is called with gRPC's port once connections are accepted.
+        Called with the gRPC port, or None, once connections are accepted.
     ready : callable
-        Is called once every model has explained its first picture.
+        Called once every model has explained a first picture.
     open_first : bool
-        Accept no connection before that.
+        Whether to accept no connection before that.
 
     Raises
     ------
     SecamError
-        A model cannot be opened, or gRPC's port not be used.
+        A model cannot be opened, or the gRPC port cannot be used.
     """
     repository = ModelRepository()
     for name, path in settings.models.items():
@@ -96,8 +96,8 @@ def serve(
     server = uvicorn.Server(config)
 
     def stop(*_: Any) -> None:
-        # For signals that come before uvicorn listens to them. When it is done, it raises its own once more, to end
-        # the process by it; then this does nothing.
+        # For signals that come before uvicorn handles them. When uvicorn is done it raises the signal again; then this
+        # does nothing.
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -130,7 +130,7 @@ async def _serve(
     opening = asyncio.create_task(open_models())
     if open_first:
         await asyncio.wait([opening])
-    async with _calls(data_plane, settings, server) as port:
+    async with _grpc(data_plane, settings, server) as port:
         started(port)
         await server.serve([http])
         opening.cancel()
@@ -142,8 +142,8 @@ async def _serve(
 
 
 @contextlib.asynccontextmanager
-async def _calls(data_plane: ExplainerDataPlane, settings: Settings, http: uvicorn.Server) -> AsyncIterator[int | None]:
-    """gRPC, where it is wanted; its port. It stops together with HTTP."""
+async def _grpc(data_plane: ExplainerDataPlane, settings: Settings, http: uvicorn.Server) -> AsyncIterator[int | None]:
+    """Run the gRPC server, if there is to be one, until HTTP stops; yields its port."""
     if settings.grpc_port is None:
         yield None
         return
@@ -152,7 +152,7 @@ async def _calls(data_plane: ExplainerDataPlane, settings: Settings, http: uvico
 
     async def stop() -> None:
         while not http.should_exit:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
         await server.stop(settings.limits.grace_s)
 
     stopping = asyncio.create_task(stop())

@@ -1,4 +1,4 @@
-"""What a server was told: models, addresses and limits. Plain values, so that worker processes get the same."""
+"""Settings of a server: models, addresses and limits. Plain values, which worker processes receive as they are."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from secam_onnx.serve.request.limits import RequestLimits
 
 __all__ = ["Limits", "Settings", "address_family", "bracketed"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # it becomes part of an address
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # it becomes part of a URL
 
 
 @dataclass(frozen=True)
 class Limits(RequestLimits):
-    """What one server takes on: the limits of each request, and of all together. All above 0.
+    """Limits of each request and of all together; all above 0.
 
-    The photographs that are held for pictures may have twice `max_drawn_pixels` in all requests together.
+    Photographs that are held for pictures may have twice `max_drawn_pixels` in all requests together.
 
     Attributes
     ----------
     max_batch_size : int
-        Photographs in a forward pass.
+        The most photographs in a forward pass.
     max_latency_ms : float
-        How long a photograph that is ready waits for others that are being read; 0: not at all.
+        How long a prepared photograph waits for others that are being read; 0 for no waiting.
     max_body_bytes : int
-        Bytes of one request.
+        The most bytes of one request.
     max_pending_bytes : int
-        Bytes of all requests that have no answer yet.
+        The most bytes of all pending requests.
     queue_length : int
-        Photographs that have no answer yet; further requests are refused.
+        The most pending photographs; further requests are refused.
     max_connections : int
-        Open connections.
+        The most open connections.
     timeout_s : float
-        Seconds until a request that has no answer is given up, from when it has arrived whole.
+        Seconds from the arrival of a whole request until it is given up.
     client_timeout_s : float
-        Seconds that a client has to send its headers, its body, and to take each answer.
+        Seconds that a client has to send its headers, to send its body, and to receive the response.
     grace_s : float
-        Seconds that requests have to finish in when the server is told to stop.
+        Seconds that pending requests have when the server is told to stop.
     """
 
     max_batch_size: int = 4
@@ -61,41 +61,41 @@ class Limits(RequestLimits):
         super().__post_init__()
         if self.max_images > self.queue_length:
             raise OptionError(
-                f"max_images is {self.max_images} and queue_length {self.queue_length}; a request of that many "
-                "photographs would always be refused. Make queue_length as large."
+                f"max_images is {self.max_images} and queue_length {self.queue_length}, so a request of that many "
+                "photographs would always be refused; make queue_length at least as large."
             )
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a server was told.
+    """Everything that a server is started with.
 
     Attributes
     ----------
     models : mapping of str to Path
-        Model files by the name that requests give.
+        Model files by their names in requests.
     host : str
         Address to listen on.
     port, grpc_port : int
-        0 for any that is free; `grpc_port` None for no gRPC.
+        0 for any free port; `grpc_port` is None for no gRPC.
     provider : str
         See `runtime.resolve_providers`.
     threads : int or None
-        Of one forward pass.
+        Threads of one forward pass.
     predictor_host : str or None
-        `HOST:PORT` of the server that predicts; by default this one does.
+        `HOST:PORT` of the server that answers `:predict`; by default this one does.
     key_digests : tuple of bytes
-        SHA-256 of the keys, one of which a request must bring; empty where none is needed.
+        SHA-256 of the API keys; empty if no key is needed.
     page : bool
-        Whether `GET /` is the page.
+        Whether `GET /` answers with the page.
     log_level : str
-        Least level of what is logged.
+        The lowest level that is logged.
     model_digests : mapping of str to str
-        SHA-256 of the model files, where several processes must have the same.
+        SHA-256 of the model files, so that all processes serve the same.
     share_grpc_port : bool
-        Whether several processes listen on it.
+        Whether several processes listen on the gRPC port.
     limits : Limits
-        What it takes on.
+        Limits of requests.
     """
 
     models: Mapping[str, Path]
@@ -116,16 +116,16 @@ class Settings:
         for name in self.models:
             if not _NAME.fullmatch(name):
                 raise OptionError(
-                    f"{name!r} cannot be a model's name in an address; letters, digits, '.', '_' and '-' can. "
-                    "Give another one: --model NAME=FILE."
+                    f"{name!r} cannot be a model's name, which may have letters, digits, '.', '_' and '-'. Give "
+                    "another one: --model NAME=FILE."
                 )
 
 
 def address_family(host: str) -> socket.AddressFamily:
-    """Whether an address is one of IPv6."""
+    """The address family of a host: IPv6 or IPv4."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def bracketed(host: str) -> str:
-    """An address as it stands before a port."""
+    """A host as it is written before a port."""
     return f"[{host}]" if address_family(host) == socket.AF_INET6 else host

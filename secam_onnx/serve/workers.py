@@ -1,4 +1,4 @@
-"""Several processes that serve on the same ports: one that ends is replaced, and none outlives the first one."""
+"""Several serving processes on the same ports: one that ends is replaced, and none outlives the supervisor."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def supervise(settings: Settings, http: socket.socket, workers: int, started: Ca
     settings, http, started
         See `server.serve`.
     workers : int
-        How many.
+        How many processes.
 
     Raises
     ------
     SecamError
-        The first processes cannot start.
+        A process cannot start.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -71,7 +71,7 @@ def supervise(settings: Settings, http: socket.socket, workers: int, started: Ca
 
 
 class _Slot:
-    """A place for one process."""
+    """One process, and those that replace it."""
 
     def __init__(self, settings: Settings, http: socket.socket) -> None:
         self._settings = settings
@@ -82,12 +82,12 @@ class _Slot:
         self._start()
 
     def look(self) -> None:
-        """Replace a process that ended.
+        """Replace the process if it has ended.
 
         Raises
         ------
         SecamError
-            It was the first one here, and could not start.
+            The first process could not start.
         """
         if self._again_at is not None:
             if time.monotonic() >= self._again_at:
@@ -98,7 +98,10 @@ class _Slot:
         if not ended:
             return
         if not self._was_ready:
-            raise SecamError(self._reason or f"A process ended with code {self._process.exitcode} while it started.")
+            raise SecamError(
+                self._reason
+                or f"A process ended with code {self._process.exitcode} while it started; its log says why."
+            )
         logger.error(
             "a process ended and is replaced",
             extra={"pid": self._process.pid, "exitcode": self._process.exitcode, "reason": self._reason},
@@ -108,12 +111,12 @@ class _Slot:
         self._wait = min(2 * self._wait, _LONGEST_WAIT_S)
 
     def terminate(self) -> None:
-        """Have it finish what it accepted."""
+        """Ask the process to finish its requests and end."""
         if self._process.is_alive():
             self._process.terminate()
 
     def join(self, seconds: float) -> None:
-        """Wait until it is done, and no longer."""
+        """Wait so long for the process to end, then kill it."""
         self._process.join(max(0.0, seconds))
         if self._process.is_alive():
             self._process.kill()
@@ -128,7 +131,7 @@ class _Slot:
         there.close()
 
     def _listen(self) -> None:
-        """Note what the process says: None, it is ready; or why it ends."""
+        """Read what the process reports: None when it is ready, or why it ends."""
         with contextlib.suppress(EOFError):
             while self._here.poll():
                 self._reason = self._here.recv()
@@ -137,11 +140,11 @@ class _Slot:
 
 
 def _work(settings: Settings, http: socket.socket, supervisor: Connection) -> None:
-    """What a process does."""
+    """Serve; the main function of a process."""
     logs.configure(settings.log_level)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        # It takes no connection before it is ready: the next one may be another process's, which is.
+        # It accepts no connection before it is ready, as another process may be ready already.
         serve(settings, http, ready=lambda: supervisor.send(None), open_first=True)
     except SecamError as error:
         supervisor.send(str(error))
@@ -153,24 +156,24 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    shutil.rmtree(os.environ[PROCESSES], ignore_errors=True)  # which the parent would have done
+    shutil.rmtree(os.environ[PROCESSES], ignore_errors=True)  # as the parent would have done
 
 
 @contextlib.contextmanager
 def _reserved(settings: Settings) -> Iterator[Settings]:
-    """Settings whose gRPC port is known, and no other program's."""
+    """Hold a gRPC port that no other program uses; yields settings with its number."""
     if settings.grpc_port is None:
         yield settings
         return
     if not hasattr(socket, "SO_REUSEPORT"):
         raise OptionError(
-            "Several processes cannot share gRPC's port on this system; serve HTTP only (--no-grpc), or with one "
+            "Several processes cannot share the gRPC port on this system; serve HTTP only (--no-grpc), or with one "
             "process (--workers 1)."
         )
     family = address_family(settings.host)
     with socket.socket(family, socket.SOCK_STREAM) as held:
         try:
-            # Processes share a port by an option with which it would be shared with other programs, too.
+            # Processes share a port with SO_REUSEPORT, which would share it with other programs as well.
             with socket.create_server((settings.host, settings.grpc_port), family=family) as alone:
                 port = alone.getsockname()[1]
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

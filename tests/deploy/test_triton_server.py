@@ -175,12 +175,12 @@ def test_parameters(client, classes: str, photo: Path) -> None:
     [
         ({"classes": "tabbi"}, ["class_logits"], "Unknown class 'tabbi'"),
         ({"classes": ""}, ["class_logits"], "'classes' is empty"),
-        ({"classes": "[1"}, ["class_logits"], "'classes' is no JSON list"),
+        ({"classes": "[1"}, ["class_logits"], "'classes' is not a valid JSON list"),
         ({"classes": "[true]"}, ["class_logits"], "names, indices, top-K or all were expected"),
         ({"class": 1}, ["class_logits"], "Unknown parameter 'class'"),
-        ({"top_k": 1001}, ["class_logits"], "'top_k' is 1001; a whole number of 1 to 1000 was expected"),
-        ({"top_k": "many"}, ["class_logits"], "'top_k' is 'many'; a whole number of 1 to 1000 was expected"),
-        ({"n_segments": 0}, ["class_logits"], "'n_segments' is 0; a whole number of 1 to 1000 was expected"),
+        ({"top_k": 1001}, ["class_logits"], "'top_k' is 1001; a whole number from 1 to 1000 was expected"),
+        ({"top_k": "many"}, ["class_logits"], "'top_k' is 'many'; a whole number from 1 to 1000 was expected"),
+        ({"n_segments": 0}, ["class_logits"], "'n_segments' is 0; a whole number from 1 to 1000 was expected"),
         ({"classes": "all"}, ["overlay"], "ask for fewer classes, or for no pictures"),
     ],
 )

@@ -57,7 +57,7 @@ def numbers(count: int, value: int = 7) -> pb.InferTensorContents:
 CALLS = {
     "no inputs": (pb.ModelInferRequest(model_name="tiny"), "0 inputs"),
     "two inputs": (call(tensor(), tensor(), raw=[PIXELS] * 2), "2 inputs"),
-    "other input": (call(tensor("x")), "no input 'x'"),
+    "other input": (call(tensor("x")), "Unknown input 'x'"),
     "no data": (call(raw=()), "0 came"),
     "raw of others": (call(raw=[PIXELS] * 2), "raw input contents"),
     "raw and not": (call(tensor(contents=numbers(192))), "contents"),
@@ -79,8 +79,8 @@ CALLS = {
     "2**32 - 1": (call(tensor(contents=numbers(192, 2**32 - 1)), raw=()), "0 to 255"),
     "other contents": (call(tensor(contents=pb.InferTensorContents(fp32_contents=[0.5] * 192)), raw=()), "0 came"),
     "small": (call(tensor(shape=(1, 2, 2, 3)), raw=[bytes(12)]), "at least 4"),
-    "half a length": (files(b"\1\0"), "behind the data"),
-    "length 4 GB": (files(element(b"abc", 2**32 - 1)), "behind the data"),
+    "half a length": (files(b"\1\0"), "after the data"),
+    "length 4 GB": (files(element(b"abc", 2**32 - 1)), "after the data"),
     "two for one": (files(element(b"abc") * 2), "more came"),
     "one for two": (files(element(b"abc"), (2,)), "1 came"),
     "a million empty ones": (files(bytes(3_900_000)), "more came"),
@@ -101,7 +101,7 @@ CALLS = {
     "class bool": (call(classes=True), "names, indices"),
     "class 7": (call(classes=7), "out of range"),
     "long class": (call(classes="x" * 3_000_000), "3000000 characters"),
-    "deep classes": (call(classes="[" * 100_000), "no JSON list"),
+    "deep classes": (call(classes="[" * 100_000), "not a valid JSON list"),
     **{
         f"image {name}": (files(element(data)), words.partition("|")[0])
         for name, (data, words) in BAD.items()

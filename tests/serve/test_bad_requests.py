@@ -73,9 +73,9 @@ BODIES = {
     "image text": ({"instances": [{"image": "abc"}]}, "b64"),
     "b64 number": ({"instances": [{"image": {"b64": 7}}]}, "b64"),
     "b64 and more": ({"instances": [{"image": {"b64": "", "kind": "x"}}]}, "b64"),
-    "no base64": ({"instances": [{"image": {"b64": "a?b"}}]}, ("no base64", "'a?b'")),
-    "no ASCII": ({"instances": [{"image": {"b64": "äöü"}}]}, "no base64"),
-    "padding": ({"instances": [{"image": {"b64": "abcde"}}]}, "no base64"),
+    "no base64": ({"instances": [{"image": {"b64": "a?b"}}]}, ("not valid base64", "'a?b'")),
+    "no ASCII": ({"instances": [{"image": {"b64": "äöü"}}]}, "not valid base64"),
+    "padding": ({"instances": [{"image": {"b64": "abcde"}}]}, "not valid base64"),
     "empty image": ({"instances": [{"image": {"b64": ""}}]}, "is empty"),
     "second": (lambda good: {"instances": [*good["instances"], {"image": {"b64": "!"}}]}, "instances[1]"),
     "parameters list": (lambda good: {**good, "parameters": []}, "'parameters' is []"),
@@ -102,7 +102,7 @@ def test_a_body_of_version_1(refused, photographs, path, name):
     refused(path, body if isinstance(body, bytes) else json.dumps(body).encode(), words, **JSON)
 
 
-WHOLE = "whole number of 1 to"
+WHOLE = "whole number from 1 to"
 PARAMETERS = {
     "unknown": ({"topk": 3}, ("'topk'", "top_k")),
     "unknown class": ({"classes": "clas 5"}, "'clas 5'"),
@@ -116,7 +116,7 @@ PARAMETERS = {
     "nested classes": ({"classes": [[1]]}, "names, indices"),
     "no classes": ({"classes": []}, "empty"),
     "empty text": ({"classes": " "}, "empty"),
-    "bad list": ({"classes": "[1,"}, "no JSON list"),
+    "bad list": ({"classes": "[1,"}, "not a valid JSON list"),
     "null in a list": ({"classes": "[null]"}, "names, indices"),
     "top-0": ({"classes": "top-0"}, "top-1 to top-7"),
     "top-8": ({"classes": "top-8"}, "top-1 to top-7"),
@@ -161,8 +161,8 @@ def test_too_many_maps_and_pictures(refused, start, photographs):
     ("query", "words"),
     [
         ("?", ()),
-        ("?top_k", "no parameters of the form"),
-        ("?top_k=3&", "no parameters of the form"),
+        ("?top_k", "do not have the form"),
+        ("?top_k=3&", "do not have the form"),
         ("?top_k=three", "'top_k' is 'three'"),
         ("?top_k=0", WHOLE),
         ("?top_k=-1", WHOLE),
@@ -175,7 +175,7 @@ def test_too_many_maps_and_pictures(refused, start, photographs):
         ("?class=", "''"),
         ("?class=0&classes=1", "Both"),
         ("?class=%ff", "Unknown class"),
-        ("?outputs=", "no output ''"),
+        ("?outputs=", "Unknown output ''"),
         ("?outputs=cam,map", "'map'"),
         ("?colour=red", "'colour'"),
         ("?" + "&".join(f"class={index}" for index in range(60)), "fields"),
@@ -223,7 +223,7 @@ TENSORS = {
     "empty inputs": ({"inputs": []}, "0 inputs"),
     "two inputs": ({"inputs": infer(data=[VALID])["inputs"] * 2}, ("2 inputs", "'encoded_image'")),
     "both inputs": ({"inputs": infer(data=[VALID])["inputs"] + pixels()["inputs"]}, "2 inputs"),
-    "other input": (infer(data=[VALID], name="x"), "no input 'x'"),
+    "other input": (infer(data=[VALID], name="x"), "Unknown input 'x'"),
     "no data": (infer(), "inputs.0.data"),
     "no shape": ({"inputs": [{"name": "image", "datatype": "UINT8", "data": []}]}, "inputs.0.shape"),
     "shape number": (infer(data=[VALID], tensor={"shape": 1}), "inputs.0.shape"),
@@ -244,7 +244,7 @@ TENSORS = {
     "dtype number": (infer(data=[VALID], tensor={"datatype": 7}), "datatype"),
     "number for bytes": (infer(data=[7]), "encoded_image[0] is 7"),
     "null for bytes": (infer(data=[None]), "encoded_image[0] is null"),
-    "no base64": (infer(data=["!"]), "encoded_image[0] is no base64"),
+    "no base64": (infer(data=["!"]), "encoded_image[0] is not valid base64"),
     "no image": (infer(data=[VALID]), "encoded_image[0] is not an image"),
     "nested bytes": (infer(data=[[VALID, VALID]]), "nested"),
     "NCHW": (pixels((1, 3, 8, 9)), ("(N, H, W, 3)", "Channels come last")),
@@ -291,8 +291,8 @@ TENSORS = {
     "deep": (DEEP.replace(b"instances", b"inputs"), "inputs"),
     "deeper": (DEEPER.replace(b"instances", b"inputs"), ()),
     "deep data": (json.dumps(infer(data=[0])).replace("[0]", "[" * 900 + "]" * 900).encode(), ()),
-    "no JSON": (b"{", "no JSON"),
-    "NaN": (b'{"inputs": [{"data": [NaN]}]}', "no JSON"),
+    "no JSON": (b"{", "not valid JSON"),
+    "NaN": (b'{"inputs": [{"data": [NaN]}]}', "not valid JSON"),
     "nothing": (b"", ()),
     "null": (b"null", "inference request"),
     "list": (b"[]", "inference request"),
@@ -343,16 +343,16 @@ BINARY = {
     "less than is said": (*binary(element(b"abc"), 100), None, "binary_data_size of 100"),
     "more than is said": (*binary(element(b"abc"), 3), None, "4 bytes follow"),
     "header too long": (*binary(element(b"abc")), "100000", "inference-header-content-length"),
-    "header short": (*binary(element(b"abc")), "10", "no JSON"),
-    "header 0": (*binary(element(b"abc")), "0", "no JSON"),
+    "header short": (*binary(element(b"abc")), "10", "not valid JSON"),
+    "header 0": (*binary(element(b"abc")), "0", "not valid JSON"),
     "header negative": (*binary(element(b"abc")), "-1", "'-1'"),
     "header text": (*binary(element(b"abc")), "ten", "'ten'"),
     "header huge": (*binary(element(b"abc")), "9" * 5000, "inference-header-content-length"),
     "header float": (*binary(element(b"abc")), "10.0", "'10.0'"),
-    "no header": (*binary(element(b"abc")), "", "no JSON"),
-    "half a length": (*binary(b"\1\0"), None, "ends 3 bytes behind"),
-    "length too long": (*binary(element(b"abc", 4)), None, "ends 1 bytes behind"),
-    "length 4 GB": (*binary(element(b"abc", 2**32 - 1)), None, "behind the data"),
+    "no header": (*binary(element(b"abc")), "", "not valid JSON"),
+    "half a length": (*binary(b"\1\0"), None, "ends 3 bytes after"),
+    "length too long": (*binary(element(b"abc", 4)), None, "ends 1 bytes after"),
+    "length 4 GB": (*binary(element(b"abc", 2**32 - 1)), None, "after the data"),
     "two for one": (*binary(element(b"abc") * 2), None, "more came"),
     "one for two": (*binary(element(b"abc"), shape=(2,)), None, "1 came"),
     "none": (*binary(b""), None, "0 came"),
@@ -411,7 +411,7 @@ def test_no_path_and_no_address_is_opened(refused, server, tmp_path: Path, photo
         thread.join()
         web.server_close()
     assert asked == []
-    assert "Addresses are not opened" in refused(EXPLAIN, {"instances": [{"image": {"url": "http://x/"}}]})
+    assert "URLs and paths are not opened" in refused(EXPLAIN, {"instances": [{"image": {"url": "http://x/"}}]})
 
 
 @pytest.mark.parametrize(

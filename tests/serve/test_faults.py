@@ -139,7 +139,7 @@ def test_a_worker_does_not_serve_another_file_than_the_others(model: Path) -> No
         model.write_bytes(tiny_models.classifier(seed=7).SerializeToString())
         os.kill(children(server.process.pid)[0], signal.SIGKILL)
         server.wait(lambda: sum("is replaced" in str(line["message"]) for line in server.lines) >= 2)
-        assert "is another file than when the server started" in str(server.lines[-1]["reason"])
+        assert "has changed since the server started" in str(server.lines[-1]["reason"])
         assert all(numbers(server) == expected for _ in range(4))
         assert server.stop() == 0
 
@@ -220,7 +220,7 @@ def test_a_file_that_is_no_model_ends_it(workers: str, tmp_path: Path) -> None:
         (["--model", "x=model.onnx", "--model", "x=model.onnx"], "Two models are called 'x'"),
         (["--model", "x=model.onnx", "--model", "model.onnx", "--model-name", "y"], "--model-name is for one model"),
         (["--model", "model.onnx", "--model-name", "a/b"], "'a/b' cannot be a model's name"),
-        (["--model", "model.onnx", "--max-images", "65"], "Make queue_length as large"),
+        (["--model", "model.onnx", "--max-images", "65"], "make queue_length at least as large"),
         (["--model", "model.onnx", "--timeout", "0"], "0.0 is not in the range"),
         (["--model", "model.onnx", "--api-key-file", "keys"], "Cannot read keys from keys"),
         (["--model", "model.onnx", "--host", "203.0.113.1"], "Port 0 of 203.0.113.1 cannot be used"),

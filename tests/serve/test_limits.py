@@ -91,7 +91,7 @@ def test_a_polite_client_reads_why_its_body_is_too_large(busy: Running) -> None:
     status, headers, body = busy.explain(b"x" * (300 * KB))
     assert status == 413
     assert headers["connection"] == "close"
-    assert reason(body) == "The body has 307,200 bytes; at most 262,144 are taken."
+    assert reason(body) == "The body has 307,200 bytes; at most 262,144 are accepted."
 
 
 def test_all_bodies_together_are_bounded(busy: Running) -> None:
@@ -164,7 +164,7 @@ def test_json_of_millions_of_lists(tmp_path: Path) -> None:
             body = b'{"instances": [' + b"[]," * 1_000_000 + b"[]]}"
             status, _, said = server.call("POST", path, body, {"Content-Type": "application/json"})
             assert status == 400
-            assert reason(said).startswith("The JSON has 1,000,003 lists and objects; at most 1,000,000 are read.")
+            assert reason(said).startswith("The JSON has 1,000,003 lists and objects; at most 1,000,000 are accepted.")
 
 
 @pytest.mark.parametrize("kind", ["application/octet-stream", ""])
@@ -204,7 +204,7 @@ def test_photographs_in_one_request(busy: Running) -> None:
 def test_a_run_that_takes_too_long_is_ended(busy: Running) -> None:
     status, _, body = busy.explain(png(WHITE))
     assert status == 504
-    assert reason(body).startswith("No answer within 1.5 s; ")
+    assert reason(body).startswith("No answer within 1.5 s: ")
     # The network's one thread is free again: this one would wait behind it for ever.
     all_is_well(busy)
 
@@ -218,7 +218,7 @@ def test_a_queue_that_is_full(busy: Running) -> None:
     for status, headers, body in found:
         if status == 429:
             assert int(headers["retry-after"]) >= 1
-            assert "photographs are waiting already, of 4 that may" in reason(body)
+            assert "photographs are waiting already, and the limit is 4" in reason(body)
     all_is_well(busy)
 
 
@@ -458,4 +458,4 @@ def test_lists_without_end_over_grpc(busy: Running) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{busy.grpc_port}") as channel, pytest.raises(grpc.RpcError) as caught:
         GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=PATIENCE_S)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert caught.value.details() == "'outputs' has 101 entries; at most 100 were expected."
+    assert caught.value.details() == "'outputs' has 101 entries; at most 100 are accepted."

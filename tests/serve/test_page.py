@@ -267,7 +267,7 @@ def test_a_busy_server_is_said(visit: OpenPage, busy: Running) -> None:
         other.sendall(head + white)
         busy.wait(lambda: busy.figure("secam_pending_images") == 1)
         give(page, file(png()))
-        assert "1 photographs are waiting already, of 1 that may; try again in" in notice(page)
+        assert "1 photographs are waiting already, and the limit is 1; try again in" in notice(page)
         assert page.input_value(".class") == before
     busy.wait(lambda: busy.figure("secam_pending_images") == 0)
     give(page, file(png()))
@@ -292,7 +292,7 @@ def test_an_answer_that_takes_too_long_is_said(visit: OpenPage, tiny: Path, tmp_
         page = visit(address(server), refused=True)
         give(page, file(png(WHITE)))
         pick(page, "busy")
-        assert notice(page).startswith("The server says: No answer within 3 s; the server is busy")
+        assert notice(page).startswith("The server says: No answer within 3 s: the server is busy")
         assert picked(page) == "birds"
         assert numbers(page, tmp_path)["method"]["model"] == "tiny.onnx"
 

@@ -54,7 +54,7 @@ def infer_request(
     ClassError
         A class that the model does not have.
     ImageError
-        Pixels that are no picture.
+        Pixels that are not a picture.
     """
     if len(inputs) != 1:
         found = shown([given.name for given in inputs])
@@ -65,7 +65,7 @@ def infer_request(
     check_bool(own, _BINARY_DEFAULT)
     own.pop(_BINARY_DEFAULT, None)
     if "outputs" in own:
-        raise OptionError("'outputs' is no parameter of infer; name them in the request's list of outputs.")
+        raise OptionError("'outputs' is not a parameter of infer; name them in the request's list of outputs.")
     images = images_of_tensor(inputs[0], limits)
     names = names or tuple(name for name in OUTPUTS if name not in PICTURES)
     return explanation_request(images, own, explainer, limits, outputs=names)

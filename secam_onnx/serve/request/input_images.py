@@ -1,6 +1,6 @@
-"""The photographs in a request, as either version of the protocol carries them. Nothing there is a path or an address.
+"""The photographs in a request of either version of the protocol. No path or URL in a request is ever opened.
 
-Values are counted before anything is made of them: a request is not to take more memory than its own size again.
+Values are counted before they are converted, so that a request takes no more memory than its own size again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENCODED, PIXELS = "encoded_image", "image"
 """The two inputs of `infer`, of which a request gives one: BYTES `(N,)` or `(N, 1)`, and UINT8 `(N, H, W, 3)`."""
 
 _ELSEWHERE = {"url", "uri", "path", "file"}
-_OF_INPUTS = {"binary_data_size", "content_type"}  # parameters that are no matter of ours
+_OF_INPUTS = {"binary_data_size", "content_type"}  # parameters of the protocol, which mean nothing here
 
 
 @dataclass(frozen=True)
@@ -62,39 +62,39 @@ class InputTensor:
 
 
 def images_of_instances(instances: Sequence[Any], limits: RequestLimits) -> list[EncodedImage]:
-    """Of `[{"image": {"b64": ...}}, ...]`.
+    """Read `[{"image": {"b64": ...}}, ...]`.
 
     Raises
     ------
     OptionError
-        It says what was found and what was expected.
+        The message says what was found and what was expected.
     """
     _check_number(len(instances), limits)
     return [_instance(instance, place) for place, instance in enumerate(instances)]
 
 
 def images_of_tensor(given: InputTensor, limits: RequestLimits) -> Sequence[EncodedImage | np.ndarray]:
-    """Of an input of `infer`.
+    """Read an input of `infer`.
 
     Raises
     ------
     OptionError
-        It says what was found and what was expected.
+        The message says what was found and what was expected.
     ImageError
-        Pixels that are no picture.
+        Pixels that are not a picture.
     """
     unknown = set(given.parameters) - _OF_INPUTS
     if unknown:
         raise OptionError(
-            f"Input {shown(given.name)} has a parameter {shown(min(unknown))}, which is not known here; data comes "
-            "with the request, never in shared memory."
+            f"Input {shown(given.name)} has an unknown parameter {shown(min(unknown))}; data must come with the "
+            "request, not in shared memory."
         )
     if given.name == ENCODED:
         return _encoded(given, limits)
     if given.name == PIXELS:
         return _pixels(given, limits)
     raise OptionError(
-        f"There is no input {shown(given.name)}; {PIXELS!r} takes UINT8 (N, H, W, 3), {ENCODED!r} BYTES (N,)."
+        f"Unknown input {shown(given.name)}; {PIXELS!r} takes UINT8 (N, H, W, 3), {ENCODED!r} BYTES (N,)."
     )
 
 
@@ -102,7 +102,7 @@ def _instance(instance: Any, place: int) -> EncodedImage:
     image = instance.get("image") if isinstance(instance, Mapping) and set(instance) == {"image"} else None
     if not isinstance(image, Mapping) or set(image) != {"b64"} or not isinstance(image["b64"], str):
         named = set(image) if isinstance(image, Mapping) else set(instance) if isinstance(instance, Mapping) else set()
-        why = " Addresses are not opened here; send the file itself." if named & _ELSEWHERE else ""
+        why = " URLs and paths are not opened; send the file itself." if named & _ELSEWHERE else ""
         raise OptionError(f'instances[{place}] is {shown(instance)}; {{"image": {{"b64": "..."}}}} was expected.{why}')
     return EncodedImage(f"instances[{place}]", _decoded(image["b64"], f"instances[{place}].image.b64"))
 
@@ -111,7 +111,7 @@ def _decoded(text: str, where: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise OptionError(f"{where} is no base64 ({error}): {shown(text)}") from error
+        raise OptionError(f"{where} is not valid base64 ({error}): {shown(text)}") from error
 
 
 def _encoded(given: InputTensor, limits: RequestLimits) -> list[EncodedImage]:
@@ -122,7 +122,7 @@ def _encoded(given: InputTensor, limits: RequestLimits) -> list[EncodedImage]:
     images = []
     for place, value in enumerate(values):
         name = f"{given.name}[{place}]"
-        data = _decoded(value, name) if isinstance(value, str) else value  # JSON has no bytes
+        data = _decoded(value, name) if isinstance(value, str) else value  # as in JSON, which has no bytes
         if not isinstance(data, bytes):
             raise OptionError(f"{name} is {shown(value)}; the bytes of an image file were expected, in JSON as base64.")
         images.append(EncodedImage(name, data))
@@ -130,15 +130,15 @@ def _encoded(given: InputTensor, limits: RequestLimits) -> list[EncodedImage]:
 
 
 def _elements(raw: bytes | memoryview, name: str, most: int) -> list[bytes]:
-    """Byte strings, each behind its length in four bytes, lowest first; one more than `most` is enough."""
+    """Byte strings, each after its length in four bytes, little-endian; at most one more than `most`."""
     values: list[bytes] = []
     start = 0
     while start < len(raw) and len(values) <= most:
         end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
         if end > len(raw):
             raise OptionError(
-                f"{name}[{len(values)}] ends {end - len(raw)} bytes behind the data; each value is to follow its "
-                "length in four bytes, lowest first."
+                f"{name}[{len(values)}] ends {end - len(raw)} bytes after the data; each value must follow its length "
+                "in four bytes, little-endian."
             )
         values.append(bytes(raw[start + 4 : end]))
         start = end
@@ -156,7 +156,8 @@ def _pixels(given: InputTensor, limits: RequestLimits) -> list[np.ndarray]:
         )
     if height * width > limits.max_pixels:
         raise OptionError(
-            f"Photographs of {width} x {height} pixels are over the limit of {limits.max_pixels:,}; make them smaller."
+            f"Photographs of {width} x {height} pixels are over the limit of {limits.max_pixels:,} pixels; make them "
+            "smaller."
         )
     values = given.raw if given.raw is not None else _flat(given)
     _check_count(given, len(values), math.prod(given.shape))
@@ -172,11 +173,11 @@ def _bytes(name: str, values: list[Any]) -> bytes:
             return bytes(values)
     except ValueError:
         pass
-    raise OptionError(f"Input {name!r} holds other values than whole numbers of 0 to 255.")
+    raise OptionError(f"Input {name!r} holds other values than whole numbers from 0 to 255.")
 
 
 def _flat(given: InputTensor) -> list[Any]:
-    """The values of a tensor in JSON, which may be nested as its shape is."""
+    """The values of a tensor in one list; JSON may nest them as the shape is."""
     values = given.values
     if not any(isinstance(value, list) for value in values):
         return values
@@ -186,8 +187,8 @@ def _flat(given: InputTensor) -> list[Any]:
         level = [item for entry in level for item in entry] if even else []
     if not even or any(isinstance(entry, list) for entry in level):
         raise OptionError(
-            f"The data of input {given.name!r} is not nested as its shape {shown(list(given.shape))} is; give all "
-            "values in one list, or nest them so."
+            f"The data of input {given.name!r} is not nested as its shape {shown(list(given.shape))} is; nest it so, "
+            "or give all values in one list."
         )
     return level
 
@@ -204,7 +205,8 @@ def _check_count(given: InputTensor, found: int, expected: int) -> None:
     if found != expected:
         values = "more" if given.raw is not None and given.name == ENCODED and found > expected else found
         raise OptionError(
-            f"Input {given.name!r} has shape {shown(list(given.shape))}, which is {expected} values, but {values} came."
+            f"Input {given.name!r} has shape {shown(list(given.shape))}, so {expected} values were expected; {values} "
+            "came."
         )
 
 

@@ -33,7 +33,7 @@ _SUPERPIXELS = ("segments", "n_segments", "segment_scores", "segment_contributio
 PICTURES = ("overlay", "overlay_png")
 _CLASSES = ("class_ids", "class_labels", "class_probabilities", "class_logits")
 OUTPUTS = (*_CLASSES, "bias", "cam", *_SUPERPIXELS, "box", "image_size", *PICTURES)
-"""The outputs of `infer`; without a list of them, all but the pictures are sent."""
+"""The outputs of `infer`; a request that lists none gets all but the pictures."""
 
 EXTRAS = ("cam", "segments", *PICTURE_KINDS)
 """What `:explain` adds to its numbers if it is asked to."""
@@ -136,7 +136,7 @@ def check_names(names: Iterable[str], known: Sequence[str]) -> None:
     """
     for name in names:
         if name not in known:
-            raise OptionError(f"There is no output {shown(name)}; there are {', '.join(known)}.")
+            raise OptionError(f"Unknown output {shown(name)}; there are {', '.join(known)}.")
 
 
 def _check_parameters(parameters: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -148,14 +148,14 @@ def _check_parameters(parameters: Mapping[str, Any], known: Sequence[str]) -> No
 def _classes(
     parameters: Mapping[str, Any], explainer: Explainer, limits: RequestLimits
 ) -> tuple[tuple[ClassQuery, ...], int]:
-    """What was asked for, names as indices, and how many classes that are at most."""
+    """The queries, with names as indices, and the most classes that they stand for."""
     n_classes = explainer.classifier.n_classes
     queries = _listed(parameters["classes"]) if "classes" in parameters else []
     if "top_k" in parameters:
         queries.append(f"top-{_top_k(parameters['top_k'], n_classes)}")
     if len(queries) > limits.max_queries:
         raise OptionError(
-            f"'classes' names {len(queries)} classes; at most {limits.max_queries} can be named, or ask for 'all'."
+            f"'classes' lists {len(queries)} classes; list at most {limits.max_queries}, or ask for 'all'."
         )
     found: list[ClassQuery] = []
     codes: set[int] = set()
@@ -169,13 +169,13 @@ def _classes(
 
 
 def _listed(given: Any) -> list[Any]:
-    """`classes`: an index; a name, top-K or all; several of these as a list, as JSON in a string, or with commas."""
+    """`classes` as a list; it may be one class, or several as a list, as JSON text or with commas."""
     queries = given
     if isinstance(given, str) and given.lstrip().startswith("["):
         try:
             queries = json.loads(given)
         except (ValueError, RecursionError) as error:
-            raise OptionError(f"'classes' is no JSON list ({error}): {shown(given)}.") from error
+            raise OptionError(f"'classes' is not a valid JSON list ({error}): {shown(given)}.") from error
     elif isinstance(given, str):
         queries = [part.strip() for part in given.split(",") if part.strip()]
     elif not isinstance(given, list):
@@ -197,7 +197,7 @@ def _segmenter(value: Any, explainer: Explainer, limits: RequestLimits) -> Segme
 
 def _whole(value: Any, name: str, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise OptionError(f"{name!r} is {shown(value)}; a whole number of 1 to {most} was expected.")
+        raise OptionError(f"{name!r} is {shown(value)}; a whole number from 1 to {most} was expected.")
     return value
 
 
@@ -210,7 +210,7 @@ def _extras(given: Any) -> tuple[str, ...]:
 
 
 def _kept_pixels(images: Sequence[EncodedImage | np.ndarray], drawn: int, limits: RequestLimits) -> int:
-    """Of photographs on which so many pictures of their own size are drawn; before any of them is decoded."""
+    """Pixels of photographs on which `drawn` pictures of their size are drawn, before any of them is decoded."""
     pixels = sum(
         announced_pixels(image) if isinstance(image, EncodedImage) else image.shape[0] * image.shape[1]
         for image in images
@@ -236,5 +236,5 @@ def _check_maps(images: int, classes: int, limit: int) -> None:
     if images * classes > limit:
         raise OptionError(
             f"{images} photographs for {classes} classes are {images * classes} maps, over the limit of {limit} for "
-            "what is asked; ask for fewer classes, or for no pictures."
+            "these outputs; ask for fewer classes, or for no pictures."
         )
