@@ -19,9 +19,10 @@ A head that is not understood is run again for every cell instead (`masking`).
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from secam_onnx.errors import OptionError
 from secam_onnx.graph.index import Graph
@@ -113,50 +114,22 @@ def contribution_model(
         A weight cannot be read.
     """
     builder = Builder(graph, head.n_logits)
-    asked, signs = _of_logits(builder, head.class_output)
     weights = SharedWeights(folder, known)
     opset = max(_OPSET, graph.opset)
+    logit_ids, signs = _of_logits(builder, head.class_output)
     if masking or not head.understood:
-        if len(head.grids) > 1:
-            raise OptionError(
-                f"Attribution 'masking' needs one feature map; this head takes {len(head.grids)}, one of each branch."
-            )
-        cut = cut_out(graph, [head.features], [head.logits], weights, opset)
-        entry = _entry(graph, head.grid, "secam_masked", own_layout(0))
-        maps, bias, gap = masked_maps(builder, head, cut, FEATURES, asked, entry)
-        maps = _on_the_picture(builder, maps, head, head.grid)
         nodes: list[NodeProto] = []
+        maps, bias, gap = _masked(builder, head, logit_ids, weights, opset)
     else:
-        maps, bias, gap = _derived_maps(builder, head, asked)
-        cut = cut_out(graph, [grid.tensor for grid in head.grids], builder.needed, weights, opset)
-        entries = (
-            _entry(graph, grid, features_name(index), own_layout(index)) for index, grid in enumerate(head.grids)
-        )
-        nodes = [*(node for entry in entries for node in entry), *cut]
+        maps, bias, gap = _derived(builder, head, logit_ids)
+        nodes = _forward(graph, head, builder.needed, weights, opset)
     rounding = builder.total(builder.rounding, like=CLASS_IDS)
     if signs:
         bias, gap = (builder.op("Mul", [name, signs]) for name in (bias, gap))
         maps = builder.op("Mul", [maps, builder.op("Unsqueeze", [signs, builder.integers([2, 3])])])
-    ends = [
-        helper.make_node("Identity", [name], [to])
-        for name, to in ((maps, MAPS), (bias, BIAS), (gap, GAP), (rounding, ROUNDING))
-    ]
-
-    inputs = [
-        *(
-            helper.make_tensor_value_info(
-                features_name(index), TensorProto.FLOAT, ["N", *(grid.tokens if grid.special else grid.shape)]
-            )
-            for index, grid in enumerate(head.grids)
-        ),
-        helper.make_tensor_value_info(CLASS_IDS, TensorProto.INT64, ["N", "K"]),
-    ]
-    outputs = [
-        helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", "K", *head.map_size]),
-        helper.make_tensor_value_info(BIAS, TensorProto.FLOAT, ["N", "K"]),
-        helper.make_tensor_value_info(GAP, TensorProto.FLOAT, ["N", "K"]),
-        helper.make_tensor_value_info(ROUNDING, TensorProto.FLOAT, ["N", "K"]),
-    ]
+    results = {MAPS: maps, BIAS: bias, GAP: gap, ROUNDING: rounding}
+    ends = [helper.make_node("Identity", [tensor], [name]) for name, tensor in results.items()]
+    inputs, outputs = _inputs_and_outputs(head)
     body = helper.make_graph(
         [*nodes, *builder.nodes, *ends], "secam_contribution", inputs, outputs, [*weights.tensors, *builder.values]
     )
@@ -166,6 +139,19 @@ def contribution_model(
     model = helper.make_model(body, opset_imports=opsets, ir_version=ir_version)
     share_safely(model, weights.values)
     return ContributionModel(model, weights.values)
+
+
+def _inputs_and_outputs(head: Head) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
+    """What `ContributionModel` declares."""
+    features = [grid.tokens if grid.special else grid.shape for grid in head.grids]
+    inputs = [
+        helper.make_tensor_value_info(features_name(index), TensorProto.FLOAT, ["N", *shape])
+        for index, shape in enumerate(features)
+    ]
+    inputs.append(helper.make_tensor_value_info(CLASS_IDS, TensorProto.INT64, ["N", "K"]))
+    outputs = [helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", "K", *head.map_size])]
+    outputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", "K"]) for name in (BIAS, GAP, ROUNDING)]
+    return inputs, outputs
 
 
 def features_name(index: int) -> str:
@@ -197,7 +183,25 @@ def _of_logits(builder: Builder, class_output: ClassOutput) -> tuple[str, str]:
     return LOGIT_IDS, builder.op("Gather", [builder.floats(signs), CLASS_IDS]) if min(signs) < 0 else ""
 
 
-def _derived_maps(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, str]:
+def _masked(builder: Builder, head: Head, logit_ids: str, weights: SharedWeights, opset: int) -> tuple[str, str, str]:
+    """Maps, bias and gap by masking.
+
+    Raises
+    ------
+    OptionError
+        The head takes several feature maps.
+    """
+    if len(head.grids) > 1:
+        raise OptionError(
+            f"Attribution 'masking' needs one feature map; this head takes {len(head.grids)}, one of each branch."
+        )
+    nodes = cut_out(builder.graph, [head.features], [head.logits], weights, opset)
+    entry = _entry(builder.graph, head.grid, "secam_masked", own_layout(0))
+    maps, bias, gap = masked_maps(builder, head, nodes, FEATURES, logit_ids, entry)
+    return _on_the_picture(builder, maps, head, head.grid), bias, gap
+
+
+def _derived(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, str]:
     """Maps, bias and gap by the chain rule, backwards through the steps."""
     gradients = {head.logits: Gradient(class_ids, of=head.logits, form="selection")}
     missed: list[str] = []
@@ -219,6 +223,13 @@ def _derived_maps(builder: Builder, head: Head, class_ids: str) -> tuple[str, st
     ]
     maps = builder.total(parts, like=CLASS_IDS)
     return maps, builder.total(builder.bias, like=CLASS_IDS), builder.total(missed, like=CLASS_IDS)
+
+
+def _forward(graph: Graph, head: Head, tensors: Sequence[str], weights: SharedWeights, opset: int) -> list[NodeProto]:
+    """The nodes of the head itself that compute some of its tensors from the feature maps."""
+    entries = [_entry(graph, grid, features_name(i), own_layout(i)) for i, grid in enumerate(head.grids)]
+    nodes = cut_out(graph, [grid.tensor for grid in head.grids], tensors, weights, opset)
+    return [*(node for entry in entries for node in entry), *nodes]
 
 
 def _join(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
