@@ -141,6 +141,25 @@ def grid_of(
         raise NoGridError(f"{text}: the image itself")
     if shape is None or len(shape) not in (3, 4):
         raise NoGridError(f"{text}: no spatial grid")
+    layout = _layout(graph, tensor, shape, told)
+    batch, axis = layout.index("N"), layout.index("C")
+    positions = tuple(length for index, length in enumerate(shape) if index not in (batch, axis))
+    if all(length == 1 for length in positions):
+        raise NoGridError(f"{text}: no spatial grid")
+    node = graph.producer(tensor)
+    if len(positions) == 2 and 1 in positions and node is not None and node.op_type in ("Reshape", "Unsqueeze"):
+        raise NoGridError(f"{text}: one row of cells, made of tokens")
+    if len(positions) == 2:
+        return Grid(tensor, layout, (shape[axis], *positions))
+    found = _cells(graph, tensor, layout.index("L"), tokens, text, special=special)
+    if found.prefix + found.suffix and (not special or layout == "NCL"):
+        raise NoGridError(f"{text}: of its tokens {found.prefix + found.suffix} have no position, as a class token")
+    return Grid(tensor, layout, (shape[axis], found.rows, found.columns), found.prefix, found.suffix)
+
+
+def _layout(graph: Graph, tensor: str, shape: Shape, told: int | None) -> str:
+    """The axes of a tensor, by the operators that made it; `told` counts channels where these do not tell."""
+    text = f"shape {shape_text(shape)}"
     axis = channel_axis(graph, tensor)
     axis = told if axis is None else axis
     if axis is None:
@@ -152,18 +171,7 @@ def grid_of(
     if layout is None:
         where = f"the batch on axis {batch} and channels" if batch else "channels"
         raise NoGridError(f"{text}: {where} on axis {axis} are no known layout")
-    positions = tuple(length for index, length in enumerate(shape) if index not in (batch, axis))
-    if all(length == 1 for length in positions):
-        raise NoGridError(f"{text}: no spatial grid")
-    node = graph.producer(tensor)
-    if len(positions) == 2 and 1 in positions and node is not None and node.op_type in ("Reshape", "Unsqueeze"):
-        raise NoGridError(f"{text}: one row of cells, made of tokens")
-    if len(positions) == 2:
-        return Grid(tensor, layout, (shape[axis], *positions))
-    found = _cells(graph, tensor, 1 - batch if layout != "NCL" else 2, tokens, text, special=special)
-    if found.prefix + found.suffix and (not special or layout == "NCL"):
-        raise NoGridError(f"{text}: of its tokens {found.prefix + found.suffix} have no position, as a class token")
-    return Grid(tensor, layout, (shape[axis], found.rows, found.columns), found.prefix, found.suffix)
+    return layout
 
 
 def _cells(graph: Graph, tensor: str, axis: int, wanted: tuple[int, int] | None, text: str, *, special: bool) -> Tokens:
