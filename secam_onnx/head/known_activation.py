@@ -24,6 +24,7 @@ from secam_onnx.head.output_nodes import (
     over_classes,
     takes_the_only_image,
 )
+from secam_onnx.head.selected_classes import selected_classes
 
 __all__ = ["KnownActivation", "Pick", "count_classes", "find_activation", "without_copies"]
 
@@ -166,44 +167,10 @@ def _selection(graph: Graph, node: NodeProto, tensor: str, depth: int) -> KnownA
     if inner is None:
         return None
     axis, n = class_axis(graph, x), len(inner.pick)
-    chosen = None if axis is None else _selected_classes(graph, node, tensor, axis, n)
+    chosen = None if axis is None else selected_classes(graph, node, tensor, axis, n)
     if not chosen or any(not -n <= index < n for index in chosen):
         return None
     return replace(inner, pick=tuple(inner.pick[index] for index in chosen))
-
-
-def _selected_classes(graph: Graph, node: NodeProto, tensor: str, axis: int, n: int) -> list[int] | None:
-    """Which of `n` classes Gather, Slice or Split take; None if that is not known, or not over the classes."""
-    rank = len(graph.shape(node.input[0]) or ())
-    if node.op_type == "Gather":
-        if attribute(node, "axis", 0) % rank != axis or not graph.is_constant(node.input[1]):
-            return None
-        return [int(index) for index in graph.constant(node.input[1]).reshape(-1)]
-    if node.op_type == "Split":
-        if attribute(node, "axis", 0) % rank != axis:
-            return None
-        lengths = [(graph.shape(name) or (None,) * rank)[axis] for name in node.output]
-        if None in lengths:
-            return None
-        place = list(node.output).index(tensor)
-        start = sum(length or 0 for length in lengths[:place])
-        return list(range(start, start + (lengths[place] or 0)))
-    bounds = {key: attribute(node, key) for key in ("starts", "ends", "axes")}
-    for key, name in zip(("starts", "ends", "axes", "steps"), node.input[1:], strict=False):
-        if name:
-            bounds[key] = graph.constant(name).reshape(-1).tolist() if graph.is_constant(name) else None
-    starts, ends = bounds["starts"], bounds["ends"]
-    if starts is None or ends is None or bounds.get("steps", [1]) is None:
-        return None
-    axes = [entry % rank for entry in bounds["axes"] or range(len(starts))]
-    steps = bounds.get("steps") or [1] * len(axes)
-    chosen = list(range(n))
-    for own, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        if own == axis:
-            chosen = chosen[int(start) : int(end) : int(step)]
-        elif (int(start), int(step)) != (0, 1) or int(end) < ((graph.shape(node.input[0]) or ())[own] or math.inf):
-            return None
-    return chosen
 
 
 def _concatenation(graph: Graph, node: NodeProto, depth: int) -> KnownActivation | None:
