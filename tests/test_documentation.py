@@ -249,6 +249,15 @@ def test_reference_of_metadata_names_every_entry(tmp_path: Path) -> None:
         assert {name for name in part if not re.search(rf"^(\w+, )*{name}\b", described, re.MULTILINE)} <= {"schema"}
 
 
+def test_reference_of_python_has_every_public_name() -> None:
+    import secam_onnx
+    from secam_onnx import export
+
+    page = text_of("docs/reference/python.md")
+    described = set(re.findall(r"\.\. auto(?:class|function):: (?:[\w.]+\.)?(\w+)", page))
+    assert {*secam_onnx.__all__, *export.__all__} - {"SecamError"} <= described  # which the page about errors has
+
+
 def test_architecture_names_modules_that_exist() -> None:
     package = ROOT / "secam_onnx"
     for name in re.findall(r"`([a-z]+/[a-z_]*)`", text_of("docs/explanation/architecture.md")):
