@@ -1,4 +1,4 @@
-"""Photograph in, explanation out: one forward pass, superpixels, and two small matrix products."""
+"""The public class: photograph in, explanation out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from secam_onnx.threads import cores
 __all__ = ["BATCH_SIZE", "Explainer"]
 
 BATCH_SIZE = 4
-"""Images a forward pass, where nobody says; on the CPU more take memory and are no faster."""
+"""Default number of images in a forward pass; on the CPU more take memory and are no faster."""
 
 
 class Explainer:
@@ -54,18 +54,17 @@ class Explainer:
     Parameters
     ----------
     model : path, optional
-        An explainable or a fused model (`secam-onnx export`), or an ordinary ONNX classifier, or its folder;
-        EfficientNet-Lite0 for ImageNet-1k, which comes with the package, by default. A fused model is run without onnx.
+        An ordinary ONNX classifier, an explainable or a fused model (`secam-onnx export`), or the folder of one. By
+        default EfficientNet-Lite0 for ImageNet-1k, which comes with the package. Fused models do not need onnx.
     providers : str or sequence of str, optional
-        `"auto"` (the default: CUDA where it is there and works, else the CPU), `"cpu"`, `"cuda"`, or ONNX Runtime's
-        own provider names.
+        `"auto"` (the default: CUDA if it works, else the CPU), `"cpu"`, `"cuda"`, or ONNX Runtime's own provider names.
     segmenter : Segmenter, optional
-        How superpixels are made; by default as a fused model itself makes them, or `Segmenter()`.
+        How superpixels are made; by default as a fused model makes them, or `Segmenter()`.
     selection : Selection, optional
-        Which superpixels the pictures keep; by default as the overlay of a fused model, or `Selection()`.
+        Which superpixels pictures keep; by default as in the overlay of a fused model, or `Selection()`.
     preprocessing : Preprocessing, PreprocessingSettings or str, optional
-        For an ordinary model: all of it, some settings, or a preset's name. What is not given is read from the file's
-        metadata or the files beside it, told by what the graph begins with, or else as torchvision has it (`choice`).
+        For an ordinary model: all of it, some settings, or a preset's name. The rest is read from the file's metadata,
+        from files beside it, or from the first nodes of the graph; otherwise it is that of torchvision.
     labels : sequence of str, mapping or path, optional
         Class names for an ordinary model, also as `{index: name}` or as a file (see `labels.read_labels`); read from
         the file's metadata or the files beside it by default.
@@ -76,30 +75,30 @@ class Explainer:
         For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; by default in the proportion of the
         picture's height and width.
     activation : {'auto', 'softmax', 'sigmoid', 'none'}, optional
-        What makes probabilities of raw outputs. By default what the graph and the values of the output say; else a
-        softmax is assumed for several outputs, and a single one has no probability.
+        What turns raw outputs into probabilities. By default what the graph and the values of the output show;
+        otherwise softmax is assumed for several outputs, and a single one has no probability.
     attribution : {'gradient', 'integrated', 'masking'}, optional
-        How the map is made; by default what fits the head (see `secam_onnx.classifier.attribution`).
+        How the map is made; by default as the head requires (see `secam_onnx.classifier.attribution`).
     threads : int, optional
-        Processor threads for one forward pass; by default one for each core. Superpixels take one more meanwhile.
+        Processor threads for one forward pass; by default one for each core. Superpixels take one more.
     verify : bool or 'auto', optional
-        Whether all outputs are compared with those that the untouched file gives in plain ONNX Runtime: on three
-        images; on none; or, by default, on one, but not for more than 1 GiB of weights. Explainable and fused files
-        were compared when they were exported, and are again on request only.
+        Whether all outputs are compared with those of the untouched file in plain ONNX Runtime: True on three images,
+        False on none; `"auto"` (the default) on one image, unless the weights have more than 1 GiB. Explainable and
+        fused files were compared at export, and are compared again only with True.
 
     Raises
     ------
     ModelError
-        The model cannot be read, is no classifier that can be explained, or gives other outputs than its file.
+        The model cannot be read, cannot be explained, or gives other outputs than its file.
     ProviderError
-        A provider asked for by name cannot start.
+        A provider that was asked for by name cannot start.
     MissingDependencyError
         ONNX Runtime is not installed.
 
     Warns
     -----
     PreprocessingWarning
-        The preprocessing is done twice, or is not what the graph is made for.
+        The preprocessing repeats what the graph does, or does not fit the graph.
 
     References
     ----------
@@ -192,27 +191,27 @@ class Explainer:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What is done to a photograph before the network sees it."""
+        """How photographs are prepared for the network."""
         return self.classifier.metadata.preprocessing
 
     @property
     def fidelity(self) -> Fidelity | None:
-        """How the outputs compare with those of the untouched file; None where they were not compared."""
+        """How the outputs compare with those of the untouched file; None if they were not compared."""
         return self.classifier.fidelity
 
     @property
     def preprocessing_note(self) -> str | None:
-        """How the preprocessing was chosen, where the model file did not say."""
+        """How the preprocessing was chosen, if the model file does not say."""
         return self.classifier.metadata.origin.get("preprocessing")
 
     @property
     def preprocessing_warning(self) -> str | None:
-        """What the preprocessing does that the graph itself does as well, or does not allow for."""
+        """What is wrong with the preprocessing: it repeats what the graph does, or does not fit the graph."""
         return self.classifier.metadata.origin.get("preprocessing_warning")
 
     @property
     def features_warning(self) -> str | None:
-        """Why maps may say little, where the feature map that was found is not a good one."""
+        """Why maps may say little, if the feature map that was found is a poor one."""
         return self.classifier.metadata.origin.get("features_warning")
 
     @property
@@ -227,7 +226,7 @@ class Explainer:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What results depend on besides the photograph and the classes, as plain JSON types."""
+        """Everything that results depend on besides the photograph and the classes, as plain JSON types."""
         selection = {name: value for name, value in vars(self.pipeline.selection).items() if value is not None}
         return describe(self.classifier) | {"superpixels": dict(vars(self.pipeline.segmenter)), "selection": selection}
 
@@ -242,12 +241,12 @@ class Explainer:
         )
 
     def check_classes(self, classes: ClassQuery | Iterable[ClassQuery]) -> None:
-        """Complain about classes that the model does not have, before any image is read.
+        """Refuse classes that the model does not have, before any image is read.
 
         Raises
         ------
         ClassError
-            Unknown name or index out of range.
+            A name is unknown, or an index out of range.
         """
         class_codes(as_queries(classes), self.classifier.n_classes, self.labels)
 
@@ -264,13 +263,13 @@ class Explainer:
         Parameters
         ----------
         image : path, bytes, open file, EncodedImage, Image or ndarray
-            A file; what is in one; a file that is open for bytes; a Pillow image; or `(H, W)` or `(H, W, C)`, uint8,
-            uint16 or floating point in [0, 1], or any numbers where `preprocessing` has a `value_range`.
+            A file's path, its bytes, or a file open for bytes; a Pillow image; or an array `(H, W)` or `(H, W, C)` of
+            uint8, uint16 or floats in [0, 1], or of any numbers if `preprocessing` has a `value_range`.
         classes : int, str or iterable of these
-            Which classes: indices, names, `"top-K"`, `"all"`. An int is an index; of text see `labels.find_class`.
+            Which classes: indices, names, `"top-K"`, `"all"`. An int is an index; for text see `labels.find_class`.
         segments : ndarray, optional
-            A label map of your own, integers, at the size of the photograph or of the model's input. What lies outside
-            the model's crop is left out.
+            A label map of your own: integers, at the size of the photograph or of the model's input. Superpixels
+            outside the model's crop are left out.
 
         Returns
         -------
@@ -284,7 +283,7 @@ class Explainer:
         ClassError
             A class that the model does not have.
         OptionError
-            The label map does not fit.
+            The label map does not fit, or the explainer is closed.
         """
         return self.pipeline.explain(image, as_queries(classes), segments)
 
@@ -296,7 +295,7 @@ class Explainer:
         *,
         segments: Sequence[np.ndarray] | None = None,
     ) -> list[Explanation]:
-        """Explain several photographs, which may differ in size, a few per forward pass; all results are kept.
+        """Explain several photographs, which may differ in size, a few in each forward pass.
 
         Parameters
         ----------
@@ -313,12 +312,14 @@ class Explainer:
         Raises
         ------
         ImageError, ClassError, OptionError
-            As in `explain`; the first one ends it.
+            As in `explain`; the first error ends the batch.
         """
         _check_several(images)
         photographs = list(images)
         if segments is not None and len(segments) != len(photographs):
-            raise OptionError(f"There are {len(segments)} label maps for {len(photographs)} images; give one each.")
+            raise OptionError(
+                f"There are {len(segments)} label maps for {len(photographs)} images; give one for each image."
+            )
         results = []
         for result in self.explain_stream(photographs, classes, segments=segments):
             if isinstance(result, SecamError):
@@ -337,36 +338,36 @@ class Explainer:
         workers: int | None = None,
         keep_images: bool = True,
     ) -> Generator[Explanation | SecamError, None, None]:
-        """Explain any number of photographs, one after the other, with memory that stays flat.
+        """Explain any number of photographs, one after the other, in bounded memory.
 
-        Reading, superpixels, the network and the rest work at the same time in threads, a few photographs ahead of the
+        Reading, superpixels, the network and the rest run at the same time in threads, a few photographs ahead of the
         caller.
 
         Parameters
         ----------
         images, classes
-            As in `explain`; `images` may be a generator without end. It is run in the caller's thread.
+            As in `explain`; `images` may be an endless generator. It runs in the caller's thread.
         segments : iterable of ndarray or None, optional
             A label map for each photograph.
         batch_size : int
-            Photographs a forward pass; it changes results by float rounding at most.
+            Photographs in a forward pass; results change by float rounding at most.
         workers : int, optional
-            Threads besides those of the network; by default as many as there are cores.
+            Threads besides those of the network; by default one for each core.
         keep_images : bool
-            Whether results hold the photograph. Without it they take less memory, but have no pictures.
+            Whether results hold the photograph. Without it they take less memory, but no pictures can be drawn.
 
         Returns
         -------
         generator of Explanation, ImageError or ModelError
-            For each photograph, in order, the result, or why there is none: an image that cannot be read, or one on
-            which the model fails. To stop early, `close()` it.
+            For each photograph, in order, the result, or why there is none: the image cannot be read, or the model
+            fails on it. To stop early, call the generator's `close()`.
 
         Raises
         ------
         ClassError
             A class that the model does not have.
         OptionError
-            A label map does not fit; `batch_size` or `workers` below 1.
+            A label map does not fit, `batch_size` or `workers` is below 1, or the explainer is closed.
         """
         _check_several(images)
         queries = as_queries(classes)
@@ -386,6 +387,8 @@ class Explainer:
 
 def _check_several(images: object) -> None:
     if isinstance(images, str | bytes | os.PathLike) or hasattr(images, "read"):
-        raise OptionError("images is one image; give a list of them, or call explain.")
+        raise OptionError("images is a single image; give a list of images, or call explain.")
     if not isinstance(images, Iterable) or not getattr(images, "ndim", 1):
-        raise OptionError(f"images is of type {type(images).__name__}; several of them, as a list, were expected.")
+        raise OptionError(
+            f"images is of type {type(images).__name__}; a list or another iterable of images was expected."
+        )

@@ -183,7 +183,7 @@ def test_messages(call: Callable[[], Any], message: str) -> None:
 
 def test_one_image_where_several_are_expected(tiny: Explainer, photo: Path) -> None:
     for one in (photo, str(photo), photo.read_bytes(), io.BytesIO()):
-        with pytest.raises(OptionError, match="images is one image; give a list"):
+        with pytest.raises(OptionError, match="images is a single image; give a list"):
             tiny.explain_batch(one)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""From a model's answer for some photographs to their explanations: the one place where results are made."""
+"""Finishes explanations: the one place where a model's output becomes a result."""
 
 from __future__ import annotations
 
@@ -21,22 +21,27 @@ from secam_onnx.superpixels.selection import Selection
 __all__ = ["describe", "finish", "highest"]
 
 _TOP = 5  # predictions in a result
-_ROWS = 32
+_ROWS = 32  # classes in one product
 
 
 def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection: Selection) -> Explanation:
-    """Carry the maps to the superpixels, once these are there.
+    """Wait for the superpixels and carry the maps to them.
 
     Parameters
     ----------
     model : OpenModel
-        For names and the method.
+        The model, which has names and method.
     job : PreparedImage
-        The photograph; its superpixels are waited for.
+        The photograph.
     answer : ModelOutput
-        What the model gave for it.
+        What the model gave for the photograph.
     selection : Selection
         Which superpixels the pictures keep.
+
+    Warns
+    -----
+    RuntimeWarning
+        The map does not add up to the logit as exactly as it should.
     """
     superpixels, timings = _pooled(job, answer)
     explanation = Explanation(
@@ -62,7 +67,7 @@ def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection:
 
 
 def _pooled(job: PreparedImage, answer: ModelOutput) -> tuple[SuperpixelScores, dict[str, float]]:
-    """The maps on superpixels, and how long that took."""
+    """The maps on superpixels, and how many milliseconds that took."""
     if job.segments is None:
         assert answer.superpixels is not None
         return answer.superpixels, {}
@@ -75,7 +80,7 @@ def _pooled(job: PreparedImage, answer: ModelOutput) -> tuple[SuperpixelScores, 
 
 
 def describe(model: OpenModel) -> dict[str, object]:
-    """What results say about how they were made, but for what depends on the photograph; plain JSON types."""
+    """What results say of how they were made, apart from what depends on the photograph; plain JSON types."""
     metadata = model.metadata
     told = {"note": metadata.origin.get("preprocessing"), "warning": metadata.origin.get("preprocessing_warning")}
     return {
@@ -101,7 +106,7 @@ def _version() -> str:
 
 
 def highest(answer: ModelOutput, labels: Sequence[str] | None, number: int) -> tuple[Prediction, ...]:
-    """The classes of the highest logits of a photograph, best first; `labels` are the model's, if it has any."""
+    """The classes with the highest logits of a photograph, best first; `labels` are the model's names, if any."""
     order = np.argsort(-answer.logits, kind="stable")[:number].tolist()
     return _predictions(order, answer, labels)
 
@@ -117,7 +122,7 @@ def _check(explanation: Explanation, model: OpenModel) -> None:
     exact = model.metadata.head.algebra == "piecewise linear"
     if exact and model.attribution == "gradient" and not error <= tolerance:
         warnings.warn(
-            f"The map misses the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "
+            f"The map differs from the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "
             "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",
             RuntimeWarning,
             stacklevel=7,  # whoever called `Explainer.explain`
@@ -125,6 +130,6 @@ def _check(explanation: Explanation, model: OpenModel) -> None:
 
 
 def _product(cells: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    # A few rows at a time: for many at once BLAS starts threads, which costs ten times what the product does.
+    # A few rows at a time: for many, BLAS starts threads, which takes ten times as long as the product.
     matrix = matrix.astype(np.float32)
     return np.concatenate([cells[start : start + _ROWS] @ matrix for start in range(0, len(cells), _ROWS)])

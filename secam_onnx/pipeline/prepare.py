@@ -1,4 +1,4 @@
-"""One photograph on its way to an explanation: read, cropped to what the model sees, and cut into superpixels."""
+"""Prepares photographs: reads them, crops them to what the model sees, and starts their superpixels."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ _NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
 class ImageWarning(UserWarning):
-    """What speaks against how an image was read; its result says it as well, in `method["image"]["doubt"]`."""
+    """An image may have been read wrongly; its result says so too, in `method["image"]["doubt"]`."""
 
 
 @dataclass
 class PreparedImage:
-    """What is known of a photograph before the network has run.
+    """A photograph before the network has run.
 
     Attributes
     ----------
     image : ndarray
         `(H, W, 3)` uint8, upright, as it is shown.
     inputs : ndarray
-        What the model is fed, with a batch axis of 1.
+        The model's input, with a batch axis of 1.
     geometry : Geometry
-        Where that lies on the photograph.
+        Where the input lies on the photograph.
     segments : Future or None
-        Label map `(h, w)`, and the milliseconds that it took; None where the model makes its own, or none is wanted.
+        Label map `(h, w)`, and the milliseconds that it took; None if the model makes its own, or none is wanted.
     given_labels : ndarray or None
-        The numbers that a label map of one's own has for the superpixels; masked where it has none.
+        The user's own labels of the superpixels, if a label map was given; masked for padding, which has none.
     segmenter : dict
-        How superpixels are made, for the result; empty where none are.
+        How superpixels are made, for the result; empty if there are none.
     preprocess_ms : float
-        Milliseconds that reading, cropping and normalising took.
+        Milliseconds for reading, cropping and normalising.
     source : dict
-        What the image was; see `LoadedImage`.
+        What the image file was; see `LoadedImage`.
     """
 
     image: np.ndarray
@@ -60,7 +60,7 @@ class PreparedImage:
     source: dict[str, object] = dataclasses.field(default_factory=dict)
 
     def without_image(self) -> PreparedImage:
-        """The same in less memory; no pictures can be drawn of its result."""
+        """A copy without the photograph, which takes less memory; no pictures can be drawn of its result."""
         return dataclasses.replace(self, image=_NO_IMAGE)
 
 
@@ -73,18 +73,18 @@ def prepare(
     *,
     max_pixels: int = MAX_PIXELS,
 ) -> PreparedImage:
-    """Read, crop and normalise a photograph, and begin with its superpixels in the background.
+    """Read, crop and normalise a photograph, and start its superpixels in the background.
 
     Parameters
     ----------
     image : path, EncodedImage, Image or ndarray
         See `Explainer.explain`.
     model : OpenModel
-        Says what it sees of a photograph, and what it takes.
+        The model, which has the preprocessing.
     segmenter : Segmenter or None
-        How superpixels are made, if they are wanted; nothing is done for what the model itself does.
+        How superpixels are made; None for none. Nothing is started if the model itself makes the same.
     own_segments : ndarray or None
-        A label map instead, at the photograph's size or at that of the model's input.
+        A label map to use instead, at the size of the photograph or of the model's input.
     pool : Executor
         Where superpixels are made.
     max_pixels : int
@@ -103,7 +103,7 @@ def prepare(
     if "doubt" in loaded.source:
         warnings.warn(str(loaded.source["doubt"]), ImageWarning, stacklevel=2)
     seen, geometry = metadata.preprocessing.crop(loaded.shown)
-    # Before the superpixels, which would hold it up for longer than it takes.
+    # Before the superpixels start, which would slow this down by more than it takes.
     inputs = model.input_of(seen if loaded.values is None else metadata.preprocessing.crop(loaded.values)[0])
     segments: Future[tuple[np.ndarray, float]] | None = None
     given, how = None, dict(vars(segmenter)) if segmenter else {}
@@ -122,7 +122,7 @@ def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray,
 
 
 def _fit_segments(labels: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-    """A label map at the model's input size, and its numbers; that of padding, which has none, is masked."""
+    """A label map at the model's input size, and its own labels, masked for padding, which has none."""
     labels, padding = np.asarray(labels), None
     check_labels(labels)
     if labels.shape == geometry.image_size:

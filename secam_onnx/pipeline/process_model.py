@@ -1,4 +1,4 @@
-"""The opened model of an explainer, in whichever process it finds itself: after a fork or a pickle, opened again."""
+"""The opened model of an explainer in any process: it is opened again after a fork or a pickle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ProcessModel"]
 
 
 class _Here(NamedTuple):
-    """What belongs to one process."""
+    """What one process has opened."""
 
     process: int
     model: OpenModel
@@ -31,17 +31,17 @@ class _Here(NamedTuple):
 class ProcessModel:
     """A model that is open in this process.
 
-    In a forked child it is opened again at first use, and where it was pickled, when it is read back: from the same
-    files, which must not have changed.
+    A forked child opens it again at first use, and an unpickled copy at once. Both read the same files, which must not
+    have changed.
 
     Parameters
     ----------
     model : path or None
         The model or its folder; the default model by default.
     options : dict
-        For `open_model`.
+        Arguments of `open_model`.
     opened : OpenModel, optional
-        The model, where it was opened with these options already.
+        The model, if it was opened with these options already.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class ProcessModel:
 
     @property
     def model(self) -> OpenModel:
-        """The model, of this process."""
+        """The model of this process."""
         return self._in_this_process().model
 
     @property
     def pool(self) -> ThreadPoolExecutor:
-        """Where superpixels are made: scikit-image lets go of the interpreter lock while the network runs."""
+        """Threads that make superpixels while the network runs; scikit-image releases the interpreter lock."""
         return self._in_this_process().pool
 
     @property
@@ -69,7 +69,7 @@ class ProcessModel:
         return self._here is None
 
     def close(self) -> None:
-        """Shut the threads down and let go of the model; what they work on is finished first."""
+        """Finish the superpixels in progress, shut the threads down and let go of the model."""
         here, self._here = self._here, None
         if here is not None and here.process == os.getpid():  # a forked child has none of the threads
             here.pool.shutdown()
@@ -99,7 +99,7 @@ class ProcessModel:
         if runtime.CUDA in before.model.providers:
             raise ForkError(
                 "The model was opened on CUDA before this process was forked, and CUDA does not work in both. Start "
-                "processes by 'spawn', or open the explainer in each of them."
+                "processes with 'spawn', or open the explainer in each of them."
             )
         _check_states(before)
         here = self._opened()
@@ -128,7 +128,7 @@ class ProcessModel:
             except OSError as error:
                 raise ModelError(
                     f"{file} cannot be read ({error.strerror}); a pickled explainer opens its model again, so the file "
-                    "must lie there in this process, too."
+                    "must exist for this process too."
                 ) from error
             if not same:
                 raise _changed(file)
@@ -141,7 +141,7 @@ class ProcessModel:
         if different:
             raise ModelError(
                 f"{self.path} was opened again, and its {' and '.join(different)} differ from before: a file beside it "
-                "was changed. Make a new Explainer."
+                "has changed. Make a new Explainer."
             )
 
 
@@ -152,13 +152,13 @@ def _check_states(here: _Here) -> None:
 
 
 def _said(model: OpenModel) -> dict[str, object]:
-    """What must be the same when it is opened again, on whatever processor."""
+    """What must be the same when a model is opened again, on any processor."""
     said = describe(model) | {"labels": model.metadata.labels}
     return {name: value for name, value in said.items() if name not in ("providers", "version")}
 
 
 def _changed(file: Path) -> ModelError:
     return ModelError(
-        f"{file} was changed since the explainer opened it, which now has to open it again for another process. Make a "
-        "new Explainer."
+        f"{file} has changed since the explainer opened it, and another process has to open it again. Make a new "
+        "Explainer."
     )

@@ -1,4 +1,4 @@
-"""Photographs in, explanations out, without end: all steps at work at once, in threads, with bounded memory."""
+"""Streams of photographs: all steps run at the same time in threads, with bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 Result = TypeVar("Result")
 
-_PIXEL_BYTES = 64 << 20  # of photographs in one batch; larger ones make smaller batches
+_PIXEL_BYTES = 64 << 20  # of the photographs in one batch; large photographs make smaller batches
 
 
 def stream(
@@ -29,26 +29,26 @@ def stream(
     batch_size: int,
     workers: int,
 ) -> Generator[Result | SecamError, None, None]:
-    """Explain photographs in order, with all steps at work at the same time.
+    """Explain photographs in order, with all steps running at the same time.
 
-    Helper threads read and crop, make superpixels and put results together, while one more thread runs the network:
-    a batch runs, the next one waits. Everything is pulled by the caller, so nothing piles up.
+    Helper threads read and crop photographs, make superpixels and finish results, while one more thread runs the
+    network. The caller pulls the results, so nothing piles up.
 
     Parameters
     ----------
     items : iterable
-        What `prepare` takes; may be endless. It is iterated in the caller's thread.
+        Arguments of `prepare`; may be endless. It is iterated in the caller's thread.
     prepare, run, finish : callable
-        The steps: one photograph before the network has run, the network for several, one photograph after that.
+        The three steps: prepare one photograph, run the network for several, finish one.
     batch_size : int
-        Photographs a forward pass, at most.
+        The most photographs in a forward pass.
     workers : int
         Helper threads.
 
     Yields
     ------
     result, ImageError or ModelError
-        One for each photograph, in order: what was found, or why it was not.
+        One for each photograph, in order: the result, or why there is none.
     """
     with thread_pool(workers, "helper") as helpers, thread_pool(1, "network") as network:
 
@@ -66,7 +66,7 @@ def stream(
         def finished(found: tuple[PreparedImage, Found] | SecamError) -> Result | SecamError:
             return found if isinstance(found, SecamError) else finish(*found)
 
-        # Tasks may wait for superpixels only: those were begun before them, so they have a thread.
+        # Tasks wait for nothing but superpixels, which were started before them and so have a thread.
         images = map_ahead(helpers, prepared, items, ahead=2 * workers)
         found = map_ahead(network, ran, _batches(images, batch_size), ahead=1)
         yield from map_ahead(helpers, finished, itertools.chain.from_iterable(found), ahead=workers)

@@ -180,5 +180,5 @@ def test_a_map_that_misses_the_logit_is_warned_of(
     monkeypatch.setattr(tiny.classifier, "tolerance", -1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        with pytest.raises(RuntimeWarning, match="misses the logit"):
+        with pytest.raises(RuntimeWarning, match="differs from the logit"):
             run(tiny, Sources([str(photos(1)[0])]), Memory())

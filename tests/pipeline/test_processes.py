@@ -294,7 +294,7 @@ def test_a_file_that_changed_is_refused(external: bool, when: str, tmp_path: Pat
     write(tmp_path, seed=1, external=external)
     if external:
         path.write_bytes(kept)  # a graph like the one before, whose weights are others
-    with pytest.raises(ModelError, match=r"(weights\.bin|model\.onnx) was changed since the explainer opened it"):
+    with pytest.raises(ModelError, match=r"(weights\.bin|model\.onnx) has changed since the explainer opened it"):
         pickle.loads(stored) if when == "after" else pickle.dumps(explainer)
 
 
@@ -314,7 +314,7 @@ def test_a_file_that_is_gone_or_another_config_beside_it(tmp_path: Path) -> None
 def test_a_file_that_changed_is_refused_in_a_forked_child(model: Path, picture: np.ndarray) -> None:
     explainer = Explainer(model)
     write(model.parent, seed=1)
-    with pytest.raises(ModelError, match="was changed since the explainer opened it"):
+    with pytest.raises(ModelError, match="has changed since the explainer opened it"):
         in_process("fork", explain, explainer, picture)
     explainer.explain(picture)  # nothing is read again here
 
