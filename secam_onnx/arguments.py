@@ -1,4 +1,4 @@
-"""Arguments of the Python API, compared with the types that their signatures name, before any work is done."""
+"""Type checks for arguments of the Python API, by their annotations, before any work starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WORDS = {
     type(None): "None",
     os.PathLike: "a path",
     np.ndarray: "an array",
-    Iterable: "several",
+    Iterable: "an iterable",
     Mapping: "a dict",
 }
 
@@ -37,7 +37,7 @@ _hints: Callable[[Any], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def checked(*but: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Decorate a function so that it raises OptionError for arguments of other types than its signature names.
+    """Make a function raise OptionError for arguments that do not match their annotations.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ def checked(*but: str) -> Callable[[Callable[Parameters, Result]], Callable[Para
 
 
 def check_fields(instance: Any) -> None:
-    """Check a frozen dataclass's fields in the same way; numbers of numpy become Python's, lists and arrays tuples.
+    """Check the fields of a frozen dataclass in the same way; NumPy's numbers become Python's, lists and arrays tuples.
 
     Raises
     ------
     OptionError
-        A field is of another type than its annotation names.
+        A field does not match its annotation.
     """
     hints = _hints(type(instance))
     for field in dataclasses.fields(instance):
@@ -95,9 +95,9 @@ def _fits(value: Any, hint: Any) -> bool:
         return True
     if origin in (Union, types.UnionType):
         return any(_fits(value, part) for part in parts)
-    if isinstance(value, np.ndarray) and not value.ndim:  # it has __iter__, and cannot be iterated
+    if isinstance(value, np.ndarray) and not value.ndim:  # it has __iter__ but cannot be iterated
         return hint is np.ndarray
-    if origin is Literal:  # whoever takes the value knows better what to say of another one
+    if origin is Literal:  # the function that takes the value says best which ones there are
         return isinstance(value, tuple(map(type, parts)))
     if origin is tuple or origin is Sequence:
         items = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)

@@ -1,4 +1,4 @@
-"""The errors a user can meet: one family, `SecamError`, which the command line prints without traceback.
+"""The errors that this package raises on purpose: one family, `SecamError`, printed by the command without a traceback.
 
 Every message says what was found, what was expected and what to do.
 """
@@ -28,15 +28,15 @@ class ModelError(SecamError):
 
 
 class FidelityError(ModelError):
-    """The model gives other outputs here than its file does in plain ONNX Runtime; the message has both numbers."""
+    """The model's outputs differ from those of its file in plain ONNX Runtime; the message gives both."""
 
 
 class HeadError(ModelError):
-    """The way from the feature map to the logits is not understood; the message names the node and the reason."""
+    """The nodes between feature map and logits are not understood; the message names the node and the reason."""
 
 
 class ImageError(SecamError):
-    """The image cannot be read or does not hold a picture."""
+    """The image cannot be read, or its values do not make a picture."""
 
 
 class ClassError(SecamError, LookupError):
@@ -48,7 +48,7 @@ class OptionError(SecamError, ValueError):
 
 
 class ForkError(SecamError, RuntimeError):
-    """A forked process was left with what only its parent can use."""
+    """A forked process used what only its parent can use."""
 
 
 class OutputError(SecamError, OSError):
@@ -64,4 +64,4 @@ class MissingDependencyError(SecamError, ImportError):
 
 
 class PreprocessingWarning(UserWarning):
-    """The preprocessing does what the graph does as well, or does not do what the graph is made for."""
+    """The preprocessing repeats a step of the graph, or leaves out one that the graph needs."""

@@ -30,20 +30,20 @@ _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()  # seconds betwe
 
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, it takes the place of `path` in one step.
+    """Yield a temporary path beside `path`, which replaces `path` in one step when the block succeeds.
 
     Raises
     ------
     OutputError
         The folder is missing or read-only, or the disk is full. `path` keeps what it held before.
     """
-    target = Path(path).resolve()  # a link stays and leads to the new one
+    target = Path(path).resolve()  # a symbolic link stays, and leads to what is new
     temporary = _beside(target)
     try:
         with output_errors(target):
             temporary.touch(exist_ok=False)
             yield temporary
-            with temporary.open("r+b") as handle:  # Windows flushes none that is open for reading only
+            with temporary.open("r+b") as handle:  # Windows flushes no file that is open for reading only
                 os.fsync(handle.fileno())
             _move(temporary, target)
     finally:
@@ -53,7 +53,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; when the block ends well, it takes the place of `path`.
+    """Yield a temporary folder beside `path`, which replaces `path` when the block succeeds.
 
     An existing folder at `path` is moved aside first and removed last, so a reader sees the old result, for an
     instant none, or the new one, never a mixture.
@@ -63,7 +63,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     OutputError
         The parent cannot be created or written, or the disk is full. `path` keeps what it held before.
     """
-    target = Path(path).resolve()  # a link stays and leads to the new one
+    target = Path(path).resolve()  # a symbolic link stays, and leads to what is new
     temporary = _beside(target)
     old = temporary.with_suffix(".old")
     try:
@@ -73,7 +73,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.mkdir(parents=True)
             yield temporary
             try:
-                # Within reach of the except: a signal may come as soon as the old one is out of the way.
+                # Inside the try: a signal may come as soon as the old folder is out of the way.
                 if target.exists():
                     _move(target, old)
                 _move(temporary, target)
@@ -111,12 +111,12 @@ def printable(text: str) -> str:
 
 @contextlib.contextmanager
 def unchanged(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Make sure that a model, which is read bit by bit in the block, stays the same until its end.
+    """Raise an error if a model file changes while the block reads it, one piece after another.
 
     Raises
     ------
     ModelError
-        It was written, replaced or removed; in place of whatever came of that.
+        The file was written, replaced or removed. It takes the place of any error that this caused in the block.
     """
     before = file_state(path)
     try:
@@ -139,7 +139,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def file_state(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
-    """What changes when a file is written or replaced; None where there is none."""
+    """Numbers that change when a file is written or replaced; None if there is no file."""
     try:
         found = Path(path).stat()
     except OSError:
@@ -160,13 +160,13 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _beside(target: Path) -> Path:
-    # Without the target's own name, which may be as long as the disk takes.
+    # Without the target's own name, which may be as long as the file system allows.
     return target.with_name(f".secam-{secrets.token_hex(6)}.tmp")
 
 
 @contextlib.contextmanager
 def output_errors(target: Path) -> Iterator[None]:
-    """Turn the system's errors into `OutputError` with the name of what was to be written.
+    """Turn the operating system's errors into an `OutputError` that names the target.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Forked processes: what holds threads is of no use to a child, which cannot even take it apart without hanging."""
+"""Forked processes: threads stay behind in the parent, so a child can neither use nor free an object that owns some."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ _locks: dict[int, threading.Lock] = {}
 
 
 def lock_here() -> threading.Lock:
-    """The one lock of this process for what is made once in each; in a forked child it is open at first."""
+    """The lock of this process for what each process makes once; a forked child gets a new one."""
     return _locks.setdefault(os.getpid(), threading.Lock())
 
 
 def needs_threads(thing: object) -> None:
-    """Say that a thing has threads of its own: in forked children it is never used nor taken apart."""
+    """Mark an object that owns threads: a forked child refuses to use it and never frees it."""
     _held.add(thing)
 
 
 def check_process(thing: object) -> None:
-    """Refuse a thing of the process that this one was forked from.
+    """Refuse an object that was made before this process was forked.
 
     Raises
     ------
     ForkError
-        Its threads are not here; it would wait for them without end.
+        Its threads stayed in the parent, so using it would hang.
     """
     if _inherited and id(thing) in _inherited:
         raise ForkError(
-            "This process was forked from one in which the model was opened, and threads do not come along. Open the "
-            "model in this process; an Explainer does that by itself."
+            "The model was opened before this process was forked, and its threads stayed in the parent. Open the model "
+            "in this process; an Explainer does that by itself."
         )
 
 
 def _in_child() -> None:
     for thing in list(_held):
-        # For good: ONNX Runtime joins its threads when a session ends, also at the end of the process.
+        # For good: ONNX Runtime joins a session's threads when the session is freed, even when the process ends.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
         _inherited.add(id(thing))
         _held.discard(thing)

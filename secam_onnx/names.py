@@ -1,4 +1,4 @@
-"""What begins the names of everything that this package adds to a model; here, so that it can be known without onnx."""
+"""The prefix of all names that this package adds to a model; a module of its own, so that it is known without onnx."""
 
 __all__ = ["RESERVED"]
 

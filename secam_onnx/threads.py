@@ -1,4 +1,4 @@
-"""Work done ahead in threads: in order, and never more of it than was asked for, so that memory stays flat."""
+"""Work that threads do ahead of the caller: in order, and only so far ahead, so that memory stays flat."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """How many processor cores this process may use: what OMP_NUM_THREADS says, which schedulers set, or else all."""
+    """How many processor cores this process may use: OMP_NUM_THREADS, which schedulers set, or else all of them."""
     return thread_limit() or _allowed_cores()
 
 
 def thread_limit() -> int | None:
-    """What OMP_NUM_THREADS says, or else a container's limit; None where all cores may be used."""
+    """OMP_NUM_THREADS, or else the limit of a container; None if all cores may be used."""
     value = os.environ.get("OMP_NUM_THREADS", "")
     if value.isdecimal() and int(value):
         return int(value)
@@ -42,7 +42,7 @@ def _allowed_cores() -> int:
 
 
 def _container_share() -> int | None:
-    """How many cores' time a container gets, rounded up: it sees all of them, but is stopped when that is used up."""
+    """A container's quota of processor time in cores, rounded up: it sees all cores, but is throttled beyond."""
     try:
         quota, period = _CPU_MAX.read_text(encoding="ascii").split()
         return max(1, math.ceil(int(quota) / int(period)))
@@ -52,7 +52,7 @@ def _container_share() -> int | None:
 
 @contextlib.contextmanager
 def thread_pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool that is left at once when the block ends early: what was not begun is not begun any more."""
+    """A thread pool for a block; when the block ends, work that has not started is cancelled."""
     process = os.getpid()
     pool = ThreadPoolExecutor(threads, f"secam-{name}")
     try:
@@ -65,20 +65,20 @@ def thread_pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
 def map_ahead(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Generator[Result, None, None]:
-    """`map` in a pool, lazily: while the caller works on one result, the next ones are made.
+    """A lazy `map` in a pool: while the caller works on one result, the next ones are computed.
 
-    It is what `Executor.map` does from Python 3.14 on with `buffersize`.
+    `Executor.map` does the same with `buffersize`, from Python 3.14 on.
 
     Parameters
     ----------
     pool : Executor
         Where `function` runs; `items` is iterated in the caller's thread.
     function : callable
-        What is done to each item. What it raises is raised in its turn.
+        Called with each item. An error that it raises is raised in place of the result.
     items : iterable
         May be endless.
     ahead : int
-        How many items are taken beyond the one whose result is yielded, at most.
+        At most so many items are taken beyond the one whose result is yielded.
 
     Yields
     ------
@@ -88,7 +88,7 @@ def map_ahead(
     Raises
     ------
     ForkError
-        It was begun before this process was forked.
+        The iteration began before this process was forked.
     """
     process = os.getpid()
     window: deque[Future[Result]] = deque()
@@ -109,4 +109,4 @@ def map_ahead(
 
 def _check_same(process: int) -> None:
     if os.getpid() != process:
-        raise ForkError("The stream was begun before this process was forked; begin a new one here.")
+        raise ForkError("The stream began before this process was forked; begin a new one in this process.")

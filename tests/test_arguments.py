@@ -251,7 +251,7 @@ def test_files_that_hold_no_photograph(tiny: Explainer, tmp_path: Path) -> None:
     with text.open() as opened, text.open("rb") as binary, (tmp_path / "new").open("wb") as writing:
         for image, message in (
             (closed, "the image cannot be read"),
-            (opened, r"notes\.txt is open for text; open it for bytes"),
+            (opened, r"notes\.txt is open in text mode; open it in binary mode"),
             (binary, r"notes\.txt is not an image"),
             (writing, r"new cannot be read"),
             (b"", "the image is empty"),

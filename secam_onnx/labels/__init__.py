@@ -1,1 +1,1 @@
-"""Class names: reading them in the forms that people have them in, and finding a class by what a user typed."""
+"""Class names: read in the forms that people keep them in, and classes found by what a user typed."""

@@ -1,4 +1,4 @@
-"""Class names as somebody gives them in Python: a sequence, a mapping, or the path of a file."""
+"""Class names as they are given in Python: a sequence, a mapping, or the path of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["given_labels"]
 
 
 def given_labels(labels: Any) -> tuple[str, ...]:
-    """Class names as somebody gives them in Python.
+    """Class names as they are given in Python.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def given_labels(labels: Any) -> tuple[str, ...]:
     Raises
     ------
     OptionError
-        They are nothing of the kind.
+        They are none of these.
     """
     if isinstance(labels, str | os.PathLike):
         from secam_onnx.labels.label_files import read_labels  # with its parsers, which an explanation rarely needs
@@ -32,10 +32,10 @@ def given_labels(labels: Any) -> tuple[str, ...]:
     if hasattr(labels, "tolist"):  # an array, also of pandas
         labels = labels.tolist()
     if isinstance(labels, set | frozenset):
-        raise OptionError("labels are a set, which has no order; give a list of names in order of the index.")
+        raise OptionError("labels is a set, which has no order; give a list of names in order of the index.")
     try:
         return in_order(labels if isinstance(labels, Mapping | Sequence) else list(labels))
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"labels are no class names ({error}); give a list of names, {{index: name}}, or the path of a file."
+            f"labels does not hold class names ({error}); give a list of names, {{index: name}}, or the path of a file."
         ) from error

@@ -1,4 +1,4 @@
-"""Class names from files, in the forms that frameworks and people write; what is none of these is named."""
+"""Class names from files, in the forms that frameworks and people write; other files are named and refused."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises
     ------
     OptionError
-        The file is missing, too large, or none of these; the message says what it is.
+        The file is missing, too large, or of another kind, which the message names.
     """
     file = Path(path)
     try:
@@ -59,8 +59,8 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise OptionError(f"Cannot read labels from {file}: {error.strerror}.") from error
     except (ValueError, csv.Error) as error:
         raise OptionError(
-            f"{file} cannot be used as class names: {error}. Give one name a line; or JSON, CSV or YAML of names, or "
-            "of indices and names."
+            f"{file} cannot be used as class names: {error}. Give one name per line, or JSON, CSV or YAML with "
+            "names, or with indices and names."
         ) from error
 
 
@@ -70,7 +70,7 @@ def parse_names(text: str) -> tuple[str, ...]:
     Raises
     ------
     ValueError
-        It is none of these; the message is the reason alone.
+        The text is none of these; the message is the reason alone.
     """
     text = text.strip("\ufeff \t\r\n")
     for start, kind in _TEXTS.items():
@@ -89,10 +89,10 @@ def _text(data: bytes) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is no text in UTF-8: byte {error.start} is {data[error.start]:#04x}") from error
+        raise ValueError(f"it is not UTF-8 text: byte {error.start} is {data[error.start]:#04x}") from error
     odd = next((char for char in text if ord(char) < 32 and char not in "\t\n\r\f"), None)
     if odd is not None:
-        raise ValueError(f"it is no text: it holds the character {ord(odd):#04x}")
+        raise ValueError(f"it is not text: it holds the character {ord(odd):#04x}")
     return text
 
 
@@ -104,5 +104,5 @@ def _names(text: str, ending: str) -> tuple[str, ...]:
     if ending in (".yaml", ".yml"):
         return names_in_yaml(text)
     if ending in (".py", ".ipynb", ".toml", ".ini", ".xml", ".html"):
-        raise ValueError(f"{ending} files are none that names are read from")
+        raise ValueError(f"names are not read from {ending} files")
     return parse_names(text)

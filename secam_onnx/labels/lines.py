@@ -23,13 +23,13 @@ _SYNSET = re.compile(r"n\d{8}[\s,:]+(\S.*)")  # of WordNet, as in ImageNet's syn
 
 
 def names_in_lines(text: str) -> tuple[str, ...]:
-    """One name a line; indices and synsets in front of them are no part of the names."""
+    """One name per line, without the indices and synsets that may stand before the names."""
     lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text.rstrip())]
     for number, line in enumerate(lines, 1):
         if not line:
-            raise ValueError(f"every class needs a name, and line {number} is empty")
+            raise ValueError(f"every class needs a name, but line {number} is empty")
         if len(line) > _LONGEST:
-            raise ValueError(f"line {number} has {len(line):,} characters, which is no name")
+            raise ValueError(f"line {number} has {len(line):,} characters, too many for a name")
     names = _without_numbers(lines)
     synsets = [_SYNSET.fullmatch(name) for name in names]
     if all(synsets):
@@ -38,10 +38,9 @@ def names_in_lines(text: str) -> tuple[str, ...]:
 
 
 def _without_numbers(lines: Sequence[str]) -> list[str]:
-    """In order of the numbers that all lines begin or end with, if these are the indices of all classes.
+    """Sort the names by the numbers that all lines begin or end with, if these are the indices of all classes.
 
-    Names may begin or end with numbers of their own: `2 euro`, or `0 fingers` to `5 fingers`, which differ in nothing
-    else.
+    Names may have numbers of their own: `2 euro`, or `0 fingers` to `5 fingers`, which differ in nothing else.
     """
     for pattern in (_NUMBER_FIRST, _NUMBER_LAST):
         found = [match for line in lines if (match := pattern.fullmatch(line))]
@@ -60,7 +59,7 @@ def _without_numbers(lines: Sequence[str]) -> list[str]:
 
 
 def _check_gaps(lines: Sequence[str]) -> None:
-    """Lines such as `0 cat`, `2 dog` are numbered, and one is missing; `20 km/h`, `30 km/h` or `3 to 9` are names."""
+    """Refuse numbered lines with a gap, `0 cat`, `2 dog`; `20 km/h`, `30 km/h` or `3 to 9` are names."""
     found = [match for line in lines if (match := _NUMBER_FIRST.fullmatch(line))]
     indices = {int(match["index"]) for match in found}
     names = {re.sub(r"\d+", "", match["name"]).casefold() for match in found}
@@ -76,7 +75,7 @@ def _check_gaps(lines: Sequence[str]) -> None:
 def names_in_csv(text: str) -> tuple[str, ...]:
     """A column of names, or one of indices and one of names, in any order, with or without a header."""
     first = text.lstrip().partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)  # spreadsheets write what their country is used to
+    delimiter = max(",;\t", key=first.count)  # spreadsheets use the separator of the country
     reader = csv.reader(io.StringIO(text.strip(), newline=""), delimiter=delimiter)
     rows = [[cell.strip() for cell in row] for row in reader]
     widths = {len(row) for row in rows}
@@ -85,19 +84,19 @@ def names_in_csv(text: str) -> tuple[str, ...]:
         return in_order(names[1:] if names[0].casefold() in _HEADERS else names)
     if widths != {2}:
         found = " or ".join(map(str, sorted(widths))) or "no"
-        raise ValueError(f"its rows have {found} columns where one or two were expected")
+        raise ValueError(f"its rows have {found} columns; one or two were expected")
     if not any(cell.isdecimal() for cell in rows[0]):
         rows = rows[1:]
-    # Some write the name first; names can be numbers, too.
+    # Some files have the name first, and names can be numbers, too.
     turned = not _indices(rows, 0) if _indices(rows, 1) else not all(row[0].isdecimal() for row in rows)
     indexed = [(row[1], row[0]) if turned else (row[0], row[1]) for row in rows]
     odd = next((index for index, _ in indexed if not index.isdecimal()), None)
     if odd is not None:
-        raise ValueError(f"{odd!r} is no index; names with a comma need quotes")
+        raise ValueError(f"{odd!r} is not an index; names with a comma need quotes")
     names_by_index: dict[int, str] = {}
     for index, name in indexed:
         if names_by_index.setdefault(int(index), name) != name:
-            raise ValueError(f"the index {index} stands there twice")
+            raise ValueError(f"the index {index} occurs twice")
     return in_order(names_by_index)
 
 

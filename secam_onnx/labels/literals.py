@@ -1,4 +1,4 @@
-"""Values of JSON or Python in a text, which is never run."""
+"""Values in JSON or Python syntax, read from text that is never run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 __all__ = ["LARGEST", "literal"]
 
 LARGEST = 2_000_000
-"""Characters of such a text; Python's parser takes a hundred times as much memory."""
+"""Most characters of such a text; Python's parser takes a hundred times as much memory."""
 
 
 def literal(text: str) -> Any:
-    """The value of a text in JSON, or of one in Python that holds nothing but values.
+    """The value of a text in JSON, or in Python's syntax with nothing but values.
 
     Raises
     ------
     ValueError
-        It is neither; the message is the reason alone.
+        The text is neither; the message is the reason alone.
     """
     if len(text) > LARGEST:
         raise ValueError(f"it has {len(text):,} characters; at most {LARGEST:,} were expected")
@@ -29,4 +29,4 @@ def literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise ValueError(f"it is neither JSON nor a list or dict of Python: {reason}") from None
+        raise ValueError(f"it is neither JSON nor a list or dict in Python's syntax: {reason}") from None

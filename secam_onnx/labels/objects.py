@@ -1,4 +1,4 @@
-"""Class names in values of JSON, YAML and Python: lists, indices with their names, and the settings of other programs.
+"""Class names in values of JSON, YAML and Python: lists, indices with names, and the configurations of other programs.
 
 Every error here is a ValueError whose message is the reason alone.
 """
@@ -11,19 +11,19 @@ from typing import Any
 __all__ = ["MAX_DIGITS", "classes_in_words", "in_order", "miscounted", "names_in", "timm_names", "transformers_names"]
 
 MAX_DIGITS = 18
-"""Longer numbers are no index of a class, and Python refuses to convert the longest."""
+"""No index of a class has more digits, and Python refuses to convert very long numbers."""
 
 _LISTS = ("names", "labels", "classes", "class_names", "categories", "character")
 _INDICES = ("label2id", "class_indices", "class_to_idx")
 
 
 def names_in(value: Any) -> tuple[str, ...]:
-    """Class names in a value of any form that `read_labels` lists.
+    """Class names in a value of any form that `read_labels` documents.
 
     Raises
     ------
     ValueError
-        It is of none of them, a class has no name, or an index is missing.
+        The form is another one, a class has no name, or an index is missing.
     """
     if not isinstance(value, Mapping):
         return in_order(value)
@@ -38,19 +38,19 @@ def names_in(value: Any) -> tuple[str, ...]:
 
 
 def in_order(names: Any) -> tuple[str, ...]:
-    """Class names in order of the index: of a list, of `{index: name}` or of `{name: index}`.
+    """Class names in order of the index, from a list, `{index: name}` or `{name: index}`.
 
     Raises
     ------
     ValueError
-        It is none of these, a class has no name, or an index is missing.
+        The value is none of these, a class has no name, or an index is missing.
     """
     if isinstance(names, Mapping):
         names = _by_index(names)
     if isinstance(names, str | bytes) or not isinstance(names, Sequence):
-        raise ValueError(f"there is a {type(names).__name__} where a list of names was expected")  # noqa: TRY004
+        raise ValueError(f"it is of type {type(names).__name__}, where a list of names was expected")  # noqa: TRY004
     if not names:
-        raise ValueError("every class needs a name, and there are none")
+        raise ValueError("every class needs a name, but there are none")
     if all(isinstance(name, int) and not isinstance(name, bool) for name in names):  # 0, 90, 180, 270
         names = list(map(str, names))
     return tuple(_name(entry, index) for index, entry in enumerate(names))
@@ -62,7 +62,7 @@ def _name(entry: Any, index: int) -> str:
     if isinstance(entry, list | tuple) and entry and all(isinstance(part, str) for part in entry):
         found = entry[-1]
     if not isinstance(found, str) or not found.strip():
-        raise ValueError(f"every class needs a name, and class {index} has {str(entry)[:80]!r}")
+        raise ValueError(f"every class needs a name, but class {index} has {str(entry)[:80]!r}")
     return found.strip()
 
 
@@ -71,10 +71,10 @@ def _by_index(names: Mapping[Any, Any]) -> list[Any]:
     keys, values = ([_index(entry) for entry in side] for side in (names, names.values()))
     indexed, turned = (set(side) == set(range(len(names))) for side in (keys, values))
     if indexed and turned and keys != values:
-        # Names that are numbers. Programs write an index as a number, but for the keys of JSON, which are always text.
+        # The names are numbers. Programs write an index as a number, except for keys of JSON, which are always text.
         kinds = {(isinstance(key, int), isinstance(value, int)) for key, value in names.items()}
         if len(kinds) > 1 or (True, True) in kinds:
-            raise ValueError("both its keys and its values could be the indices; give the names as a list")
+            raise ValueError("its keys and its values could both be the indices; give the names as a list")
         indexed = (False, True) not in kinds
     if indexed or turned:
         in_turn = zip(keys, names.values(), strict=True) if indexed else zip(values, names, strict=True)
@@ -83,7 +83,7 @@ def _by_index(names: Mapping[Any, Any]) -> list[Any]:
     some = keys if None not in keys else values
     if None in some:
         first = ", ".join(str(key)[:40] for key in list(names)[:5])
-        raise ValueError(f"neither its keys nor its values are indices of classes; its keys begin with {first}")
+        raise ValueError(f"neither its keys nor its values are class indices; the first keys are {first}")
     missing = next(index for index in range(len(names)) if index not in some)
     raise ValueError(f"the index {missing} is missing; labels count from 0 without gaps")
 
@@ -97,12 +97,12 @@ def _index(entry: Any) -> int | None:
 
 
 def transformers_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The `id2label` of a `config.json` of Hugging Face's transformers.
+    """The names in the `id2label` of a `config.json` of Hugging Face's transformers.
 
     Raises
     ------
     ValueError
-        There are no names but generic ones, or they are incomplete.
+        There are none, only generic ones, or they are incomplete.
     """
     names = config.get("id2label")
     if not isinstance(names, Mapping) or not names:
@@ -114,7 +114,7 @@ def transformers_names(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def timm_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of a `config.json` of timm: what `label_descriptions` says of each of the `label_names`, or these themselves.
+    """The `label_descriptions` in a `config.json` of timm for its `label_names`, or these where one is missing.
 
     Raises
     ------
@@ -140,13 +140,13 @@ def classes_in_words(n_classes: int) -> str:
 
 
 def miscounted(labels: Sequence[str], n_classes: int) -> str:
-    """What to say of labels that are not as many as the classes."""
+    """The error message where the number of labels is not that of the classes."""
     there = "is 1 label" if len(labels) == 1 else f"are {len(labels)} labels"
-    text = f"There {there} for {classes_in_words(n_classes)}; give one name a class, in order of the index."
+    text = f"There {there} for {classes_in_words(n_classes)}; give one name for each class, in order of the index."
     if len(labels) == n_classes + 1 and labels[0].casefold() in ("background", "__background__", "???"):
-        text += f" The first one, {labels[0]!r}, is no class of this model: leave it out."
+        text += f" The first one, {labels[0]!r}, is not a class of this model: leave it out."
     elif any(name.startswith("# ") for name in labels):
-        text += " A line that begins with # is a name, too: leave it out if it is a comment."
+        text += " A line that begins with # counts as a name: leave it out if it is a comment."
     elif len(labels) == n_classes - 1:
-        text += " Some models have a first class more, 'background': put its name first if this one does."
+        text += " Some models have one more class at the front, 'background': put that name first if this one does."
     return text

@@ -1,4 +1,4 @@
-"""Finding a class by what a user typed: an index, a name, the highest ones, or all."""
+"""Finding classes by what a user asks for: an index, a name, the highest ones, or all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secam_onnx.labels.objects import MAX_DIGITS, classes_in_words
 __all__ = ["ClassQuery", "as_queries", "class_codes", "class_name", "find_class", "resolve_classes"]
 
 ClassQuery = int | str | np.integer[Any]
-"""A class by index, name, `"top-K"` or `"all"`; `"index:2"` and `"name:2"` where both could be meant."""
+"""A class by index, by name, as `"top-K"` or as `"all"`; `"index:2"` and `"name:2"` where either could be meant."""
 
 _NUMBER = re.compile(r"[+-]?\d+")
 
@@ -25,12 +25,12 @@ def class_name(labels: Sequence[str] | None, index: int) -> str:
 
 
 def as_queries(classes: ClassQuery | Iterable[ClassQuery]) -> list[ClassQuery]:
-    """What somebody asks for, one class or several, as a list.
+    """One class or several, as a list.
 
     Raises
     ------
     OptionError
-        It is nothing that means a class.
+        A value cannot mean a class.
     """
     if isinstance(classes, np.ndarray) and not classes.ndim:
         classes = classes[()]
@@ -48,15 +48,15 @@ def as_queries(classes: ClassQuery | Iterable[ClassQuery]) -> list[ClassQuery]:
 def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) -> int:
     """Find one class by index or name (letter case does not matter, nor underscores for spaces).
 
-    A number is an index. Text of digits is the name of a class where there is one of that name, else an index; where it
-    is the one for one class and the other for another, `index:2` or `name:2` must be said.
+    A number is an index. Text of digits is a name if a class has it, else an index. If it is the name of one class and
+    the index of another, it must be written as `index:2` or `name:2`.
 
     Raises
     ------
     ClassError
-        Out of range, unknown (with near matches), or more than one class could be meant.
+        The index is out of range, the name is unknown (the message lists near matches), or several classes fit.
     OptionError
-        Neither a number nor text.
+        The query is neither a number nor text.
     """
     index, name = _readings(query)
     named = [] if name is None or not labels else _called(name, labels)
@@ -65,16 +65,16 @@ def find_class(query: ClassQuery, labels: Sequence[str] | None, n_classes: int) 
         return index
     if by_index and len(named) == 1:
         raise ClassError(
-            f"{name!r} is the index of {class_name(labels, index or 0)!r} and the name of class {named[0]}; say which: "
+            f"{name!r} is the index of {class_name(labels, index or 0)!r} and the name of class {named[0]}; ask for "
             f"'index:{index}' or 'name:{name}'."
         )
     if len(named) == 1:
         return named[0]
     if named:
         some = ", ".join(f"index:{found}" for found in named[:20]) + (", ..." if len(named) > 20 else "")
-        raise ClassError(f"{len(named)} classes are called {name!r}; say which one: {some}.")
+        raise ClassError(f"{len(named)} classes have the name {name!r}; ask for one by its index: {some}.")
     if index is not None:
-        named_so = ", and none of that name" if labels and name is not None else ""
+        named_so = ", and none has that name" if labels and name is not None else ""
         raise ClassError(
             f"Class {str(query).strip()[:40]} is out of range; this model has {classes_in_words(n_classes)}, "
             f"{'0' if n_classes == 1 else f'0 to {n_classes - 1}'}{named_so}."
@@ -111,7 +111,7 @@ def _number(text: str) -> int:
 
 
 def _called(name: str, labels: Sequence[str]) -> list[int]:
-    """The classes of this name; a number also finds one that is written otherwise, as `07`."""
+    """The classes of this name; a number also finds names that are written differently, such as `07`."""
     wanted = _spelled(name)
     found = [index for index, label in enumerate(labels) if _spelled(label) == wanted]
     if found or not _NUMBER.fullmatch(name):
@@ -133,7 +133,7 @@ def _hint(name: str, labels: Sequence[str]) -> str:
 def resolve_classes(
     queries: Sequence[ClassQuery], logits: np.ndarray, labels: Sequence[str] | None = None
 ) -> list[int]:
-    """Turn what a user asked for into class indices, in that order, without repeats.
+    """Turn what a user asks for into class indices, in that order, without repeats.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def resolve_classes(
 
 
 def class_codes(queries: Sequence[ClassQuery], n_classes: int, labels: Sequence[str] | None = None) -> list[int]:
-    """The same before logits are known: indices, or -1 for the highest logit, -2 for the next one, and so on.
+    """The same before the logits are known: indices, or -1 for the highest logit, -2 for the next one, and so on.
 
     Raises
     ------
@@ -182,5 +182,5 @@ def class_codes(queries: Sequence[ClassQuery], n_classes: int, labels: Sequence[
 
 
 def _spelled(name: str) -> str:
-    """Without differences that nobody types alike: case, and the underscores of file names."""
+    """Without case and underscores, which people type as they like."""
     return name.casefold().replace("_", " ")

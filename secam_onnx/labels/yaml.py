@@ -1,4 +1,4 @@
-"""Class names in the YAML of data sets, as Ultralytics and others write it; other YAML is refused, never guessed at.
+"""Class names in the YAML of data sets, as Ultralytics and others write it; other YAML is refused, not guessed at.
 
 Every error here is a ValueError whose message is the reason alone.
 """
@@ -20,12 +20,12 @@ _ENDS = {"[": "]", "{": "}"}
 
 
 def is_yaml(text: str) -> bool:
-    """Whether a text has the key `names` as YAML has it."""
+    """Whether a text has the key `names` in YAML's syntax."""
     return any(match["value"].strip()[:1] in ("", "[", "{", "#") for match in _NAMES.finditer(text))
 
 
 def names_in_yaml(text: str) -> tuple[str, ...]:
-    """What stands under `names`; or a document that is itself a list, or indices with names."""
+    """The names under `names`, or in a document that is itself a list or a mapping of indices to names."""
     match = _NAMES.search(text)
     value, rest = (match["value"], text[match.end() :]) if match else ("", text)
     lines = [_without_comment(line) for line in (value, *rest.splitlines())]
@@ -35,7 +35,7 @@ def names_in_yaml(text: str) -> tuple[str, ...]:
     if whole[:1] in _ENDS and (not match or lines[0].strip()):
         return _flow(whole)
     if lines[0].strip():
-        raise ValueError(f"its names are {lines[0].strip()[:80]!r}, where a list or indices with names were expected")
+        raise ValueError(f"its names are {lines[0].strip()[:80]!r}; a list, or indices with names, was expected")
     block = list(_block(lines[1:], nested=match is not None))
     if not block:
         raise ValueError("it has no names")
@@ -47,7 +47,7 @@ def _items(lines: Sequence[str]) -> bool:
 
 
 def _outside(text: str) -> Iterator[tuple[int, str]]:
-    """The characters that are not in quotation marks, and where they stand."""
+    """The characters outside of quotation marks, with their positions."""
     mark, closed = "", -1
     for at, char in enumerate(text):
         if mark:
@@ -79,22 +79,22 @@ def _block(lines: Sequence[str], *, nested: bool) -> Iterator[str]:
         if indent < edge or (nested and indent == 0 and not text.startswith("- ")):
             return  # the next key
         if indent > edge:
-            raise ValueError(f"it is YAML of another form: {text[:80]!r} belongs to the line above it")
+            raise ValueError(f"it is YAML of another form: {text[:80]!r} continues the line before")
         yield text
 
 
 def _flow(text: str) -> tuple[str, ...]:
-    """`[a, 'b', "c"]` or `{0: a, 1: b}`, over one line or several; what comes after it does not count."""
+    """Names in `[a, 'b', "c"]` or `{0: a, 1: b}`, over one line or several; the rest is ignored."""
     cuts = [0]
     for at, char in _outside(text):
         if at and char in _ENDS:
-            raise ValueError(f"it is YAML of another form: a list or object within another, near {text[at:][:40]!r}")
+            raise ValueError(f"it is YAML of another form: a list or mapping inside another, near {text[at:][:40]!r}")
         if char == "," or char in _ENDS.values():
             cuts.append(at)
         if char == _ENDS[text[0]]:
             break
     else:
-        raise ValueError(f"its names begin with {text[0]!r}, which never ends")
+        raise ValueError(f"its names begin with {text[0]!r}, which is never closed")
     parts = [text[start + 1 : end].strip() for start, end in itertools.pairwise(cuts)]
     if parts and not parts[-1]:
         parts.pop()
@@ -115,7 +115,7 @@ def _indexed(pairs: Iterable[str]) -> tuple[str, ...]:
         key = _scalar(found["key"])
         index = int(key) if re.fullmatch(r"[0-9]{1,9}", key) else key
         if index in names:
-            raise ValueError(f"{key!r} stands there twice")
+            raise ValueError(f"{key!r} occurs twice")
         names[index] = _scalar(found["value"])
     return names_in(names)
 

@@ -1,7 +1,7 @@
-"""Which preprocessing a model gets, and how that was chosen.
+"""Choosing the preprocessing of a model.
 
-In order: what the user gives, what the file's own metadata states, the files beside it, what the graph begins with, and
-torchvision's settings. An input of whole numbers takes pixels as they are, and nothing else.
+In this order: what the user gives, the file's own metadata, the files beside it, what the graph begins with, and
+torchvision's settings. An input of integers takes pixels as they are, and nothing else.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NEAR = 0.1  # of the range, which is as much as the ends may differ
 
 
 def input_for(graph: Graph, preprocessing: Preprocessing | PreprocessingSettings | str | None) -> ImageInput:
-    """The model's image input; what the graph leaves open of its axes is what the preprocessing makes.
+    """The model's image input; where the graph leaves its axes open, they are those of the preprocessing.
 
     Raises
     ------
@@ -65,25 +65,25 @@ def choose_preprocessing(
     input_ : ImageInput
         The model's input.
     wanted : Preprocessing, PreprocessingSettings, str or None
-        All of it; settings, or a preset's name, which are fitted to the input (224 x 224 where that takes any).
+        The whole preprocessing; or settings or a preset's name, to be fitted to the input (224 x 224 if it takes any).
     file : Path, optional
-        Where the model lies, if the files beside it are to be used.
+        Where the model lies, if the files beside it may be read.
 
     Returns
     -------
     preprocessing : Preprocessing
         Fits the input.
     origin : dict of str to str
-        For the metadata: `preprocessing`, how it was chosen; `graph_begins_with` and `preprocessing_warning`, where
-        there is something to say.
+        For the metadata: `preprocessing`, how it was chosen, and where they apply `graph_begins_with` and
+        `preprocessing_warning`.
 
     Raises
     ------
     ModelError
-        It makes another layout or size than the model takes, or the metadata or the files beside the model ask for
-        what is not supported.
+        It makes another layout or size than the model takes, or the metadata or a file beside the model asks for
+        something that is not supported.
     OptionError
-        Unknown preset, or settings that do not fit the model's input.
+        There is no such preset, or the settings do not fit the model's input.
     """
     # Exported and fused files, whose metadata says all, are opened without this import.
     from secam_onnx.photograph.graph_preprocessing.recognise import recognise_preprocessing
@@ -108,7 +108,7 @@ def choose_preprocessing(
 def _filled_up(
     graph: Graph, input_: ImageInput, settings: PreprocessingSettings, beginning: GraphPreprocessing, file: Path | None
 ) -> PreprocessingSettings:
-    """What the user gives, and what the file, those beside it or the graph say of the rest."""
+    """The user's settings; the rest from the file, the files beside it, or the graph."""
     from secam_onnx.photograph.sidecars.beside_model import preprocessing_beside
     from secam_onnx.photograph.sidecars.metadata_props import preprocessing_inside
 
@@ -128,7 +128,7 @@ def _filled_up(
 def _assumed(
     input_: ImageInput, known: PreprocessingSettings, beginning: GraphPreprocessing, note: str
 ) -> PreprocessingSettings:
-    """What is taken where nobody says anything; the source says what speaks for it."""
+    """What is assumed where nothing is stated; the source gives the reasons."""
     values = known.mean is None and known.std is None
     assumed = ASSUMED if input_.channels == 3 else ASSUMED_OF_DATA
     reasons, changes = [], dict[str, object]()
@@ -163,7 +163,7 @@ def check_preprocessing(input_: ImageInput, wanted: Preprocessing) -> None:
     ModelError
         It makes another layout, size or number of channels than the model takes.
     OptionError
-        The model takes whole numbers, and it has a mean or a std.
+        The model takes integers, but the preprocessing has a mean or a std.
     """
     fits = all(own in (None, made) for own, made in zip(input_.size, wanted.size, strict=True))
     if input_.layout != wanted.layout or input_.channels != wanted.n_channels or not fits:
@@ -177,7 +177,7 @@ def check_preprocessing(input_: ImageInput, wanted: Preprocessing) -> None:
 
 
 def _check_raw(input_: ImageInput, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
-    """Whole numbers are pixels: a mean or a std would round them to almost nothing."""
+    """Integers are pixels: with a mean or a std, almost nothing would be left after rounding."""
     if any(mean or ()) or any(value != 1 for value in std or ()):
         shown = ", ".join(
             f"{name} {', '.join(f'{value:.6g}' for value in values)}"
@@ -192,9 +192,9 @@ def _check_raw(input_: ImageInput, mean: Sequence[float] | None, std: Sequence[f
 
 
 def _contradiction(beginning: GraphPreprocessing, chosen: Preprocessing, note: str) -> str:
-    """What to tell where a step is done twice, outside of the graph and in it, or not at all; else empty.
+    """The warning where a step is done twice, outside the graph and in it, or not at all; otherwise empty.
 
-    No error: networks were trained like that by mistake, and then it is right.
+    It is no error: some networks were trained that way by mistake, and then it is right.
     """
     if not beginning.expects or len(chosen.mean) != len(beginning.mean):
         return ""

@@ -1,4 +1,4 @@
-"""From settings that leave things open to all values of a `Preprocessing`, for a model's input."""
+"""Fitting settings to a model's input: what they leave open is filled in."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fit_settings(
     if known.fit == "letterbox":
         values.setdefault("pad_color", (0.0,))
     elif known.pad_color is not None:
-        raise OptionError("A colour of the padding was given (pad_color), which goes with fit 'letterbox' alone.")
+        raise OptionError("pad_color is given, and only fit 'letterbox' pads; leave it out, or give that fit.")
     for name in ("mean", "std"):
         given = values[name]
         if len(given) not in (1, n_channels):
@@ -79,7 +79,7 @@ def _fit_size(
 def _resize_to(
     known: PreprocessingSettings, rows: int, columns: int
 ) -> int | tuple[int, int] | Literal["letterbox"] | None:
-    """`resize_to` by the share that the crop keeps and by what becomes of the photograph's shape."""
+    """`resize_to`, from the share of the photograph that the crop keeps and from `fit`."""
     if known.fit == "letterbox":
         return "letterbox"
     share = known.crop

@@ -1,4 +1,4 @@
-"""Where the model's input lies on the photograph, and the way between the two."""
+"""Where the model's input lies on the photograph, and how values are carried from one to the other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Geometry:
     input_size : (int, int)
         Height and width of what the model sees, in pixels.
     box : (float, float, float, float)
-        Left, top, right, bottom of what the model sees, in pixels of the photograph; beyond it where it is padded.
+        Left, top, right, bottom of what the model sees, in pixels of the photograph; beyond its edges in padding.
     """
 
     image_size: tuple[int, int]
@@ -30,7 +30,7 @@ class Geometry:
     box: tuple[float, float, float, float]
 
     def positions(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Which rows and columns of the photograph the model saw, and where their centres lie on what it saw.
+        """The rows and columns of the photograph that the model saw, and where their centres lie on its input.
 
         Returns
         -------
@@ -63,7 +63,7 @@ class Geometry:
         return out
 
     def to_input(self, values: np.ndarray) -> np.ndarray:
-        """Carry values, `(H, W)` at the photograph's size, to the model's input `(h, w)` by nearest neighbour."""
+        """Carry values `(H, W)` from the photograph to the model's input `(h, w)` by nearest neighbour."""
         left, top, right, bottom = self.box
         (height, width), (rows, columns) = self.image_size, self.input_size
         y = np.floor(top + (np.arange(rows) + 0.5) * (bottom - top) / rows).astype(int).clip(0, height - 1)

@@ -24,11 +24,11 @@ from secam_onnx.photograph.tiff import MAGIC, read_tiff, tiff_pixels
 
 __all__ = ["FORMATS", "EncodedImage", "announced_size", "read_raster"]
 
-# Pillow's rarer decoders are old, little used and a target; none of them holds photographs.
+# Pillow's rarer decoders are old, little used and a target for attacks, and read no photographs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
-"""Pillow's names of the formats that are read."""
+"""The formats that are read, by Pillow's names."""
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # what matters is raised
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # all that matters is raised
 
 _NPY = b"\x93NUMPY"
 _HALF = 128  # of 256: pixels that Pillow took the upper 8 bits of
@@ -36,14 +36,14 @@ _HALF = 128  # of 256: pixels that Pillow took the upper 8 bits of
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image file that lies in memory, such as a member of an archive.
+    """An image file in memory, such as a member of an archive.
 
     Attributes
     ----------
     name : str
-        How error messages call it.
+        Its name in error messages.
     data : bytes
-        What such a file holds.
+        The file's content.
     """
 
     name: str
@@ -62,19 +62,19 @@ def read_raster(
     Parameters
     ----------
     source : path or EncodedImage
-        The file, or what is in it.
+        The file, or its content.
     max_pixels : int
-        Larger images are refused before they are decoded, and those of more than three channels if they hold more
-        values than an RGB image of that size.
+        Larger images are refused before they are decoded. With more than three channels, what counts is the number of
+        values, as in an RGB image of that size.
     value_range : (float, float), optional
         The values of black and white.
     stack : bool
-        Whether the pages of a TIFF of one channel each are the channels of one image; else the first page counts.
+        Whether the pages of a grey TIFF are the channels of one image; otherwise the first page is read.
 
     Raises
     ------
     ImageError
-        The file is missing, empty, cut off, no image, or too large, or it is not clear what black and white are.
+        The file is missing, empty, cut off, too large, or not an image, or its black and white are not known.
     """
     with _file(source) as (file, name):
         head = file.read(len(_NPY))
@@ -100,27 +100,27 @@ def read_raster(
         except UnidentifiedImageError:
             if head[:4] not in MAGIC:
                 raise ImageError(
-                    f"{name} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF and NPY are."
+                    f"{name} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF and NPY can be."
                 ) from None
         except Image.DecompressionBombError:
             raise ImageError(f"{name} is over the limit of {max_pixels:,} pixels; make it smaller.") from None
         except ImageError:
             raise
-        except Exception as error:  # of damaged files, of any kind
+        except Exception as error:  # decoders of damaged files raise anything
             raise undecodable(name, error) from error
         pixels, alpha, known = read_tiff(file, name, lambda *size: check_size(size, name, max_pixels), stack=stack)
         return make_raster(pixels, alpha, known, value_range, name, file=True)
 
 
 def announced_size(image: EncodedImage) -> int:
-    """How many pixels an NPY file, or a TIFF that Pillow does not read, says that it has; 0 where it does not say."""
+    """How many pixels an NPY file, or a TIFF that Pillow does not read, declares; 0 if it does not say."""
     file = io.BytesIO(image.data)
     try:
         if image.data.startswith(_NPY):
             height, width, _ = _npy_header(file, image.name)
             return height * width
         return tiff_pixels(file, image.name) if image.data.startswith(MAGIC) else 0
-    except Exception:  # what is wrong with it is said when it is read
+    except Exception:  # the reason is given when the file is read
         return 0
 
 
@@ -148,7 +148,7 @@ def _file(source: str | os.PathLike[str] | EncodedImage) -> Iterator[tuple[Binar
 
 
 def _npy(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
-    """An array of NumPy's, once its header has said that it is an image of bounded size."""
+    """The array of an NPY file, after its header declared an image of bounded size."""
     height, width, channels = _npy_header(file, name)
     check_size((height, width, channels), name, max_pixels)
     file.seek(0)

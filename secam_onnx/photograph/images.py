@@ -1,4 +1,4 @@
-"""Any photograph, read safely: 8-bit RGB, upright, of bounded size."""
+"""Any photograph as 8-bit RGB, upright and of bounded size, however it is given."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ __all__ = [
 ]
 
 LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
-"""Parts of 65536 that red, green and blue have in it."""
+"""The weights of red, green and blue in grey, of 65536."""
 
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"),
 )
-"""How the names of such files end, in lower case."""
+"""The endings of image files' names, in lower case."""
 
 NPY = ".npy"
-"""And those of arrays, which need not be images."""
+"""The ending of arrays, which need not be images."""
 
 
 Photograph = (
@@ -58,13 +58,13 @@ Photograph = (
 def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a photograph as a viewer would show it.
 
-    EXIF orientation is applied, transparency is laid over white, of an animation the first frame is taken, and 16-bit
+    EXIF orientation is applied, transparency is laid over white, the first frame of an animation is taken, and 16-bit
     channels are scaled to 8 bits.
 
     Parameters
     ----------
     source : path or EncodedImage
-        A file in a format of Pillow's that is used for photographs, or what is in it.
+        A file in one of Pillow's formats for photographs, or its content.
     max_pixels : int
         Larger images are refused before they are decoded.
 
@@ -76,14 +76,14 @@ def read_image(source: str | os.PathLike[str] | EncodedImage, *, max_pixels: int
     Raises
     ------
     ImageError
-        The file is missing, empty, cut off, no image, or too large.
+        The file is missing, empty, cut off, too large, or not an image.
     """
     name = source.name if isinstance(source, EncodedImage) else printable(str(Path(source)))
     return rgb_of(read_raster(source, max_pixels=max_pixels), name)
 
 
 def in_memory(image: Photograph) -> str | os.PathLike[str] | EncodedImage | Image.Image | np.ndarray:
-    """The same image, of bytes or of an open file what is in it; such a file is read from its beginning, if it can be.
+    """The same image; bytes and open files become an `EncodedImage`. A file that can seek is read from its beginning.
 
     Raises
     ------
@@ -104,12 +104,12 @@ def in_memory(image: Photograph) -> str | os.PathLike[str] | EncodedImage | Imag
     except (OSError, ValueError, AttributeError) as error:
         raise ImageError(f"{name} cannot be read ({error}); give an open file, or its path.") from error
     if not isinstance(data, bytes):
-        raise ImageError(f"{name} is open for text; open it for bytes, as in open(path, 'rb').")
+        raise ImageError(f"{name} is open in text mode; open it in binary mode, as in open(path, 'rb').")
     return EncodedImage(name, data)
 
 
 def announced_pixels(image: EncodedImage) -> int:
-    """How many pixels a file says that it has, before it is decoded; 0 where it does not say."""
+    """How many pixels an image file declares, before it is decoded; 0 if it does not say."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -120,7 +120,7 @@ def announced_pixels(image: EncodedImage) -> int:
 
 
 def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.ndarray:
-    """Bring an image into the one form that all later steps take; EXIF orientation of a Pillow image is applied.
+    """Bring an image into the form that all later steps take; a Pillow image's EXIF orientation is applied.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
     Raises
     ------
     ImageError
-        Wrong shape or dtype, values outside the range, NaN, too small or too thin.
+        The shape, dtype or value range is wrong, there are NaNs, or the image is too small or too thin.
     """
     if isinstance(image, np.ndarray) and (image.ndim not in (2, 3) or (*image.shape, 1)[2] not in (1, 2, 3, 4)):
         raise ImageError(
@@ -149,7 +149,7 @@ def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.nd
 
 
 def rgb_of(raster: Raster, name: str = "the image", wanted: int = 3) -> np.ndarray:
-    """Show an image of one or three channels, with or without transparency.
+    """8-bit RGB of an image with one or three channels; transparency is laid over white.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def rgb_of(raster: Raster, name: str = "the image", wanted: int = 3) -> np.ndarr
     name : str
         How error messages call it.
     wanted : int
-        How many channels the model takes, for error messages.
+        How many channels the model takes, for the error message.
 
     Returns
     -------
@@ -179,19 +179,19 @@ def rgb_of(raster: Raster, name: str = "the image", wanted: int = 3) -> np.ndarr
 
 
 def other_channels(raster: Raster, wanted: int, name: str) -> str:
-    """What is said of an image whose channels are not those that a model takes."""
+    """The error message for an image whose channels are not those that a model takes."""
     example = ",".join(map(str, range(1, min(wanted, 4) + 1))) + (",..." if wanted > 4 else "")
     has = f"{raster.channels} channel{'s' * (raster.channels > 1)}"
     shape = raster.pixels.shape
     turned = " Channels are the last axis." if shape[0] in (wanted, 1, 3) and shape[2] > 4 else ""
     return (
-        f"{name} has {has}, and the model takes {wanted}. Give an image of as many, or say which ones it gets, as "
+        f"{name} has {has}, and the model takes {wanted}. Give an image with as many, or name those that it gets, as "
         f"--channels {example} (channels in Python, counted from 1).{turned}"
     )
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
-    """The grey of a colour picture by ITU-R 601, as Pillow's mode L has it.
+    """The grey of a colour picture by ITU-R 601, as in Pillow's mode L.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""From any image to the two that are needed of it: what people are shown, 8-bit RGB, and what the model gets.
+"""Loading any image in the two forms that are needed: 8-bit RGB for people, and the channels that the model gets.
 
-Superpixels are made of the first, and pictures show it. An 8-bit photograph for a model of one or three channels is
-both; the model of one gets its luma (`Preprocessing.normalise`).
+Superpixels are made of the first, and pictures show it. For a model of one or three channels an 8-bit photograph is
+both; a model of one channel gets the luma (`Preprocessing.normalise`).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = ["LoadedImage", "load_image"]
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """An image on its way to a model.
+    """An image for people and for a model.
 
     Attributes
     ----------
     shown : ndarray
         `(H, W, 3)` uint8, RGB.
     values : ndarray or None
-        `(H, W, C)` float32, 0 for black and 255 for white; None where the model gets what is shown.
+        `(H, W, C)` float32, 0 for black and 255 for white; None if the model gets what is shown.
     source : dict
-        What the image was, as plain JSON types: `dtype`, `channels`, `black`, `white`, and `doubt` where there is one.
+        What the image was, in JSON's types: `dtype`, `channels`, `black`, `white`, and `doubt` if there is one.
     """
 
     shown: np.ndarray
@@ -45,7 +45,7 @@ class LoadedImage:
 def load_image(
     image: Photograph, preprocessing: Preprocessing, *, max_pixels: int = MAX_PIXELS, eight_bit: bool = False
 ) -> LoadedImage:
-    """Read an image for a model.
+    """Load an image for people and for a model.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ def load_image(
     max_pixels : int
         Larger images are refused before they are decoded.
     eight_bit : bool
-        The model takes what is shown, whatever the image was.
+        The model gets what is shown, whatever the image was.
 
     Raises
     ------
     ImageError
-        The image cannot be read, or has not the channels that are asked for.
+        The image cannot be read, or lacks channels that are asked for.
     """
     photographs = preprocessing.of_photographs
     given = preprocessing.value_range
@@ -104,7 +104,7 @@ def _for_model(raster: Raster, preprocessing: Preprocessing, name: str) -> np.nd
 
 
 def _converted(raster: Raster, wanted: int) -> np.ndarray:
-    """Grey as colour or colour as grey, over white, as `rgb_of` and `luma` do it with 8 bits."""
+    """Grey as colour or colour as grey, over white, as `rgb_of` and `luma` do with 8 bits."""
     values = raster.values()
     if raster.alpha:
         alpha = values[..., -1:] / 255

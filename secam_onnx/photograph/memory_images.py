@@ -1,4 +1,4 @@
-"""Images that are open or in memory: Pillow's, whatever their mode, and arrays."""
+"""Images in memory as rasters: arrays, and Pillow's images of any mode."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _OWN_TYPES = {("L", 2, 8): np.int8, ("I", 2, 16): np.int16, ("I", 1, 32): np.uin
 def raster_of(
     image: Image.Image | np.ndarray, *, name: str = "the image", value_range: tuple[float, float] | None = None
 ) -> Raster:
-    """Take an image that is in memory; EXIF orientation of a Pillow image is applied.
+    """A Pillow image, with its EXIF orientation applied, or an array as a raster.
 
     Parameters
     ----------
     image : Image or ndarray
-        A Pillow image of any mode, or `(H, W)` or `(H, W, C)`: bool, whole numbers, or floating point.
+        A Pillow image of any mode, or `(H, W)` or `(H, W, C)`: bool, integers, or floating point.
     name : str
-        How error messages call the image.
+        The image's name in error messages.
     value_range : (float, float), optional
-        The values of black and white; needed but for bool, uint8, uint16 and fractions in [0, 1].
+        The values of black and white; optional for bool, uint8, uint16 and fractions in [0, 1].
 
     Raises
     ------
     ImageError
-        Wrong shape or dtype, values outside the range, NaN, too small or too thin.
+        The shape, dtype or value range is wrong, there are NaNs, or the image is too small or too thin.
     """
     if isinstance(image, Image.Image):
         return _of_pillow(image, name, value_range)
@@ -61,7 +61,12 @@ def raster_of(
 def stacked_pages(
     image: Image.Image, name: str, max_pixels: int, value_range: tuple[float, float] | None
 ) -> Raster | None:
-    """The pages of a TIFF that are as the first one, as channels; None where they are no stack of one channel each."""
+    """The pages of an open TIFF that are like the first one, as the channels of one image.
+
+    None if it is not a TIFF, or its pages are not a stack of one channel each.
+    """
+    if image.format != "TIFF":
+        return None
     count, size, mode = getattr(image, "n_frames", 1), image.size, image.mode
     if count == 1 or len(image.getbands()) > 1 or mode == "P":
         return None
@@ -78,13 +83,13 @@ def stacked_pages(
 
 
 def has_deep_colours(image: Image.Image) -> bool:
-    """Whether this is a TIFF of colours whose lower bits Pillow would drop."""
+    """Whether this is a colour TIFF whose lower bits Pillow would drop."""
     bits = dict(getattr(image, "tag_v2", {})).get(_BITS, ())
     return isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8
 
 
 def upper_bits_do(image: Image.Image) -> bool:
-    """Whether 16-bit colours are packed as only Pillow unpacks them, to their upper 8, and no tag speaks against."""
+    """Whether only Pillow unpacks these 16-bit colours, to their upper 8 bits, and no tag gives another range."""
     known = nominal_range(np.dtype(np.uint16), dict(getattr(image, "tag_v2", {})))
     return image.mode == "RGB" and image.info.get("compression") in ("tiff_lzw", "packbits") and known is None
 
@@ -111,7 +116,7 @@ def _of_pillow(image: Image.Image, name: str, value_range: tuple[float, float] |
 
 
 def _own_type(mode: str, tags: Mapping[int, Any]) -> type | None:
-    """What the numbers of a TIFF of one channel are, where Pillow has no mode for them; the bits are the same."""
+    """The type of a grey TIFF's numbers, if Pillow has no mode for it; the bits are the same."""
     kind, bits = tags.get(_SAMPLE_FORMAT, (1,)), tags.get(_BITS, ())
     one = all(isinstance(entry, tuple) and len(entry) == 1 for entry in (kind, bits))
     return _OWN_TYPES.get((mode, kind[0], bits[0])) if one else None
@@ -120,7 +125,7 @@ def _own_type(mode: str, tags: Mapping[int, Any]) -> type | None:
 def _deep_grey(
     pixels: np.ndarray, tags: Mapping[int, Any], clear: Any, value_range: tuple[float, float] | None, name: str
 ) -> Raster:
-    """Of modes whose conversion to RGB would clip at 255 instead of scaling."""
+    """A raster of a mode whose conversion to RGB would clip at 255 instead of scaling."""
     known = nominal_range(pixels.dtype, tags)
     found = make_raster(pixels[..., None], False, known, value_range, name, file=True)
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:

@@ -1,4 +1,4 @@
-"""The image that a model takes: which axes its input has, read off the graph where it tells, else off the lengths."""
+"""The image input of a model: its axes, from the graph's first convolution, or else from their lengths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 _DTYPES = {*_FLOATS, TensorProto.UINT8}
 _AXES = {4: ("NCHW", "NHWC"), 3: ("NHW", "CHW", "HWC"), 2: ("HW",)}
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
-"""Where their weights are among the inputs."""
+"""Operators, and the position of the weights among their inputs."""
 _ELEMENTWISE = {
     "Add", "BatchNormalization", "Cast", "Clip", "DequantizeLinear", "Div", "Identity", "Mul", "Pad", "QuantizeLinear",
     "Resize", "Sub",
@@ -34,13 +34,13 @@ class ImageInput:
     Attributes
     ----------
     name : str
-        Its name.
+        Name of the tensor.
     shape : tuple
-        A length for each axis; None for those that the run decides.
+        Length of each axis; None if it is open.
     axes : {'NCHW', 'NHWC', 'NHW', 'CHW', 'HWC', 'HW'}
-        What they count; without N it takes one image, without C one channel.
+        The axes in order; without N the model takes one image, without C one channel.
     channels : int
-        How many channels it takes.
+        Number of channels.
     dtype : int
         `TensorProto.FLOAT`, ...
     """
@@ -53,59 +53,59 @@ class ImageInput:
 
     @property
     def whole_numbers(self) -> bool:
-        """Whether it takes pixels as they are: nothing else can be told by its type."""
+        """Whether the input is of integers, so that it takes pixels as they are."""
         return self.dtype not in _FLOATS
 
     @property
     def dtype_name(self) -> str:
-        """The type, for people."""
+        """The element type, as ONNX names it, in lower case."""
         return TensorProto.DataType.Name(self.dtype).lower()
 
     @property
     def layout(self) -> Literal["NCHW", "NHWC"]:
-        """Where the channels are."""
+        """Where the axis of channels lies."""
         return "NHWC" if self.axes.endswith("C") else "NCHW"
 
     @property
     def size(self) -> tuple[int | None, int | None]:
-        """Height and width."""
+        """Height and width; None if they are open."""
         return self.shape[self.axes.index("H")], self.shape[self.axes.index("W")]
 
     @property
     def batch(self) -> int | None:
-        """How many images one run takes; None for any number."""
+        """Number of images in one run; None for any number."""
         return self.shape[0] if "N" in self.axes else 1
 
     @property
     def dropped(self) -> tuple[int, ...]:
-        """The axes, of length 1, of `(N, C, H, W)` or `(N, H, W, C)` that it does not have."""
+        """The axes of `(N, C, H, W)` or `(N, H, W, C)`, of length 1, that the input lacks."""
         return tuple(axis for axis, letter in enumerate(self.layout) if letter not in self.axes)
 
     def fed(self, images: np.ndarray) -> np.ndarray:
-        """Images `(N, C, H, W)` or `(N, H, W, C)`, as the layout is, with the axes of the input."""
+        """Images `(N, C, H, W)` or `(N, H, W, C)`, according to the layout, with the axes of the input."""
         return images.squeeze(self.dropped) if self.dropped else images
 
 
 def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None, channels: int | None = None) -> ImageInput:
-    """The model's only input, an image.
+    """Find the axes of the model's only input.
 
-    Which axis counts channels is what the first convolution reads. Where the graph does not tell, three channels are
-    the axis of length 3, other numbers the axis that is shorter than both others; what that leaves open is what the
-    parameters say, or `(N, 3, H, W)` where all lengths are open.
+    The first convolution tells which axis counts channels. If the graph has none, it is the axis of length 3, or else
+    the one that is shorter than the two others. What that leaves open is taken from the parameters, or is
+    `(N, 3, H, W)` if all lengths are open.
 
     Parameters
     ----------
     graph : Graph
         The model.
     layout : {'NCHW', 'NHWC'}, optional
-        Where the channels are, if the graph leaves that open.
+        The order of the axes, if the graph leaves it open.
     channels : int, optional
-        How many there are, if the graph leaves that open.
+        The number of channels, if the graph leaves it open.
 
     Raises
     ------
     ModelError
-        There are several inputs, it is no image, or it is not clear which axis counts channels.
+        There are several inputs, the input is not an image, or no one can tell which axis counts channels.
     """
     if len(graph.inputs) != 1:
         names = ", ".join(repr(value.name) for value in graph.inputs) or "none"
@@ -130,8 +130,8 @@ def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None, cha
     axes = axes or _by_lengths(shape, layout)
     if axes is None:
         raise ModelError(
-            f"{found}, and neither that nor its first nodes tell which axis counts channels. Say it with --layout NCHW "
-            "or NHWC (layout in Python)."
+            f"{found}, and neither that nor its first nodes tell which axis counts channels. Give --layout NCHW or "
+            "NHWC (layout in Python)."
         )
     own = shape[axes.index("C")] if "C" in axes else 1
     count = own or count or channels or 3
@@ -141,7 +141,7 @@ def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None, cha
 
 
 def _by_lengths(shape: Shape, layout: str | None) -> str | None:
-    """The axes of an input as far as their lengths tell, or else the layout that was asked for."""
+    """The axes of an input, from their lengths, or else from the layout that was asked for."""
     candidates = _AXES[len(shape)]
     if len(shape) == 3 and shape[0] not in (None, 1):
         candidates = ("CHW", "HWC")
@@ -162,16 +162,16 @@ def _by_lengths(shape: Shape, layout: str | None) -> str | None:
 
 
 def _is_shortest(shape: Shape, axis: int) -> bool:
-    """Whether an axis is shorter than the two that would then be height and width."""
+    """Whether an axis is shorter than the two that would be height and width."""
     length = shape[axis]
     others = [other for index, other in enumerate(shape) if index not in (axis, len(shape) - 4)]
     return length is not None and all(other is None or length < other for other in others)
 
 
 def _first_convolution(graph: Graph, image: str, shape: Shape) -> tuple[str | None, int | None]:
-    """The axes of the input, and its channels, as the first convolution reads them; None where there is none.
+    """The input's axes and number of channels, from the first convolution; None if there is none.
 
-    Each tensor on the way is known by the input's axes that its own axes are, None for one of length 1 that was added.
+    For each tensor on the way, `known` has the input's axis for each of its own; None for an added axis of length 1.
     """
     known: dict[str, tuple[int | None, ...]] = {image: tuple(range(len(shape)))}
     for node in graph.model.graph.node:
@@ -191,7 +191,7 @@ def _first_convolution(graph: Graph, image: str, shape: Shape) -> tuple[str | No
 
 
 def _moved(graph: Graph, node: NodeProto, source: str, axes: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
-    """The input's axes that those of a node's result are; None where that is not known."""
+    """The input's axis for each axis of a node's result; None if that is not known."""
     before, after = graph.shape(source), graph.shape(node.output[0])
     if node.op_type == "Transpose":
         order = attribute(node, "perm", list(range(len(axes)))[::-1])
@@ -202,7 +202,7 @@ def _moved(graph: Graph, node: NodeProto, source: str, axes: tuple[int | None, .
         return axes if len(before) == len(after) else None
     if node.op_type not in ("Reshape", "Unsqueeze", "Squeeze"):
         return None
-    # Only axes of length 1 may come or go.
+    # Only axes of length 1 may appear or disappear.
     left = [(length, axis) for length, axis in zip(before, axes, strict=True) if length != 1]
     moved: list[int | None] = []
     for length in after:
@@ -216,7 +216,7 @@ def _moved(graph: Graph, node: NodeProto, source: str, axes: tuple[int | None, .
 
 
 def _named(axes: tuple[int | None, ...], shape: Shape, count: int) -> tuple[str | None, int | None]:
-    """The input's axes by what a convolution takes them for, `(N, C, H, W)`."""
+    """The input's axes in letters, from a convolution's `(N, C, H, W)`."""
     letters = ["" for _ in shape]
     for letter, axis in zip("NCHW", axes, strict=True):
         if axis is not None:
@@ -228,7 +228,7 @@ def _named(axes: tuple[int | None, ...], shape: Shape, count: int) -> tuple[str 
 
 
 def _with_ones(name: str, shape: Shape) -> str | None:
-    """Axes of length 1 are lost on the way through a Reshape; they can only be N or C."""
+    """Fill in axes of length 1, which a Reshape loses; they can only be N or C."""
     fits = [
         axes
         for axes in _AXES[len(shape)]

@@ -1,7 +1,7 @@
-"""What the network is fed, and where that lies on the photograph.
+"""From a photograph to the model's input, and where that input lies on the photograph.
 
-A `Preprocessing` travels inside the model file. `crop` is the picture that the model sees (uint8, at the model's size)
-with its `Geometry`; `normalise` makes the input tensor of it.
+A `Preprocessing` travels inside the model file. `crop` gives the picture that the model sees (uint8, at the model's
+size) with its `Geometry`; `normalise` makes the input tensor from it.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ class Preprocessing:
     size : (int, int)
         Height and width of the model's input, in pixels.
     resize_to : int or (int, int) or 'letterbox' or None
-        Length of the photograph's shorter side before the centre crop, or height and width that the whole photograph
-        is stretched to before it; None stretches the whole photograph to `size`, `'letterbox'` fits all of it inside
-        and pads the rest.
+        Length of the photograph's shorter side before the centre crop, or the height and width to which the whole
+        photograph is stretched before it. None stretches the whole photograph to `size`; `'letterbox'` fits all of it
+        inside and pads the rest.
     interpolation : {'bilinear', 'bicubic', 'nearest', 'lanczos', 'box', 'hamming'}
-        Pillow's antialiased filters, which torchvision uses as well.
+        Pillow's antialiased filters, which torchvision uses too.
     mean, std : tuple of float
-        One value per channel of the input, of pixels in 0..255, in `channel_order`.
+        One value per input channel, for pixels in 0..255, in `channel_order`.
     layout : {'NCHW', 'NHWC'}
         Axes of the input tensor.
     channel_order : {'RGB', 'BGR'}
-        Order of the channels in the input tensor, where there are three.
+        Order of the input's channels, if there are three.
     crop_rounding : {'even', 'down'}
-        Which way half a pixel goes where the crop cannot lie in the middle: to the even number, as torchvision and timm
-        do it, or up and to the left, as Hugging Face's transformers does. Padding's always goes up and to the left.
+        Which way half a pixel goes if the crop cannot lie in the middle: to the even number, as in torchvision and
+        timm, or up and to the left, as in Hugging Face's transformers and always with a letterbox.
     value_range : (float, float) or None
-        Values of the image that stand for 0 and 255; what lies between or beyond follows the same line. None: what the
-        image's type or file says.
+        Values of the image that stand for 0 and 255; other values follow the same line. None: what the image's type or
+        file says.
     channels : tuple of int or None
-        Which channels of an image the model gets, counted from 1; None: all, of which there must be as many.
+        Which channels of an image the model gets, counted from 1. None: all, and there must be as many as it takes.
     display_channels : tuple of int or None
-        Which of them, three or one, superpixels are made of and pictures show; None: the first three that the model
-        gets, or where these are fewer, the first one, as grey.
+        Which channels, three or one, pictures show and superpixels are made of. None: the first three that the model
+        gets, or if it gets fewer, the first one as grey.
     pad_color : tuple of float or None
-        Of letterboxing alone: red, green and blue of the padding, or its values by channel, or one number; in 0..255.
+        Colour of a letterbox's padding, in 0..255: red, green and blue, one value per channel, or one number.
     """
 
     size: tuple[int, int]
@@ -84,20 +84,20 @@ class Preprocessing:
         layout: Literal["NCHW", "NHWC"] = "NCHW",
         n_channels: int = 3,
     ) -> Preprocessing:
-        """Fit settings to a model's input; what they leave open is as torchvision does it, the size 224 x 224.
+        """Fit settings to a model's input. What they leave open is done as in torchvision, at 224 x 224 pixels.
 
-        Of other than three channels, values are brought to 0..1 and the whole picture is taken.
+        With another number of channels than three, values are scaled to 0..1 and the whole picture is used.
 
         Parameters
         ----------
         settings : PreprocessingSettings
             What is known.
         size : (int or None, int or None)
-            Height and width of the model's input; None where it takes any.
+            Height and width of the model's input; None if it takes any.
         layout : {'NCHW', 'NHWC'}
             Axes of the model's input.
         n_channels : int
-            How many it takes.
+            Number of channels of the model's input.
 
         Raises
         ------
@@ -114,27 +114,27 @@ class Preprocessing:
         layout: Literal["NCHW", "NHWC"] = "NCHW",
         **changes: Any,
     ) -> Preprocessing:
-        """One of `settings.PRESETS`, fitted to a model's input, with changes.
+        """One of `PRESETS`, fitted to a model's input, with changes.
 
         Raises
         ------
         OptionError
-            Unknown name.
+            There is no preset of that name.
         """
         return cls.from_settings(PreprocessingSettings(**changes).over(preset(name)), size, layout)
 
     @property
     def n_channels(self) -> int:
-        """How many channels the model takes."""
+        """Number of channels of the model's input."""
         return len(self.mean)
 
     def of_images(self, settings: PreprocessingSettings) -> Preprocessing:
-        """The same for other images: with the `settings.OF_IMAGES` of some settings, where they are not open.
+        """The same for other images: with the `OF_IMAGES` of the settings, where they are given.
 
         Raises
         ------
         OptionError
-            They do not fit.
+            They do not fit the model.
         """
         check_channels(settings.channels, self.n_channels)
         own = {name: getattr(settings, name) for name in OF_IMAGES if getattr(settings, name) is not None}
@@ -142,16 +142,16 @@ class Preprocessing:
 
     @property
     def picture_channels(self) -> int:
-        """How many channels the pictures have that `crop` and `normalise` take; three of a model of one."""
+        """Number of channels of what `crop` and `normalise` take; three for a model of one channel."""
         return 3 if self.n_channels == 1 else self.n_channels
 
     @property
     def of_photographs(self) -> bool:
-        """Whether ordinary pictures, 8-bit RGB, are all that it needs."""
+        """Whether 8-bit RGB is all that the model needs."""
         return self.n_channels in (1, 3) and not (self.value_range or self.channels or self.display_channels)
 
     def settings(self, source: str = "") -> PreprocessingSettings:
-        """The same as settings, to change some of them; `source` says where they come from."""
+        """The same as settings, so that some can be changed; `source` says where they come from."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         if self.resize_to == "letterbox":
             values |= {"resize_to": None, "fit": "letterbox"}
@@ -199,7 +199,7 @@ class Preprocessing:
 
     @property
     def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
-        """What pixels are multiplied with, and what is added then: `(C,)` float32, in `channel_order`."""
+        """The factor and the summand of normalisation, `(C,)` float32 each, in `channel_order`."""
         scale = 1 / np.asarray(self.std, dtype=np.float64)
         return scale.astype(np.float32), (-np.asarray(self.mean, dtype=np.float64) * scale).astype(np.float32)
 
@@ -209,7 +209,7 @@ class Preprocessing:
         Parameters
         ----------
         seen : ndarray
-            `(h, w, 3)` uint8, RGB, as `crop` returns it, of which a model of one channel gets the luma; or `(h, w, C)`.
+            `(h, w, 3)` uint8, RGB, as `crop` returns it; a model of one channel gets the luma. Or `(h, w, C)`.
 
         Returns
         -------
@@ -220,7 +220,7 @@ class Preprocessing:
         if self.n_channels == 1 and seen.shape[2] == 3:
             seen = luma(seen)
         channels = seen[..., ::-1] if self.channel_order == "BGR" else seen
-        # In long runs: numpy is ten times as slow where three factors take turns on short ones.
+        # In long runs: NumPy is ten times slower where three factors alternate.
         if self.layout == "NCHW":
             values = np.ascontiguousarray(channels.transpose(2, 0, 1)) * scale[:, None, None]
             values += shift[:, None, None]
@@ -231,7 +231,7 @@ class Preprocessing:
         return rows.reshape(1, *seen.shape)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """As a dict of JSON's types."""
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
         }
@@ -243,7 +243,7 @@ class Preprocessing:
         Raises
         ------
         OptionError
-            A value outside its range.
+            A value is outside its range.
         TypeError
             A key is missing or unknown.
         """
@@ -254,5 +254,5 @@ class Preprocessing:
 
 
 def _listed(values: tuple[float, ...]) -> str:
-    same = len(values) != 3 and len(set(values)) == 1  # three are what people expect to see
+    same = len(values) != 3 and len(set(values)) == 1  # people expect to see three
     return ", ".join(f"{value:.6g}" for value in (values[:1] if same else values))

@@ -1,4 +1,4 @@
-"""Which values the fields of a `Preprocessing` may have, and what to say of others."""
+"""The values that the fields of a `Preprocessing` may have, and the errors for others."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_values(fields: Any) -> None:
 
 
 def check_channel_order(order: str | None, n_channels: int) -> None:
-    """BGR is an order of three channels.
+    """Refuse BGR for another number of channels than three.
 
     Raises
     ------
@@ -75,12 +75,12 @@ def check_channel_order(order: str | None, n_channels: int) -> None:
 
 
 def check_channels(numbers: tuple[int, ...] | None, n_channels: int) -> None:
-    """As many channels must be named as the model takes.
+    """Refuse more or fewer channels than the model takes.
 
     Raises
     ------
     OptionError
-        More or fewer are.
+        Their number is wrong.
     """
     if numbers is not None and len(numbers) != n_channels:
         raise OptionError(

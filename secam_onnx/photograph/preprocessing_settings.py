@@ -1,4 +1,4 @@
-"""Preprocessing settings that may leave things open: presets, options and the files beside a model all give these.
+"""Settings of a preprocessing, some of which may be open: presets, options and files beside a model give these.
 
 `Preprocessing.from_settings` fits them to a model's input.
 """
@@ -32,42 +32,42 @@ __all__ = [
 Values = tuple[float, ...]
 
 MAX_CHANNELS = 512
-"""How many channels an image may have."""
+"""The largest number of channels of an image."""
 
 OF_IMAGES = ("value_range", "channels", "display_channels")
-"""Settings that depend on the images as much as on the model, and can be given with any model."""
+"""Settings that depend on the images as much as on the model, and may be given with any model."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 """Pillow's filters by name."""
 
 FITS = ("crop", "stretch", "letterbox")
-_SHAPING = {"crop", "resize_to", "fit"}  # any of them takes the place of all
+_SHAPING = {"crop", "resize_to", "fit"}  # giving one replaces all of them
 
 
 @dataclass(frozen=True)
 class PreprocessingSettings:
-    """What is known of a preprocessing; None is open.
+    """What is known of a preprocessing; None means open.
 
     Attributes
     ----------
     size : (int, int), optional
         Height and width of the model's input, in pixels.
     crop : float or 'none', optional
-        What the centre crop keeps of the photograph's shorter side, in (0, 1]: that side is resized to `size / crop`;
-        `'none'` stretches the whole photograph to `size`.
+        Share of the photograph's shorter side that the centre crop keeps, in (0, 1]: that side is resized to
+        `size / crop`. `'none'` stretches the whole photograph to `size`.
     resize_to : int or (int, int), optional
-        The same in pixels, in place of `crop`; see `Preprocessing`.
+        The same in pixels, instead of `crop`; see `Preprocessing`.
     fit : {'crop', 'stretch', 'letterbox'}, optional
-        What becomes of the photograph's shape. `'crop'`: it stays, and the middle is cut out (0.875 of it where `crop`
-        does not say). `'stretch'`: the whole photograph is stretched to `size`, or to `size / crop`, of which the
-        middle is cut out. `'letterbox'`: all of it is fitted inside `size`, and the rest is padded.
+        How the photograph's aspect ratio is brought to the input's. `'crop'` keeps it and cuts out the middle (0.875 of
+        it unless `crop` says otherwise). `'stretch'` stretches the whole photograph to `size`, or to `size / crop`
+        before the middle is cut out. `'letterbox'` fits all of it inside `size` and pads the rest.
     pad_color : tuple of float, optional
-        Red, green and blue of that padding, or its values by channel, or one number; in 0..255, black by default.
+        Colour of that padding, in 0..255, black by default: red, green and blue, one value per channel, or one number.
     interpolation, mean, std, layout, channel_order, crop_rounding, value_range, channels, display_channels : optional
-        See `Preprocessing`; mean and std are of pixels in 0..255 (multiply torchvision's numbers by 255), one value for
-        each channel, or one for all, which may be a plain number.
+        See `Preprocessing`. mean and std are for pixels in 0..255 (multiply torchvision's numbers by 255): one value
+        per channel, or one for all, which may be a plain number.
     source : str
-        Where they come from, in words; empty for those that the user gives.
+        Where the settings come from, in words; empty if the user gives them.
     """
 
     size: tuple[int, int] | None = None
@@ -94,44 +94,46 @@ class PreprocessingSettings:
         given = self.std or self.mean or ()
         if not self.source and any(given) and max(map(abs, given)) < 1:
             raise OptionError(
-                f"{'std' if self.std else 'mean'} is {', '.join(map(str, given))}, which is of pixels in 0..1; of "
-                "pixels in 0..255 was expected. Multiply mean and std by 255."
+                f"{'std' if self.std else 'mean'} is {', '.join(map(str, given))}, which is for pixels in 0..1; values "
+                "for pixels in 0..255 were expected. Multiply mean and std by 255."
             )
         if self.crop is not None and self.resize_to is not None:
             raise OptionError(f"crop {self.crop} and resize_to {self.resize_to} say the same in two ways; choose one.")
         if self.crop not in (None, "none") and not (isinstance(self.crop, float | int) and 0 < self.crop <= 1):
             raise OptionError(f"crop is {self.crop}; a fraction above 0 and at most 1, or 'none', was expected.")
         if self.fit not in (None, *FITS):
-            raise OptionError(f"fit is {self.fit!r}; {', '.join(FITS)} are what there is.")
+            raise OptionError(f"fit is {self.fit!r}; one of {', '.join(FITS)} was expected.")
         cut = self.resize_to if self.crop is None else self.crop
         if (self.fit == "letterbox" and cut is not None) or (self.fit == "crop" and cut == "none"):
             name = "resize_to" if self.crop is None else "crop"
             raise OptionError(f"fit is {self.fit!r}, which does not go with {name} {cut!r}; leave one out.")
         if self.pad_color is not None and not is_color(self.pad_color):
-            raise OptionError(f"pad_color is {self.pad_color!r}; one number of 0..255, or one a channel, was expected.")
+            raise OptionError(
+                f"pad_color is {self.pad_color!r}; one number in 0..255, or one per channel, was expected."
+            )
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The names of the settings that are not open."""
+        """Names of the settings that are not open."""
         names = (entry.name for entry in dataclasses.fields(self) if entry.name != "source")
         return tuple(name for name in names if getattr(self, name) is not None)
 
     @property
     def n_channels(self) -> int | None:
-        """How many channels these settings are for; None if for any."""
+        """Number of channels that the settings are for; None for any number."""
         lengths = [len(values) for values in (self.mean, self.std) if values is not None and len(values) > 1]
         return len(self.channels) if self.channels else max(lengths, default=None)
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is open but what the model's input tells itself, size and layout."""
+        """Whether nothing is open except size and layout, which the model's input tells."""
         open_ = {"interpolation", "mean", "std", "channel_order"}.difference(self.given)
         return not open_ and bool(_SHAPING.intersection(self.given))
 
     def over(self, base: PreprocessingSettings) -> PreprocessingSettings:
-        """These settings, and those of `base` where they are open.
+        """These settings, with those of `base` where they are open.
 
-        Where only the size is another one than `base` was made for, the crop keeps the same share of the photograph.
+        If only the size differs from that of `base`, the crop keeps the same share of the photograph.
         """
         crop, resize_to, fit = base.crop, base.resize_to, base.fit
         if _SHAPING.intersection(self.given):
@@ -142,31 +144,31 @@ class PreprocessingSettings:
         given = self.source or f"as given: {', '.join(name.replace('_', ' ') for name in own)}"
         source = self.source or base.source
         if own and base.source and not (self.source and self.complete):
-            # Who gave all that differs between networks has not left the choice to us.
+            # All that differs between networks is given, so nothing was left for us to choose.
             enough = {"mean", "std"} <= own.keys() and not own.keys().isdisjoint(_SHAPING)
             source = f"{given}; the rest {base.source}" if enough else f"{base.source}; {given}"
         return dataclasses.replace(base, **{"crop": crop, "resize_to": resize_to, "fit": fit, **own, "source": source})
 
 
 def is_color(values: tuple[float, ...] | None) -> bool:
-    """Whether these are values of channels, or one for all, in 0..255."""
+    """Whether this is a tuple of values in 0..255."""
     return isinstance(values, tuple) and len(values) > 0 and all(0 <= value <= 255 for value in values)
 
 
 def in_pixel_values(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[Values | None, Values | None]:
-    """Mean and std as people write them, of pixels in 0..1 or in 0..255, as values of 0..255.
+    """Mean and std for pixels in 0..255, from values for pixels in 0..1 or in 0..255.
 
-    torchvision, timm and Hugging Face write 0.485; where one of the values is above 1 all are taken as of 0..255.
+    torchvision, timm and Hugging Face write 0.485. If any value is above 1, all are taken as for pixels in 0..255.
 
     Parameters
     ----------
     mean, std : sequence of float or None
-        A value for each channel, or one for all.
+        One value per channel, or one for all.
 
     Raises
     ------
     OptionError
-        No value, one that is not finite, or a standard deviation that is not positive.
+        There is no value, one is not finite, or a standard deviation is not positive.
     """
     scale = 1.0 if any(value > 1 for value in (*(mean or ()), *(std or ()))) else 255.0
     scaled: list[Values | None] = []
@@ -176,7 +178,7 @@ def in_pixel_values(mean: Sequence[float] | None, std: Sequence[float] | None) -
             continue
         if not values or not all(map(math.isfinite, values)) or (name == "std" and min(values) <= 0):
             raise OptionError(
-                f"{name} is {', '.join(map(str, values))}; a finite number for each channel, or one for all, was "
+                f"{name} is {', '.join(map(str, values))}; a finite number per channel, or one for all, was "
                 f"expected{', above 0' if name == 'std' else ''}."
             )
         scaled.append(tuple(scale * value for value in values))
@@ -215,23 +217,23 @@ PRESETS: dict[str, PreprocessingSettings] = {
 ASSUMED = dataclasses.replace(
     PRESETS["torchvision"], source="assumed: torchvision's ImageNet settings, since the file does not say"
 )
-"""What is taken where nobody says anything."""
+"""What is assumed if nothing says otherwise."""
 
 ASSUMED_OF_DATA = dataclasses.replace(
     PRESETS["unit"],
     crop="none",
     source="assumed: values brought to 0..1, the whole picture, since the file does not say",
 )
-"""The same for other than three channels, for which ImageNet has no mean."""
+"""The same for other numbers of channels than three, for which ImageNet has no mean."""
 
 
 def preset(name: str) -> PreprocessingSettings:
-    """One of `PRESETS`.
+    """One of `PRESETS`, by name.
 
     Raises
     ------
     OptionError
-        Unknown name.
+        There is no preset of that name.
     """
     if name not in PRESETS:
         raise OptionError(f"Unknown preprocessing preset {name!r}; there are {', '.join(PRESETS)}.")

@@ -1,4 +1,4 @@
-"""An image in its own numbers, any number of channels and bits.
+"""Images as they are stored: any number of channels, any type of number.
 
 What stands for black and for white is what the caller says, or what a file's tags say, or what the type implies: 0 and
 255 for 8 bits, 0 and 1 for fractions. Of 16 bits it is assumed to be 0 and 65535; where that leaves the upper half
@@ -17,13 +17,13 @@ from secam_onnx.errors import ImageError
 __all__ = ["DARK", "MAX_ASPECT", "MAX_PIXELS", "MIN_SIDE", "Raster", "check_size", "make_raster", "undecodable"]
 
 MAX_PIXELS = 100_000_000
-"""Largest image that is decoded, in pixels (about 300 MB as RGB); of more than three channels, fewer."""
+"""The largest image that is decoded, in pixels (about 300 MB as RGB); fewer with more than three channels."""
 
 MIN_SIDE = 4
-"""Shortest side, in pixels, of which superpixels can be made."""
+"""The shortest side that superpixels can be made of, in pixels."""
 
 MAX_ASPECT = 50
-"""Longest side over shortest side; a thinner strip would be blown up to gigabytes by the resize step."""
+"""The longest side over the shortest; resizing would blow up a thinner strip to gigabytes."""
 
 _SIXTEEN = 0xFFFF
 _DIM = 1 / 16  # of the range; reflectances of dark scenes use as little as a tenth of theirs
@@ -31,14 +31,14 @@ DARK = (
     "Pixels of more than 8 bits use less than half of 0..65535, the range that was assumed, so that they are dark. "
     "Give the values of black and white, as --value-range 0,4095 (value_range in Python)."
 )
-"""What is said of an image that is dark where the usual range is assumed."""
+"""The doubt about an image that is dark in the range that was assumed."""
 
 _SAY_RANGE = "Give the values of black and white, as --value-range LOW,HIGH (value_range in Python)."
 
 
 @dataclass(frozen=True)
 class Raster:
-    """An image in its own numbers.
+    """An image as it is stored.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Raster:
     alpha : bool
         Whether the last channel is transparency.
     doubt : str
-        What speaks against the range that was assumed or given; empty where nothing does.
+        Why the range that was assumed or given may be wrong; empty if it looks right.
     """
 
     pixels: np.ndarray
@@ -60,11 +60,11 @@ class Raster:
 
     @property
     def channels(self) -> int:
-        """How many there are, transparency included."""
+        """Number of channels, transparency included."""
         return int(self.pixels.shape[2])
 
     def picked(self, numbers: tuple[int, ...]) -> Raster:
-        """Only some of the channels, counted from 1.
+        """Some of the channels, counted from 1.
 
         Raises
         ------
@@ -72,19 +72,19 @@ class Raster:
             There are fewer.
         """
         if max(numbers) > self.channels:
-            raise ImageError(f"Channel {max(numbers)} was asked for, and the image has {self.channels}.")
+            raise ImageError(f"Channel {max(numbers)} was asked for, but the image has {self.channels}.")
         return replace(self, pixels=self.pixels[..., [number - 1 for number in numbers]], alpha=False)
 
     def values(self) -> np.ndarray:
-        """Float32, with black at 0 and white at 255; not rounded, and beyond that where the image is."""
+        """Float32, black at 0 and white at 255; not rounded, and not clipped where values lie beyond."""
         scale = np.float32(255 / (self.white - self.black))
-        # Whole numbers beyond 2^24 would lose their last bits before the subtraction.
+        # Integers beyond 2^24 would lose their last bits before the subtraction.
         wide = self.pixels.dtype.itemsize > 2 and self.pixels.dtype.kind in "iuf" and self.pixels.dtype != np.float32
         values: np.ndarray = self.pixels.astype(np.float64 if wide else np.float32)
         return np.asarray((values - self.black) * scale, dtype=np.float32)
 
     def bytes(self) -> np.ndarray:
-        """The same as uint8, rounded and cut off at 0 and 255."""
+        """The same as uint8, rounded and clipped."""
         if self.pixels.dtype == np.uint8 and (self.black, self.white) == (0, 255):
             return self.pixels
         return np.clip(np.rint(self.values()), 0, 255).astype(np.uint8)
@@ -99,13 +99,13 @@ def make_raster(
     *,
     file: bool = False,
 ) -> Raster:
-    """With the values of black and white: those that were asked for, those that are known, or what the type tells."""
+    """Find the values of black and white: those asked for, those known from the file, or what the type implies."""
     _check_sides(pixels.shape[0], pixels.shape[1], name)
     if pixels.dtype.kind not in "buif" or pixels.dtype.itemsize > 8:
-        raise ImageError(f"{name} has dtype {pixels.dtype}; whole numbers or floating point were expected.")
+        raise ImageError(f"{name} has dtype {pixels.dtype}; integers or floating point were expected.")
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise ImageError(f"{name} holds NaN or infinity, which are no pixels. Replace them, by 0 for instance.")
+        raise ImageError(f"{name} holds NaN or infinity; finite pixels were expected. Replace them, by 0 for instance.")
     if asked is not None:
         return Raster(pixels, *asked, alpha, _misfit(pixels[..., :-1] if alpha else pixels, *asked))
     if pixels.dtype in (bool, np.uint8):
@@ -129,7 +129,7 @@ def make_raster(
 
 
 def _misfit(pixels: np.ndarray, black: float, white: float) -> str:
-    """What speaks against a range that was given: almost all is black in it, or most lies outside."""
+    """Why a range that was given may be wrong: most values lie outside, or almost all are black."""
     if np.mean((pixels < black) | (pixels > white)) > 0.5:
         return (
             f"Most values lie outside {black:g}..{white:g}, the range that was given; pictures show those as black "
@@ -144,17 +144,17 @@ def _misfit(pixels: np.ndarray, black: float, white: float) -> str:
 
 
 def undecodable(name: str, error: Exception) -> ImageError:
-    """What is said of a damaged file."""
+    """The error for a damaged file."""
     return ImageError(f"{name} cannot be decoded ({error}); it may be cut off. Get the file again.")
 
 
 def check_size(size: tuple[int, ...], name: str, max_pixels: int) -> None:
-    """Refuse images, of height, width and channels, that are too large, too small or too thin.
+    """Refuse a height, width and number of channels that are too large, too small or too thin.
 
     Raises
     ------
     ImageError
-        With the reason.
+        The message has the reason.
     """
     height, width, channels = size
     pixels = height * width * max(1, math.ceil(channels / 3))

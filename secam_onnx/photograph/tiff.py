@@ -1,4 +1,4 @@
-"""TIFF files that hold more than photographs: any number of channels, stacks of pages, more than 8 bits."""
+"""TIFF files beyond photographs: any number of channels, stacks of pages, more than 8 bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["MAGIC", "PHOTOMETRIC", "WHITE_IS_ZERO", "nominal_range", "read_tiff", "tiff_pixels"]
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""How such files begin."""
+"""The first bytes of TIFF files."""
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 _BITS, _ORIENTATION = 258, 274
@@ -41,12 +41,12 @@ _UPRIGHT = {
 
 
 def tiff_pixels(file: BinaryIO, name: str) -> int:
-    """How many pixels the first page has.
+    """Number of pixels of the first page.
 
     Raises
     ------
     ImageError
-        It cannot be read.
+        The file cannot be read.
     """
     with _opened(file, name, stack=False) as (first,):
         return int(first.imagelength) * int(first.imagewidth)
@@ -55,36 +55,36 @@ def tiff_pixels(file: BinaryIO, name: str) -> int:
 def read_tiff(
     file: BinaryIO, name: str, check_size: Callable[[int, int, int], None], *, stack: bool
 ) -> tuple[np.ndarray, bool, tuple[float, float] | None]:
-    """Read all channels.
+    """Read all channels of a TIFF.
 
     Parameters
     ----------
     file : binary file
-        It can be sought in.
+        It must be seekable.
     name : str
-        How messages call it.
+        Its name in error messages.
     check_size : callable
-        Is given height, width and channels before anything is decoded, and raises where that is too much.
+        Called with height, width and channels before anything is decoded; raises an error if that is too much.
     stack : bool
-        Whether pages of one channel each are the channels of one image; else the first page is read.
+        Whether pages of one channel each are the channels of one image; otherwise the first page is read.
 
     Returns
     -------
     pixels : ndarray
-        `(H, W, C)`, in the file's own numbers, upright, black where they are lowest.
+        `(H, W, C)`, as stored, upright, with black as the lowest value.
     alpha : bool
         Whether the last channel is transparency.
     value_range : (float, float) or None
-        Black and white, as far as the tags tell.
+        The values of black and white, if the tags tell them.
 
     Raises
     ------
     ImageError
-        It cannot be read, is too large, or compressed in a way that is not supported.
+        The file cannot be read, is too large, or is compressed in a way that is not supported.
     """
     with _opened(file, name, stack=stack) as pages:
         first = pages[0]
-        height, width = int(first.imagelength), int(first.imagewidth)  # damaged files may hold other types there
+        height, width = int(first.imagelength), int(first.imagewidth)  # damaged files may hold other types
         channels = int(first.samplesperpixel) * len(pages)
         if channels > MAX_CHANNELS:
             raise ImageError(f"{name} has {channels:,} channels; at most {MAX_CHANNELS} were expected.")
@@ -94,7 +94,7 @@ def read_tiff(
         planes = [_channels_last(page) for page in pages]
         pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
         if pixels.shape != (height, width, channels):
-            raise ImageError(f"{name} unpacks to another size than it says; it is damaged. Get the file again.")
+            raise ImageError(f"{name} unpacks to another size than it declares; it is damaged. Get the file again.")
         tags = {tag.code: tag.value for tag in first.tags.values()}
         known = nominal_range(pixels.dtype, tags)
         if first.photometric == WHITE_IS_ZERO:
@@ -106,7 +106,7 @@ def read_tiff(
 
 
 def nominal_range(dtype: np.dtype[Any], tags: Mapping[int, Any]) -> tuple[float, float] | None:
-    """The values of black and white as a file's tags tell them.
+    """The values of black and white, from a file's tags.
 
     `BitsPerSample`, `MaxSampleValue` or `SMaxSampleValue` say how many bits of an unsigned number are in use; of other
     types `SMinSampleValue` and `SMaxSampleValue`, or `MinSampleValue` and `MaxSampleValue`, are the range itself.

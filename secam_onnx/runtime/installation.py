@@ -26,7 +26,7 @@ def _installed(package: str) -> bool:
 
 @functools.cache
 def load() -> Any:
-    """Import ONNX Runtime, once it is sure that exactly one of its two wheels is installed.
+    """Import ONNX Runtime, after making sure that exactly one of its two wheels is installed.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def load() -> Any:
             "Both onnxruntime and onnxruntime-gpu are installed; they overwrite each other's files. Remove both, then "
             'install one: pip uninstall -y onnxruntime onnxruntime-gpu && pip install "secam-onnx[cpu]" (or [gpu]).'
         )
-    # From 1.32 on it keeps an identifier of the device and a record of its use in the user's folder otherwise.
+    # Otherwise 1.32 and later keep an identifier of the device and a record of use in the user's folder.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime

@@ -44,11 +44,11 @@ def open_session(
     weights : Weights, optional
         Values of initializers that the model declares as external data.
     prepack : bool
-        Copy such matrices into the order that the kernels run fastest with.
+        Copy these matrices into the order in which the kernels run fastest.
     integer_kernels : bool
-        Run what lies between a DequantizeLinear and a QuantizeLinear in integers.
+        Compute in integers between a DequantizeLinear and a QuantizeLinear.
     threads : int, optional
-        How many threads one run may take on the CPU; all cores by default.
+        How many threads a run may use on the CPU; by default one for each core.
 
     Raises
     ------
@@ -62,31 +62,30 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads if threads is not None else thread_limit() or 0  # 0: all cores
     # Worker threads that spin after a run, for up to 0.1 s, would take the cores from the superpixels, which are made
-    # at the same time, and from the other session; smaller blocks of work let a shared core be made up for. On two
-    # cores that took explain / forward for ResNet50 from 2.1 to 1.6, with the forward pass alone as fast as before.
+    # at the same time, and from the other session; smaller blocks of work balance the load when a core is shared. On
+    # two cores that took explain / forward for ResNet50 from 2.1 to 1.6, with the forward pass alone as fast as before.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.dynamic_block_base", "4")
-    # Planning ahead where tensors lie takes a second copy of them all from the second run on, and is no faster.
+    # Memory patterns take a second copy of all tensors from the second run on, and are no faster.
     options.enable_mem_pattern = False
     if not integer_kernels:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     shared: dict[str, onnxruntime.OrtValue] = {}
     if weights:
-        # Packing would make a second copy of every matrix that was just shared.
+        # Packing would copy every matrix that is shared here.
         options.add_session_config_entry("session.disable_prepacking", "0" if prepack else "1")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", weights.root)
-        # Read by us and not by ONNX Runtime, which maps the files into memory: a file that is written anew would end
-        # the process. Handed over by DLPack, each array lives until no session needs it any more, which for most is
-        # as soon as they are packed.
+        # We read the values. ONNX Runtime would map the files into memory, and a file that is rewritten would crash the
+        # process. An array that is handed over by DLPack lives until no session needs it; most are freed once packed.
         shared = {name: ort.OrtValue.from_dlpack(value) for name, value in weights.shared.items()}
         for name, value in shared.items():
             options.add_initializer(name, value)
         copied = [ort.OrtValue.ortvalue_from_numpy(value) for value in weights.copied.values()]
         options.add_external_initializers(list(weights.copied), copied)
     wants_cuda = CUDA in names
-    options.log_severity_level = _FATAL  # what goes wrong is raised, in our words, not logged in colours
+    options.log_severity_level = _FATAL  # errors are raised in our words, not logged in colours
     if wants_cuda:
-        # So is a missing driver, of which the library itself would log a page.
+        # A missing driver is raised as well, of which the library would log a page.
         ort.set_default_logger_severity(_FATAL)
         _preload_cuda()
     source = model if isinstance(model, bytes) else str(Path(model))
@@ -102,7 +101,7 @@ def open_session(
         if wants_cuda:
             ort.set_default_logger_severity(2)
     needs_threads(session)
-    session.disable_fallback()  # to another provider; the shared values would be gone by then
+    session.disable_fallback()  # to another provider, when the shared values are gone
     if required is not None and required not in session.get_providers():
         raise ProviderError(
             f"{required} was asked for but could not start on this machine (no GPU, or its driver, CUDA or cuDNN "
@@ -116,13 +115,13 @@ _preloading = threading.Lock()
 
 
 def _preload_cuda() -> None:
-    # One thread at a time: two that redirect the standard output at once leave it redirected.
+    # One thread at a time: two that redirect standard output at once leave it redirected.
     with _preloading, contextlib.redirect_stdout(io.StringIO()):
         load().preload_dlls()
 
 
 def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Open a file as anybody would: by its path, with ONNX Runtime's own options, on the CPU.
+    """Open a file by its path, with ONNX Runtime's defaults, on the CPU: what results are compared with.
 
     Raises
     ------
@@ -133,11 +132,11 @@ def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> o
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads if threads is not None else thread_limit() or 0
     options.log_severity_level = _FATAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # which changes no number
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # which changes no result
     file: bytes | str = os.fspath(path)
     try:
         str(file).encode()
-    except UnicodeEncodeError:  # a name that is no Unicode, which ONNX Runtime does not take
+    except UnicodeEncodeError:  # ONNX Runtime takes only names that are Unicode
         file = Path(path).read_bytes()
     try:
         session = ort.InferenceSession(file, options, providers=[CPU])

@@ -24,14 +24,14 @@ def resolve_providers(providers: Providers) -> tuple[list[str], str | None]:
     Parameters
     ----------
     providers : str or sequence of str
-        `"auto"` (CUDA where it can be had, else the CPU), `"cpu"`, `"cuda"`, or full provider names.
+        `"auto"` (CUDA if it is available, else the CPU), `"cpu"`, `"cuda"`, or full provider names.
 
     Returns
     -------
     names : list of str
-        What to hand to a session; the CPU is always the last.
+        The providers of a session, in order; the CPU is always last.
     required : str or None
-        The provider that must not be silently replaced: the first one asked for by name.
+        The provider that must not be replaced silently: the first one that was asked for by name.
 
     Raises
     ------

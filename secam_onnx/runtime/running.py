@@ -25,16 +25,16 @@ _INPUT_DTYPES = {
 
 
 class Interrupt:
-    """Ends runs from another thread: those within its `with` block, and those that would follow there.
+    """Ends runs from another thread: the current run inside its `with` block, and all that would follow there.
 
-    They end with an error, between two nodes of the graph. One block an instance, in one thread.
+    A run ends with an error, between two nodes of the graph. An instance serves one block, in one thread.
     """
 
     def __init__(self) -> None:
         self._options = load().RunOptions()
 
     def stop(self) -> None:
-        """End them; from any thread."""
+        """End the runs; may be called from any thread."""
         self._options.terminate = True
 
     @property
@@ -56,26 +56,40 @@ _run_options: contextvars.ContextVar[Any] = contextvars.ContextVar("run_options"
 def run(
     session: onnxruntime.InferenceSession, names: Sequence[str], feeds: Mapping[str, np.ndarray]
 ) -> list[np.ndarray]:
-    """Run a session, so that an `Interrupt` can end it; `names` are of its outputs, `feeds` for its inputs.
+    """Run a session; an `Interrupt` around the call can end it.
+
+    Parameters
+    ----------
+    session : InferenceSession
+        See `open_session`.
+    names : sequence of str
+        The outputs to compute.
+    feeds : mapping of str to ndarray
+        A value for each input.
+
+    Returns
+    -------
+    list of ndarray
+        The outputs, in order of the names.
 
     Raises
     ------
     ForkError
         This process was forked from the one that opened the session.
     Exception
-        ONNX Runtime's own, of many kinds.
+        ONNX Runtime raises errors of many kinds.
     """
     check_process(session)
     return session.run(names, feeds, _run_options.get())
 
 
 def input_dtype(session: onnxruntime.InferenceSession) -> str:
-    """The element type of a session's first input, by numpy's name.
+    """The element type of a session's first input, as NumPy names it.
 
     Raises
     ------
     ModelError
-        It is none that an image can be given in.
+        No image can be converted to that type.
     """
     name = session.get_inputs()[0].type
     if name not in _INPUT_DTYPES:

@@ -18,12 +18,12 @@ class Weights:
     Attributes
     ----------
     shared : dict of str to ndarray
-        Those that lie in files as well, writeable; sessions compute with these very arrays, keep alive what they need,
-        and look into the files only while they optimise the graph.
+        Values that files hold as well, in writeable arrays. Sessions compute with these very arrays and keep alive
+        those that they need; they look into the files only while they optimise the graph.
     root : str
         The folder that the files' locations are relative to.
     copied : dict of str to ndarray
-        Those that lie in no file, whose location means nothing; each session makes a copy.
+        Values that no file holds, so that their location means nothing; each session copies them.
     """
 
     shared: dict[str, np.ndarray] = field(default_factory=dict)
@@ -34,5 +34,5 @@ class Weights:
         return bool(self.shared or self.copied)
 
     def get(self, name: str) -> np.ndarray | None:
-        """The value of one of them, if it is among them."""
+        """The value of an initializer, if it is among them."""
         return self.shared.get(name, self.copied.get(name))

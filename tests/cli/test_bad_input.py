@@ -97,7 +97,7 @@ def test_a_class_that_the_model_does_not_have(class_: str, words: tuple[str, ...
 def test_a_class_name_that_two_classes_share(tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "names.txt").write_text("a\ncrane\nb\nc\nCrane\nd\ne\n")
     arguments = ("explain", "photo.png", "-m", "tiny.onnx", "--labels", "names.txt", "-c", "crane")
-    refused(*arguments, words=("2 classes are called 'crane'", "index:1, index:4"))
+    refused(*arguments, words=("2 classes have the name 'crane'", "index:1, index:4"))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_label_map_for_two_images(refused: Callable[..., str]) -> None:
         ("two.txt", b"a\nb\n", ("2 labels for 7 classes",)),
         ("empty.txt", b"", ("every class needs a name",)),
         ("gap.txt", b"a\n\nb\nc\nd\ne\nf\n", ("every class needs a name",)),
-        ("latin.txt", b"caf\xe9\n", ("latin.txt", "one name a line")),
+        ("latin.txt", b"caf\xe9\n", ("latin.txt", "one name per line")),
         ("broken.json", b"{", ("broken.json", "JSON")),
         ("holes.json", b'{"0": "a", "2": "b"}', ("1 is missing", "from 0")),
         ("number.json", b"5", ("number.json", "JSON")),

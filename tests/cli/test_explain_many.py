@@ -66,7 +66,7 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     table = str(Path("secam-out", "errors.csv"))
     assert done.stderr.splitlines() == [
         f"Error: {Path('photos', 'bad.jpg')} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP, "
-        "AVIF and NPY are.",
+        "AVIF and NPY can be.",
         f"1 of 28 images could not be explained; see {table}.",
     ]
     again = run_cli("explain", "photos", "shard.tar", *OPTIONS, "--resume")

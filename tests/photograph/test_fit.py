@@ -93,8 +93,8 @@ def test_settings_in_words_json_and_over_others() -> None:
     [
         ({"fit": "letterbox", "crop": 0.9}, "fit is 'letterbox', which does not go with crop 0.9"),
         ({"fit": "crop", "crop": "none"}, "fit is 'crop', which does not go with crop 'none'"),
-        ({"fit": "pad"}, "fit is 'pad'; crop, stretch, letterbox"),
-        ({"pad_color": (300.0,)}, r"pad_color is \(300.0,\); one number of 0..255"),
+        ({"fit": "pad"}, "fit is 'pad'; one of crop, stretch, letterbox"),
+        ({"pad_color": (300.0,)}, r"pad_color is \(300.0,\); one number in 0..255"),
     ],
 )
 def test_what_does_not_go_together(wrong: dict[str, object], said: str) -> None:
@@ -103,7 +103,7 @@ def test_what_does_not_go_together(wrong: dict[str, object], said: str) -> None:
 
 
 def test_a_colour_without_padding() -> None:
-    with pytest.raises(OptionError, match="goes with fit 'letterbox' alone"):
+    with pytest.raises(OptionError, match="only fit 'letterbox' pads"):
         Preprocessing.from_settings(PreprocessingSettings(pad_color=(1.0,)))
     with pytest.raises(OptionError, match="pad_color is None; with resize_to"):
         Preprocessing((32, 32), "letterbox")

@@ -142,10 +142,10 @@ BEGINNINGS: dict[str, tuple[onnx.ModelProto, str, str]] = {
         "pixels",
         "a division by 255",
     ),
-    "a Cast to whole numbers": (
+    "a Cast to integers": (
         begun([node("Cast", "image", "i", to=TensorProto.UINT8), node("Cast", "i", "x", to=TensorProto.FLOAT)]),
         "pixels",
-        "a Cast to whole numbers",
+        "a Cast to integers",
     ),
     "BatchNormalization of pixels": (
         begun([node("BatchNormalization", "image", "g", "b", "m", "v", "x")],

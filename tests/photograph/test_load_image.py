@@ -83,7 +83,7 @@ def test_channels_are_counted_from_1_in_the_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.shown, PIXELS[..., [3, 2, 1]])
     np.testing.assert_array_equal(found.values, PIXELS[..., [3, 2, 1]])
     np.testing.assert_array_equal(load_image(PIXELS, of(1, channels=(12,))).values, PIXELS[..., 11:])
-    with pytest.raises(ImageError, match=r"c.tif: Channel 13 was asked for, and the image has 12"):
+    with pytest.raises(ImageError, match=r"c.tif: Channel 13 was asked for, but the image has 12"):
         load_image(tmp_path / "c.tif", of(1, channels=(13,)))
 
 

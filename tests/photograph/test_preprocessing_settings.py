@@ -72,7 +72,7 @@ def test_the_unit_of_mean_and_std(mean: Any, std: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("mean", "std", "message"),
     [
-        ((0.5, float("inf")), None, "mean is 0.5, inf; a finite number for each channel, or one for all, was expected"),
+        ((0.5, float("inf")), None, "mean is 0.5, inf; a finite number per channel, or one for all, was expected"),
         (None, (0.5, 0, 0.5), "std is 0.5, 0, 0.5; .* was expected, above 0"),
         ((float("nan"),), None, "mean is nan"),
         (None, (), "std is ;"),
@@ -96,7 +96,7 @@ def test_bad_mean_and_std(mean: Any, std: Any, message: str) -> None:
             {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
             "std is 0.229, .* Multiply mean and std by 255",
         ),
-        ({"mean": 0.5}, "mean is 0.5, which is of pixels in 0..1; of pixels in 0..255 was expected"),
+        ({"mean": 0.5}, "mean is 0.5, which is for pixels in 0..1; values for pixels in 0..255 were expected"),
     ],
     ids=str,
 )

@@ -176,7 +176,7 @@ def test_a_stream_that_was_begun_before_the_fork_is_refused_at_once(
     stream = explainer.explain_stream([picture] * 20)
     for _ in range(taken):
         next(stream)
-    with pytest.raises(ForkError, match="The stream was begun before this process was forked"):
+    with pytest.raises(ForkError, match="The stream began before this process was forked"):
         in_process("fork", next_of, stream)
     assert in_process("fork", closed, stream) == "closed"
     assert len([entry for entry in stream if isinstance(entry, Explanation)]) == 20 - taken
@@ -188,7 +188,7 @@ def answers(model: Any) -> Any:
 
 @needs_fork
 def test_an_opened_model_without_explainer_is_refused_at_once(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ForkError, match="threads do not come along"):
+    with pytest.raises(ForkError, match="threads stayed in the parent"):
         in_process("fork", answers, Explainer(model).classifier)
 
 

@@ -1,4 +1,4 @@
-"""What the nodes that preprocess make of a picture: one rule a kind of operator, constants only."""
+"""What nodes with constants do to a picture: one rule for each kind of operator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INTEGERS = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32, TensorProto
 
 
 def follow_node(graph: Graph, node: NodeProto, taken: list[PictureTensor]) -> list[PictureTensor] | None:
-    """What a node makes of the picture; None where it is a layer."""
+    """The picture after a node; None if the node is a layer."""
     rule = _RULES.get(node.op_type)
     if node.op_type == "Concat":
         return _concat(graph, node, taken)
@@ -35,7 +35,7 @@ def _same(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTenso
         return None
     if node.op_type == "Cast" and attribute(node, "to") in _INTEGERS and graph.dtype(node.input[0]) not in _INTEGERS:
         untouched = all(one.scale == 1 and one.shift == 0 for one in picture.channels)
-        return picture.after("a Cast to whole numbers", whole=picture.whole or untouched)
+        return picture.after("a Cast to integers", whole=picture.whole or untouched)
     return picture
 
 
@@ -45,7 +45,7 @@ def _transpose(graph: Graph, node: NodeProto, picture: PictureTensor) -> Picture
 
 
 def _arithmetic(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
-    """Add, Sub, Mul and Div with a constant, which may be a picture of means."""
+    """Add, Sub, Mul and Div with a constant, which may be a whole mean image."""
     first, second = node.input
     turned = graph.is_constant(first)
     values = _a_channel(graph.constant(first if turned else second), picture)
@@ -71,7 +71,7 @@ def _arithmetic(graph: Graph, node: NodeProto, picture: PictureTensor) -> Pictur
 
 
 def _a_channel(constant: np.ndarray, picture: PictureTensor) -> np.ndarray | None:
-    """A constant's number for each channel: its mean over the other axes."""
+    """A constant as one number per channel: its mean over the other axes."""
     values = np.asarray(constant, dtype=np.float64)
     count = len(picture.channels)
     if values.size == 1:
@@ -105,7 +105,7 @@ def _normalisation(graph: Graph, node: NodeProto, picture: PictureTensor) -> Pic
 
 
 def _convolution(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
-    """One of 1 x 1 that only scales, shifts and reorders the channels."""
+    """A 1 x 1 convolution that only scales, shifts and reorders channels."""
     if picture.axes != "NCHW" or not all(graph.is_constant(name) for name in node.input[1:] if name):
         return None
     if any(attribute(node, "pads", [])) or any(stride != 1 for stride in attribute(node, "strides", [])):
@@ -148,7 +148,7 @@ def _gather(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTen
 
 
 def _gather_nd(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
-    """Some channels, which PyTorch's newer exporter brings to the front for it."""
+    """Picking channels, as PyTorch's dynamo exporter writes it, with the channels in front."""
     if picture.axes[0] != "C" or attribute(node, "batch_dims", 0) or not graph.is_constant(node.input[1]):
         return None
     indices = graph.constant(node.input[1])
@@ -165,7 +165,7 @@ def _picked(picture: PictureTensor, chosen: list[int]) -> PictureTensor:
 
 
 def _slice(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
-    """Of channels, which may turn them round, or of rows and columns."""
+    """A slice of channels, which may reverse them, or of rows and columns."""
     starts, ends, axes, steps = (attribute(node, name, []) for name in ("starts", "ends", "axes", "steps"))
     if len(node.input) > 1:
         if not all(graph.is_constant(name) for name in node.input[1:] if name):
@@ -218,7 +218,7 @@ def _concat(graph: Graph, node: NodeProto, taken: list[PictureTensor]) -> list[P
 
 
 def _unsqueeze(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
-    """The axis of the batch, or of a channel that was taken out alone."""
+    """Adding the axis of the batch, or of a single channel."""
     added = attribute(node, "axes")
     if added is None and len(node.input) > 1 and graph.is_constant(node.input[1]):
         added = graph.constant(node.input[1]).ravel().tolist()

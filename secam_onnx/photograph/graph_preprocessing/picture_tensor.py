@@ -1,4 +1,4 @@
-"""A tensor that is the picture still, on its way through the first nodes of a graph."""
+"""A tensor that is still the picture, on its way through the first nodes of a graph."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Channel", "PictureTensor", "numbers"]
 
 @dataclass(frozen=True)
 class Channel:
-    """`scale * value + shift` of a channel of the input; mean and std are what a BatchNormalization has seen there."""
+    """`scale * value + shift` of an input channel; `seen` is the mean and std of the training data, if known."""
 
     index: int
     scale: float = 1.0
@@ -28,22 +28,22 @@ class Channel:
 
 @dataclass(frozen=True)
 class PictureTensor:
-    """A tensor that is the picture still: its axes, and what its channels are."""
+    """A tensor that is still the picture: its axes, its channels, and the steps so far."""
 
     axes: str
     channels: tuple[Channel, ...]
     steps: tuple[str, ...] = ()
-    pending: tuple[str, ...] = ()  # of no meaning unless more follows: the padding of a convolution
+    pending: tuple[str, ...] = ()  # counts only if another step follows: it may be a convolution's padding
     size: tuple[int, int] | None = None
-    whole: bool = False  # rounded to whole numbers before anything else
-    grid: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # scale and zero point, where it is quantised
-    keeps: tuple[float, float] | None = None  # values of the input: what is beyond is cut off
+    whole: bool = False  # rounded to integers before anything else
+    grid: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # scale and zero point, if it is quantised
+    keeps: tuple[float, float] | None = None  # range of input values; others are clipped
 
     def after(self, step: str, **changes: object) -> PictureTensor:
         return replace(self, steps=(*self.steps, *self.pending, step), pending=(), **changes)  # type: ignore[arg-type]
 
 
 def numbers(values: np.ndarray) -> str:
-    """For people: one where all are the same."""
+    """Numbers in words; one if all are the same."""
     shown = values[:1] if np.all(values == values[0]) else values
     return ", ".join(f"{value:.6g}" for value in shown[:8]) + (", ..." if len(shown) > 8 else "")

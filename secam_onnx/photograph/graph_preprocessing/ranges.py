@@ -1,4 +1,4 @@
-"""Nodes that keep a range of values and cut off the rest: Clip, and quantisation."""
+"""Nodes that limit the range of values: Clip and quantisation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from secam_onnx.photograph.graph_preprocessing.picture_tensor import PictureTens
 
 __all__ = ["clip", "dequantise", "quantise"]
 
-_NEAR = 0.05  # of the range: calibration takes the ends from the images that it was given
+_NEAR = 0.05  # of the range, whose ends come from the images of a calibration
 
 
 def clip(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor:
-    """By two constants; ReLU6 and the like tell nothing."""
+    """A Clip with two constants; ReLU6 and the like tell nothing."""
     given = [*node.input[1:], "", ""][:2]
     ends = [attribute(node, "min"), attribute(node, "max")]
     for place, name in enumerate(given):
@@ -28,7 +28,7 @@ def clip(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor
 
 
 def quantise(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
-    """Its scale and zero point are calibrated, so that they tell the range of the values that come."""
+    """A QuantizeLinear, whose calibrated scale and zero point tell the range of its input."""
     found = _scale_and_zero(graph, node, picture)
     if found is None:
         return None
@@ -43,7 +43,7 @@ def quantise(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTe
 
 
 def dequantise(graph: Graph, node: NodeProto, picture: PictureTensor) -> PictureTensor | None:
-    """The way back behind a QuantizeLinear; a scale of its own where the input is whole numbers."""
+    """A DequantizeLinear: the way back after a QuantizeLinear, or a scaling of an integer input."""
     found = _scale_and_zero(graph, node, picture)
     if found is None:
         return None
@@ -61,7 +61,7 @@ def dequantise(graph: Graph, node: NodeProto, picture: PictureTensor) -> Picture
 
 
 def _scale_and_zero(graph: Graph, node: NodeProto, picture: PictureTensor) -> tuple[np.ndarray, np.ndarray] | None:
-    """A number for each channel; None where they go by another axis or are not constant."""
+    """One scale and zero point per channel; None if they belong to another axis or are not constant."""
     count, found = len(picture.channels), []
     for name in [*node.input[1:], ""][:2]:
         if name and not graph.is_constant(name):
@@ -75,7 +75,7 @@ def _scale_and_zero(graph: Graph, node: NodeProto, picture: PictureTensor) -> tu
 
 
 def _kept(picture: PictureTensor, low: float, high: float, word: str) -> PictureTensor | None:
-    """Where the ends are those of pixels, divided by 255 or not; others, as of normalised pixels, tell nothing."""
+    """The picture after a limit to 0..255 or 0..1; None for other ranges, which tell nothing."""
     first = picture.channels[0]
     if not first.scale or any((one.scale, one.shift) != (first.scale, first.shift) for one in picture.channels):
         return None

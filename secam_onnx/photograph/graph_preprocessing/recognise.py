@@ -1,15 +1,15 @@
-"""What a graph does to the picture before its first layer: preprocessing that is inside the model.
+"""Recognising preprocessing that is inside a model: what its graph does to the picture before the first layer.
 
-The walk goes forward from the input through nodes that scale, shift, reorder or resize the picture with constants. What
-they do to a channel is `(value - mean) / std`, and the size of these two numbers tells which values the graph expects:
+The walk goes forward from the input, through nodes that scale, shift, reorder or resize the picture with constants. To
+a channel they do `(value - mean) / std`, and the size of these two numbers tells which values the graph expects:
 
-- `std` of 30 to 1000, as of a division by 255, by 127.5 or by 58: pixels of 0..255; anything smaller would come out
-  nearly constant. So is `std` around 1 with a mean of 50 to 200, as Caffe has it, and a Cast to whole numbers.
-- `std` of 0.1 to 0.7 with a mean of 0.2 to 0.8, as ImageNet's: pixels divided by 255. So is a multiplication by 255.
-- A Clip or QuantizeLinear that keeps 0..255, or 0..1, of what goes in tells the same; others tell nothing.
-- All else, such as the rescaling in torchvision's Inception-v3, says nothing of what goes in.
+- Pixels in 0..255: a `std` of 30 to 1000, as of a division by 255, by 127.5 or by 58, since smaller values would be
+  nearly constant; a `std` around 1 with a mean of 50 to 200, as in Caffe; a Cast to integers.
+- Pixels divided by 255: a `std` of 0.1 to 0.7 with a mean of 0.2 to 0.8, as for ImageNet; a multiplication by 255.
+- Either of them: a Clip or QuantizeLinear that keeps 0..255, or 0..1, of the input. Other ranges tell nothing.
+- Unknown: anything else, such as the rescaling in torchvision's Inception-v3.
 
-A BatchNormalization is read by its running mean and variance, which are those of what the network was trained on.
+Of a BatchNormalization the running mean and variance count, which are those of the training data.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _CAFFE = (103.939, 116.779, 123.68)  # means of blue, green and red
 
 @dataclass(frozen=True)
 class GraphPreprocessing:
-    """What was found.
+    """The preprocessing that was recognised in a graph.
 
     Attributes
     ----------
     steps : tuple of str
-        In words, in running order.
+        The steps in words, in order of execution.
     expects : {'pixels', 'unit', ''}
-        The values that the graph is made for: 0..255, 0..1, or it does not tell.
+        The values that the graph expects: 0..255, 0..1, or unknown.
     mean, std : tuple of float
-        What the steps do at once, a number a channel of the input.
+        The effect of all steps together, one number per input channel.
     channel_order : {'RGB', 'BGR'} or None
-        Of the input, where the means tell it: those of ImageNet in Caffe differ by colour.
+        Order of the input's channels, if the means tell it: those of ImageNet in Caffe differ by colour.
     size : (int, int) or None
-        Rows and columns that the graph itself resizes the picture to.
+        Height and width to which the graph resizes the picture.
     keeps : (float, float) or None
         The lowest and highest value of the input that a Clip or QuantizeLinear lets through.
     """
@@ -62,18 +62,18 @@ class GraphPreprocessing:
 
 
 def recognise_preprocessing(graph: Graph, name: str, layout: str, channels: int | None = 3) -> GraphPreprocessing:
-    """Walk from a model's input as long as it is the picture still.
+    """Walk forward from a model's input for as long as a tensor is still the picture.
 
     Parameters
     ----------
     graph : Graph
         The model.
     name : str
-        Its input.
+        The name of its input.
     layout : str
         The input's axes, such as 'NCHW'.
     channels : int or None
-        How many the picture has; of a number that is not known nothing is said.
+        Number of the picture's channels; if it is None, nothing is recognised.
     """
     if channels is None:
         return GraphPreprocessing()
@@ -94,9 +94,9 @@ def recognise_preprocessing(graph: Graph, name: str, layout: str, channels: int 
 
 
 def _summary(last: list[PictureTensor], channels: int) -> GraphPreprocessing:
-    """What the first layers have in common: the same steps, or others that are made for the same values."""
+    """What holds for all first layers: the same steps, or different ones that expect the same values."""
     if not all(one.steps for one in last):
-        return GraphPreprocessing()  # one branch takes the picture as it comes
+        return GraphPreprocessing()  # one branch takes the input as it is
     whole = [_told(picture, channels) for picture in last if len(picture.channels) == channels]
     if not whole:
         return GraphPreprocessing()
@@ -113,7 +113,7 @@ def _summary(last: list[PictureTensor], channels: int) -> GraphPreprocessing:
 
 
 def _told(picture: PictureTensor, channels: int) -> GraphPreprocessing:
-    """What the steps to one of the first layers tell."""
+    """What the steps before one of the first layers tell."""
     of_inputs = sorted(picture.channels, key=lambda one: one.index)
     if [one.index for one in of_inputs] != list(range(channels)) or not all(one.scale for one in of_inputs):
         return GraphPreprocessing(picture.steps, size=picture.size)

@@ -25,7 +25,7 @@ PROCESSOR = "preprocessor_config.json"
 
 
 def preprocessing_beside(model: str | os.PathLike[str]) -> tuple[PreprocessingSettings | None, str]:
-    """The preprocessing that the files beside a model ask for.
+    """The preprocessing that files beside a model ask for.
 
     Parameters
     ----------
@@ -35,14 +35,14 @@ def preprocessing_beside(model: str | os.PathLike[str]) -> tuple[PreprocessingSe
     Returns
     -------
     settings : PreprocessingSettings or None
-        None if there are no such files.
+        None if no file states one.
     note : str
-        What lies there and is not used, and why; empty if there is nothing of the kind.
+        Which files are not used, and why; empty if there are none.
 
     Raises
     ------
     ModelError
-        They ask for something that cannot be done exactly, or a `preprocessor_config.json` is damaged.
+        A file asks for something that cannot be done exactly, or a `preprocessor_config.json` is damaged.
     """
     notes = []
     processor, config = find_beside(model, PROCESSOR), find_beside(model, CONFIG)
@@ -51,7 +51,7 @@ def preprocessing_beside(model: str | os.PathLike[str]) -> tuple[PreprocessingSe
             data = read_object(processor)
             if huggingface.is_image_processor(data):
                 return huggingface.settings(data, f"read from {PROCESSOR}"), ""
-        notes.append(f"{PROCESSOR} beside it is of no image processor")
+        notes.append(f"{PROCESSOR} beside it is not that of an image processor")
     if config is not None:
         try:
             data = read_object(config)
@@ -65,7 +65,7 @@ def preprocessing_beside(model: str | os.PathLike[str]) -> tuple[PreprocessingSe
 
 
 def activation_beside(model: str | os.PathLike[str]) -> tuple[str, str] | None:
-    """What makes probabilities of raw outputs, by the `problem_type` in the `config.json` beside a model, and a note.
+    """What turns raw outputs into probabilities, by the `problem_type` in a `config.json` beside a model.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ def activation_beside(model: str | os.PathLike[str]) -> tuple[str, str] | None:
     Returns
     -------
     activation, note : str
-        'softmax', 'sigmoid' or 'none', and where that was read; None if nothing is said.
+        'softmax', 'sigmoid' or 'none', and where that was read; None if nothing is stated.
     """
     file = find_beside(model, CONFIG)
     try:
         told = None if file is None else read_object(file).get("problem_type")
-    except ValueError:  # which is said where preprocessing and names are read
+    except ValueError:  # the reason is given where preprocessing and names are read
         return None
     activation = huggingface.ACTIVATIONS.get(told) if isinstance(told, str) else None
     return None if activation is None else (activation, f"{activation}, by the problem_type in {CONFIG}: {told}")

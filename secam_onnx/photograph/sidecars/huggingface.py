@@ -1,6 +1,6 @@
 """Hugging Face's `preprocessor_config.json` and the `id2label` of `config.json`.
 
-What transformers' image processors do with a key differs by their type, and so does what an absent key means.
+What a key means, and what its absence means, depends on the type of the image processor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ACTIVATIONS = {
     "multi_label_classification": "sigmoid",
     "regression": "none",
 }
-"""What makes probabilities of raw outputs, by the `problem_type` of a `config.json`."""
+"""What turns raw outputs into probabilities, by the `problem_type` of a `config.json`."""
 
 
 _HALF, _IMAGENET = [0.5] * 3, ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -44,7 +44,7 @@ _COMMON = {
     "image_std": _HALF,
 }
 _IMAGENET_STATISTICS = {"image_mean": _IMAGENET[0], "image_std": _IMAGENET[1]}
-# What transformers 5 takes where a key is absent, by type; those that do other steps than these are not here.
+# The defaults of transformers 5, by type of processor; types with other steps are missing.
 _TYPES: dict[str, dict[str, Any]] = {
     "Beit": {"size": 224, "crop_size": 224},
     "Bit": _CLIP,
@@ -74,7 +74,7 @@ _TYPES: dict[str, dict[str, Any]] = {
     "ViT": {"size": 224, "resample": 2},
 }
 _SHORTEST_EDGE = ("Bit", "CLIP", "ConvNext", "Levit", "MobileNetV1", "MobileNetV2", "MobileViT", "PoolFormer", "Siglip")
-"""Types that read a plain number as the length of the shortest edge."""
+"""Types for which a plain number is the length of the shortest edge."""
 _KNOWN_STEPS = {
     *("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_flip_channel_order"),
     *("do_convert_rgb", "do_reduce_labels"),  # nothing to do here: photographs are RGB, and these labels are of masks
@@ -85,7 +85,7 @@ Edges = int | tuple[int, int]
 
 
 def is_image_processor(data: Mapping[str, Any]) -> bool:
-    """Whether a `preprocessor_config.json` is about images; there are such files for sound and text."""
+    """Whether a `preprocessor_config.json` is of an image processor; others are for sound or text."""
     return _type(data) in _TYPES or any(key in data for key in ("image_processor_type", *_OF_IMAGES))
 
 
@@ -95,13 +95,13 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
     Raises
     ------
     ValueError
-        It does what cannot be done exactly here, or makes no sense; the message is the reason alone.
+        It asks for something that cannot be done exactly, or makes no sense; the message is the reason alone.
     """
     kind = _type(data)
     stated = {key: value for key, value in data.items() if value is not None}
     if not kind:
         steps = {**_plain(stated), **stated}
-        source = f"{source} (of no type: plain resize, crop, rescale, normalise)"
+        source = f"{source} (without a type: plain resize, crop, rescale, normalise)"
     elif kind in _TYPES:
         steps = {**_COMMON, **_TYPES[kind], **stated}
         source = f"{source} ({kind}ImageProcessor)"
@@ -131,7 +131,7 @@ def _type(data: Mapping[str, Any]) -> str:
 
 
 def _plain(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Without a type, a step is done if the file says with what."""
+    """Without a type, a step is done if the file has its values."""
     return {
         **_COMMON,
         "do_resize": "size" in stated,
@@ -150,7 +150,7 @@ def _interpolation(steps: Mapping[str, Any]) -> str:
 
 
 def _geometry(kind: str, steps: Mapping[str, Any]) -> tuple[tuple[int, int], Edges | None]:
-    """The size of the input, and what the photograph is resized to before the crop."""
+    """The input's size, and the size to which the photograph is resized before the crop."""
     if not flag(steps, "do_resize"):
         raise ValueError("it does not resize (do_resize is false)")
     square = steps.get("default_to_square", kind not in _SHORTEST_EDGE)
@@ -177,7 +177,9 @@ def _geometry(kind: str, steps: Mapping[str, Any]) -> tuple[tuple[int, int], Edg
         return edges, None
     least = (edges, edges) if isinstance(edges, int) else edges
     if crop[0] > least[0] or crop[1] > least[1]:
-        raise ValueError(f"it crops {crop[0]} x {crop[1]} pixels of less, and pads with black; that is not supported")
+        raise ValueError(
+            f"it crops {crop[0]} x {crop[1]} pixels from fewer, which needs padding; that is not supported"
+        )
     return crop, None if edges == crop else edges
 
 
@@ -186,7 +188,7 @@ def _pair(edges: Edges) -> tuple[int, int]:
 
 
 def _edges(steps: Mapping[str, Any], key: str, *, square: bool) -> Edges:
-    """The length of the shortest edge, or height and width."""
+    """Length of the shortest edge, or height and width."""
     value = steps.get(key)
     entries = {name: edge for name, edge in value.items() if edge is not None} if isinstance(value, dict) else {}
     if set(entries) == {"shortest_edge"}:
@@ -201,14 +203,14 @@ def _edges(steps: Mapping[str, Any], key: str, *, square: bool) -> Edges:
 
 
 def _normalisation(kind: str, steps: Mapping[str, Any]) -> tuple[Values, Values]:
-    """Mean and std of pixels in 0..255 that do all the steps at once."""
+    """Mean and std for pixels in 0..255 that do all steps at once."""
     factor, offset = 1.0, 0.0
     if flag(steps, "do_rescale"):
         factor = number(steps, "rescale_factor")
         offset = 1.0 if kind == "EfficientNet" and flag(steps, "rescale_offset") else 0.0
     mean: Values = (0.0,)
     std: Values = (1.0,)
-    if flag(steps, "do_normalize") and kind != "MobileViT":  # that one has no such step
+    if flag(steps, "do_normalize") and kind != "MobileViT":  # which has no such step
         mean, std = by_channel(steps, "image_mean"), by_channel(steps, "image_std")
     if kind == "EfficientNet" and flag(steps, "include_top"):  # these networks divide a second time
         again = by_channel(steps, "image_std")

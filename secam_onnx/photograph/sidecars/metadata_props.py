@@ -1,10 +1,10 @@
-"""What an ONNX file says of itself in its `metadata_props`: how photographs become its input, and its class names.
+"""Preprocessing and class names that an ONNX file states in its `metadata_props`.
 
 - ONNX's own image metadata, as Windows ML and Custom Vision write it
-  (https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md). It says nothing of the crop.
+  (https://github.com/onnx/onnx/blob/main/docs/MetadataProps.md). It does not cover the crop.
 - Ultralytics' `task`, `imgsz` and `names`: a classifier gets pixels / 255 and a centre crop.
 - OpenVINO's `model_info ...`, as OTX writes it; see `openvino`.
-- RapidOCR's `character`, and `labels`, `classes` and the like of anybody: class names only.
+- RapidOCR's `character`, and `labels`, `classes` and the like that anyone may write: class names only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RANGES = {  # mean and std of pixels in 0..255
 
 
 def preprocessing_inside(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
-    """The preprocessing that the file itself states, or a part of it; None if it states nothing.
+    """The preprocessing that the file states, or a part of it; None if it states nothing.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def preprocessing_inside(metadata: Mapping[str, str]) -> PreprocessingSettings |
     Raises
     ------
     ModelError
-        It states what cannot be done, or makes no sense.
+        What it states cannot be done, or makes no sense.
     """
     with _complaint():
         for read in (_ultralytics, model_info, _image):
@@ -72,7 +72,7 @@ def label_sources(metadata: Mapping[str, str]) -> Iterator[tuple[str, Callable[[
 
 
 def _listed(text: str) -> tuple[str, ...]:
-    """JSON, a list or dict of Python, or names parted by commas or lines."""
+    """Names in JSON, in Python's syntax, or separated by commas or lines."""
     if text.lstrip().startswith(("[", "{", "(")):
         return in_order(literal(text))
     return in_order(text.strip().split("\n" if "\n" in text.strip() else ","))
@@ -110,7 +110,7 @@ def _image(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
         return None
     order = _known(stated, _FORMAT, _ORDERS)
     if stated.get(_GAMMA, "SRGB").casefold() != "srgb":
-        raise ValueError(f"{_GAMMA} is {stated[_GAMMA]!r}, and photographs are used as they are, in sRGB")
+        raise ValueError(f"{_GAMMA} is {stated[_GAMMA]!r}, but photographs are used as they are, in sRGB")
     values = _known(stated, _RANGE, _RANGES)
     said = ", ".join(f"{key} {value}" for key, value in stated.items() if key != _GAMMA)
     return PreprocessingSettings(

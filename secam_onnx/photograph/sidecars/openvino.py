@@ -1,7 +1,7 @@
-"""What OpenVINO's Model API and OTX write: `model_info ...` in an ONNX file's metadata, `label_schema.json` beside it.
+"""OpenVINO's Model API and OTX: `model_info ...` in an ONNX file's metadata, `label_schema.json` beside it.
 
-Model API resizes with OpenCV's linear filter; Pillow's is antialiased, which photographs larger than the input show.
-OTX feeds photographs as RGB, and `reverse_input_channels` makes BGR of them; Model API itself feeds them as BGR.
+Model API resizes with OpenCV's linear filter; Pillow's is antialiased, which makes a difference for photographs larger
+than the input. OTX feeds RGB, and `reverse_input_channels` makes it BGR; Model API itself feeds BGR.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _GEOMETRIES: dict[str, dict[str, Any]] = {
 
 
 def settings(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
-    """The preprocessing that `model_info` states; what is absent is as Model API has it. None if it states none.
+    """The preprocessing that `model_info` states, with Model API's defaults; None if it states none.
 
     Raises
     ------
     ValueError
-        It states what cannot be done, or makes no sense; the message is the reason alone.
+        What it states cannot be done, or makes no sense; the message is the reason alone.
     """
     info = {key[len(_PREFIX) :]: value for key, value in metadata.items() if key.startswith(_PREFIX)}
     stated = [name for name in _STATED if name in info]
@@ -50,7 +50,7 @@ def settings(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
     geometry = dict(_GEOMETRIES[resize])
     if geometry.get("fit") == "letterbox":
         geometry["pad_color"] = _numbers("pad_value", info.get("pad_value", ""), 0.0)
-    order = "" if "reverse_input_channels" in info else f"; {'RGB' if otx else 'BGR'}, as it says nothing else"
+    order = "" if "reverse_input_channels" in info else f"; {'RGB' if otx else 'BGR'} by default"
     said = ", ".join(stated) + order
     return PreprocessingSettings(
         **geometry,
@@ -97,5 +97,5 @@ def labels(data: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _natural(key: str) -> list[tuple[int, int, str]]:
-    """So that 10 comes after 9."""
+    """A sort key by which 10 comes after 9."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", key)]

@@ -22,7 +22,7 @@ _DEFAULTS = {  # of timm.data.resolve_data_config
 
 
 def is_config(data: Mapping[str, Any]) -> bool:
-    """Whether timm wrote this."""
+    """Whether this is a `config.json` of timm."""
     flat = isinstance(data.get("architecture"), str) and not {"input_size", "mean", "crop_pct"}.isdisjoint(data)
     return isinstance(data.get("pretrained_cfg"), dict) or flat
 
@@ -33,7 +33,7 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
     Raises
     ------
     ValueError
-        It asks for what cannot be done exactly, or makes no sense; the message is the reason alone.
+        It asks for something that cannot be done exactly, or makes no sense; the message is the reason alone.
     """
     given = _nested(data)
     config = {**_DEFAULTS, **{key: value for key, value in given.items() if value}}

@@ -1,4 +1,4 @@
-"""Values of JSON whose type is checked: whoever wrote the file, a wrong one is a ValueError with the key's name."""
+"""Values of JSON with checked types; a wrong one is a ValueError that names the key."""
 
 from __future__ import annotations
 

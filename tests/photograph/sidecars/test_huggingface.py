@@ -120,7 +120,7 @@ def test_a_file_without_type_does_what_it_names(tmp_path: Path) -> None:
     model = written(tmp_path, size={"shortest_edge": 64}, crop_size=48, image_mean=0.5, image_std=[0.25] * 3)
     settings, _ = preprocessing_beside(model)
     assert settings is not None
-    assert "of no type: plain resize, crop, rescale, normalise" in settings.source
+    assert "without a type: plain resize, crop, rescale, normalise" in settings.source
     assert fitted(model) == Preprocessing((48, 48), 64, mean=(127.5,) * 3, std=(63.75,) * 3, crop_rounding="down")
     plain = fitted(written(tmp_path, size=32))
     assert (plain.mean, plain.std, plain.resize_to) == ((0,) * 3, (255,) * 3, None)
@@ -134,7 +134,7 @@ CONVNEXT = {"image_processor_type": "ConvNextImageProcessor"}
     ("data", "message"),
     [
         ({"image_processor_type": "PerceiverImageProcessor"}, "type PerceiverImageProcessor, whose steps are not supp"),
-        ({"image_processor_type": "MobileViTImageProcessor"}, "crops 256 x 256 pixels of less, and pads with black"),
+        ({"image_processor_type": "MobileViTImageProcessor"}, "crops 256 x 256 pixels from fewer, which needs padding"),
         ({**VIT, "do_pad": True}, "asks for the step do_pad, which is not supported"),
         ({**VIT, "do_color_quantize": True}, "asks for the step do_color_quantize"),
         ({**VIT, "do_resize": False}, r"does not resize \(do_resize is false\)"),
@@ -152,7 +152,7 @@ CONVNEXT = {"image_processor_type": "ConvNextImageProcessor"}
         ({**VIT, "rescale_factor": 0}, "rescale_factor is 0 where a positive number"),
         ({**CONVNEXT, "size": {"height": 224, "width": 224}}, "size has no shortest_edge"),
         ({**CONVNEXT, "size": 224, "crop_size": 200, "do_center_crop": True}, "crops twice"),
-        ({**CONVNEXT, "size": 224, "crop_pct": 2}, "pads with black"),
+        ({**CONVNEXT, "size": 224, "crop_pct": 2}, "which needs padding"),
         ({**CONVNEXT, "size": 224, "crop_pct": "most"}, "crop_pct is 'most' where a positive number"),
     ],
     ids=str,
@@ -181,7 +181,7 @@ def test_a_damaged_file(content: bytes, message: str, tmp_path: Path) -> None:
 
 def test_a_file_about_sound_is_not_used(tmp_path: Path) -> None:
     model = written(tmp_path, feature_extractor_type="Wav2Vec2FeatureExtractor", do_normalize=True, sampling_rate=16000)
-    assert preprocessing_beside(model) == (None, "preprocessor_config.json beside it is of no image processor")
+    assert preprocessing_beside(model) == (None, "preprocessor_config.json beside it is not that of an image processor")
 
 
 def test_class_names(beside: Beside) -> None:
