@@ -1,1 +1,1 @@
-"""ONNX files and graphs, and nothing of SeCAM: reading and writing models, weights, a graph's index, new nodes."""
+"""ONNX files and graphs, without anything of SeCAM: models, weights, the index of a graph, new nodes."""

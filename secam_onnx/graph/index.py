@@ -32,11 +32,11 @@ class Graph(NodeIndex):
     Attributes
     ----------
     vague : set of str
-        Tensors that were asked for and whose shapes are not known but for the batch.
+        Tensors whose shapes were asked for but are not known; an unknown batch does not count.
     image_size : (int, int) or None
-        Rows and columns of the images that will be fed, for models that leave these open.
+        Rows and columns of the images that will be fed, for models that leave them open.
     image_axes : str or None
-        What the input's axes count, such as 'NHWC', where it is known.
+        The axes of the input, such as 'NHWC', where they are known.
     """
 
     def __init__(self, model: ModelProto, folder: str | os.PathLike[str] = "") -> None:
@@ -57,7 +57,7 @@ class Graph(NodeIndex):
     def shape(self, tensor: str) -> Shape | None:
         """The shape of a tensor as far as it is known; None if not even the rank is.
 
-        Tensors of which something besides the batch is not known are remembered in `vague`.
+        Adds the tensor to `vague` if a length besides the batch is not known.
         """
         shape = self._learned.get(tensor) or self._inferred_shape(tensor)
         if shape is None or None in (shape if self.fixed_batch is not None else shape[1:]):
@@ -67,12 +67,12 @@ class Graph(NodeIndex):
         return shape
 
     def known_shapes(self, tensors: Iterable[str]) -> dict[str, Shape]:
-        """The shapes of some tensors, of those that have one."""
+        """The shapes of some tensors, as far as they are known."""
         shapes = {tensor: self.shape(tensor) for tensor in tensors}
         return {tensor: shape for tensor, shape in shapes.items() if shape is not None}
 
     def learn(self, shapes: Mapping[str, Shape]) -> None:
-        """Take shapes that were seen in a run for those that inference leaves open."""
+        """Take shapes that were measured in a run, for tensors that inference leaves open."""
         for tensor, shape in shapes.items():
             inferred = self._inferred_shape(tensor)
             if inferred is None or None in inferred:
@@ -82,7 +82,7 @@ class Graph(NodeIndex):
         shape = self._type(tensor)[1]
         if shape is not None and None not in shape[1:]:
             return shape
-        # Shapes that are computed at run time come out once the number of images is known.
+        # Shapes that are computed at run time are known once the number of images is.
         few, more = self._pinned_shapes(tensor)
         if few is None or (shape is not None and len(shape) != len(few)):
             return shape
@@ -102,7 +102,7 @@ class Graph(NodeIndex):
         return set() if few is None or more is None else {axis for axis in range(len(few)) if few[axis] != more[axis]}
 
     def batch_axis(self, tensor: str) -> int | None:
-        """The axis of a tensor that counts photographs; None where none does, or where it counts something besides."""
+        """The axis of a tensor that counts photographs alone; None if there is no such axis."""
         shape = self.shape(tensor) or ()
         batch = self.fixed_batch
         if batch is not None:
@@ -118,7 +118,7 @@ class Graph(NodeIndex):
 
     @cached_property
     def fixed_batch(self) -> int | None:
-        """How many photographs the model takes, where it says so."""
+        """How many photographs the model takes at once; None if any number."""
         shape = self._type(self.inputs[0].name)[1] if self.inputs else None
         return shape[0] if shape is not None and len(shape) == 4 else 1
 
@@ -127,11 +127,11 @@ class Graph(NodeIndex):
         return self._type(tensor)[0]
 
     def epsilon(self, tensor: str) -> float:
-        """How coarse the numbers of a tensor are: the distance from 1 to the next larger one, relative."""
+        """The precision of a tensor's element type: the distance from 1 to the next larger number."""
         return _EPSILONS.get(self.dtype(tensor), 2.0**-23)
 
     def for_pinned_batch(self, tensor: str) -> np.ndarray | None:
-        """The value, for a batch of two images, of a tensor that is computed from shapes alone; None if it is not."""
+        """The value, for two images, of a tensor that is computed from shapes alone; None if it is not."""
         return self._value_from_shapes(tensor, self._types_for(_PINNED))
 
     def _value_from_shapes(self, tensor: str, types: Types) -> np.ndarray | None:
@@ -163,7 +163,7 @@ class Graph(NodeIndex):
         values = [numpy_helper.from_array(value, name) for name, value in constants.items()]
         try:
             return self.evaluate([nodes[position] for position in sorted(nodes)], values, tensor)
-        except Exception:  # whatever ONNX's reference implementation meets there: the value stays unknown
+        except Exception:  # whatever ONNX's reference implementation raises: the value stays unknown
             return None
 
     def _type(self, tensor: str, batch: int | None = None) -> tuple[int, Shape | None]:

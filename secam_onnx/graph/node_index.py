@@ -17,7 +17,7 @@ from secam_onnx.graph.weights import read_tensor
 __all__ = ["RANDOM", "NodeIndex"]
 
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
-"""Operators that give other values each time, whatever they read."""
+"""Operators whose values differ from run to run."""
 
 
 class NodeIndex:
@@ -59,7 +59,7 @@ class NodeIndex:
         self._positions = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
 
     def append(self, nodes: Iterable[NodeProto], outputs: Iterable[ValueInfoProto] = ()) -> None:
-        """Add nodes behind those of the model, and outputs, in place.
+        """Add nodes behind those of the model, and outputs, to the model itself.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class NodeIndex:
         Raises
         ------
         ModelError
-            One of them is made later than the node runs, or by nobody.
+            One of them is made after the node runs, or by no node.
         """
         names = tuple(dict.fromkeys(name for name in reads(node) if not self.is_constant(name)))
         own = self.position(next(name for name in node.output if name))
@@ -122,7 +122,7 @@ class NodeIndex:
         return tensor in self._constants
 
     def constant(self, tensor: str) -> np.ndarray:
-        """The value of a constant tensor, computed by ONNX's reference implementation where nodes make it."""
+        """The value of a constant tensor; where nodes make it, ONNX's reference implementation computes it."""
         if tensor in self.initializers:
             return read_tensor(self.initializers[tensor], self._folder)
         nodes, initializers = self.ancestry(tensor)
@@ -130,7 +130,7 @@ class NodeIndex:
         return self.evaluate(nodes, values, tensor)
 
     def integers(self, node: NodeProto, name: str, index: int) -> list[int] | None:
-        """Numbers that newer opsets take as an input and older ones as an attribute; None if the run decides."""
+        """Numbers that are an input in newer opsets and an attribute in older ones; None if they are computed."""
         if len(node.input) > index and node.input[index]:
             if not self.is_constant(node.input[index]):
                 return None
@@ -158,7 +158,7 @@ class NodeIndex:
         return [nodes[position] for position in sorted(nodes)], initializers
 
     def is_from_shapes(self, tensor: str) -> bool:
-        """Whether a tensor is made from constants and shapes of others alone, not from their values."""
+        """Whether a tensor is made from constants and from shapes of other tensors, not from their values."""
         return tensor in self._from_shapes_alone
 
     @cached_property
@@ -170,7 +170,7 @@ class NodeIndex:
         return self._made_from({"Shape", "Size"})
 
     def _made_from(self, sources: set[str]) -> set[str]:
-        """The tensors that come from initializers and operators without input, and from some operators besides."""
+        """The tensors that are made from initializers, constants and the results of some operators alone."""
         made = set(self.initializers)
         for node in self.model.graph.node:  # ONNX demands that nodes are in running order
             if node.op_type in sources or (node.op_type not in RANDOM and made.issuperset(reads(node))):

@@ -1,4 +1,4 @@
-"""Writing ONNX graphs: nodes and constants get names by themselves, so that code reads like the formula."""
+"""Writing ONNX nodes: names are made up, so that code reads like the formula."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["Nodes"]
 
 
 class Nodes:
-    """Collects nodes and constants; all methods take and return tensor names.
+    """Collects nodes and constants. All methods take and return names of tensors.
 
     Parameters
     ----------
     prefix : str
-        What all names begin with.
+        The beginning of all names.
 
     Attributes
     ----------
     nodes : list of NodeProto
-        In the order in which they were added.
+        The nodes, in the order in which they were added.
     values : list of TensorProto
         The constants.
     """
@@ -45,15 +45,15 @@ class Nodes:
         return names
 
     def integers(self, values: Any) -> str:
-        """A constant int64 array; a number becomes one without axes."""
+        """A constant int64 array; a single number has no axes."""
         return self.array(np.asarray(values, dtype=np.int64))
 
     def floats(self, values: Any) -> str:
-        """A constant float32 array; a number becomes one without axes."""
+        """A constant float32 array; a single number has no axes."""
         return self.array(np.asarray(values, dtype=np.float32))
 
     def array(self, array: np.ndarray) -> str:
-        """A constant of any dtype; the same one again is not written again."""
+        """A constant of any dtype. Equal constants are written once."""
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
             self._known[key] = f"{self.prefix}value_{len(self.values)}"

@@ -1,4 +1,4 @@
-"""Reading and writing ONNX files: complaints in words, and never a half-written file."""
+"""Reading and writing ONNX files, with errors that say what to do and without half-written files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 EXTERNAL_DATA_LIMIT = 2_000_000_000
-"""Size in bytes above which weights go into a file of their own; protobuf ends at 2 GiB."""
+"""Size in bytes above which weights go into a file of their own; protobuf allows 2 GiB."""
 
 
 def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelProto:
@@ -46,12 +46,12 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     path : path
         The file.
     weights : bool
-        Also read external data into the model.
+        Whether to read external data into the model, too.
 
     Raises
     ------
     ModelError
-        The file is missing, empty, cut off, not ONNX or damaged, or its external data lie outside of its folder or
+        The file is missing, empty, truncated, damaged or no ONNX file, or its external data lie outside its folder or
         cannot be read.
     """
     file = Path(path)
@@ -66,7 +66,7 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     except DecodeError as error:
         known = foreign_file(file)
         raise ModelError(
-            known or f"{file} is not an ONNX model, or it was cut off ({error}). Get or export the file again."
+            known or f"{file} is not an ONNX model, or it was cut off ({error}). Download or export it again."
         ) from error
     if not model.HasField("graph") or not model.graph.node:
         known = foreign_file(file)
@@ -94,10 +94,10 @@ def has_external_data(model: ModelProto) -> bool:
 
 @contextlib.contextmanager
 def weights_moved_out(model: ModelProto, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Bring a model of any size to one that can be serialised, in place, before it is written to `path` in the block.
+    """Make a model of any size serialisable, in place, so that the block can write it to `path`.
 
-    Above `EXTERNAL_DATA_LIMIT` the weights go into `NAME.HASH.data` beside `path`, a name of its own each time; if the
-    block does not end with a model at `path` that refers to it, the data file goes again.
+    Above `EXTERNAL_DATA_LIMIT` the weights go into a new file `NAME.HASH.data` beside `path`. If no model at `path`
+    refers to that file at the end of the block, it is deleted.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def weights_moved_out(model: ModelProto, path: str | os.PathLike[str]) -> Iterat
     try:
         with output_errors(data):
             convert_model_to_external_data(model, location=data.name)
-            data.touch()  # with the usual permissions; onnx would make it readable for its owner only
+            data.touch()  # with the usual permissions; onnx would make it readable by its owner alone
             write_external_data_tensors(model, str(target.parent))
         yield
     finally:
@@ -121,22 +121,22 @@ def weights_moved_out(model: ModelProto, path: str | os.PathLike[str]) -> Iterat
 
 
 def weight_bytes(model: ModelProto) -> int:
-    """Size of the weights that a model holds itself; protobuf cannot tell its own size above 2 GiB."""
+    """Bytes of the weights in the model itself; above 2 GiB, protobuf cannot tell its own size."""
     inside = (tensor for tensor in model.graph.initializer if tensor.data_location != TensorProto.EXTERNAL)
     return sum(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in inside)
 
 
 def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write an ONNX file in one step: whoever opens `path` gets the old model or the new one, whole.
+    """Write an ONNX file in one step: at any moment, `path` is the whole old model or the whole new one.
 
     Parameters
     ----------
     model : ModelProto
-        One that can be serialised (see `weights_moved_out`).
+        A model that can be serialised (see `weights_moved_out`).
     path : path
-        Where to write. Data files that an earlier model there had from us go with it.
+        The file to write. Data files that `weights_moved_out` made for an earlier model there are deleted.
     overwrite : bool
-        Replace an existing file.
+        Whether to replace an existing file.
 
     Raises
     ------
@@ -149,12 +149,12 @@ def write_model(model: ModelProto, path: str | os.PathLike[str], *, overwrite: b
     with new_file(target) as temporary:
         temporary.write_bytes(model.SerializeToString())
     for old in stale:
-        with contextlib.suppress(OSError):  # Windows removes none that another program has open
+        with contextlib.suppress(OSError):  # Windows keeps files that another program has open
             old.unlink()
 
 
 def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Complain early, before minutes of work, if a model cannot be written to `path`.
+    """Raise early, before minutes of work, if a model cannot be written to `path`.
 
     Raises
     ------
@@ -174,11 +174,11 @@ def check_writable(path: str | os.PathLike[str], *, overwrite: bool = False) -> 
 
 
 def _data_files(target: Path) -> list[Path]:
-    """Data files of our own making that belong to the model at `target`."""
+    """The data files that `weights_moved_out` made for the model at `target`."""
     try:
         beside = {file.name for file in target.parent.iterdir()}
         ours = {name for name in beside if name.startswith(f"{target.name}.") and name.endswith(".data")}
-        if not ours:  # the usual case, in which a model of half a gigabyte need not be read
+        if not ours:  # the usual case; saves reading a model of half a gigabyte
             return []
         model = onnx.load(target, format="protobuf", load_external_data=False)
     except (OSError, DecodeError):

@@ -1,7 +1,7 @@
-"""ONNX Runtime's own operators, which its optimiser and its quantiser write, as standard ones of the same shapes.
+"""Standard operators in place of ONNX Runtime's own, which its optimiser and its quantiser write.
 
-ONNX's shape inference knows none of them, and would lose the shapes of everything below. The result is for shapes and
-layouts alone, never run.
+ONNX's shape inference does not know these and would lose the shapes of everything behind them. The replacements have
+the same shapes and layouts but give other values, so they are never run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["DOMAIN", "as_standard"]
 
 DOMAIN = "com.microsoft"
 
-# The operator with the same shapes, and which inputs count.
+# The operator with the same shapes, and the inputs that it reads.
 _TWINS: dict[str, tuple[str, slice | list[int]]] = {
     "BiasGelu": ("Identity", [0]),
     "DequantizeLinear": ("DequantizeLinear", slice(None)),
@@ -39,7 +39,7 @@ _OWN = {"activation", "activation_params", "channels_last"}
 
 
 def as_standard(node: NodeProto) -> NodeProto:
-    """A node of the standard domain with the same shapes, where there is one; otherwise the node itself."""
+    """A standard node with the same shapes if there is one, otherwise the node itself."""
     twin = _TWINS.get(node.op_type) if node.domain == DOMAIN else None
     last = any(entry.name == "channels_last" and entry.i for entry in node.attribute)
     if twin is None or last:

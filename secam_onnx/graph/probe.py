@@ -1,4 +1,4 @@
-"""What shape inference leaves open, a run of the model tells: the shapes of some tensors for images of one size."""
+"""Shapes that inference leaves open, measured in a run of the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHAPE = f"{RESERVED}shape_"
 def probe_shapes(
     model: ModelProto, graph: Graph, tensors: Iterable[str], images: tuple[int, ...], folder: Path
 ) -> dict[str, Shape]:
-    """Run a model on black images.
+    """Run a model on black images and measure the shapes of some tensors.
 
     Parameters
     ----------
@@ -35,22 +35,22 @@ def probe_shapes(
     graph : Graph
         Its index.
     tensors : iterable of str
-        Whose shapes are wanted.
+        The tensors.
     images : tuple of int
-        `(N, 3, H, W)` or `(N, H, W, 3)`; what the model itself fixes counts.
+        The shape of the images, `(N, 3, H, W)` or `(N, H, W, 3)`; lengths that the model fixes override it.
     folder : Path
-        Where the model's external data lies.
+        The folder of the model's external data.
 
     Returns
     -------
     dict
-        Shapes, the batch axis None where it is open; empty if the model does not run.
+        The shapes, with None for an open batch axis; empty if the model does not run.
     """
     names = [name for name in dict.fromkeys(tensors) if graph.producer(name) is not None]
     (image,) = graph.inputs
     declared = graph.shape(image.name) or ()
     light, weights = without_weights(model, folder)
-    del light.graph.output[:]  # shapes are kept during a run, not what has them
+    del light.graph.output[:]  # so that a run keeps the shapes and not the tensors
     for index, name in enumerate(names):
         light.graph.node.append(helper.make_node("Shape", [name], [f"{_SHAPE}{index}"]))
         light.graph.output.append(helper.make_tensor_value_info(f"{_SHAPE}{index}", TensorProto.INT64, [None]))
@@ -60,7 +60,7 @@ def probe_shapes(
         if declared[0] is None:
             more = _run(session, image.name, declared, (images[0] + 1, *images[1:]))
             found = [_open(*shapes, images[0]) for shapes in zip(found, more, strict=True)]
-    except Exception:  # what is wrong with the model is said when it is opened to be used
+    except Exception:  # whoever opens the model to use it gets the error
         return {}
     return dict(zip(names, found, strict=True))
 
@@ -72,7 +72,7 @@ def _run(session: onnxruntime.InferenceSession, image: str, declared: Shape, ima
 
 
 def _open(shape: Shape, other: Shape, batch: int) -> Shape:
-    """The lengths that are those of the batch, of one image more in `other`, are open."""
+    """A shape with None for the lengths that follow the batch; `other` is of a run with one image more."""
     if len(shape) != len(other):
         return shape
     return tuple(None if pair == (batch, batch + 1) else pair[0] for pair in zip(shape, other, strict=True))

@@ -1,4 +1,4 @@
-"""protobuf's encoding, field by field, in an open file: to look into a model of half a gigabyte without reading it."""
+"""A reader of protobuf's encoding, field by field, which finds things in a large model without reading it all."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["BYTES", "Field", "UnusualError", "Wire", "read_metadata"]
 
 _VARINT, _FIXED64, BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; the others are groups, or none
 _MOST = 1 << 20  # fields; far more than any classifier has
-_NUMBERS = 1 << 29  # field numbers are below
-_KEY, _VALUE = 5, 10  # bytes; how long a varint may be
-_METADATA = 14  # of ModelProto: pairs of key, 1, and value, 2
+_NUMBERS = 1 << 29  # field numbers are smaller
+_KEY, _VALUE = 5, 10  # bytes; the longest varints
+_METADATA = 14  # field of ModelProto: pairs of a key (1) and a value (2)
 _LONGEST = 1 << 26  # bytes of metadata
 
 
 class UnusualError(Exception):
-    """Nothing that an exporter writes; what it is, protobuf shall say."""
+    """The bytes are nothing that an exporter writes. Parse the file with protobuf, which reports what is wrong."""
 
 
 class Field(NamedTuple):
-    """One field of a message: its number, its wire type, and where its tag, its value and what follows begin."""
+    """One field of a message: its number, its wire type, and the offsets of its tag, its value and its end."""
 
     number: int
     wire: int
@@ -33,9 +33,9 @@ class Field(NamedTuple):
 
 
 class Wire:
-    """Goes through an open file from tag to tag.
+    """Iterates over the fields of a message in an open file.
 
-    Nothing is believed: a field that does not end within its message is unusual.
+    It trusts no length: a field that does not end within its message raises `UnusualError`.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -43,7 +43,7 @@ class Wire:
         self._count = 0
 
     def fields(self, start: int, end: int) -> Iterator[Field]:
-        """The fields of a message that lies there."""
+        """The fields of the message between two offsets."""
         while start < end:
             self._count += 1
             key, value = self._varint(start, end, _KEY)
@@ -63,7 +63,7 @@ class Wire:
             start = after
 
     def _varint(self, start: int, end: int, longest: int) -> tuple[int, int]:
-        """A number, and where it ends."""
+        """A number and the offset of its end."""
         self._file.seek(start)
         result = 0
         for index, byte in enumerate(self._file.read(min(longest, end - start))):
@@ -73,7 +73,7 @@ class Wire:
         raise UnusualError
 
     def read(self, start: int, end: int) -> bytes:
-        """What lies there."""
+        """The bytes between two offsets."""
         self._file.seek(start)
         data = self._file.read(end - start)
         if len(data) < end - start:
@@ -82,12 +82,12 @@ class Wire:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What an ONNX file says of itself in `metadata_props`, by key; nothing where it is no ONNX file.
+    """The `metadata_props` of an ONNX file, by key; empty if it is no ONNX file.
 
     Raises
     ------
     OSError
-        It cannot be read.
+        The file cannot be read.
     """
     found: dict[str, str] = {}
     with Path(path).open("rb") as file:
@@ -96,10 +96,10 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
             for entry in wire.fields(0, os.fstat(file.fileno()).st_size):
                 if (entry.number, entry.wire) == (_METADATA, BYTES) and entry.end - entry.value < _LONGEST:
                     pair = {part.number: part for part in wire.fields(entry.value, entry.end) if part.wire == BYTES}
-                    # Of what others wrote there, a value may be missing, or no text.
+                    # Entries of others may lack a value, or hold no text.
                     with contextlib.suppress(KeyError, UnicodeDecodeError):
                         key, value = (wire.read(*pair[number][3:]).decode() for number in (1, 2))
-                        found.setdefault(key, value)  # as `ModelMetadata.of`
+                        found.setdefault(key, value)  # the first one counts
         except UnusualError:
             pass
     return found

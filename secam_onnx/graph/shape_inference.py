@@ -28,7 +28,7 @@ def copy_for_inference(model: ModelProto) -> ModelProto:
         if (standard := as_standard(node)) is not node:
             node.CopyFrom(standard)
         if node.op_type == "GroupNormalization" and not node.domain:
-            # Inference knows nothing of it; the shape stays.
+            # Inference does not know it; it keeps the shape.
             node.op_type = "Identity"
             del node.input[1:], node.attribute[:]
     for values in (light.graph.input, light.graph.output, light.graph.value_info):

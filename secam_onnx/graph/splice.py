@@ -1,4 +1,4 @@
-"""Nodes of one graph in another: copies under new names, and without what nobody reads."""
+"""Moving nodes into another graph: copies under new names, without those that nothing reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STATE = f"{RESERVED}state_"
 
 
 def made_by(nodes: Iterable[NodeProto]) -> Iterator[str]:
-    """Names of all tensors that nodes make, and of what lies in their bodies."""
+    """Names of all tensors that nodes make, those in their bodies included."""
     for node in nodes:
         yield from (name for name in node.output if name)
         for body in _bodies(node):
@@ -24,7 +24,7 @@ def made_by(nodes: Iterable[NodeProto]) -> Iterator[str]:
 
 
 def renamed(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> list[NodeProto]:
-    """Copies of nodes; tensors, wherever they are named in them, have other names, as far as `names` has any."""
+    """Copies of nodes whose tensors have the names that `names` gives them, in bodies as well."""
     copies = []
     for node in nodes:
         copy = NodeProto()
@@ -47,10 +47,10 @@ def _rename_body(body: GraphProto, names: Mapping[str, str]) -> None:
 
 
 def self_contained(scan: NodeProto, constants: Container[str], types: Mapping[str, int]) -> NodeProto:
-    """The same Scan, whose body takes nothing but constants from the graph around it: OpenVINO cannot run others.
+    """The same Scan with a body that reads nothing but constants from the graph around it, as OpenVINO requires.
 
-    All else comes in as state, which each step hands on as it is; `types` has ONNX's numbers for the types of tensors,
-    as far as they are known.
+    All else becomes state that each step passes on unchanged. `types` has the element types of tensors, as far as they
+    are known.
     """
     outside = list(dict.fromkeys(name for name in reads(scan)[len(scan.input) :] if name not in constants))
     (copy,) = renamed([scan], {})
@@ -72,7 +72,7 @@ def self_contained(scan: NodeProto, constants: Container[str], types: Mapping[st
 
 
 def needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProto]:
-    """Those of some nodes, which are in running order, that lead to the outputs."""
+    """The nodes that lead to the outputs, out of some in running order."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if not wanted.isdisjoint(node.output):

@@ -1,4 +1,4 @@
-"""Weights outside of the models that use them: read once, and shared with every session."""
+"""Weights apart from the models that use them: read once and shared by all sessions."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ __all__ = [
     "without_weights",
 ]
 
-_LARGE = 1024  # numbers in a tensor that is shared with the session instead of copied into the model
+_LARGE = 1024  # numbers; larger tensors are shared with the session, others copied into the model
 _SHARED_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8, TensorProto.UINT8}
 _NEVER_PERMUTED = {("Conv", 1), ("ConvTranspose", 1), ("Gemm", 1), ("MatMul", 1), ("Gather", 0)}
 
 
 class SharedWeights:
-    """The weights that a model in the making declares; the large ones as external data.
+    """The weights of a model that is being built; it declares the large ones as external data.
 
     Parameters
     ----------
     folder : path
-        Where external data lies.
+        The folder of external data.
     known : Weights, optional
         Values that were read before.
 
     Attributes
     ----------
     tensors : list of TensorProto
-        What the model declares.
+        The initializers for the model.
     values : Weights
         The values of the large ones (see `runtime.open_session`).
     """
@@ -53,17 +53,17 @@ class SharedWeights:
         self._folder = Path(folder)
         self._known = known if known is not None else Weights()
         self.tensors: list[TensorProto] = []
-        # ONNX Runtime takes no data from outside of one folder, and follows links before it looks; where data may lie
-        # was looked at when the model was read.
+        # ONNX Runtime takes data from one folder only and follows links before it checks. `check_external_data` has
+        # checked the places already.
         self.values = Weights(root=self._folder.resolve().anchor)
 
     def declare(self, tensor: TensorProto) -> None:
-        """Add one more.
+        """Add a weight.
 
         Raises
         ------
         ModelError
-            Its value cannot be read.
+            The value cannot be read.
         """
         external = tensor.data_location == TensorProto.EXTERNAL
         large = math.prod(tensor.dims) > _LARGE
@@ -73,7 +73,7 @@ class SharedWeights:
         value = self._known.get(tensor.name)
         if value is None:
             value = read_tensor(tensor, self._folder)
-        if not large or value.dtype.isbuiltin != 1:  # bfloat16 and its like ONNX Runtime does not take from numpy
+        if not large or value.dtype.isbuiltin != 1:  # ONNX Runtime does not take bfloat16 and the like from numpy
             self.tensors.append(numpy_helper.from_array(value, tensor.name))
             return
         in_file = external and tensor.name not in self._known.copied
@@ -88,27 +88,27 @@ class SharedWeights:
         self.tensors.append(bare)
 
     def _location(self, tensor: TensorProto) -> str | None:
-        """The file of external data, from the root on; None where ONNX Runtime could not find it."""
+        """The file of external data, relative to the root; None where ONNX Runtime could not find it."""
         try:
             file = (self._folder / location_of(tensor)).resolve()
             location = file.relative_to(self.values.root).as_posix()
             location.encode()
-        except ValueError:  # another drive, or a name that is no Unicode
+        except ValueError:  # another drive, or a name that is not Unicode
             return None
         return location
 
 
 def share_safely(model: ModelProto, weights: Weights) -> None:
-    """Have those weights copied into the session which ONNX Runtime could want in another order; in place.
+    """Mark weights that ONNX Runtime may transpose to be copied into the session, in place.
 
-    It binds a shared array to the initializer of that name after it has optimised the graph. There, a Transpose that it
-    pushes through an Add, say, is carried out on the initializer, which keeps its name: the shared array would be read
-    with other axes than it has. Only the operators that no Transpose is pushed through are sure to read it as it is.
+    ONNX Runtime binds a shared array to the initializer of that name after it has optimised the graph. The optimiser
+    may push a Transpose through an Add, say, and transpose the initializer, which keeps its name; the shared array
+    would then be read with the wrong axes. Only inputs that the optimiser pushes no Transpose through are safe.
 
     Parameters
     ----------
     model, weights
-        A whole model and the values of what it declares as external data.
+        A whole model and the values of the weights that it declares as external data.
     """
     moved = {value.name for value in model.graph.output}
     for node in model.graph.node:
@@ -123,14 +123,14 @@ def share_safely(model: ModelProto, weights: Weights) -> None:
 
 
 def declared(name: str, dims: Sequence[int], data_type: int, location: str = "in memory") -> TensorProto:
-    """An initializer whose numbers lie elsewhere; by default in no file."""
+    """An initializer whose numbers are not in the model; by default they are in no file either."""
     bare = TensorProto(name=name, dims=dims, data_type=data_type, data_location=TensorProto.EXTERNAL)
     bare.external_data.add(key="location", value=location)
     return bare
 
 
 def read_tensor(tensor: TensorProto, folder: str | os.PathLike[str] = "") -> np.ndarray:
-    """The numbers of a tensor, wherever they lie.
+    """The numbers of a tensor, from the model or from external data.
 
     Raises
     ------
@@ -154,9 +154,9 @@ def read_tensor(tensor: TensorProto, folder: str | os.PathLike[str] = "") -> np.
 def without_weights(
     model: ModelProto, folder: str | os.PathLike[str] = "", known: Weights | None = None
 ) -> tuple[ModelProto, Weights]:
-    """A copy of a model whose large weights are declared as external data, and their values.
+    """A copy of a model that declares its large weights as external data, and their values.
 
-    Serialising and parsing half a gigabyte again would take longer than finding the head.
+    To serialise and parse half a gigabyte would take longer than to find the head.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def without_weights(
         A weight cannot be read.
     """
     weights = SharedWeights(folder, known)
-    # ONNX Runtime drops what nobody reads, and then complains that it is given a value for it.
+    # ONNX Runtime drops weights that nothing reads, and then refuses a value for them.
     read = {name for node in model.graph.node for name in reads(node)} | {value.name for value in model.graph.output}
     for tensor in model.graph.initializer:
         if tensor.name in read:
@@ -183,22 +183,22 @@ def without_weights(
 
 
 def as_inputs(model: ModelProto, weights: Weights, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """Make initializers inputs, in place, to be given with every run.
+    """Turn initializers into inputs, in place, which are then fed with every run.
 
-    On the CPU a session computes with the very arrays that it is fed, but makes copies of initializers that lie in no
-    file. Nothing is lost where the kernels do not pack them.
+    On the CPU a session computes with the arrays that it is fed, but copies initializers that are in no file. This
+    costs nothing where the kernels do not pack them.
 
     Parameters
     ----------
     model, weights
-        As `without_weights` gives them; both lose the initializers.
+        The results of `without_weights`; both lose the initializers.
     names : iterable of str
-        Which of them, as far as they are large and lie in no file.
+        The initializers; small ones and those in files stay.
 
     Returns
     -------
     dict of str to ndarray
-        What to feed.
+        The inputs to feed.
     """
     fed = {name: weights.copied.pop(name) for name in names if name in weights.copied}
     for index in reversed(range(len(model.graph.initializer))):

@@ -1,6 +1,6 @@
-"""An ONNX file read without its weights: where they lie in it stands in their place.
+"""Reading an ONNX file without its weights, of which only the place in the file is kept.
 
-protobuf reads a file whole and keeps its own copy of it; the weights, nearly all of it, are then copied once more.
+protobuf would read the whole file into a copy of its own, and the weights, most of it, would then be copied again.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from secam_onnx.graph.protobuf import BYTES, Field, UnusualError, Wire
 
 __all__ = ["read_without_weights"]
 
-_LARGE = 1 << 16  # bytes; smaller constants are cheap, and looked at
-_LONGEST = (1 << 31) - 1  # bytes; protobuf's limit
+_LARGE = 1 << 16  # bytes; smaller constants are cheap, and needed for the analysis
+_LONGEST = (1 << 31) - 1  # bytes; the limit of protobuf
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _PLAIN = {1, 2, 8, 12, 14, 16, _RAW_DATA}  # dims, data_type, name, doc_string, data_location, metadata_props
 
 
 def read_without_weights(path: str | os.PathLike[str]) -> ModelProto:
-    """Read an ONNX file; its large weights become external data that lie in this very file.
+    """Read an ONNX file; its large weights become external data in that same file.
 
     Parameters
     ----------
@@ -36,15 +36,16 @@ def read_without_weights(path: str | os.PathLike[str]) -> ModelProto:
     Returns
     -------
     ModelProto
-        Every initializer of the main graph whose `raw_data` are more than 64 KiB, and as many as its lengths say, has
-        the file's own name as `location`, an `offset` and a `length` instead. All else is as protobuf reads it.
+        Initializers of the main graph have the name of the file as `location`, an `offset` and a `length` in place of
+        their `raw_data`, if these are longer than 64 KiB and as long as the shape says. All else is as protobuf reads
+        it.
 
     Raises
     ------
     DecodeError
         The file is no model.
     OSError
-        It cannot be read.
+        The file cannot be read.
     """
     file = Path(path)
     with file.open("rb") as handle:
@@ -56,14 +57,14 @@ def read_without_weights(path: str | os.PathLike[str]) -> ModelProto:
 
 
 class _Scan(Wire):
-    """Goes through an open model file and reads nothing that is large."""
+    """Goes through an open model file and skips large weights."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         super().__init__(file)
         self._name = name
 
     def model(self) -> bytes:
-        """The file but for the large weights."""
+        """The file without the large weights."""
         size = os.fstat(self._file.fileno()).st_size
         try:
             self._name.encode()
@@ -75,7 +76,7 @@ class _Scan(Wire):
         return whole
 
     def _rewritten(self, start: int, end: int, number: int, rewrite: Callable[[Field], bytes | None]) -> bytes | None:
-        """A message with other values in some fields of one number; None if all stay as they are."""
+        """A message with new values for some fields of one number; None if all stay as they are."""
         parts, done = [], start
         for field in self.fields(start, end):
             if (field.number, field.wire) != (number, BYTES) or field.end - field.value <= _LARGE:
@@ -90,7 +91,7 @@ class _Scan(Wire):
         return self._rewritten(graph.value, graph.end, _INITIALIZER, self._tensor)
 
     def _tensor(self, tensor: Field) -> bytes | None:
-        """A tensor without its numbers; None where they do not lie there in one piece of the right length."""
+        """A tensor without its numbers; None if they are not in one piece of the right length."""
         raw = []
         for field in self.fields(tensor.value, tensor.end):
             if field.number not in _PLAIN:
@@ -106,7 +107,7 @@ class _Scan(Wire):
             bare = TensorProto.FromString(rest)
             if length <= _LARGE or bare.data_location != TensorProto.DEFAULT or tensor_bytes(bare) != length:
                 return None
-        except (DecodeError, ModelError):  # which is said of the tensor as it stands there
+        except (DecodeError, ModelError):  # reported when the tensor itself is checked
             return None
         bare.data_location = TensorProto.EXTERNAL
         for key, value in (("location", self._name), ("offset", numbers.value), ("length", length)):

@@ -268,7 +268,7 @@ BROKEN: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
     "data-link": (external("link.data", linked), (r"link\.data", "link")),
     "data-linked-folder": (external("weights/outside.data", linked_folder), (r"weights/outside\.data", "link|outside")),
     "data-no-location": (external(""), ("damaged", "location")),
-    "data-is-folder": (external("sub", lambda folder, data: (folder / "sub").mkdir()), ("sub", "no file")),
+    "data-is-folder": (external("sub", lambda folder, data: (folder / "sub").mkdir()), ("sub", "not a file")),
     "data-short": (
         external("short.data", lambda folder, data: (folder / "short.data").write_bytes(data[:20])),
         (r"short\.data", "20 bytes", "168"),

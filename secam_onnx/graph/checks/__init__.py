@@ -1,1 +1,1 @@
-"""From a stranger's file to a graph that the rest can rely on."""
+"""Checks of strangers' files, after which the rest of the package can rely on the graph."""

@@ -1,6 +1,6 @@
-"""Data that a model keeps in files of their own: looked at from outside, before anything is read.
+"""Files of external data, which are checked before anything is read from them.
 
-A model is a stranger's file. What it names must be a file in its own folder, no link, and as long as it says.
+A model is a stranger's file. The files that it names must be in its own folder, be no links, and be long enough.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from secam_onnx.graph.checks.tensors import tensor_bytes
 
 __all__ = ["check_external_data", "data_files", "location_of", "read_attributes", "read_external_data", "tensors_of"]
 
-_ALIGNMENT = 64  # bytes; a cache line, and the widest vector
+_ALIGNMENT = 64  # bytes; a cache line and the widest vector
 
 
 def tensors_of(model: ModelProto) -> Iterator[tuple[TensorProto, bool]]:
-    """All dense tensors of a model, and whether each is an initializer of the main graph."""
+    """All dense tensors of a model; with each, whether it is an initializer of the main graph."""
     yield from ((tensor, True) for tensor in model.graph.initializer)
     todo: list[NodeProto] = [*model.graph.node, *(node for function in model.functions for node in function.node)]
     while todo:
@@ -40,19 +40,19 @@ def _own(attribute: AttributeProto) -> list[TensorProto]:
 
 
 def check_external_data(model: ModelProto, file: Path) -> None:
-    """Look at the files that a model names, without reading them.
+    """Check the files that a model names, without reading them.
 
     Parameters
     ----------
     model : ModelProto
         The model, without its external data.
     file : Path
-        Where it lies; that file itself may be a link, and hold data.
+        The file of the model, which may be a link and may itself hold the data.
 
     Raises
     ------
     ModelError
-        One of them lies outside the folder, is missing, a link, or too short.
+        A file lies outside the folder, is missing, is a link, or is too short.
     """
     for tensor, _ in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL:
@@ -60,18 +60,18 @@ def check_external_data(model: ModelProto, file: Path) -> None:
 
 
 def data_files(model: ModelProto, file: Path) -> tuple[Path, ...]:
-    """The files that the weights of a model lie in, which may be that of the model itself."""
+    """The files that hold external weights of a model; the file of the model may be one of them."""
     external = (tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL)
     return tuple(sorted({file.parent / location_of(tensor) for tensor in external}))
 
 
 def read_attributes(model: ModelProto, folder: Path) -> None:
-    """Bring external data of anything but the main graph's initializers into the model, in place.
+    """Read the external data of all tensors but the main graph's initializers into the model, in place.
 
     Raises
     ------
     ModelError
-        It cannot be read.
+        The data cannot be read.
     """
     for tensor, initializer in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL and not initializer:
@@ -84,14 +84,14 @@ def read_attributes(model: ModelProto, folder: Path) -> None:
 
 
 def read_external_data(tensor: TensorProto, folder: Path) -> np.ndarray:
-    """The numbers of a tensor that was looked at, as bytes that lie where ONNX Runtime computes fastest.
+    """The numbers of a checked tensor as bytes, aligned as ONNX Runtime computes fastest.
 
     Raises
     ------
     ModelError
-        They are not there any more, or more are declared than the tensor's lengths say.
+        The file has become too short, or declares more bytes than the shape of the tensor takes.
     OSError
-        They cannot be read.
+        The file cannot be read.
     """
     entries = _entries(tensor)
     wanted = tensor_bytes(tensor)
@@ -105,14 +105,14 @@ def read_external_data(tensor: TensorProto, folder: Path) -> np.ndarray:
         found = file.readinto(data.data)
     if not found == wanted == length:
         raise ModelError(
-            f"The tensor {tensor.name!r} of lengths {list(tensor.dims)} takes {wanted} bytes, but {length} bytes are "
-            f"declared in {printable(location)!r}, and {found} were read. Get or export both again."
+            f"The tensor {tensor.name!r} of shape {list(tensor.dims)} takes {wanted} bytes, but {length} bytes are "
+            f"declared in {printable(location)!r}, and {found} were read. Download or export both again."
         )
     return data
 
 
 def location_of(tensor: TensorProto) -> str:
-    """The file that a tensor's data lie in, as the model names it; empty where it does not."""
+    """The file of a tensor's data, as the model names it; empty if it names none."""
     return _entries(tensor).get("location", "")
 
 
@@ -124,15 +124,15 @@ def _check(tensor: TensorProto, model_file: Path) -> None:
     folder, entries, location = model_file.parent, _entries(tensor), location_of(tensor)
     if not location or "\0" in location:
         raise ModelError(
-            f"The model is damaged: the data of {tensor.name!r} lie in another file, and no location says in which. "
-            "Get or export it again."
+            f"The model is damaged: the data of {tensor.name!r} are in another file, but no location says in which. "
+            "Download or export it again."
         )
     file = folder / location
     what = f"The model wants the data of {tensor.name!r} from {printable(location)!r}"
     parts = {*PurePosixPath(location).parts, *PureWindowsPath(location).parts}
     if PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive or ".." in parts:
         raise ModelError(
-            f"{what}, which is outside of its own folder; that is refused. A path below the model's folder was "
+            f"{what}, which is outside its own folder; that is refused. A path below the model's folder was "
             "expected: put the file there and export the model again."
         )
     itself = location == model_file.name
@@ -144,11 +144,11 @@ def _check(tensor: TensorProto, model_file: Path) -> None:
         )
     if not file.exists():
         raise ModelError(
-            f"{what}, which does not exist in {printable(str(folder))}; get that file as well and put it beside the "
-            "model."
+            f"{what}, which does not exist in {printable(str(folder))}; download that file, too, and put it beside "
+            "the model."
         )
     if not file.is_file():
-        raise ModelError(f"{what}, which is no file; get the file of that name and put it beside the model.")
+        raise ModelError(f"{what}, which is not a file; download the file of that name and put it beside the model.")
     wanted = tensor_bytes(tensor)
     offset, length = (_number(tensor, entries, key, default) for key, default in (("offset", 0), ("length", wanted)))
     size = file.stat().st_size
@@ -156,7 +156,7 @@ def _check(tensor: TensorProto, model_file: Path) -> None:
         raise ModelError(
             f"{what}: {wanted} bytes from byte {offset} on, but "
             f"{f'only {length} bytes are declared' if length < wanted else f'that file has {size} bytes'}. It was cut "
-            "off, or belongs to another model; get or export both again."
+            "off, or belongs to another model; download or export both again."
         )
 
 
@@ -165,6 +165,6 @@ def _number(tensor: TensorProto, entries: dict[str, str], key: str, default: int
     if not text.isascii() or not text.isdigit() or len(text) > int(math.log10(2**63)) + 1:
         raise ModelError(
             f"The model is damaged: the {key} of the data of {tensor.name!r} is {text!r}; a whole number was expected. "
-            "Get or export it again."
+            "Download or export it again."
         )
     return int(text)

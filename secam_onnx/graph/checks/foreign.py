@@ -1,4 +1,4 @@
-"""What people take for an ONNX model and is none: told by how it begins, by what is in it, or else by its name."""
+"""Names for files that are given as a model but are no ONNX, recognised by their content or else by their name."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from secam_onnx.files import printable
 
 __all__ = ["foreign_file", "foreign_folder"]
 
-_HEAD = 64 << 10  # bytes that are looked at
+_HEAD = 64 << 10  # bytes to read
 _MOST_JSON = 16_000_000
 
-_AGAIN = "Export the model that it was made of to ONNX."
+_AGAIN = "Export the model that it was made from to ONNX."
 _PYTORCH = (
-    "With weights of a torchvision network: `secam-onnx export NETWORK --weights {file}`. Of any other model, build it "
-    "in PyTorch, load them, and write it with torch.onnx.export."
+    "If these are weights of a torchvision network: `secam-onnx export NETWORK --weights {file}`. Otherwise build the "
+    "network in PyTorch, load the weights, and write it with torch.onnx.export."
 )
 _KERAS = "Make it explainable with `secam-onnx export {file}`."
 _HDF5 = (
-    'Of a whole model, make a .keras file, keras.models.load_model("{file}").save("model.keras"), then `secam-onnx '
-    "export model.keras`. With weights alone: `secam-onnx export NETWORK --source keras --weights {file}`."
+    'If it is a whole model, make a .keras file, keras.models.load_model("{file}").save("model.keras"), then run '
+    "`secam-onnx export model.keras`. If it has weights alone: `secam-onnx export NETWORK --source keras --weights "
+    "{file}`."
 )
 _TFLITE, _SAVED_MODEL, _TFJS = (
     f"Convert it: `python -m tf2onnx.convert --{kind} {{file}} --output model.onnx`."
@@ -31,13 +32,13 @@ _TFLITE, _SAVED_MODEL, _TFJS = (
 )
 _UNPACK = "Unpack it and give the .onnx file in it."
 _DATA = "Give the .onnx file that it belongs to; both stay in one folder."
-_PICTURE = "Photographs go to `secam-onnx explain IMAGE`, and the model behind --model."
+_PICTURE = "Give photographs as `secam-onnx explain IMAGE`, and the model with --model."
 
-# Where the bytes stand, the bytes, what such a file is, what to do.
+# Offset, the bytes there, what such a file is, what to do.
 _BEGINNINGS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes", _HDF5),
     (4, b"TFL3", "a TensorFlow Lite model", _TFLITE),
-    (4, b"ORTM", "a model in ONNX Runtime's own format (ORT)", "Give the .onnx file that it was made of."),
+    (4, b"ORTM", "a model in ONNX Runtime's own format (ORT)", "Give the .onnx file that it was made from."),
     (4, b"ET12", "an ExecuTorch program", _AGAIN),
     (0, b"GGUF", "a GGUF file, of llama.cpp's language models", "Give an image classifier in ONNX format."),
     (0, b"ftrt", "a TensorRT engine", _AGAIN),
@@ -59,7 +60,7 @@ _BEGINNINGS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"%PDF", "a PDF document", "Give an image classifier in ONNX format."),
     *((0, bytes([0x80, version]), "a Python pickle, as PyTorch wrote", _PYTORCH) for version in (2, 3, 4, 5)),
 )
-# For what begins like many another.
+# For files whose beginning does not tell.
 _NAMES: dict[str, tuple[str, str]] = {
     ".mlmodel": ("a Core ML model", _AGAIN),
     ".engine": ("a TensorRT engine", _AGAIN),
@@ -82,7 +83,7 @@ _WORTH_A_LOOK = {*_NAMES, ".keras", ".h5", ".pt", ".pth", ".pt2", ".tflite", ".o
 
 
 def foreign_file(path: Path) -> str | None:
-    """Say what a file is that was given as a model and cannot be read as one.
+    """Say what a file is that cannot be read as a model.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def foreign_file(path: Path) -> str | None:
     Returns
     -------
     str or None
-        A sentence that names it, and one that says what to do; None where it is not known.
+        A sentence that names the kind of file, and one that says what to do; None if it is not known.
     """
     try:
         with path.open("rb") as file:
@@ -106,7 +107,7 @@ def foreign_file(path: Path) -> str | None:
 
 
 def foreign_folder(folder: Path) -> str | None:
-    """Say which kind of model a folder without an ONNX file holds, and what to do; None where it is not known."""
+    """Say which kind of model a folder without an ONNX file holds, and what to do; None if it is not known."""
     names = {entry.name for entry in folder.iterdir()}
     if "saved_model.pb" in names:
         return _sentence(folder, "a TensorFlow SavedModel", _SAVED_MODEL)
@@ -129,7 +130,7 @@ def _by_content(path: Path, head: bytes) -> tuple[str, str] | None:
     if head.startswith(b"version https://git-lfs.github.com/spec/"):
         size = re.search(rb"^size (\d+)", head, re.MULTILINE)
         stands = f", which stands for a file of {int(size[1]):,} bytes" if size else ""
-        return f"a Git LFS pointer{stands}", "Get the file itself with `git lfs pull`, or download it."
+        return f"a Git LFS pointer{stands}", "Fetch the file itself with `git lfs pull`, or download it."
     if head.startswith(b"PK\x03\x04"):
         return _zip(path)
     if len(head) > 9 and head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 32:
@@ -171,7 +172,7 @@ def _json(path: Path) -> tuple[str, str] | None:
         return None
     if isinstance(data, dict) and {"modelTopology", "weightsManifest"} & data.keys():
         return "a TensorFlow.js model", _TFJS
-    return "JSON", "Class names go with --labels; give an image classifier in ONNX format as the model."
+    return "JSON", "Give class names with --labels, and an image classifier in ONNX format as the model."
 
 
 def _zip(path: Path) -> tuple[str, str]:
@@ -182,7 +183,7 @@ def _zip(path: Path) -> tuple[str, str]:
             if pickled is not None and b"ultralytics" in archive.open(pickled).read(_HEAD):
                 return "a model of Ultralytics", "Convert it: `yolo export model={file} format=onnx`."
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, ValueError):
-        return "a zip archive that is cut off", "Get it again."
+        return "a zip archive that is cut off", "Download it again."
     return _packed(path, names, pickled is not None)
 
 
@@ -219,7 +220,7 @@ def _beside_openvino(path: Path) -> tuple[str, str] | None:
 
 
 def _text(head: bytes) -> tuple[str, str] | None:
-    """Text of whatever kind; its first line may be what a server had to say."""
+    """Text of any kind; its first line may be a server's message."""
     try:
         text = head.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -227,4 +228,4 @@ def _text(head: bytes) -> tuple[str, str] | None:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines or any(not character.isprintable() and character not in "\t\r\n\f" for character in text):
         return None
-    return f"text ({lines[0][:60]!r})", "Get or export the model again."
+    return f"text ({lines[0][:60]!r})", "Download or export the model again."

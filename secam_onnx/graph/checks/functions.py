@@ -1,4 +1,4 @@
-"""Model-local functions, which exporters write for whole modules: their nodes take the place of the calls."""
+"""Inlining of model-local functions, which exporters write for whole modules."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _Name = tuple[str, str, str]
 
 
 def inline_functions(model: ModelProto) -> ModelProto:
-    """The model with the nodes of its own functions in place of the calls; itself if it has none.
+    """The model with all calls of its own functions replaced by their nodes; the same model if it has none.
 
     Raises
     ------
     ModelError
-        A function calls itself, or the nodes would be too many.
+        A function calls itself, or there would be too many nodes.
     """
     if not model.functions:
         return model
@@ -31,7 +31,9 @@ def inline_functions(model: ModelProto) -> ModelProto:
     try:
         inlined = onnx.inliner.inline_local_functions(with_initializers_as_inputs(model))
     except Exception as error:
-        raise ModelError(f"The model's own functions cannot be inlined ({error}); export it without.") from error
+        raise ModelError(
+            f"The model's own functions cannot be inlined ({error}); export it without functions."
+        ) from error
     own = {value.name for value in model.graph.input}
     for index in reversed(range(len(inlined.graph.input))):
         if inlined.graph.input[index].name not in own:
@@ -68,9 +70,7 @@ def _check_size(model: ModelProto) -> None:
         todo.pop()
     total = len(model.graph.node) + sum(sizes[called] for called in _calls(model.graph.node, functions))
     if total > _MOST:
-        raise ModelError(
-            f"The model's functions would grow to {total} nodes, written out; at most {_MOST} were expected."
-        )
+        raise ModelError(f"The model's functions would expand to {total} nodes; at most {_MOST} were expected.")
 
 
 def _calls(nodes: Iterable[NodeProto], functions: dict[_Name, FunctionProto]) -> list[_Name]:

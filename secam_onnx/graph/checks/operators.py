@@ -1,4 +1,4 @@
-"""Whose operators a model is made of: ONNX Runtime's, or custom ones that need a library of their own."""
+"""A check for custom operators, which need a library of their own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["check_operators"]
 
 _SHOWN = 5
 _DOMAINS = ("ai.onnx.", "com.microsoft", "com.ms.", "org.pytorch.aten")
-_EXTENSIONS = "ai.onnx.contrib"  # which is the one domain of onnxruntime-extensions
-# Of the standard's domain, in ONNX Runtime 1.27 to 1.32 but not in the standard.
+_EXTENSIONS = "ai.onnx.contrib"  # the domain of onnxruntime-extensions
+# Not in the standard, but in its domain in ONNX Runtime 1.27 to 1.32.
 _OLD = {
     *("Affine", "Crop", "DynamicSlice", "GRUUnit", "GivenTensorFill", "ImageScaler", "MemcpyFromHost", "MemcpyToHost"),
     *("ParametricSoftplus", "Scale", "ScaledTanh", "SimplifiedLayerNormalization"),
@@ -23,12 +23,12 @@ _OLD = {
 
 
 def check_operators(model: ModelProto) -> None:
-    """Look for custom operators, whose nodes ONNX Runtime cannot run.
+    """Refuse custom operators, which ONNX Runtime cannot run.
 
     Raises
     ------
     ModelError
-        There are some; the message names them and says how many nodes there are of each.
+        There are some; the message names them and counts the nodes of each.
     """
     custom = Counter((node.op_type, node.domain) for node in _nodes(model.graph) if _is_custom(node))
     if not custom:
@@ -36,9 +36,9 @@ def check_operators(model: ModelProto) -> None:
     listed = [f"{kind} of {domain or 'the ONNX domain'} ({count})" for (kind, domain), count in custom.most_common()]
     names = ", ".join(listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
     nodes = sum(custom.values())
-    todo = "Export the model without them, or with the functions that they stand for."
+    todo = "Export the model without them, or as the standard operators that they stand for."
     if any(domain == _EXTENSIONS for _, domain in custom):
-        todo = "They are those of onnxruntime-extensions; export the model without its pre- and postprocessing."
+        todo = "They belong to onnxruntime-extensions; export the model without its pre- and postprocessing."
     raise ModelError(
         f"The model has {nodes} node{'s' if nodes > 1 else ''} of custom operators, which ONNX Runtime does not have: "
         f"{names}. {todo}"
@@ -46,7 +46,7 @@ def check_operators(model: ModelProto) -> None:
 
 
 def _is_custom(node: NodeProto) -> bool:
-    kind, domain = str(node.op_type), str(node.domain)  # in a branch they may be bytes that are no UTF-8
+    kind, domain = str(node.op_type), str(node.domain)  # in a branch they may be bytes that are not UTF-8
     if domain in ("", "ai.onnx"):
         return bool(kind) and not onnx.defs.has(kind) and not _is_old(kind)
     return domain == _EXTENSIONS or not domain.startswith(_DOMAINS)

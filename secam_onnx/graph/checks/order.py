@@ -1,4 +1,4 @@
-"""Nodes in running order: some converters append theirs at the end, and ONNX Runtime does not mind."""
+"""Sorting nodes into running order: some converters append nodes at the end, which ONNX Runtime accepts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["put_in_order"]
 def put_in_order(graph: GraphProto) -> None:
     """Sort the nodes of a graph in place, so that each comes after those whose outputs it reads.
 
-    What is in order stays as it is; so does a graph with a cycle, which has no order.
+    A graph that is in order stays as it is, and so does a graph with a cycle.
     """
     maker = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     waits_for = [{maker[name] for name in reads(node) if name in maker} for node in graph.node]
@@ -27,7 +27,7 @@ def put_in_order(graph: GraphProto) -> None:
             followers[other].append(index)
     missing = [len(earlier) for earlier in waits_for]
     ready = [index for index, count in enumerate(missing) if not count]
-    heapify(ready)  # the first of those that can run, so that little moves
+    heapify(ready)  # of the nodes that can run, the first one goes next, so that little moves
     order = []
     while ready:
         index = heappop(ready)

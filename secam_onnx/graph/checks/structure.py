@@ -1,6 +1,6 @@
-"""What must hold in a model's graph before anything looks for a head in it; in the order of its nodes, once.
+"""What must hold in a model's graph before anything else looks at it, checked in one pass over its nodes.
 
-ONNX Runtime and onnx check the same, in their own words, later or elsewhere; damaged files have crashed them.
+ONNX Runtime and onnx check the same later, in words of their own, and damaged files have crashed both.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from secam_onnx.graph.light_copy import with_initializers_as_inputs
 __all__ = ["check_structure", "damage_explained"]
 
 _DEEPEST = 20  # If in If in Loop ...; exporters need two or three
-_AGAIN = "Get or export it again."
+_AGAIN = "Download or export it again."
 
 
 def check_structure(model: ModelProto) -> None:
-    """Look whether every tensor is made once, before it is read, and whether constants are whole.
+    """Check that every tensor is made once, before anything reads it, and that constants are whole.
 
     Raises
     ------
     ModelError
-        With what was found and where.
+        The message says what was found and where.
     """
     _check_versions(model)
     _check_names(model)
@@ -40,8 +40,8 @@ def _check_names(model: ModelProto) -> None:
     names = [entry.name for entry in owners]
     names += [name for node in graph.node for name in (*node.input, *node.output, node.op_type, node.domain)]
     for name in names:
-        if not isinstance(name, str):  # protobuf hands over bytes where they are no UTF-8
-            raise ModelError(f"The model is damaged: the name {name!r} is no UTF-8 text. {_AGAIN}")
+        if not isinstance(name, str):  # protobuf gives bytes where they are not UTF-8
+            raise ModelError(f"The model is damaged: the name {name!r} is not UTF-8. {_AGAIN}")
 
 
 def _check_versions(model: ModelProto) -> None:
@@ -122,14 +122,14 @@ def _check_attribute(attribute: AttributeProto, what: str, scope: Sequence[set[s
 
 @contextlib.contextmanager
 def damage_explained(model: ModelProto) -> Iterator[None]:
-    """Turn what goes wrong while a model is analysed into its reason, if onnx's checker finds one in the model.
+    """Turn an exception during the analysis of a model into its reason, if onnx's checker finds one in the model.
 
-    The checker is not asked before: files that ONNX Runtime runs do not always pass it.
+    The checker does not run before: not all files that ONNX Runtime runs pass it.
 
     Raises
     ------
     ModelError
-        In place of any exception, if the model breaks the rules of its operators.
+        Any exception but our own; the message has the reason, where the checker finds one.
     """
     try:
         yield
@@ -151,14 +151,14 @@ def damage_explained(model: ModelProto) -> Iterator[None]:
 def _broken_rule(model: ModelProto) -> str | None:
     try:
         _ask_onnx(model)
-    except Exception as error:  # whatever onnx stumbles on is the model's fault
+    except Exception as error:  # whatever onnx raises, the model is the cause
         return " ".join(str(error).split()).rstrip(".")
     return None
 
 
 def _ask_onnx(model: ModelProto) -> None:
     light = with_initializers_as_inputs(model)
-    light.graph.name = "checked"  # which the checker wants to be there
-    del light.graph.value_info[:]  # what an exporter wrote there need not be right
+    light.graph.name = "checked"  # the checker requires a name
+    del light.graph.value_info[:]  # exporters may write wrong shapes there
     onnx.checker.check_model(light)
     onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True)

@@ -1,4 +1,4 @@
-"""How many bytes the numbers of a tensor take, and whether they are there."""
+"""How many bytes the numbers of a tensor take, and whether the file has as many."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _bits(tensor: TensorProto) -> int:
     name = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in known else ""
     if name not in _BITS:
         raise ModelError(
-            f"The model is damaged: the tensor {tensor.name!r} has the element type {tensor.data_type}, which is none "
-            "of ONNX's. Get or export it again."
+            f"The model is damaged: the tensor {tensor.name!r} has the element type {tensor.data_type}, which ONNX "
+            "does not have. Download or export it again."
         )
     return _BITS[name]
 
 
 def tensor_bytes(tensor: TensorProto) -> int:
-    """Size of a tensor's numbers, by its type and lengths.
+    """Bytes that a tensor's numbers take, by its element type and shape.
 
     Raises
     ------
@@ -44,24 +44,25 @@ def tensor_bytes(tensor: TensorProto) -> int:
     """
     if any(length < 0 for length in tensor.dims):
         raise ModelError(
-            f"The model is damaged: the tensor {tensor.name!r} has the negative length {min(tensor.dims)}. Get or "
-            "export it again."
+            f"The model is damaged: the tensor {tensor.name!r} has the negative length {min(tensor.dims)}. Download "
+            "or export it again."
         )
     size = (math.prod(tensor.dims) * _bits(tensor) + 7) // 8
     if size > _LARGEST:
         raise ModelError(
-            f"The model is damaged: the tensor {tensor.name!r} is declared with {size} bytes. Get or export it again."
+            f"The model is damaged: the tensor {tensor.name!r} is declared with {size} bytes. Download or "
+            "export it again."
         )
     return size
 
 
 def check_tensor(tensor: TensorProto) -> None:
-    """Look whether as many numbers are there as a tensor's lengths say; external data count as there.
+    """Check that a tensor has as many numbers as its shape says; external data are not read.
 
     Raises
     ------
     ModelError
-        There are more or fewer.
+        It has more or fewer.
     """
     if tensor.data_type == TensorProto.STRING:
         return
@@ -71,13 +72,13 @@ def check_tensor(tensor: TensorProto) -> None:
     found = len(tensor.raw_data) if tensor.HasField("raw_data") else _listed_bytes(tensor)
     if found != wanted:
         raise ModelError(
-            f"The model is damaged: the tensor {tensor.name!r} of lengths {list(tensor.dims)} has {found} bytes, and "
-            f"{wanted} bytes were expected. Get or export it again."
+            f"The model is damaged: the tensor {tensor.name!r} of shape {list(tensor.dims)} has {found} bytes, and "
+            f"{wanted} bytes were expected. Download or export it again."
         )
 
 
 def _listed_bytes(tensor: TensorProto) -> int:
-    """The same of numbers that are listed one by one in the field of their type."""
+    """Bytes of numbers that are listed one by one in the field of their type."""
     bits, name = _bits(tensor), TensorProto.DataType.Name(tensor.data_type)
     if name in ("FLOAT", "COMPLEX64"):
         return 4 * len(tensor.float_data)
@@ -87,5 +88,5 @@ def _listed_bytes(tensor: TensorProto) -> int:
         return 8 * len(tensor.int64_data)
     if name in ("UINT32", "UINT64"):
         return bits // 8 * len(tensor.uint64_data)
-    # What is narrower than a byte is packed into bytes, and each byte into one entry.
+    # Narrower numbers are packed into bytes, and each byte is one entry.
     return max(bits // 8, 1) * len(tensor.int32_data)
