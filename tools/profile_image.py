@@ -26,12 +26,12 @@ import numpy as np
 
 from secam_onnx import Explainer, runtime
 from secam_onnx.bench import record
-from secam_onnx.bench.measure import photograph
 from secam_onnx.bench.report import about, table
 from secam_onnx.classifier.attribution import Attribution
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.photograph.images import read_image
 from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.photograph.sample import sample_photograph
 from secam_onnx.pipeline import finish, prepare
 from secam_onnx.superpixels import segmenters
 
@@ -155,7 +155,7 @@ def _session(session: Any, rounds: int, top: int) -> str:
 @click.option("--top", default=8, type=click.IntRange(1), help="Operators of each session.")
 def main(model: Path | None, rounds: int, top: int) -> None:
     """Print where the time of one explanation goes."""
-    image = read_image(photograph())
+    image = read_image(sample_photograph())
     explainer = Explainer(model, providers="cpu")
     click.echo(f"{about(record())}. {explainer.model.name}, medians of {rounds} explanations.\n")
     click.echo(f"### Timeline\n\n{timeline(explainer, image, rounds)}")

@@ -1,7 +1,7 @@
-"""The benchmark: what an explanation costs beside the plain forward pass, in one run, in turns."""
+"""The benchmark: what an explanation costs compared with the plain forward pass, measured in turns."""
 
 from secam_onnx.bench.machine import record
-from secam_onnx.bench.measure import Seen, Settings, measure
+from secam_onnx.bench.measure import PeerInput, Settings, measure
 from secam_onnx.bench.report import report
 from secam_onnx.bench.rounds import Candidate, DropoutError, Elsewhere, Rounds, Times, take_turns
 
@@ -9,8 +9,8 @@ __all__ = [
     "Candidate",
     "DropoutError",
     "Elsewhere",
+    "PeerInput",
     "Rounds",
-    "Seen",
     "Settings",
     "Times",
     "measure",

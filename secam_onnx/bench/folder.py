@@ -1,4 +1,4 @@
-"""A folder of photographs, explained by the command as a user runs it, beside plain forward passes of the same size."""
+"""A folder of photographs, explained by the command as a user runs it, beside forward passes of the same batch size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from secam_onnx.bench.rounds import Candidate, take_turns
 
 __all__ = ["time_folder"]
 
-_PASSES = 3  # of the network in a process whose memory is measured; more take no more
+_PASSES = 3  # in the process whose memory is measured; more passes take no more memory
 
 
 def time_folder(
@@ -33,79 +33,84 @@ def time_folder(
 ) -> dict[str, Any]:
     """Time `secam-onnx explain FOLDER --to parquet` and forward passes of the same batch size, in turns.
 
-    The command is a fresh process each time. It runs on all images and on a single batch; the difference is what it
-    takes once it is running, which is what counts for many images.
+    Each run of the command is a fresh process. It runs on all images and on a single batch; the difference is the time
+    of a running command, which is what counts for many images.
 
     Parameters
     ----------
     path : Path
         The ONNX file.
     plain : PlainModel
-        The same, opened.
+        The same file in a bare session.
     inputs : ndarray
-        Its input for one batch.
+        The model's input for one batch.
     photograph : ndarray
-        `(H, W, 3)` uint8; the folder is filled with JPEG copies of it.
+        `(H, W, 3)` uint8; the folder is filled with copies of it as JPEG.
     images : int
-        How many.
+        How many photographs are in the folder; rounded to whole batches, at least two.
     rounds : int
-        How often.
+        Rounds that count.
     providers : sequence of str
         ONNX Runtime's names.
 
     Returns
     -------
     dict
-        `batch_size`, `images`; `ms`, milliseconds an image: `forward`, `folder` (all of it, start included), `start`
-        (milliseconds of one batch, start included); `others_cores`; `peak_bytes` of the commands, by number
-        of images, and of `forward` passes of the batch.
-        Or `skipped`: why the command cannot run.
+        `batch_size`, `images`; `ms`, milliseconds per image: `forward`, `folder` (with the start of the process),
+        `start` (milliseconds of one batch, with the start of the process); `others_cores`; `peak_bytes` of the commands
+        by number of images, and of `forward` passes of the batch. Or `skipped`: why the command cannot run.
     """
     batch = len(inputs)
     images = max(images, 2 * batch) // batch * batch
-    buffer = io.BytesIO()
-    Image.fromarray(photograph).save(buffer, format="JPEG", quality=90)
-    peaks: dict[str, int] = {}
-    with tempfile.TemporaryDirectory() as room:
-
-        def explain_folder(number: int) -> None:
-            output = Path(room) / "out"
-            shutil.rmtree(output, ignore_errors=True)
-            output.unlink(missing_ok=True)
-            peaks[str(number)] = max(
-                peaks.get(str(number), 0),
-                run_command(*_command(path, Path(room) / str(number), output, batch, providers[0])),
-            )
-
-        for number in (batch, images):
-            folder = Path(room) / str(number)
-            folder.mkdir()
-            for index in range(number):
-                (folder / f"{index:06}.jpg").write_bytes(buffer.getvalue())
+    with tempfile.TemporaryDirectory() as temporary:
+        command = _FolderCommand(Path(temporary), path, batch, providers[0])
+        for count in (batch, images):
+            command.fill(count, photograph)
         found = take_turns(
             {
                 "forward": Candidate(lambda: _forward(plain, inputs, images), images=images),
-                "start": Candidate(lambda: explain_folder(batch)),
-                "folder": Candidate(lambda: explain_folder(images), images=images),
+                "start": Candidate(lambda: command.run(batch)),
+                "folder": Candidate(lambda: command.run(images), images=images),
             },
             rounds,
             warm_up=0,
         )
     if found.skipped:
         return {"skipped": next(iter(found.skipped.values()))}
-    peaks["forward"] = forward_peak(path, inputs, providers, _PASSES)
     return {
         "batch_size": batch,
         "images": images,
         "ms": found.ms,
         "others_cores": found.others_cores,
-        "peak_bytes": peaks,
+        "peak_bytes": {**command.peaks, "forward": forward_peak(path, inputs, providers, _PASSES)},
     }
 
 
-def _command(path: Path, folder: Path, output: Path, batch: int, provider: str) -> Sequence[str]:
-    options = ["--model", path, "--provider", provider, "--batch-size", batch, "--to", "parquet", "--output", output]
-    return [str(part) for part in ("explain", folder, *options)]
+class _FolderCommand:
+    """The command on folders of different sizes, and the peak memory that it took."""
+
+    def __init__(self, room: Path, model: Path, batch_size: int, provider: str) -> None:
+        self._room, self._model, self._batch_size, self._provider = room, model, batch_size, provider
+        self.peaks: dict[str, int] = {}
+
+    def fill(self, count: int, photograph: np.ndarray) -> None:
+        """Make a folder of that many copies of the photograph."""
+        buffer = io.BytesIO()
+        Image.fromarray(photograph).save(buffer, format="JPEG", quality=90)
+        folder = self._room / str(count)
+        folder.mkdir()
+        for index in range(count):
+            (folder / f"{index:06}.jpg").write_bytes(buffer.getvalue())
+
+    def run(self, count: int) -> None:
+        """Explain the folder of that many photographs."""
+        output = self._room / "out"
+        shutil.rmtree(output, ignore_errors=True)
+        output.unlink(missing_ok=True)
+        options = ["--model", self._model, "--provider", self._provider, "--batch-size", self._batch_size]
+        command = ["explain", self._room / str(count), *options, "--to", "parquet", "--output", output]
+        peak = run_command(*map(str, command))
+        self.peaks[str(count)] = max(self.peaks.get(str(count), 0), peak)
 
 
 def _forward(plain: PlainModel, inputs: np.ndarray, images: int) -> None:

@@ -1,4 +1,4 @@
-"""What only a fresh process can tell: the peak memory of one forward pass, of one explanation, of a whole command."""
+"""Measurements in fresh processes: the peak memory of a forward pass, of an explanation, of a whole command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secam_onnx.bench.rounds import DropoutError
 
 __all__ = ["explain_peak", "forward_peak", "run_command"]
 
-# `ru_maxrss` would count the parent as well: Linux carries it over fork and exec.
+# On Linux `ru_maxrss` would include the parent's peak, which survives fork and exec.
 _PEAK = """
 import sys
 def peak():
@@ -58,23 +58,23 @@ finally:
 
 
 def forward_peak(model: Path, inputs: np.ndarray, providers: Sequence[str], passes: int = 1) -> int:
-    """Peak resident bytes of a process that does plain forward passes and nothing else.
+    """Measure the peak resident bytes of a process that does plain forward passes and nothing else.
 
     Parameters
     ----------
     model : Path
         The ONNX file.
     inputs : ndarray
-        What it is fed.
+        The model's input.
     providers : sequence of str
         ONNX Runtime's names.
     passes : int
-        How many. From the second on ONNX Runtime plans its memory ahead, which takes more of it.
+        How many passes. From the second one on, ONNX Runtime plans its memory ahead, which takes more.
 
     Raises
     ------
     DropoutError
-        It failed; the message is the last line that it printed.
+        The process failed; the message is the last line that it printed.
     """
     with tempfile.TemporaryDirectory() as room:
         file = Path(room) / "inputs.npy"
@@ -83,17 +83,17 @@ def forward_peak(model: Path, inputs: np.ndarray, providers: Sequence[str], pass
 
 
 def explain_peak(model: Path, photograph: Path, providers: Sequence[str]) -> int:
-    """The same of a process that explains one photograph; parameters likewise."""
+    """Measure the same of a process that explains one photograph."""
     return _run(_EXPLAIN, [str(model), str(photograph), *providers])
 
 
 def run_command(*arguments: str) -> int:
-    """Run a command of `secam-onnx` in a fresh process; gives its peak resident bytes.
+    """Run a command of `secam-onnx` in a fresh process; return its peak resident bytes.
 
     Raises
     ------
     DropoutError
-        It failed; the message is the last line that it printed.
+        The process failed; the message is the last line that it printed.
     """
     return _run(_COMMAND, arguments)
 

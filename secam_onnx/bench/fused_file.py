@@ -1,4 +1,4 @@
-"""The model as a fused file in a bare session: what it takes where nothing of this package runs."""
+"""The model as a fused file in a bare session: the cost without this package at run time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["fused_run"]
 
 
 def fused_run(model: Path, explainer: Explainer, pictures: Sequence[np.ndarray]) -> Callable[[], None]:
-    """One run of the fused file, overlay of the top class included, for pictures `(h, w, 3)` uint8.
+    """Make a call that runs the fused file, overlay of the top class included, on pictures `(h, w, 3)` uint8.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def fused_run(model: Path, explainer: Explainer, pictures: Sequence[np.ndarray])
     """
     ort = runtime.load()
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # a default that runs may change is worth a warning to it
+    options.log_severity_level = 3  # ONNX Runtime warns of inputs with defaults
     with tempfile.TemporaryDirectory() as room:
         file = Path(room) / "fused.onnx"
         fuse(model, file, preprocessing=explainer.preprocessing)

@@ -1,4 +1,4 @@
-"""LIME of the same model file, called as its documentation does, with its own defaults."""
+"""LIME on the same model file, called as in its documentation, with its defaults."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from secam_onnx.errors import MissingDependencyError
 
 __all__ = ["lime_explanation"]
 
-_FEW = 32  # samples of the run that warms up
+_FEW = 32  # samples for the warm-up
 
 
 def lime_explanation(classify: Callable[[np.ndarray], np.ndarray], seen: np.ndarray, samples: int) -> Callable[[], Any]:
-    """A call that explains one picture with LIME.
+    """Make a call that explains one picture with LIME.
 
     Parameters
     ----------
     classify : callable
-        From `(N, h, w, 3)` uint8 to probabilities `(N, classes)`.
+        Gives probabilities `(N, classes)` for pictures `(N, h, w, 3)` uint8.
     seen : ndarray
         `(h, w, 3)` uint8, what the model sees.
     samples : int
-        Perturbed pictures that the model is asked about. All else is LIME's default: quickshift's superpixels, five
-        classes, ten pictures a forward pass.
+        Perturbed pictures that the model classifies. Everything else is LIME's default: superpixels by quickshift, five
+        classes, ten pictures per forward pass.
 
     Raises
     ------

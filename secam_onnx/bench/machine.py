@@ -1,4 +1,4 @@
-"""What ran the benchmark: machine and versions, for the record beside the figures."""
+"""The machine and the versions that ran the benchmark, for the record beside the figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PACKAGES = ("secam-onnx", "onnxruntime", "onnxruntime-gpu", "onnx", "numpy", "s
 
 
 def record(packages: Iterable[str] = ()) -> dict[str, Any]:
-    """Date, machine and versions, as plain JSON types; further packages by name."""
+    """Record date, machine, and versions of our dependencies and of further packages, as plain JSON types."""
     versions = {"python": platform.python_version()}
     for name in (*_PACKAGES, *packages):
         with contextlib.suppress(PackageNotFoundError):

@@ -1,38 +1,28 @@
-"""One model, measured: forward pass, SeCAM, superpixels, a folder, memory, and whatever else takes turns with them."""
+"""One model, measured: everything that takes turns, a folder of photographs, and the memory of fresh processes."""
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from secam_onnx.bench.candidates import Subject, add_fused, add_lime, open_subject, own_candidates
 from secam_onnx.bench.folder import time_folder
 from secam_onnx.bench.fresh_process import explain_peak, forward_peak
-from secam_onnx.bench.fused_file import fused_run
-from secam_onnx.bench.lime import lime_explanation
-from secam_onnx.bench.plain_model import PlainModel
 from secam_onnx.bench.rounds import WARM_UP, Candidate, DropoutError, take_turns
-from secam_onnx.classifier.protocol import softmax
-from secam_onnx.classifier.unfused import Classifier
-from secam_onnx.errors import MissingDependencyError, ModelError, OptionError, SecamError
-from secam_onnx.explainer import Explainer
-from secam_onnx.graph.locate import model_file
-from secam_onnx.photograph.images import read_image
-from secam_onnx.runtime import CPU
-from secam_onnx.superpixels import Segmenter, segment
+from secam_onnx.errors import OptionError
+from secam_onnx.photograph.sample import sample_photograph
 
 if TYPE_CHECKING:
     from secam_onnx.explanation import Explanation
 
-__all__ = ["Seen", "Settings", "measure", "photograph"]
+__all__ = ["PeerInput", "Settings", "measure"]
 
-_GPU_BATCH = 32
-_FOLDER_BATCH = 8  # images a forward pass of the folder, where the single explanation has one
+_FOLDER_BATCH = 8  # images per forward pass of the folder, where a call has one image
 
 
 @dataclass(frozen=True)
@@ -44,19 +34,19 @@ class Settings:
     rounds : int
         Rounds that count.
     batch_size : int or None
-        Images a call; by default 1, and 32 on a GPU.
+        Images per call; by default 1, and 32 on a GPU.
     provider : str
         See `runtime.resolve_providers`.
     photograph : Path or None
-        What is explained; by default a photograph of scikit-image's.
+        What is explained; by default a photograph of a cat from scikit-image.
     lime_samples : int
-        Perturbed pictures that LIME asks about; 0: without LIME.
+        Perturbed pictures for LIME; 0 leaves it out.
     lime_rounds : int
         Rounds in which LIME takes part.
     folder_images : int
-        Photographs in the folder; 0: without it.
+        Photographs in the folder; 0 leaves it out.
     folder_rounds : int
-        Rounds of it.
+        Rounds of the folder.
     """
 
     rounds: int = 20
@@ -76,17 +66,17 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What all candidates explain.
+class PeerInput:
+    """What further candidates explain.
 
     Attributes
     ----------
     picture : ndarray
         `(h, w, 3)` uint8, what the model sees.
     inputs : ndarray
-        `(1, 3, h, w)` or `(1, h, w, 3)`, its input.
+        `(1, 3, h, w)` or `(1, h, w, 3)`, the model's input.
     logits : ndarray
-        `(1, classes)`, its first output.
+        `(1, classes)`, the model's first output.
     """
 
     picture: np.ndarray
@@ -97,166 +87,81 @@ class Seen:
 def measure(
     model: str | os.PathLike[str],
     settings: Settings,
-    peers: Callable[[Seen], tuple[Mapping[str, Candidate], Mapping[str, str]]] | None = None,
+    peers: Callable[[PeerInput], tuple[Mapping[str, Candidate], Mapping[str, str]]] | None = None,
 ) -> dict[str, Any]:
-    """Measure one model in one run, in turns.
+    """Measure one model.
 
     Parameters
     ----------
     model : path
         An ONNX classifier, explainable or not, or its folder.
     settings : Settings
-        How.
+        How to measure.
     peers : callable, optional
-        Further candidates for what is seen, and why others have to be skipped, by name.
+        Gives further candidates for the same input, and the reasons why others are skipped, by name.
 
     Returns
     -------
     dict
-        `ms`, milliseconds an image by candidate: `forward`, `explain` (one class), `explain again` (the same without a
+        `ms`, milliseconds per image by candidate: `forward`, `explain` (one class), `explain again` (the same without a
         pause before it), `superpixels`, `skimage slic`, `all classes`, `fused file` (one class, in a session of its
-        own), `LIME`, peers; `others_cores`, how many cores others' processes kept busy meanwhile; `skipped`, what took
-        no part and why; `steps_ms`, the steps as `Explanation.timings` has them; `superpixels`, how they were
-        made; `peak_bytes` of fresh processes; `folder`, see `time_folder`.
+        own), `LIME`, peers; `others_cores`, how many cores other processes kept busy meanwhile; `skipped`, what took
+        no part and why; `steps_ms`, the steps of `Explanation.timings`; `superpixels`, how they were made;
+        `peak_bytes` of fresh processes; `folder`, see `time_folder`.
 
     Raises
     ------
     SecamError
-        The model or the photograph cannot be read.
+        The model or the photograph cannot be read, or the model cannot be measured.
     """
-    path = model_file(model)
-    image = read_image(settings.photograph or photograph())
-    explainer = Explainer(path, providers=settings.provider)
-    if explainer.classifier.metadata.fused is not None:
-        raise ModelError(
-            f"{path} is a fused model, in which the forward pass cannot be told from the rest; measure the model that "
-            "it was made of, which is measured as a fused one, too."
-        )
-    opened = explainer.classifier
-    if not explainer.preprocessing.of_photographs or (isinstance(opened, Classifier) and opened.input.dropped):
-        channels = explainer.preprocessing.n_channels
-        raise ModelError(
-            f"{path} takes {channels} channel{'s' * (channels > 1)}, chosen ones, or images without a batch axis; only "
-            "models of photographs, (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, are measured."
-        )
-    plain = PlainModel(path, explainer.providers)
-    picture, _ = explainer.preprocessing.crop(image)
-    one = plain.inputs([picture], explainer.preprocessing)
-    batch = settings.batch_size or (1 if explainer.providers[0] == CPU else _GPU_BATCH)
+    photograph = settings.photograph or sample_photograph()
+    subject = open_subject(model, photograph, provider=settings.provider, batch_size=settings.batch_size)
     explanations: list[Explanation] = []
-    candidates = _ours(explainer, plain, image, picture, batch, explanations)
-    skipped = _add_fused(candidates, explainer, path, [picture] * batch)
-    skipped |= _add_lime(candidates, explainer, plain, picture, settings)
+    candidates = own_candidates(subject, explanations)
+    skipped = add_fused(candidates, subject)
+    skipped |= add_lime(candidates, subject, samples=settings.lime_samples, rounds=settings.lime_rounds)
+    one = subject.inputs(1)
     if peers is not None:
-        others, absent = peers(Seen(picture, one, plain.forward(one)))
+        others, absent = peers(PeerInput(subject.picture, one, subject.plain.forward(one)))
         candidates |= others
         skipped |= absent
     found = take_turns(candidates, settings.rounds)
-    counted = explanations[WARM_UP * batch :]
-    result = {
+    counted = explanations[WARM_UP * subject.batch :]
+    return {
         "ms": found.ms,
         "others_cores": found.others_cores,
         "skipped": skipped | found.skipped,
         "steps_ms": {step: [entry.timings[step] for entry in counted] for step in counted[0].timings},
-        "batch_size": batch,
-        "input_size": list(picture.shape[:2]),
+        "batch_size": subject.batch,
+        "input_size": list(subject.picture.shape[:2]),
         "superpixels": {**counted[0].method["superpixels"], "found": counted[0].segment_scores.shape[1]},
-        "providers": list(explainer.providers),
-    }
-    return result | _processes(path, explainer, plain, image, one, batch, settings)
-
-
-def _ours(
-    explainer: Explainer,
-    plain: PlainModel,
-    image: np.ndarray,
-    picture: np.ndarray,
-    batch: int,
-    explanations: list[Explanation],
-) -> dict[str, Candidate]:
-    """What the package itself does, and the two measures of it: the forward pass and scikit-image's SLIC."""
-    images, pictures = [image] * batch, [picture] * batch
-    inputs = plain.inputs(pictures, explainer.preprocessing)
-
-    def explain(*classes: str) -> list[Explanation]:
-        # One image the way it is explained alone, which need not be a batch of one.
-        return [explainer.explain(image, *classes)] if batch == 1 else explainer.explain_batch(images, *classes)
-
-    def superpixels(segmenter: Segmenter) -> None:
-        for entry in pictures:
-            segment(entry, segmenter)
-
-    return {
-        "forward": Candidate(lambda: plain.forward(inputs), images=batch),
-        "explain": Candidate(lambda: explanations.extend(explain()), images=batch),
-        "explain again": Candidate(explain, images=batch, at_once=True),
-        "superpixels": Candidate(functools.partial(superpixels, Segmenter()), images=batch),
-        "skimage slic": Candidate(functools.partial(superpixels, Segmenter("slic")), images=batch),
-        "all classes": Candidate(functools.partial(explain, "all"), images=batch),
+        "providers": list(subject.explainer.providers),
+        "peak_bytes": _peaks(subject, one),
+        "folder": _folder(subject, one, settings),
     }
 
 
-def _add_fused(
-    candidates: dict[str, Candidate], explainer: Explainer, path: Path, pictures: Sequence[np.ndarray]
-) -> dict[str, str]:
+def _peaks(subject: Subject, inputs: np.ndarray) -> dict[str, Any]:
+    """Peak memory of fresh processes; a failure there spoils nothing that was measured before."""
+    providers = subject.explainer.providers
     try:
-        run = fused_run(path, explainer, pictures)
-    except SecamError as error:
-        return {"fused file": str(error)}
-    candidates["fused file"] = Candidate(run, images=len(pictures))
-    return {}
-
-
-def _add_lime(
-    candidates: dict[str, Candidate], explainer: Explainer, plain: PlainModel, picture: np.ndarray, settings: Settings
-) -> dict[str, str]:
-    def classify(pictures: np.ndarray) -> np.ndarray:
-        return softmax(plain.forward(plain.inputs(list(pictures), explainer.preprocessing)).astype(np.float64))
-
-    if not settings.lime_samples or not settings.lime_rounds:
-        return {"LIME": "not asked for"}
-    try:
-        explain = lime_explanation(classify, picture, settings.lime_samples)
-    except MissingDependencyError as error:
-        return {"LIME": str(error)}
-    candidates["LIME"] = Candidate(explain, rounds=settings.lime_rounds)
-    return {}
-
-
-def _processes(
-    path: Path,
-    explainer: Explainer,
-    plain: PlainModel,
-    image: np.ndarray,
-    one: np.ndarray,
-    batch: int,
-    settings: Settings,
-) -> dict[str, Any]:
-    """What is measured in processes of their own; a failure there costs nothing of what is known already."""
-    peaks: dict[str, Any]
-    try:
-        peaks = {
-            "forward": forward_peak(path, one, explainer.providers),
-            "explain": explain_peak(path, settings.photograph or photograph(), explainer.providers),
+        return {
+            "forward": forward_peak(subject.path, inputs, providers),
+            "explain": explain_peak(subject.path, subject.photograph, providers),
         }
     except DropoutError as error:
-        peaks = {"skipped": str(error)}
+        return {"skipped": str(error)}
+
+
+def _folder(subject: Subject, inputs: np.ndarray, settings: Settings) -> dict[str, Any]:
     if not settings.folder_images:
-        return {"peak_bytes": peaks, "folder": {"skipped": "not asked for"}}
-    folder = time_folder(
-        path,
-        plain,
-        np.repeat(one, batch if batch > 1 else _FOLDER_BATCH, axis=0),
-        image,
+        return {"skipped": "not asked for"}
+    return time_folder(
+        subject.path,
+        subject.plain,
+        np.repeat(inputs, subject.batch if subject.batch > 1 else _FOLDER_BATCH, axis=0),
+        subject.image,
         images=settings.folder_images,
         rounds=settings.folder_rounds,
-        providers=explainer.providers,
+        providers=subject.explainer.providers,
     )
-    return {"peak_bytes": peaks, "folder": folder}
-
-
-def photograph() -> Path:
-    """A photograph of a cat, 451 x 300, that scikit-image carries."""
-    import skimage
-
-    return Path(skimage.__file__).parent / "data" / "chelsea.png"

@@ -1,4 +1,4 @@
-"""The plain forward pass: a bare session of ONNX Runtime with its own defaults, the physical limit of what is timed."""
+"""The plain forward pass: a bare session of ONNX Runtime with its defaults, the lower limit of all times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["PlainModel"]
 
 
 class PlainModel:
-    """A model file and nothing around it.
+    """A model file in a bare session.
 
     Parameters
     ----------
@@ -25,18 +25,18 @@ class PlainModel:
     """
 
     def __init__(self, path: Path, providers: Sequence[str]) -> None:
-        # Not `runtime.open_session`, whose options are chosen for two sessions that share the cores.
+        # Not `runtime.open_session`, whose options are meant for two sessions that share the cores.
         self._session = runtime.load().InferenceSession(str(path), providers=list(providers))
         self._entry = self._session.get_inputs()[0]
         self._output = self._session.get_outputs()[0].name
         self._dtype = runtime.input_dtype(self._session)
 
     def inputs(self, seen: Sequence[np.ndarray], preprocessing: Preprocessing) -> np.ndarray:
-        """The input tensor for pictures `(h, w, 3)` uint8."""
+        """Make the input tensor for pictures `(h, w, 3)` uint8."""
         return np.concatenate([preprocessing.normalise(picture) for picture in seen]).astype(self._dtype, copy=False)
 
     def forward(self, inputs: np.ndarray) -> np.ndarray:
-        """First output for a batch; one by one where the file fixes the batch axis."""
+        """Run the model, in parts where the file fixes the batch axis; return its first output."""
         size = self._entry.shape[0] if isinstance(self._entry.shape[0], int) else len(inputs)
         parts = [
             self._session.run([self._output], {self._entry.name: inputs[start : start + size]})[0]

@@ -1,4 +1,4 @@
-"""The result as Markdown tables, which are as readable on a terminal."""
+"""The results as Markdown tables, which a terminal shows as well."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 __all__ = ["OURS", "about", "digits", "medians", "report", "running_ms", "table"]
 
 OURS = ("forward", "explain", "explain again", "superpixels", "skimage slic", "all classes", "fused file")
-"""Candidates that are no alternative to the package."""
+"""The package's own candidates; all others are alternatives to it."""
 
 _NONE = "-"
 _MB = 1e6
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table, the first column to the left and the others to the right."""
+    """Lay out a Markdown table, the first column aligned left and the others right."""
     cells = [list(map(str, row)) for row in (header, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
 
@@ -29,7 +29,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def digits(value: float | None) -> str:
-    """Three significant digits, thousands apart; a dash for nothing."""
+    """Format three significant digits, with commas between thousands; None is a dash."""
     if value is None:
         return _NONE
     if abs(value) >= 100:
@@ -38,12 +38,12 @@ def digits(value: float | None) -> str:
 
 
 def medians(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Median of every candidate that ran."""
+    """The median of every candidate that ran."""
     return {name: median(runs) for name, runs in times.items() if runs}
 
 
 def running_ms(folder: Mapping[str, Any]) -> dict[str, float]:
-    """What the folder takes once the command is running: milliseconds an image, beside the forward pass.
+    """Time per image of a running command on the folder, beside that of the forward pass, in milliseconds.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def running_ms(folder: Mapping[str, Any]) -> dict[str, float]:
 
 
 def about(results: Mapping[str, Any]) -> str:
-    """A sentence on machine, versions and date."""
+    """Describe machine, versions and date in a line."""
     machine = results["machine"]
     load = "" if machine["load"] is None else f", load {machine['load']:.2f} at the start"
     packages = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
@@ -68,31 +68,31 @@ def about(results: Mapping[str, Any]) -> str:
 
 
 def report(results: Mapping[str, Any]) -> str:
-    """All tables.
+    """Lay out all tables.
 
     Parameters
     ----------
     results : mapping
-        `machine.record()` and `models`, name -> what `measure` gives.
+        `machine.record()`, and `models`: what `measure` gives, by name.
     """
     models: Mapping[str, Any] = results["models"]
     rounds = max(len(model["ms"]["forward"]) for model in models.values())
     parts = [
         f"{about(results)}\n",
-        f"Milliseconds an image, median of {rounds} rounds in which all took turns. Explain again follows the one "
-        "before it at once; all else comes after a pause. Others: cores that other processes kept busy meanwhile.\n",
+        f"Milliseconds per image, median of {rounds} rounds in which all took turns. Again: explain without a pause "
+        "before it; everything else runs after a pause. Others: cores that other processes kept busy meanwhile.\n",
         _speed(models),
         *_fused(models),
-        "Superpixels alone, milliseconds.\n",
+        "Superpixels alone, in milliseconds.\n",
         _superpixels(models),
-        "Steps of explain as it reports them, milliseconds an image and share of the sum; some overlap.\n",
+        "Steps of explain as it reports them, in milliseconds per image and as a share of the sum; some overlap.\n",
         _steps(models),
-        "Other methods, milliseconds, and how many times explain's.\n",
+        "Other methods, in milliseconds and as a multiple of explain.\n",
         _others(models),
-        "A folder of JPEG files, to Parquet: milliseconds an image once the command runs, beside forward passes of the "
+        "A folder of JPEG files to Parquet: milliseconds per image of a running command, beside forward passes of the "
         "same batch size.\n",
         _folder(models),
-        "Peak memory of a fresh process, MB.\n",
+        "Peak memory of a fresh process, in MB.\n",
         _memory(models),
     ]
     return "\n".join(parts)
@@ -124,7 +124,7 @@ def _speed(models: Mapping[str, Any]) -> str:
 
 
 def _fused(models: Mapping[str, Any]) -> list[str]:
-    """One more table, where fused files took part."""
+    """The table of fused files, if any took part."""
     rows = []
     for name, model in models.items():
         middle = medians(model["ms"])
@@ -132,7 +132,7 @@ def _fused(models: Mapping[str, Any]) -> list[str]:
             plain, fused = middle["forward"], middle["fused file"]
             rows.append([name, digits(plain), digits(fused), digits(fused / plain)])
     header = ["model", "forward", "fused file", "fused / forward"]
-    about = "The model as a fused file, in a bare session: one class, its finished picture included.\n"
+    about = "The model as a fused file in a bare session: one class, with its finished picture.\n"
     return [about, table(header, rows)] if rows else []
 
 

@@ -1,7 +1,7 @@
-"""Taking turns: candidates are timed round after round, so that a slow drift of the machine meets all of them.
+"""Taking turns: candidates are timed round after round, so that a slow drift of the machine affects all of them.
 
-A second busy process does not disturb them alike (a network on all cores suffers more than what runs on one), so what
-others took is measured too: believe no ratio where that is not close to 0.
+A second busy process does not slow all of them alike: a network on all cores suffers more than work on one core. So the
+cores that other processes keep busy are measured, too; ratios can be trusted only where these are close to 0.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from secam_onnx.errors import SecamError
 __all__ = ["Candidate", "DropoutError", "Elsewhere", "Rounds", "Times", "take_turns"]
 
 WARM_UP = 3  # rounds that are not counted
-PAUSE = 0.15  # seconds before a call: threads of ONNX Runtime spin for up to 0.1 s after a run
+PAUSE = 0.15  # seconds before a call, as threads of ONNX Runtime spin for up to 0.1 s after a run
 _STAT = Path("/proc/stat")
 
 Times = dict[str, list[float]]
-"""Candidate -> one number a round."""
+"""One number per round, by candidate."""
 
 
 class DropoutError(SecamError):
-    """A candidate cannot go on; the others do. The message says why."""
+    """A candidate drops out; the message says why. The others go on."""
 
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What a call took that was carried out by a process that lives on.
+    """The time of a call that another, lasting process carried out.
 
     Attributes
     ----------
     seconds : float
-        Wall time there.
+        Wall time in that process.
     cpu_seconds : float
-        Processor time there, which is not other people's.
+        Processor time in that process, which does not count as that of others.
     """
 
     seconds: float
@@ -52,13 +52,13 @@ class Candidate:
     Attributes
     ----------
     call : callable
-        What is timed; it may answer with `Elsewhere`, which then counts.
+        What is timed. If it returns `Elsewhere`, that time counts.
     rounds : int or None
-        Takes part in that many rounds only, for what takes long, and is not warmed up here; None: in all.
+        Rounds in which it takes part, without warm-up, for slow candidates; None for all.
     images : int
-        How many images a call deals with; times are given for one.
+        Images per call; times are given per image.
     at_once : bool
-        Without the pause, as in a loop over photographs.
+        Call it without a pause, as in a loop over photographs.
     """
 
     call: Callable[[], object]
@@ -69,17 +69,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Rounds:
-    """What taking turns gave.
+    """The times of all candidates.
 
     Attributes
     ----------
     ms : dict
-        Milliseconds an image, of each call that counts.
+        Milliseconds per image of every call that counts.
     others_cores : dict
         Cores that other processes kept busy during each call and the pause before it; empty where the system does not
         tell.
     skipped : dict
-        Candidates that dropped out, with the reason.
+        The reasons why candidates dropped out.
     """
 
     ms: Times
@@ -93,11 +93,11 @@ def take_turns(candidates: Mapping[str, Candidate], rounds: int, *, warm_up: int
     Parameters
     ----------
     candidates : mapping
-        What to time, in the order of a round.
+        What to time, in the order of each round.
     rounds : int
         Rounds that count.
     warm_up : int
-        Rounds before that.
+        Rounds before these.
     """
     running = dict(candidates)
     result = Rounds({name: [] for name in running}, {name: [] for name in running})
@@ -105,16 +105,8 @@ def take_turns(candidates: Mapping[str, Candidate], rounds: int, *, warm_up: int
         for name, candidate in list(running.items()):
             if candidate.rounds is not None and not 0 <= round_ < candidate.rounds:
                 continue
-            others: list[float] = []
             try:
-                with _other_processes(others) as elsewhere:
-                    time.sleep(0 if candidate.at_once else PAUSE)
-                    start = time.perf_counter()
-                    answer = candidate.call()
-                    seconds = time.perf_counter() - start
-                    if isinstance(answer, Elsewhere):
-                        seconds = answer.seconds
-                        elsewhere.append(answer.cpu_seconds)
+                seconds, others = _timed(candidate)
             except DropoutError as error:
                 del running[name], result.ms[name], result.others_cores[name]
                 result.skipped[name] = str(error)
@@ -125,12 +117,26 @@ def take_turns(candidates: Mapping[str, Candidate], rounds: int, *, warm_up: int
     return result
 
 
+def _timed(candidate: Candidate) -> tuple[float, list[float]]:
+    """Seconds of one call, and the cores that other processes kept busy meanwhile, if the system tells."""
+    others: list[float] = []
+    with _other_processes(others) as elsewhere:
+        time.sleep(0 if candidate.at_once else PAUSE)
+        start = time.perf_counter()
+        answer = candidate.call()
+        seconds = time.perf_counter() - start
+        if isinstance(answer, Elsewhere):
+            seconds = answer.seconds
+            elsewhere.append(answer.cpu_seconds)
+    return seconds, others
+
+
 @contextlib.contextmanager
 def _other_processes(cores: list[float]) -> Iterator[list[float]]:
-    """Append how many cores were busy with others' processes meanwhile.
+    """Append how many cores other processes kept busy during the block.
 
-    Ours are this one, its children that have ended, and what is appended to the list that is yielded. What other
-    virtual machines took (steal) is others' too.
+    Our own time is that of this process, of its children that have ended, and what is appended to the list that is
+    yielded. Time that other virtual machines took (steal) counts as that of others.
     """
 
     def spent() -> float:

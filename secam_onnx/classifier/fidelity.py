@@ -7,11 +7,9 @@ outputs are compared, on a photograph and on noise.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
@@ -21,6 +19,7 @@ from secam_onnx.classifier.metadata import LOGITS
 from secam_onnx.errors import FidelityError, ModelError, OptionError
 from secam_onnx.names import RESERVED
 from secam_onnx.photograph.images import read_image
+from secam_onnx.photograph.sample import sample_photograph
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -137,9 +136,7 @@ def trial_images(preprocessing: Preprocessing, *, photograph_only: bool = False)
 
 @functools.cache
 def _photograph() -> np.ndarray:
-    # The wheel of scikit-image carries it; skimage.data would ask for pooch or the network.
-    folder = importlib.util.find_spec("skimage").submodule_search_locations[0]  # type: ignore[union-attr, index]
-    photograph = read_image(Path(folder) / "data" / "chelsea.png")
+    photograph = read_image(sample_photograph())
     photograph.flags.writeable = False
     return photograph
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from secam_onnx.cli.explain_notes import say_notes
 from secam_onnx.cli.explain_options import (
     EngineOptions,
     ImageOptions,
@@ -22,7 +21,6 @@ from secam_onnx.cli.explain_options import (
     segmenter_options,
     selection_options,
 )
-from secam_onnx.cli.explain_run import Cluster, Job, explain_all
 from secam_onnx.cli.options import head_options
 from secam_onnx.cli.preprocessing_options import preprocessing_options
 from secam_onnx.cli.progress import step
@@ -81,6 +79,8 @@ def command(
 
     Exit code 0: all images were explained; 1: some failed; 2: all failed, or the options are wrong; 130: Ctrl-C.
     """
+    from secam_onnx.cli.explain_notes import say_notes
+    from secam_onnx.cli.explain_run import Cluster, Job, explain_all
     from secam_onnx.labels.label_files import read_labels
 
     output = _checked(images, output, engine)

@@ -9,7 +9,17 @@ import onnx
 import pytest
 from tiny_models import classifier
 
-from secam_onnx.bench import Candidate, DropoutError, Elsewhere, Seen, Settings, folder, fresh_process, measure, rounds
+from secam_onnx.bench import (
+    Candidate,
+    DropoutError,
+    Elsewhere,
+    PeerInput,
+    Settings,
+    folder,
+    fresh_process,
+    measure,
+    rounds,
+)
 from secam_onnx.errors import ImageError, OptionError
 
 SMALL = {"rounds": 1, "lime_samples": 0, "folder_images": 0}
@@ -25,9 +35,9 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_one_run(tiny: Path, photo: Path, batch: int) -> None:
-    given: list[Seen] = []
+    given: list[PeerInput] = []
 
-    def peers(seen: Seen) -> tuple[dict[str, Candidate], dict[str, str]]:
+    def peers(seen: PeerInput) -> tuple[dict[str, Candidate], dict[str, str]]:
         given.append(seen)
         return {"peer": Candidate(lambda: Elsewhere(1.5, 0))}, {"absent": "cannot be installed"}
 

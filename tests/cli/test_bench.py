@@ -32,5 +32,7 @@ def test_a_table_and_every_duration(run_cli: RunCli, tmp_path: Path, photo: Path
 def test_bad_options_are_refused_before_anything_is_measured(refused: Callable[..., str]) -> None:
     refused("bench", "--model", "none.onnx", words=("none.onnx",))
     refused("bench", "--model", "tiny.onnx", "--rounds", "0", words=("rounds is 0", "1 or more"))
-    refused("bench", "--model", "tiny.onnx", "--json", "nowhere/found.json", words=("no folder nowhere",))
+    refused(
+        "bench", "--model", "tiny.onnx", "--json", "nowhere/found.json", words=("the folder nowhere does not exist",)
+    )
     refused("bench", "--model", "tiny.onnx", "--image", "none.jpg", *QUICK, words=("none.jpg",))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from benchmarking.networks import plain_file
 
-from secam_onnx.bench import Candidate, DropoutError, Elsewhere, Seen
+from secam_onnx.bench import Candidate, DropoutError, Elsewhere, PeerInput
 
 __all__ = ["PEERS", "Environments", "Peer", "Workers"]
 
@@ -138,7 +138,7 @@ class Workers(contextlib.ExitStack):
         self._environments, self._slow_rounds = environments, slow_rounds
         self.versions: dict[str, dict[str, str]] = {}
 
-    def __call__(self, seen: Seen) -> tuple[Mapping[str, Candidate], Mapping[str, str]]:
+    def __call__(self, seen: PeerInput) -> tuple[Mapping[str, Candidate], Mapping[str, str]]:
         """Start the peers: the candidates, and why others have to be skipped."""
         folder = Path(self.enter_context(tempfile.TemporaryDirectory()))
         plain_file(self._path, folder / "model.onnx")
