@@ -37,7 +37,7 @@ from secam_onnx.superpixels import segmenters
 
 # What the second thread does begins with an asterisk.
 STEPS = {
-    "copy the photograph": (prepare, "view"),
+    "copy the photograph": (prepare, "load_image"),
     "resize and crop": (Preprocessing, "crop"),
     "* superpixels": (prepare, "segment"),
     "normalise": (Preprocessing, "normalise"),
