@@ -76,13 +76,14 @@ def served(folder: Path) -> Iterator[str]:
 
 def main() -> None:
     """Write them all, or those that are named."""
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         )
         for name in sys.argv[1:] or PAGES:
             page = browser.new_page(**PAGES[name])
-            with (served if name == "serve" else demo)(Path(folder)) as address:
+            served_or_demo = served if name == "serve" else demo
+            with tempfile.TemporaryDirectory() as folder, served_or_demo(Path(folder)) as address:
                 explain(page, address, name)
                 with Image.open(io.BytesIO(page.screenshot())) as image:
                     small = image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=3)
