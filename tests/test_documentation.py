@@ -258,7 +258,15 @@ def test_reference_of_python_has_every_public_name() -> None:
     assert {*secam_onnx.__all__, *export.__all__} - {"SecamError"} <= described  # which the page about errors has
 
 
+def test_figures_of_faithfulness_are_those_of_the_studies() -> None:
+    studies = text_of("studies/attributions/README.md") + text_of("studies/segmenters/README.md")
+    tables = [line for line in text_of("docs/explanation/trust.md").splitlines() if line.startswith("| ")]
+    figures = {cell.strip() for line in tables for cell in line.split("|") if re.match(r" -?\d\.\d{3} \[", cell)}
+    assert len(figures) > 5
+    assert {figure for figure in figures if figure not in studies} == set()
+
+
 def test_architecture_names_modules_that_exist() -> None:
     package = ROOT / "secam_onnx"
-    for name in re.findall(r"`([a-z]+/[a-z_]*)`", text_of("docs/explanation/architecture.md")):
+    for name in re.findall(r"`([a-z]+(?:/[a-z_]+)+/?|[a-z]+/)`", text_of("docs/explanation/architecture.md")):
         assert (package / name).exists() or (package / f"{name}.py").exists() or name.startswith("tests/"), name
