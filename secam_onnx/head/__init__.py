@@ -1,4 +1,4 @@
-"""The head of a classifier: found in the graph by rules, and turned into the contribution model."""
+"""The head of a classifier: rules find it in the graph, and the contribution model is derived from it."""
 
 from secam_onnx.head.class_output import BINARY, ClassOutput, activation_elsewhere
 from secam_onnx.head.contribution import (

@@ -1,4 +1,4 @@
-"""What the steps of a head write their part of the contribution model with: nodes, constants, and sums of the bias."""
+"""The builder with which the steps of a head write their parts of the contribution model."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Builder"]
 
 
 class Builder(Nodes):
-    """Collects the nodes of a contribution model; the steps of the head call its methods.
+    """Collects nodes, constants and terms of the bias of a contribution model.
 
-    All methods take and return tensor names. K is the number of classes that are asked for.
+    All methods take and return names of tensors. K is the number of classes asked for.
 
     Parameters
     ----------
     graph : Graph
-        The model that the head is part of.
+        The model of the head.
     n_logits : int
-        Number of its logits.
+        The number of its logits.
     """
 
     def __init__(self, graph: Graph, n_logits: int) -> None:
@@ -39,7 +39,7 @@ class Builder(Nodes):
         self._casts: dict[str, str] = {}
 
     def repeat(self, node: NodeProto, inputs: Sequence[str], outputs: int) -> list[str]:
-        """Add a node with the attributes of one of the model's."""
+        """Add a copy of a node of the model with other inputs and outputs."""
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.name = f"{RESERVED}{node.op_type}_{len(self.nodes)}"
@@ -53,7 +53,7 @@ class Builder(Nodes):
         return self.value(tensor)
 
     def forward(self, tensor: str) -> str:
-        """The value of a tensor of the head for the features at hand, in the model's own dtype."""
+        """The value of a tensor of the head for the given features, in the dtype of the model."""
         self.needed.append(tensor)
         return tensor
 
@@ -66,14 +66,14 @@ class Builder(Nodes):
         return self._casts[tensor]
 
     def sizes(self, tensor: str) -> str:
-        """`tensor.shape[1:]` as an int64 vector: a constant where it is known."""
+        """`tensor.shape[1:]` as an int64 vector, which is a constant if it is known."""
         shape = self.graph.shape(tensor)
         if shape is not None and None not in shape[1:]:
             return self.integers([length for length in shape[1:] if length is not None])
         return self.op("Shape", [self.forward(tensor)], start=1)
 
     def count(self, tensor: str, axes: Sequence[int]) -> str:
-        """How many numbers lie along some axes of a tensor, as one float32."""
+        """The number of elements along some axes of a tensor, as one float32."""
         shape = self.graph.shape(tensor) or ()
         lengths = [shape[axis] for axis in axes]
         if None not in lengths:
@@ -86,15 +86,15 @@ class Builder(Nodes):
         return tensor if factor == 1 else self.op("Mul", [tensor, self.floats([factor])])
 
     def per_class(self, tensor: str) -> str:
-        """`(N, ...)` seen as `(N, 1, ...)`, so that it broadcasts over the classes."""
+        """`(N, ...)` as `(N, 1, ...)`, which broadcasts over the classes."""
         return self.op("Unsqueeze", [tensor, self.integers([1])])
 
     def flat(self, tensor: str) -> str:
-        """`(N, K, ...)` seen as `(N, K, rest)`."""
+        """`(N, K, ...)` as `(N, K, rest)`."""
         return self.op("Reshape", [tensor, self.integers([0, 0, -1])])
 
     def reshape_like(self, tensor: str, like: str) -> str:
-        """`(N, K, ...)` seen as `(N, K, *like.shape[1:])`."""
+        """`(N, K, ...)` as `(N, K, *like.shape[1:])`."""
         shape = self.op("Concat", [self.integers([0, 0]), self.sizes(like)], axis=0)
         return self.op("Reshape", [tensor, shape])
 
@@ -103,19 +103,19 @@ class Builder(Nodes):
         return self.op("Expand", [tensor, self.op("Concat", [self.integers([1, 1]), self.sizes(like)], axis=0)])
 
     def with_axes(self, tensor: str, axes: Sequence[int], reduced: str, whole: str) -> str:
-        """`(N, K, *reduced.shape[1:])` with axes of length 1 where a reduction of `whole` dropped them."""
+        """`(N, K, *reduced.shape[1:])` with the axes, of length 1, that a reduction of `whole` dropped."""
         if len(self.graph.shape(reduced) or ()) == len(self.graph.shape(whole) or ()):
             return tensor
         return self.op("Unsqueeze", [tensor, self.integers([axis + 1 for axis in axes])])
 
     def unbroadcast(self, tensor: str, result: str, operand: str) -> str:
-        """`(N, K, *result.shape[1:])` summed where `operand` was repeated to the shape of `result`."""
+        """`(N, K, *result.shape[1:])`, summed over the axes along which `operand` was repeated."""
         after, before = self.graph.shape(result) or (), self.graph.shape(operand) or ()
         axes = [axis + 1 for axis in range(1, len(after)) if before[axis] == 1 and after[axis] != 1]
         return self.op("ReduceSum", [tensor, self.integers(axes)], keepdims=1) if axes else tensor
 
     def dense(self, gradient: Gradient) -> str:
-        """A gradient written out as `(N, K, *shape)`."""
+        """A gradient as a tensor `(N, K, *shape)`."""
         if gradient.form == "selection":
             depth, values = self.integers([self.n_logits]), self.floats([0.0, 1.0])
             return self.reshape_like(self.op("OneHot", [gradient.name, depth, values], axis=-1), gradient.of)
@@ -127,11 +127,11 @@ class Builder(Nodes):
         return gradient.name
 
     def sum(self, one: Gradient, other: Gradient) -> Gradient:
-        """Two gradients of the same tensor, which the logits depend on in two ways."""
+        """The sum of two gradients of a tensor, from two paths to the logits."""
         return Gradient(self.op("Add", [self.dense(one), self.dense(other)]), one.of)
 
     def times_channels(self, gradient: Gradient, factor: str, of: str) -> Gradient:
-        """A gradient times one number a channel, `(C,)`, on axis 1 of its tensor."""
+        """A gradient times one number per channel, `(C,)`, on axis 1 of its tensor."""
         if gradient.form == "uniform" and gradient.channel_axis == 1:
             return Gradient(self.op("Mul", [gradient.name, factor]), of, "uniform", 1)
         return Gradient(self.op("Mul", [self.dense(gradient), self._on_axis_1(factor, gradient.of)]), of)
@@ -151,7 +151,7 @@ class Builder(Nodes):
     def conv_transpose(self, dense: str, weight: str, node: NodeProto, window: Window, group: int = 1) -> str:
         """The transposed convolution of `(N, K, *node.output.shape[1:])`: back to `(N, K, *node.input.shape[1:])`.
 
-        A weight `(1, 1, kh, kw)` is used for each channel alone, as in a pool.
+        A weight `(1, 1, kh, kw)` serves each channel alone, as in a pool.
         """
         x, y = node.input[0], node.output[0]
         height_width = self.op("Slice", [self.sizes(y), self.integers([1]), self.integers([3])])
@@ -167,19 +167,19 @@ class Builder(Nodes):
         return self.op("Reshape", [result, shape])
 
     def add_bias(self, gradient: Gradient, bias: str, factor: float = 1.0) -> None:
-        """Count `gradient . bias`, a term of `b_c`; `bias` broadcasts to the tensor that the gradient belongs to."""
+        """Add `gradient . bias` to `b_c`; `bias` broadcasts to the tensor of the gradient."""
         self._add_bias(gradient, self.constant(bias), factor)
 
     def add_channel_bias(self, gradient: Gradient, value: str) -> None:
-        """The same for a tensor of the contribution model with one number a channel, `(C,)`, on axis 1."""
+        """The same for a tensor of the contribution model with one number per channel, `(C,)`, on axis 1."""
         self._add_bias(gradient, self._on_axis_1(value, gradient.of))
 
     def add_remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> None:
-        """Count what the inputs of a piecewise linear step leave of its output: `g . y - sum g_i . x_i`."""
+        """Add what the inputs of a piecewise linear step leave of its output, `g . y - sum g_i . x_i`, to `b_c`."""
         self.bias.append(self.remainder(gradient, results))
 
     def add_rounding(self, gradient: Gradient, step: str) -> None:
-        """Count what one step more or less of each number of a tensor would add to the logits: `sum |g| step`."""
+        """Add `sum |g| step` to the rounding: how far the logits change if each number is off by one step."""
         self.rounding.append(self.op("Mul", [self._sum(self.op("Abs", [self.dense(gradient)])), step]))
 
     def remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> str:
@@ -195,7 +195,7 @@ class Builder(Nodes):
         return self._sum(self.op("Mul", [self.dense(gradient), value]))
 
     def total(self, terms: Sequence[str], like: str) -> str:
-        """The sum of `(N, K)` tensors; zeros as many as `like`, the class ids, where there are none."""
+        """The sum of `(N, K)` tensors; if there are none, zeros in the shape of `like`, the class ids."""
         if not terms:
             return self.op("Mul", [self.op("Cast", [like], to=TensorProto.FLOAT), self.floats([0.0])])
         result = terms[0]

@@ -1,7 +1,7 @@
-"""Which axis of a tensor counts channels.
+"""The axis of a tensor that counts channels.
 
-It is read off the operators that made the tensor (a convolution puts channels first, a layer normalisation last, a
-transpose moves them), never guessed from the lengths of its axes.
+The operators that made the tensor tell it (a convolution puts channels first, a layer normalisation last, a transpose
+moves them); it is never guessed from the lengths of the axes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _CHANNELS_STAY = {
     "Sigmoid", "Slice", "Softplus", "Softsign", "Split", "Sqrt", "Sub", "Sum", "Swish", "Tanh", "ThresholdedRelu",
     "Upsample", "Where",
 }  # fmt: skip
-_LOOK_BACK = 200  # tensors; a real network has a convolution or a normalisation long before
+_LOOK_BACK = 200  # tensors; a real network has a convolution or a normalisation much sooner
 
 
 def channel_axis(graph: Graph, tensor: str) -> int | None:
-    """The axis of a tensor that counts channels, as far as the operators that made it tell."""
+    """The axis of a tensor that counts channels; None if the operators that made it do not tell."""
     return _channel_axis(graph, tensor, set())
 
 
@@ -49,7 +49,7 @@ def _channel_axis(graph: Graph, tensor: str, seen: set[str]) -> int | None:
         return len(shape) - 1
     if node.op_type in ("MatMul", "Gemm") and graph.is_constant(node.input[1]):
         own = _channel_axis(graph, node.input[0], seen)
-        # Where the channels are not last, it mixes positions (MLP-Mixer).
+        # If the channels are not last, it mixes positions (MLP-Mixer).
         return own if own is not None and own < len(shape) - 1 else len(shape) - 1
     if node.op_type not in _CHANNELS_STAY | {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}:
         return None
@@ -64,7 +64,7 @@ def _channel_axis(graph: Graph, tensor: str, seen: set[str]) -> int | None:
 
 
 def _moved(node: NodeProto, axis: int, before: Shape, after: Shape) -> int | None:
-    """Where a node puts the axis that counts channels."""
+    """The axis that counts channels behind a node; None if it is not known."""
     if node.op_type in _CHANNELS_STAY:
         return axis if len(before) == len(after) else None
     if node.op_type == "Transpose":

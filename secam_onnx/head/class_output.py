@@ -19,35 +19,35 @@ from secam_onnx.head.ranking import CLASS_BY_CLASS, before_ranking, check_not_so
 __all__ = ["BINARY", "ClassOutput", "Pick", "activation_elsewhere", "read_class_output"]
 
 BINARY: Pick = ((0, -1), (0, 1))
-"""Of one logit: negative and positive."""
+"""The negative and the positive class of a single logit."""
 
 
 @dataclass(frozen=True)
 class ClassOutput:
-    """What lies between the logits and an output.
+    """An output of the model, or another tensor of classes, and its logits.
 
     Attributes
     ----------
     logits : str
-        What is explained: the tensor `(N, classes)` before a softmax or sigmoid, perhaps with more axes of length 1, or
-        the output itself where there is no such.
+        The tensor `(N, n_logits)` that is explained, perhaps with more axes of length 1: that before the softmax or
+        sigmoid, or the output itself if it has neither.
     n_logits : int
-        Its number of classes.
+        The number of logits.
     activation : {'none', 'softmax', 'log_softmax', 'sigmoid'}
-        What the model applies to it.
+        What the model applies to the logits.
     pick : Pick or None
-        What each class of the output is of the logits, where they are not the same.
+        The logit of each class; None if class `i` has logit `i`.
     probabilities : str or None
-        The tensor of the model that holds the probabilities, or their logarithms; None where the graph has none.
+        The tensor of the model with the probabilities or their logarithms; None if the graph has none.
     kind : {'raw', 'activated', 'unknown'}
         Of an output without a known activation: unbounded scores; the result of some softmax or sigmoid in a way that
         is not understood; or neither is known.
     labels : tuple of str or None
-        Class names that the graph has.
+        Class names in the graph.
     ranking : tuple of str
         Nodes behind the classes that name only the highest of them.
     paired : bool
-        Whether the model gives one number, of which two classes were made.
+        Whether the model gives one number, which is explained as two classes.
     rounded : bool
         Whether the probabilities are quantised.
     """
@@ -69,12 +69,12 @@ class ClassOutput:
         return self.n_logits if self.pick is None else len(self.pick)
 
     def as_pair(self) -> ClassOutput:
-        """The same of a single logit, explained as two classes, negative and positive."""
+        """The same with a single logit as two classes, negative and positive."""
         return replace(self, pick=BINARY, paired=True)
 
 
 def read_class_output(graph: Graph, output: str) -> ClassOutput:
-    """Read the end of a model.
+    """Find the logits of an output.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def read_class_output(graph: Graph, output: str) -> ClassOutput:
     Raises
     ------
     HeadError
-        It is no tensor of classes, with the reason.
+        It is no tensor of classes; the message is the reason.
     """
     tensor, labels, ranking = before_ranking(graph, output)
     scaled = tensor
@@ -108,9 +108,9 @@ def read_class_output(graph: Graph, output: str) -> ClassOutput:
 
 
 def activation_elsewhere(graph: Graph, explained: ClassOutput) -> tuple[str, str] | None:
-    """What the model's own outputs make of raw logits, and a note; None where they make no probabilities of them.
+    """The activation that the model's own outputs apply to raw logits, and a note; None if they apply none.
 
-    `none` where they apply different things, or not to these numbers but to what is computed of them.
+    'none' if the outputs apply different ones, or apply them to numbers that are computed from these logits.
     """
     if explained.activation != "none":
         return None
@@ -132,11 +132,14 @@ def activation_elsewhere(graph: Graph, explained: ClassOutput) -> tuple[str, str
         return None
     outputs = ", ".join(map(repr, (*same.values(), *other.values())))
     source = f"a tensor further on ({', '.join(other)})" if other else " and ".join(same)
-    return "none", f"none: the model makes {outputs} of {source}; leave --logits out or name that, or use --activation"
+    return (
+        "none",
+        f"none: the model makes {outputs} from {source}; leave --logits out, name that, or use --activation",
+    )
 
 
 def _depends_only_on(graph: Graph, tensor: str, source: str) -> bool:
-    """Whether a tensor is computed of another one place by place, with nothing but constants."""
+    """Whether a tensor is computed from another one class by class, with nothing but constants."""
     while tensor != source:
         node = graph.producer(tensor)
         if node is None or node.op_type not in CLASS_BY_CLASS:
@@ -149,7 +152,7 @@ def _depends_only_on(graph: Graph, tensor: str, source: str) -> bool:
 
 
 def _without_scale(graph: Graph, tensor: str) -> str | None:
-    """What a tensor is a positive multiple of, as percentages are of probabilities; or copies of it."""
+    """The tensor that a node copies, or multiplies by a positive constant, as percentages are made; None for others."""
     node = graph.producer(tensor)
     if node is None or not node.input:
         return None

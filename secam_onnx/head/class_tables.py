@@ -1,4 +1,4 @@
-"""Tables in the graph that make names, or other numbers, of the number of a class."""
+"""Tables in the graph that map the index of a class to a name or to another number."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Table = Mapping[Any, Any]
 
 
 def table_of(graph: Graph, node: NodeProto) -> Table | None:
-    """What a node makes of each number or name; None where it is no table."""
+    """The mapping of a node from each number or name; None if it is no table."""
     if node.op_type == "LabelEncoder":
         strings = attribute(node, "classes_strings")
-        if strings:  # the first version of the operator works both ways
+        if strings:  # the first version of the operator maps both ways
             named: dict[Any, Any] = dict(enumerate(map(_plain, strings)))
             return {**named, **{name: index for index, name in named.items()}}
         keys, values = _entries(node, "keys"), _entries(node, "values")
@@ -39,7 +39,7 @@ def table_of(graph: Graph, node: NodeProto) -> Table | None:
 
 
 def class_names(n_classes: int, tables: Sequence[Table]) -> tuple[str, ...] | None:
-    """What tables, the last one first, make of each class; the usual name for a class that is in none of them."""
+    """Class names from tables, applied last to first; a class that they lack gets its usual name."""
     names, known = [], False
     for index in range(n_classes):
         value: Any = index
@@ -62,7 +62,7 @@ def _entries(node: NodeProto, what: str) -> list[Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """Text for bytes, a whole number for a float that is one."""
+    """Text for bytes, an int for a whole float."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,19 +1,18 @@
 """The contribution model: features and class ids in, maps and bias out; derived from the head once, as ONNX nodes.
 
-With `J_c = dz_c/df` (chain rule, backwards through the steps),
+With `J_c = dz_c/df`, by the chain rule backwards through the steps,
 
     M_c(x, y) = sum_k J_c[k, x, y] * f_k(x, y)        sum_xy M_c(x, y) + b_c + r_c = z_c
 
-where `b_c` collects what the constants of the head add and `r_c`, the completeness gap, what linearising misses: zero
-where the head is piecewise linear. Where the head takes several feature maps, those of the branches that it joins, each
-gives such a map, and these are added on a common grid. A fourth output bounds what the logits of a quantised head owe
-to rounding: two ways to run it, which differ in their last bit, may round a number that lies between two steps up or
-down.
+where `b_c` is the part of the constants of the head, and `r_c`, the completeness gap, is what linearising misses: zero
+if the head is piecewise linear. If the head joins several branches, each has a feature map and gives such a map, and
+these are added on a common grid. A fourth output bounds how far rounding may change the logits of a quantised head: of
+two runs that differ in the last bit, one may round a number up and the other down.
 
-Each step of the head writes its own part of the chain (`rules/`); this module joins gradient and features at the end,
-and cuts out only those weights and forward nodes that the chain needs.
+Each step of the head writes its own part of the chain (`rules/`). This module multiplies gradient and features at the
+end, and cuts out only the weights and forward nodes that the chain needs.
 
-A head that is not understood is run again for every cell instead (`masking`).
+A head that is not understood is run again for each cell instead (`masking`).
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ __all__ = [
     "own_layout",
 ]
 
-# All names of our own have the reserved prefix: the model's tensors, which keep theirs, may be called "bias" as well.
+# With the reserved prefix: the tensors of the model keep their names, and one may be called "bias".
 FEATURES = f"{RESERVED}features"
 CLASS_IDS = f"{RESERVED}class_ids"
 LOGIT_IDS = f"{RESERVED}logit_ids"
@@ -72,10 +71,10 @@ class ContributionModel:
     Attributes
     ----------
     model : ModelProto
-        Inputs `secam_features` float32 `(N, C, h, w)` (`(N, tokens, C)` where some tokens have no position), of a head
-        with several feature maps also `secam_features_2` and so on, and `secam_class_ids` int64 `(N, K)`; outputs
-        `secam_maps` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap` float32 `(N, K)`: their sum is the logit; and
-        `secam_rounding` `(N, K)`, by how much a logit changes at most if every rounding of the head goes one step
+        Its inputs are `secam_features` float32 `(N, C, h, w)`, or `(N, tokens, C)` if some tokens have no position, for
+        further feature maps `secam_features_2` and so on, and `secam_class_ids` int64 `(N, K)`. Its outputs are
+        `secam_maps` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap` float32 `(N, K)`, whose sum is the logit, and
+        `secam_rounding` float32 `(N, K)`, the most that a logit changes if each rounding of the head goes one step
         further.
     weights : Weights
         The large initializers, which the model declares as external data (see `runtime.open_session`).
@@ -102,9 +101,9 @@ def contribution_model(
     head : Head
         The head.
     folder : path
-        Where the model's external data lies.
+        The folder of the model's external data.
     masking : bool
-        Mask the feature map cell by cell although the head is understood.
+        Whether to mask the feature map cell by cell although the head is understood.
     known : Weights, optional
         Weights that were read before.
 
@@ -142,7 +141,7 @@ def contribution_model(
 
 
 def _inputs_and_outputs(head: Head) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
-    """What `ContributionModel` declares."""
+    """The inputs and outputs that `ContributionModel` lists."""
     features = [grid.tokens if grid.special else grid.shape for grid in head.grids]
     inputs = [
         helper.make_tensor_value_info(features_name(index), TensorProto.FLOAT, ["N", *shape])
@@ -155,17 +154,17 @@ def _inputs_and_outputs(head: Head) -> tuple[list[ValueInfoProto], list[ValueInf
 
 
 def features_name(index: int) -> str:
-    """What the first, second, ... feature map is called as an output of the network: `secam_features_2`."""
+    """The name of the first, second, ... feature map as an output of the network, such as `secam_features_2`."""
     return FEATURES if index == 0 else f"{FEATURES}_{index + 1}"
 
 
 def own_layout(index: int) -> str:
-    """What it is called in the contribution model, as the network has it."""
+    """The name of a feature map in the contribution model, in the layout of the network."""
     return f"{RESERVED}own_layout" if index == 0 else f"{RESERVED}own_layout_{index + 1}"
 
 
 def _entry(graph: Graph, grid: Grid, source: str, own: str) -> list[NodeProto]:
-    """From `(N, C, h, w)` float32 to a feature map as the model has it."""
+    """Nodes from `(N, C, h, w)` float32 to a feature map in the layout and dtype of the model."""
     elem_type = graph.dtype(grid.tensor) or TensorProto.FLOAT
     if grid.special:
         turned = grid.batch_first(source, own)
@@ -175,7 +174,7 @@ def _entry(graph: Graph, grid: Grid, source: str, own: str) -> list[NodeProto]:
 
 
 def _of_logits(builder: Builder, class_output: ClassOutput) -> tuple[str, str]:
-    """The indices of the logits of the classes that are asked for, and their signs, if any is negative."""
+    """The indices of the logits of the classes asked for, and their signs, if any is negative."""
     if class_output.pick is None:
         return CLASS_IDS, ""
     indices, signs = zip(*class_output.pick, strict=True)
@@ -245,7 +244,7 @@ def _join(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
 
 
 def _on_the_picture(builder: Builder, maps: str, head: Head, grid: Grid) -> str:
-    """A map brought to the grid of all, over the whole picture; see `head.picture_span`."""
+    """A map on the common grid over the whole picture; see `head.picture_span`."""
     if not head.needs_common_grid:
         return maps
     edges = zip(grid.shape[1:], grid.span.edges, head.map_size, strict=True)

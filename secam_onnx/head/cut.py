@@ -1,4 +1,4 @@
-"""Cuts the part of a model that leads from the feature map to some tensors out of its graph, at one common opset."""
+"""Cutting the nodes between the feature map and some tensors out of a graph, at a common opset."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def cut_out(
     graph : Graph
         The model.
     features : sequence of str
-        The feature maps, whose values are given.
+        The feature maps, whose values will be given.
     tensors : sequence of str
-        What is wanted.
+        The tensors to compute.
     weights : SharedWeights
         Receives the initializers that the nodes read.
     opset : int
-        What the nodes are brought to.
+        The opset of the result.
 
     Raises
     ------
     HeadError
         The tensors depend on more than the feature maps.
     ModelError
-        A weight cannot be read, or the nodes cannot be brought to the opset.
+        A weight cannot be read, or the nodes cannot be converted to the opset.
     """
     below = _below(graph, features)
     wanted: set[int] = set()
@@ -58,7 +58,10 @@ def cut_out(
         node = graph.producer(name)
         if node is None:
             maps = " and ".join(map(repr, features))
-            raise HeadError(f"The head reads {name!r} besides the feature map {maps}; it cannot be run alone.")
+            raise HeadError(
+                f"The head reads {name!r} besides the feature map {maps}, so it cannot run alone. Choose a feature map "
+                "further up with --features."
+            )
         if node.op_type == "Shape" and node.input[0] not in below and not graph.is_constant(name):
             shapes += _known_shape(graph, node, features[0])
             continue
@@ -77,12 +80,12 @@ def _below(graph: Graph, features: Sequence[str]) -> set[str]:
 
 
 def _known_shape(graph: Graph, node: NodeProto, features: str) -> list[NodeProto]:
-    """Nodes that answer what `Shape` of a tensor outside the head would: its batch is that of the feature map."""
+    """Nodes in place of a `Shape` of a tensor outside the head, whose batch is that of the feature map."""
     shape = graph.shape(node.input[0])
     if shape is None or None in shape[1:]:
         raise HeadError(
-            f"The head asks for the shape of {node.input[0]!r}, {shape_text(shape)}, outside of it ({describe(node)}); "
-            "export the model for one image size."
+            f"The head asks for the shape of {node.input[0]!r}, {shape_text(shape)}, outside of it ({describe(node)}). "
+            "Export the model for one image size."
         )
     (name,) = node.output
     rest = numpy_helper.from_array(np.asarray(shape[1:], dtype=np.int64))

@@ -1,6 +1,6 @@
-"""Softmax and sigmoid that were written out: `exp(z - m) / sum exp(z - m)`, `z - log sum exp(z)`, `1 / (1 + exp(-z))`.
+"""Softmax and sigmoid of several nodes: `exp(z - m) / sum exp(z - m)`, `z - log sum exp(z)`, `1 / (1 + exp(-z))`.
 
-Which number m is subtracted from all classes of an image makes no difference to the result.
+The number m that is subtracted from all classes of an image does not change the result.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from secam_onnx.head.output_nodes import RESHAPES, constant_number, copy_source,
 __all__ = ["DecomposedActivation", "decomposed_sigmoid", "decomposed_softmax"]
 
 DecomposedActivation = tuple[str, str, int]
-"""What is applied, the tensor that it is applied to, and the sign that this takes first."""
+"""The activation, the tensor that it is applied to, and the sign that this tensor takes first."""
 
 _MAXIMUM = frozenset({"ReduceMax"})
 _SUMS = frozenset({"ReduceSum", "ReduceL1"})
 
 
 def decomposed_softmax(graph: Graph, node: NodeProto) -> DecomposedActivation | None:
-    """The softmax, or its logarithm, of which a node is the last; None if it is none."""
+    """The softmax, or its logarithm, that ends with a node; None if there is none."""
     if node.op_type == "Sub":
         x = copy_source(graph, node.input[0])
         if _is_log_sum_exp(graph, node.input[1], x):
@@ -38,7 +38,7 @@ def decomposed_softmax(graph: Graph, node: NodeProto) -> DecomposedActivation | 
 
 
 def decomposed_sigmoid(graph: Graph, node: NodeProto) -> DecomposedActivation | None:
-    """The sigmoid of which a node is the last; None if it is none."""
+    """The sigmoid that ends with a node; None if there is none."""
     parts = _quotient(graph, node)
     if parts is None:
         return None
@@ -53,7 +53,7 @@ def decomposed_sigmoid(graph: Graph, node: NodeProto) -> DecomposedActivation | 
 
 
 def _quotient(graph: Graph, node: NodeProto) -> tuple[str | None, str] | None:
-    """Numerator and denominator of `a / b` or `a * (1 / b)`; of `1 / b` as one node, None and `b`."""
+    """Numerator and denominator of `a / b` or `a * (1 / b)`; None and `b` for a Reciprocal."""
     if node.op_type == "Reciprocal":
         return None, node.input[0]
     if node.op_type == "Div":
@@ -92,7 +92,7 @@ def _negated(graph: Graph, tensor: str) -> str | None:
 
 
 def _widened(graph: Graph, tensor: str) -> str:
-    """The tensor that another one repeats along the classes."""
+    """The tensor that a tensor repeats along the classes, or the tensor itself."""
     while (node := graph.producer(tensor)) is not None and node.op_type in {
         "Expand",
         "Tile",
@@ -105,7 +105,7 @@ def _widened(graph: Graph, tensor: str) -> str:
 
 
 def _reduces(graph: Graph, tensor: str, of: str, operators: frozenset[str]) -> bool:
-    """Whether a tensor is such a reduction of another one over the classes."""
+    """Whether a tensor is the result of one of some reductions of another tensor over the classes."""
     node = graph.producer(tensor)
     if node is None or node.op_type not in operators or copy_source(graph, node.input[0]) != of:
         return False

@@ -1,4 +1,4 @@
-"""Adds the outputs of an explainable model to a graph, and takes them away again."""
+"""Adding the outputs of an explainable model to a graph, and removing them again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from secam_onnx.names import RESERVED
 __all__ = ["OWN_LAYOUT", "expose", "unexpose"]
 
 OWN_LAYOUT = "_own_layout"
-"""Ending of the output that has the tokens without position as well."""
+"""Ending of the name of the output that includes tokens without position."""
 
 
 def expose(graph: Graph, head: Head, *, features: str, logits: str, probabilities: str) -> tuple[str, str | None]:
@@ -33,9 +33,9 @@ def expose(graph: Graph, head: Head, *, features: str, logits: str, probabilitie
     Returns
     -------
     logits : str
-        The output that holds the logits: the model's own, or `logits`.
+        The output with the logits: the model's own or `logits`.
     probabilities : str or None
-        The output that holds the probabilities, likewise; None where the graph has none.
+        The output with the probabilities, likewise; None if the graph has none.
     """
     for index, grid in enumerate(head.grids):
         _expose_map(graph, grid, features if index == 0 else f"{features}_{index + 1}")
@@ -73,7 +73,7 @@ def _exposed_probabilities(graph: Graph, head: Head, name: str) -> str | None:
 
 
 def _is_given(graph: Graph, tensor: str) -> bool:
-    """Whether a tensor is an output that can be used as it is."""
+    """Whether a tensor is a float32 output `(N, classes)` of the model already."""
     flat = len(graph.shape(tensor) or ()) == 2
     return flat and tensor in graph.outputs and graph.dtype(tensor) == TensorProto.FLOAT
 

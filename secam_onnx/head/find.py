@@ -1,6 +1,6 @@
-"""Find the logits, the feature map and the head between them, by walking back from the model's outputs.
+"""Finding the logits, the feature map and the head between them, by walks back from the model's outputs.
 
-Whatever is not chosen is kept with its reason.
+Every output and tensor that is not chosen is kept with its reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["find_head", "find_heads"]
 
 _NO_MASKING = ". Nor is there a feature map that could be masked cell by cell: "
 
-# For so many feature maps that are named: none, one, several.
+# The walks to try where no feature map was asked for, one, or several.
 _WALKS = (
     (walk_by_rules, walk_to_several, walk_to_any_grid),
     (walk_by_rules, walk_to_any_grid),
@@ -45,16 +45,15 @@ def find_head(graph: Graph, query: HeadQuery = ANYTHING) -> Head:
     Returns
     -------
     Head
-        The head that was found. Where no output leads to a feature map through nodes that are understood, one with
-        several feature maps, if each branch leads to one; else one without steps, if there is a feature map that
-        all of its logits depend on.
+        The head. If no output leads to a feature map through understood nodes, it has a feature map for each branch, or
+        else no steps and a feature map that all paths to the logits pass through.
 
     Raises
     ------
     HeadError
         No output leads to a feature map; the message lists each with its reason.
     OptionError
-        A tensor that `query` names is not in the model, or several outputs would do and none was named.
+        A tensor in `query` is not in the model, or several outputs would do and none was asked for.
     """
     heads = find_heads(graph, query)
     if len(heads) > 1:
@@ -63,7 +62,7 @@ def find_head(graph: Graph, query: HeadQuery = ANYTHING) -> Head:
 
 
 def find_heads(graph: Graph, query: HeadQuery = ANYTHING) -> list[Head]:
-    """Find all heads of a model: one for each tensor of logits, in the order of the outputs; see `find_head`."""
+    """Find all heads of a model, one for each tensor of logits, in the order of the outputs; see `find_head`."""
     names = _outputs(graph, query)
     found: list[Head] = []
     reasons: list[list[Rejection]] = []
@@ -121,7 +120,7 @@ def _distinct(found: list[Head]) -> list[Head]:
 
 
 def _several(graph: Graph, heads: Iterable[Head]) -> str:
-    """The question which one, with what there is to know of each."""
+    """The question which head is meant, with the facts about each."""
     listed = "; ".join(
         f"{head.output!r} {shape_text(graph.shape(head.output))}, {head.n_classes} class{'es' * (head.n_classes > 1)}, "
         + {"none": "no activation"}.get(head.activation, head.activation)
@@ -135,7 +134,7 @@ def _several(graph: Graph, heads: Iterable[Head]) -> str:
 
 
 def _says_no_more(head: Head, other: Head) -> bool:
-    """Whether a head is one of the same logits, without a softmax or sigmoid, or with the same."""
+    """Whether a head has the logits of another one, and no activation or the same."""
     if head.logits != other.logits:
         return False
     own, known = ((one.activation.removeprefix("log_"), one.class_output.pick, one.n_classes) for one in (head, other))
@@ -143,7 +142,7 @@ def _says_no_more(head: Head, other: Head) -> bool:
 
 
 def _passes(head: Head, other: Head) -> bool:
-    """Whether a head comes by what another output pools: by an embedding, on the way to the logits."""
+    """Whether a head passes a tensor that another output pools, as it passes an embedding."""
     mixing = next((index for index, step in enumerate(other.steps) if step.mixes), len(other.steps))
     pooled = {other.logits, *(name for step in other.steps[:mixing] for name in step.inputs)}
     return not pooled.isdisjoint(name for step in head.steps for name in step.inputs)
@@ -155,7 +154,7 @@ def _search(
     query: HeadQuery,
     walk: Callable[[Graph, str, HeadQuery], Walk],
 ) -> tuple[list[Head], list[Rejection]]:
-    """Heads of those outputs that have one, and the reasons of those that have none."""
+    """The heads of the outputs that have one, and the reasons of the others."""
     found, rejected = [], []
     for name in outputs:
         try:
@@ -172,7 +171,7 @@ def _search(
 
 
 def _nothing_found(reasons: Sequence[Sequence[Rejection]]) -> str:
-    """What each walk said; a reason that an earlier walk gave is not given again."""
+    """The error with the reasons of each walk; reasons of an earlier walk are not repeated."""
     text = "No head was found that can be explained: "
     said: set[tuple[str, str]] = set()
     for rejected, lead in zip(reasons, ("", ". Nor by branches: ", _NO_MASKING), strict=False):
@@ -187,6 +186,6 @@ def _nothing_found(reasons: Sequence[Sequence[Rejection]]) -> str:
     if not any(reasons):
         text += "the model has no outputs"
     return (
-        f"{text}. A classifier was expected whose logits (N, classes) depend on one feature map (N, C, h, w); --logits "
-        "names another output, --features a feature map, --token-grid the rows and columns of tokens."
+        f"{text}. A classifier was expected whose logits (N, classes) depend on one feature map (N, C, h, w). Name "
+        "another output with --logits, a feature map with --features, or rows and columns of tokens with --token-grid."
     )

@@ -22,17 +22,17 @@ class Head:
     Attributes
     ----------
     grids : tuple of Grid
-        The feature map, or one of each branch whose sum the head takes.
+        The feature map, or one for each branch that the head joins.
     class_output : ClassOutput
-        The logits, and what the model makes of them.
+        The logits, and what the model applies to them.
     output : str
-        The model output, or other tensor, from which the walk began.
+        The model output or other tensor from which the walk began.
     steps : tuple of Step
-        The understood nodes, from the logits back to the feature map; none where the head is not understood.
+        The understood nodes, from the logits back to the feature map; empty if the head is not understood.
     rejected : tuple of Rejection
-        What was not chosen, with reasons.
+        The tensors that were not chosen, with reasons.
     warning : str
-        Why the feature map may say little; empty where nothing speaks against it.
+        Why the feature map may say little; empty if there is no such reason.
     """
 
     grids: tuple[Grid, ...]
@@ -44,37 +44,37 @@ class Head:
 
     @property
     def grid(self) -> Grid:
-        """The feature map; where there are several, the first."""
+        """The feature map; the first one, if there are several."""
         return self.grids[0]
 
     @property
     def logits(self) -> str:
-        """The scores before any softmax, a tensor `(N, n_logits)`, perhaps with more axes of length 1."""
+        """The name of the logits, a tensor `(N, n_logits)`, perhaps with more axes of length 1."""
         return self.class_output.logits
 
     @property
     def n_logits(self) -> int:
-        """How many there are."""
+        """The number of logits."""
         return self.class_output.n_logits
 
     @property
     def n_classes(self) -> int:
-        """Number of classes; each is one of the logits, or a negated one (see `ClassOutput.pick`)."""
+        """The number of classes; each is a logit, or a negated one (see `ClassOutput.pick`)."""
         return self.class_output.n_classes
 
     @property
     def activation(self) -> str:
-        """What the model itself applies after the logits; see `ClassOutput`."""
+        """What the model itself applies to the logits; see `ClassOutput`."""
         return self.class_output.activation
 
     @property
     def features(self) -> str:
-        """Its name in the graph."""
+        """The name of the feature map."""
         return self.grid.tensor
 
     @property
     def map_size(self) -> tuple[int | None, int | None]:
-        """Rows and columns of the maps: those of the feature map, or of a grid on which all are added."""
+        """Rows and columns of the maps: those of the feature map, or of the common grid of several."""
         _, rows, columns = self.grid.shape
         if rows is None or columns is None or not self.needs_common_grid:
             return rows, columns
@@ -83,7 +83,7 @@ class Head:
 
     @property
     def needs_common_grid(self) -> bool:
-        """Whether maps must be brought to another grid: they differ in size, or are not on all of the picture."""
+        """Whether maps need a common grid, as they differ in size or do not cover the whole picture."""
         return any(not grid.span.like(WHOLE_PICTURE) or grid.shape[1:] != self.grid.shape[1:] for grid in self.grids)
 
     @property
@@ -93,9 +93,9 @@ class Head:
 
     @property
     def algebra(self) -> Literal["piecewise linear", "rounded", "smooth", "unknown"]:
-        """What is known of the head: where it is piecewise linear, the map adds up to the logit exactly.
+        """The kind of function that the head is. If it is piecewise linear, the map adds up to the logit exactly.
 
-        `rounded`: but for the rounding of a quantised network.
+        A 'rounded' one is piecewise linear except for the rounding of a quantised network.
         """
         if not self.understood:
             return "unknown"
@@ -104,7 +104,7 @@ class Head:
         return "rounded" if all(step.exact or step.rounds for step in self.steps) else "smooth"
 
     def epsilon(self, graph: Graph) -> float:
-        """How coarse the numbers of the head are: the largest `Graph.epsilon` of its tensors."""
+        """The precision of the head: the largest `Graph.epsilon` of its tensors."""
         return max(map(graph.epsilon, self.tensors))
 
     @property

@@ -1,4 +1,4 @@
-"""The gradient of the logits with respect to one tensor of the head, as it goes backwards from step to step."""
+"""The gradient of the logits with respect to a tensor of the head, which goes backwards from step to step."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ["Gradient"]
 
 @dataclass(frozen=True)
 class Gradient:
-    """`dz_c / dt` for every class asked for and one tensor `t` of the head, as a tensor of the contribution model.
+    """`dz_c / dt`, for the classes asked for and a tensor `t` of the head, as a tensor of the contribution model.
 
     Attributes
     ----------
     name : str
-        Tensor name; for a selection, the class ids.
+        Name of the tensor; for a selection, that of the class ids.
     of : str
-        The tensor `t`, by its name in the model.
+        Name of `t` in the model.
     form : {'selection', 'dense', 'uniform'}
-        `selection`: `t` is the logits themselves, so the gradient is one-hot and not written out.
+        `selection`: `t` is the logits, so the gradient is one-hot, and the tensor is the class ids.
         `dense`: `(N, K, *t.shape[1:])`.
-        `uniform`: the gradient is the same at all positions of a feature map: `(N, K, C)`.
+        `uniform`: `(N, K, C)`, as the gradient is the same at all positions of a feature map.
     channel_axis : int
-        The axis of `t` that counts channels, where the gradient is uniform.
+        The axis of `t` that counts channels, if the gradient is uniform.
     """
 
     name: str

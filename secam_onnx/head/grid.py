@@ -1,4 +1,4 @@
-"""Feature maps: which axis of a tensor counts channels and which positions, and the way to `(N, C, h, w)` and back."""
+"""Feature maps: which axes of a tensor count channels and positions, and nodes to `(N, C, h, w)` and back."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from secam_onnx.head.tokens import CutTokensError, Tokens, cells_by_aspect, toke
 
 __all__ = ["Grid", "NoGridError", "grid_of"]
 
-# By the number of axes, and the places of batch and channels.
+# By the number of axes and the axes of batch and channels.
 _LAYOUTS = {(4, 0, 1): "NCHW", (4, 0, 3): "NHWC", (3, 0, 1): "NCL", (3, 0, 2): "NLC", (3, 1, 2): "LNC"}
-_MOST_SPECIAL = 16  # tokens without position that are believed on the word of --token-grid alone
+_MOST_SPECIAL = 16  # tokens without position that --token-grid alone may imply
 
 
 class NoGridError(Exception):
@@ -36,11 +36,11 @@ class Grid:
     tensor : str
         Its name.
     layout : {'NCHW', 'NHWC', 'NLC', 'NCL', 'LNC'}
-        Its own axes; L counts tokens, row by row.
+        The axes of the tensor; L counts tokens, row by row.
     shape : tuple
         `(C, h, w)`; None for lengths that the run decides.
     prefix, suffix : int
-        Tokens before and behind the grid that have no position (class tokens, registers).
+        The numbers of tokens before and behind the grid that have no position (class tokens, registers).
     span : Span
         The part of the picture that it lies on.
     """
@@ -59,12 +59,12 @@ class Grid:
 
     @property
     def special(self) -> int:
-        """How many tokens have no position."""
+        """The number of tokens without position."""
         return self.prefix + self.suffix
 
     @property
     def tokens(self) -> tuple[int | None, int | None]:
-        """`(tokens, C)`, those without position as well."""
+        """`(tokens, C)`, tokens without position included."""
         channels, rows, columns = self.shape
         return (rows * columns + self.special if rows and columns else None), channels
 
@@ -74,11 +74,11 @@ class Grid:
         return self.layout.index("N")
 
     def batch_first(self, source: str, target: str) -> list[NodeProto]:
-        """Nodes that bring the batch of a tensor of this layout to the front, or back to where it was."""
+        """Nodes that bring the batch of a tensor of this layout to the front, or back to its place."""
         return [_node("Transpose", [source], target, perm=[1, 0, 2])] if self.batch_axis else []
 
     def to_nchw(self, source: str, target: str) -> list[NodeProto]:
-        """Nodes that bring a tensor of this layout, other than NCHW, its batch in front, to `(N, C, h, w)`."""
+        """Nodes that bring a tensor of this layout, which is not NCHW and has its batch in front, to `(N, C, h, w)`."""
         if self.layout == "NHWC":
             return [_node("Transpose", [source], target, perm=[0, 3, 1, 2])]
         first = f"{target}_channels_first"
@@ -123,17 +123,17 @@ def grid_of(
     tensor : str
         A tensor that depends on the image.
     tokens : (int, int), optional
-        Rows and columns of a tensor `(N, tokens, C)`; by default as the graph has them, or else in the
-        proportion of the picture's height and width.
+        Rows and columns of a tensor `(N, tokens, C)`; by default those that the graph tells, or else those in
+        proportion to the picture's height and width.
     told : int, optional
-        The axis that counts channels as what reads the tensor tells; asked where its producers do not.
+        The axis that counts channels by the nodes that read the tensor, for tensors whose producers do not tell.
     special : bool
-        Allow tokens without position: as the graph has them, or else as many as `tokens` leaves over.
+        Whether to allow tokens without position: those that the graph tells, or else those that `tokens` leaves over.
 
     Raises
     ------
     NoGridError
-        With the reason.
+        The tensor is no feature map; the message is the reason.
     """
     shape = graph.shape(tensor)
     text = f"shape {shape_text(shape)}"
@@ -175,7 +175,7 @@ def _layout(graph: Graph, tensor: str, shape: Shape, told: int | None) -> str:
 
 
 def _cells(graph: Graph, tensor: str, axis: int, wanted: tuple[int, int] | None, text: str, *, special: bool) -> Tokens:
-    """What lies along the axis that counts tokens: as asked for, as the graph tells, or as the picture's edges."""
+    """What an axis of tokens counts: as asked for, as the graph tells, or in proportion to the picture."""
     length = (graph.shape(tensor) or ())[axis]
     try:
         found = tokens_of(graph, tensor, axis)
@@ -206,7 +206,7 @@ def _node(op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -
 
 
 def _slice(source: str, target: str, axis: int, start: int, behind: int) -> list[NodeProto]:
-    """Everything from `start` on along an axis but for the last, as opset 10 and newer write it."""
+    """Nodes that leave out what is before `start` and the last ones along an axis, for opset 10 and newer."""
     bounds = {"start": start, "end": -behind if behind else np.iinfo(np.int64).max, "axis": axis}
     names = [f"{target}_{name}" for name in bounds]
     values = [numpy_helper.from_array(np.asarray([value], dtype=np.int64)) for value in bounds.values()]

@@ -1,4 +1,4 @@
-"""Whether the cells of a tensor are the classes: nothing up to the logits takes them together, so it is no map."""
+"""A check that the head joins the cells of a feature map; where it does not, the cells are the classes."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ _CELL_BY_CELL = {
 
 
 def check_cells_are_joined(graph: Graph, nodes: Iterable[NodeProto], grid: Grid) -> None:
-    """Refuse a tensor as a feature map if every logit is made of one of its cells alone.
+    """Refuse a tensor as a feature map if each logit depends on one of its cells alone.
 
     Parameters
     ----------
     graph : Graph
         The model.
     nodes : iterable of NodeProto
-        All that lies between the tensor and the logits.
+        The nodes between the tensor and the logits.
     grid : Grid
         The tensor.
 
     Raises
     ------
     NoGridError
-        With the reason.
+        Each logit does; the message is the reason.
     """
     _, rows, columns = grid.shape
     cells = rows * columns if rows and columns else None
     if all(_is_cell_by_cell(graph, as_standard(node), cells) for node in nodes):
         raise NoGridError(
             f"shape {shape_text(graph.shape(grid.tensor))}: its cells are the classes, as nothing between it and the "
-            "logits takes cells together"
+            "logits joins cells"
         )
 
 
 def _is_cell_by_cell(graph: Graph, node: NodeProto, cells: int | None) -> bool:
-    """Whether a node makes each number of numbers of one cell."""
+    """Whether a node computes each number from numbers of one cell."""
     if node.domain not in ("", "ai.onnx"):
         return False
     if node.op_type in _CELL_BY_CELL:
@@ -62,7 +62,7 @@ def _is_cell_by_cell(graph: Graph, node: NodeProto, cells: int | None) -> bool:
     last = node.op_type == "LayerNormalization" and attribute(node, "axis", -1) == -1
     if not last and not (node.op_type in ("MatMul", "Gemm") and graph.is_constant(node.input[1])):
         return False
-    # Along the last axis: where there are as many rows as cells, each is a cell.
+    # These work along the last axis: where there are as many rows as cells, each row is a cell.
     before = graph.shape(node.input[0]) or ()
     lengths = [length for axis, length in enumerate(before[:-1]) if axis != graph.batch_axis(node.input[0])]
     return cells is not None and None not in lengths and math.prod(length or 0 for length in lengths) == cells

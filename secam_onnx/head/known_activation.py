@@ -1,6 +1,7 @@
-"""The softmax or sigmoid behind a tensor of probabilities, through all that leaves these what they are.
+"""The softmax or sigmoid that a tensor of probabilities comes from.
 
-A copy, another shape, a clip near 0 and 1, some of the classes in another order, `1 - p`, and `[1 - p, p]`.
+The search passes nodes that leave probabilities as they are: a copy, a reshape, a clip near 0 and 1, a selection of the
+classes in any order, `1 - p`, and `[1 - p, p]`.
 """
 
 from __future__ import annotations
@@ -29,26 +30,26 @@ from secam_onnx.head.selected_classes import selected_classes
 __all__ = ["KnownActivation", "Pick", "count_classes", "find_activation", "without_copies"]
 
 Pick = tuple[tuple[int, int], ...]
-"""For every class the index of its logit, and 1, or -1 where the logit is to be negated."""
+"""For each class, the index of its logit, and 1, or -1 if the logit has to be negated."""
 
-_CLIPPED = 0.01  # a clip of probabilities further from 0 and 1 changes what they are
+_CLIPPED = 0.01  # a clip further from 0 and 1 changes the probabilities
 _DEEPEST = 100  # nodes between an output and its softmax
 
 
 @dataclass(frozen=True)
 class KnownActivation:
-    """What is applied to which logits.
+    """An activation and the logits that it is applied to.
 
     Attributes
     ----------
     logits : str
-        The tensor before it, `(N, n_logits)`, perhaps with more axes of length 1.
+        The tensor of logits, `(N, n_logits)`, perhaps with more axes of length 1.
     n_logits : int
-        Their number.
+        The number of logits.
     activation : {'softmax', 'log_softmax', 'sigmoid'}
-        What is applied.
+        The activation.
     pick : Pick
-        What each class is of the logits.
+        The logit of each class.
     rounded : bool
         Whether the probabilities are quantised.
     """
@@ -61,7 +62,7 @@ class KnownActivation:
 
 
 def find_activation(graph: Graph, tensor: str, depth: int = 0) -> KnownActivation | None:
-    """The softmax or sigmoid that a tensor of probabilities, or of their logarithms, comes from; None if none is known.
+    """The softmax or sigmoid that a tensor of probabilities or of their logarithms comes from; None if it is not known.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def find_activation(graph: Graph, tensor: str, depth: int = 0) -> KnownActivatio
 
 
 def _activation_node(graph: Graph, node: NodeProto) -> KnownActivation | None:
-    """A softmax or sigmoid, as one node or by hand, over the classes."""
+    """The softmax or sigmoid over the classes that ends with a node."""
     if node.op_type in ("Softmax", "LogSoftmax"):
         axis = attribute(node, "axis", -1 if graph.opset >= 13 else 1)
         if not over_classes(graph, node.input[0], axis):
@@ -118,7 +119,7 @@ def _activation_node(graph: Graph, node: NodeProto) -> KnownActivation | None:
 
 
 def _changes_nothing(graph: Graph, node: NodeProto) -> bool:
-    """Whether a node leaves probabilities what they are: a clip near 0 and 1, a factor of 1, plus 0."""
+    """Whether a node leaves probabilities as they are: a clip near 0 and 1, times 1, plus 0."""
     if node.op_type == "Clip":
         bounds = [attribute(node, "min", -math.inf), attribute(node, "max", math.inf)]
         for index, name in enumerate(node.input[1:3]):
@@ -138,7 +139,7 @@ def _changes_nothing(graph: Graph, node: NodeProto) -> bool:
 
 
 def _varying(graph: Graph, node: NodeProto) -> str | None:
-    """The only input of an arithmetic node that is no constant."""
+    """The input of an arithmetic node that is not constant, if there is exactly one."""
     if node.op_type not in ("Mul", "Div", "Add", "Sub", "Max", "Min"):
         return None
     names = [name for name in node.input if not graph.is_constant(name)]
@@ -174,7 +175,7 @@ def _selection(graph: Graph, node: NodeProto, tensor: str, depth: int) -> KnownA
 
 
 def _concatenation(graph: Graph, node: NodeProto, depth: int) -> KnownActivation | None:
-    """Several picks of the same logits, one behind the other: `[1 - p, p]`."""
+    """Several selections of the same logits, joined: `[1 - p, p]`."""
     output = node.output[0]
     if not over_classes(graph, output, attribute(node, "axis", 1)):
         return None
@@ -189,7 +190,7 @@ def _concatenation(graph: Graph, node: NodeProto, depth: int) -> KnownActivation
 
 
 def without_copies(graph: Graph, tensor: str) -> str:
-    """The logits themselves, before copies; before a squeeze where only that makes it `(N, classes)`."""
+    """The logits before copies; also before a squeeze, where only that gives the shape `(N, classes)`."""
     while (node := graph.producer(tensor)) is not None and node.op_type in COPIES:
         tensor = node.input[0]
     flat = tensor
@@ -207,7 +208,7 @@ def count_classes(graph: Graph, tensor: str) -> int:
     Raises
     ------
     HeadError
-        It has another shape.
+        The tensor has another shape.
     """
     shape = graph.shape(tensor)
     if shape is None or len(shape) < 2 or None in shape[1:] or sum(n != 1 for n in shape[1:]) > 1:
@@ -217,7 +218,7 @@ def count_classes(graph: Graph, tensor: str) -> int:
         )
     if graph.fixed_batch is not None and shape[0] not in (None, graph.fixed_batch):
         raise HeadError(
-            f"its shape is {shape_text(shape)}, but the model takes {graph.fixed_batch} at once; a classifier's "
+            f"its shape is {shape_text(shape)}, but the model takes batches of {graph.fixed_batch}; a classifier's "
             "output has the shape (N, classes)"
         )
     classes = math.prod(length for length in shape[1:] if length is not None)

@@ -4,10 +4,9 @@
 
     y = sum_p t_p + b        t_p = W_p x_p        dz/dx_p . x_p = dz/dy . t_p
 
-so the terms `t_p` are a feature map themselves, `(N, outputs, h, w)`, from which only a sum over all positions leads
-on: with the same maps, whatever is asked of the head (a gradient, a path from zero, cells masked one by one). The
-network makes them on its way to `y`, in the time that the layer took where there are many channels, and nobody reads W
-again.
+so the terms `t_p` are a feature map themselves, `(N, outputs, h, w)`, and the head goes on with their sum over all
+positions. The maps stay the same for every attribution (a gradient, a path from zero, masked cells). The network
+computes the terms on its way to `y`, with many channels in the time that the layer took, and W is not read again.
 """
 
 from __future__ import annotations
@@ -37,38 +36,38 @@ from secam_onnx.runtime import Weights
 __all__ = ["TERMS", "layer_to_split", "split_layer", "with_split_layer"]
 
 TERMS = f"{RESERVED}terms"
-"""The feature map that a model gains."""
+"""The name of the new feature map."""
 
 _WEIGHT = f"{TERMS}_weight"
-_OPSET = 9  # before, Add and Reshape are others
+_OPSET = 9  # Add and Reshape of older opsets differ
 _AXES_ARE_INPUTS = 13
-_LARGE = 1 << 20  # numbers; a smaller matrix is read in no time
-_FEWEST = 32  # channels; with fewer the terms, which are as many numbers as W over the channels, take longer than W
-_AT_ONCE = 16  # rows that are transposed together: what they touch stays in the cache
+_LARGE = 1 << 20  # numbers; a smaller matrix costs next to nothing
+_FEWEST = 32  # channels; with fewer, the terms (as many as W has numbers, over the channels) take longer than W
+_AT_ONCE = 16  # rows that are transposed together, so that they stay in the cache
 
 
 def with_split_layer(
     model: ModelProto, graph: Graph, head: Head, folder: str | os.PathLike[str] = "", *, logits: str, probabilities: str
 ) -> tuple[ModelProto, Graph, Head, Weights]:
-    """An explainable model whose feature map takes less to explain, where the head allows it.
+    """The same model with a large layer split, if its head allows it.
 
     Parameters
     ----------
     model : ModelProto
-        The model; it stays as it is.
+        The model, which stays as it is.
     graph, head
         Its index and its head.
     folder : path
-        Where the model's external data lies.
+        The folder of the model's external data.
     logits, probabilities : str
         See `expose`.
 
     Returns
     -------
     model, graph, head
-        Those of the model with a layer split, or the same as were given.
+        Those of the model with the layer split, or the given ones.
     weights : Weights
-        Values of initializers that the model declares anew.
+        Values of initializers that are new in the model.
 
     Raises
     ------
@@ -85,7 +84,7 @@ def with_split_layer(
     index.image_size, index.image_axes = graph.image_size, graph.image_axes
     try:
         found = find_head(index, HeadQuery(logits=head.output, features=TERMS))
-    except SecamError:  # whatever it is, it is said of the model as it came
+    except SecamError:  # an error that matters shows in the model as it is, too
         return whole
     if found.algebra != head.algebra:
         return whole
@@ -95,7 +94,7 @@ def with_split_layer(
 
 
 def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:
-    """The layer of a head that reads the whole feature map through a large matrix; None if there is no such.
+    """The layer of a head that multiplies the whole feature map with a large matrix; None if there is none.
 
     Parameters
     ----------
@@ -120,7 +119,7 @@ def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:
         return None
     size = math.prod(weight.dims)
     channels, rows, columns = (length or 0 for length in head.grid.shape)
-    fits = size == channels * rows * columns * layer.outputs  # a damaged file is ONNX Runtime's to complain about
+    fits = size == channels * rows * columns * layer.outputs  # if not, the file is damaged, and ONNX Runtime says so
     return layer if fits and size >= _LARGE and channels >= _FEWEST else None
 
 
@@ -131,7 +130,7 @@ def _names_are_taken(graph: Graph) -> bool:
 
 
 def _first_reader(head: Head) -> Step | None:
-    """The only step that reads the features' numbers, in whatever shape; None where there are several."""
+    """The only step that reads the features, in any shape; None if there are several."""
     tensor = head.features
     while True:
         readers = [step for step in head.steps if tensor in step.inputs]
@@ -150,21 +149,20 @@ def split_layer(
     Parameters
     ----------
     model : ModelProto
-        The model; it stays as it is.
+        The model, which stays as it is.
     graph, head
         Its index and its head.
     layer : LinearStep
         See `layer_to_split`.
     folder : path
-        Where the model's external data lies.
+        The folder of the model's external data.
 
     Returns
     -------
     model : ModelProto
-        A copy with the feature map `TERMS` in front of what the layer made, and without the outputs that `expose`
-        adds.
+        A copy with the feature map `TERMS` in front of the layer's result, without the outputs that `expose` adds.
     weights : Weights
-        The value of its new initializer.
+        The value of the new initializer.
 
     Raises
     ------
@@ -186,7 +184,7 @@ def split_layer(
 
 
 def _written_out(graph: Graph, head: Head, layer: LinearStep, shape: tuple[int, ...]) -> Nodes:
-    """What stands in the layer's place, for a matrix of a shape `(positions, channels, outputs)`."""
+    """The nodes in place of the layer, for a matrix of shape `(positions, channels, outputs)`."""
     positions, channels, outputs = shape
     n = Nodes(f"{TERMS}_")
     if head.grid.channel_axis == 1:
@@ -198,7 +196,7 @@ def _written_out(graph: Graph, head: Head, layer: LinearStep, shape: tuple[int, 
     terms = n.op("Transpose", [n.op("MatMul", [cells, _WEIGHT])], perm=[1, 2, 0])
     whole = n.integers([0, outputs, *head.grid.shape[1:]])
     terms = n.op("Reshape", [terms, whole])
-    # By a node that says nothing of tokens, as a Reshape does.
+    # An Identity, as a Reshape would say something of tokens.
     n.nodes.append(helper.make_node("Identity", [terms], [TERMS]))
     total = [TERMS, n.integers([2, 3])] if graph.opset >= _AXES_ARE_INPUTS else [TERMS]
     axes = {} if graph.opset >= _AXES_ARE_INPUTS else {"axes": [2, 3]}

@@ -1,8 +1,8 @@
-"""Recipro-CAM: a head that is not understood is run again for every cell of the feature map, with all others zero.
+"""Recipro-CAM: a head that is not understood runs once for each cell of the feature map, with all others zero.
 
     M_c(x, y) = z_c(f at (x, y) alone) - z_c(0)        b_c = z_c(0)        r_c = z_c(f) - b_c - sum_xy M_c(x, y)
 
-For a head that is linear in the feature map this is the class activation map itself. The backbone is not run again.
+If the head is linear in the feature map, this is the class activation map itself. The backbone runs only once.
 
 References
 ----------
@@ -36,15 +36,16 @@ def masked_maps(
     Parameters
     ----------
     builder : Builder
-        Receives them.
+        Receives the nodes.
     head : Head
         A head with one feature map.
     nodes : sequence of NodeProto
-        All that lies between the feature map and the logits.
+        The nodes between the feature map and the logits.
     features, class_ids : str
-        Names of `(N, C, h, w)`, or `(N, tokens, C)` where some tokens have no position, and `(N, K)`.
+        Names of `(N, C, h, w)`, or `(N, tokens, C)` if some tokens have no position, and `(N, K)`.
     entry : sequence of NodeProto
-        From the tensor `secam_masked`, shaped as `features`, to the feature map as the head reads it.
+        The nodes from the tensor `secam_masked`, which has the shape of `features`, to the feature map as the head
+        reads it.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What the end of a model is made of, told from single nodes: copies, shapes, constants, the axis of the classes."""
+"""What single nodes behind the logits do: copies, reshapes, constants, the axis of the classes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 
 def copy_source(graph: Graph, tensor: str) -> str:
-    """The tensor that another one is a copy of."""
+    """The tensor that a tensor is a copy of, or the tensor itself."""
     while (node := graph.producer(tensor)) is not None and node.op_type in COPIES and node.input:
         tensor = node.input[0]
     return tensor
 
 
 def constant_number(graph: Graph, tensor: str) -> float | None:
-    """The value of a constant that is one number, or the same one many times; None for all else."""
+    """The value of a constant whose numbers are all the same; None for anything else."""
     if not tensor or not graph.is_constant(tensor):
         return None
     values = np.asarray(graph.constant(tensor)).reshape(-1)
@@ -41,7 +41,7 @@ def constant_number(graph: Graph, tensor: str) -> float | None:
 
 
 def class_axis(graph: Graph, tensor: str) -> int | None:
-    """The axis that counts the classes: the only one besides the batch with a length that is not 1, or the first."""
+    """The axis that counts the classes: the only one behind the batch that is longer than 1, or else the first one."""
     shape = graph.shape(tensor)
     if shape is None or len(shape) < 2:
         return None
@@ -50,11 +50,11 @@ def class_axis(graph: Graph, tensor: str) -> int | None:
 
 
 def over_classes(graph: Graph, tensor: str, axis: int) -> bool:
-    """Whether an axis of `(N, classes)`, perhaps with more axes of length 1, or of `(classes,)`, counts the classes."""
+    """Whether an axis counts the classes, in `(N, classes)`, perhaps with more axes of length 1, or in `(classes,)`."""
     shape = graph.shape(tensor) or ()
     axis %= max(len(shape), 1)
     long = [index for index, length in enumerate(shape) if index and length != 1]
-    # Before opset 13 a softmax runs over all axes from the one that is named.
+    # Before opset 13 a softmax runs over all axes from the given one on.
     return len(shape) == 1 or axis == 1 or [axis] == long or (graph.opset < 13 and 0 < axis <= min(long, default=0))
 
 
@@ -67,7 +67,7 @@ def takes_the_only_image(graph: Graph, node: NodeProto) -> bool:
 
 
 def moves_no_numbers(graph: Graph, node: NodeProto) -> bool:
-    """Whether a Transpose moves axes of length 1 alone, and leaves the batch in front."""
+    """Whether a Transpose moves only axes of length 1 and leaves the batch in front."""
     permutation = attribute(node, "perm")
     return (
         node.op_type == "Transpose"

@@ -1,7 +1,7 @@
-"""The picture inside the graph: tensors that no weights have mixed yet, and which part of it each of them shows.
+"""The picture inside the graph: the tensors before the first weights, and the part of the picture that each shows.
 
-However a picture was cast, scaled, cropped, mirrored or resized, it is no feature map: nothing was seen in it yet.
-Where it was cropped or mirrored on its way into a network, that network's feature map lies on that part of it.
+A picture that was cast, scaled, cropped, mirrored or resized is still a picture and no feature map. If it was cropped
+or mirrored on its way into a network, the feature map of that network lies on that part of it.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class Pictures:
         return tensor in self._names
 
     def span(self, tensor: str) -> Span:
-        """The part of the picture that the network before a feature map is given.
+        """The part of the picture that the network before a feature map reads.
 
         Raises
         ------
         DisplacedError
-            It is given several parts, or one that the graph moved in a way that is not understood.
+            The network reads several parts, or one that the graph moved in a way that is not understood.
         UnknownPlaceError
-            Nothing is known of it.
+            The part is not known.
         """
         views, reasons = self._begins(tensor)
         if reasons:
@@ -75,15 +75,15 @@ class Pictures:
         if not views:
             raise UnknownPlaceError(f"{tensor!r} does not depend on the picture")
         if any(view.axes[0] > view.axes[1] for view in views):
-            raise TurnedError(f"{tensor!r} is made of the picture turned by its diagonal")
+            raise TurnedError(f"{tensor!r} is made from the picture mirrored at its diagonal")
         if not all(view.span.like(views[0].span, ALIKE) for view in views):
-            raise DisplacedError(f"{tensor!r} is made of several parts of the picture")
+            raise DisplacedError(f"{tensor!r} is made from several parts of the picture")
         if self._turns(tensor) == {True}:
-            raise DisplacedError(f"on every way from the picture to {tensor!r}, a Transpose exchanges rows and columns")
+            raise DisplacedError(f"on every path to {tensor!r} from the picture, a Transpose swaps rows and columns")
         return views[0].span
 
     def _turns(self, tensor: str) -> set[bool]:
-        """Whether rows and columns are exchanged on the ways from the picture: on some, on all, on none."""
+        """Whether the paths from the picture exchange rows and columns: the answers of all paths."""
         found: set[bool] = set()
         todo, met = [(tensor, False)], {(tensor, False)}
         while todo and len(found) < 2:
@@ -98,7 +98,7 @@ class Pictures:
         return found
 
     def _exchanges(self, node: NodeProto) -> bool:
-        """Whether a node is a Transpose of rows and columns of a map, of which there are more than one each."""
+        """Whether a node is a Transpose of the rows and columns of a map that has more than one of each."""
         if node.op_type != "Transpose" or len(shape := self._graph.shape(node.input[0]) or ()) != 4:
             return False
         channels, order = channel_axis(self._graph, node.input[0]), list(attribute(node, "perm", range(4)[::-1]))
@@ -108,7 +108,7 @@ class Pictures:
         return 1 not in (shape[rows], shape[columns]) and order.index(rows) > order.index(columns)
 
     def sizes(self, tensor: str) -> set[tuple[int, int]]:
-        """Rows and columns, in pixels, of the pictures that the network before a tensor is given, where known."""
+        """Rows and columns, in pixels, of the pictures that the network before a tensor reads, as far as known."""
         ends = self._back_to(tensor, lambda name: name in self._names and self._size(name) is not None)
         return {size for name in ends if (size := self._size(name)) is not None}
 
@@ -124,7 +124,7 @@ class Pictures:
         return self._graph.image_size if self._graph.producer(tensor) is None else None
 
     def _begins(self, tensor: str) -> tuple[list[View], list[UnknownPlaceError]]:
-        """The views of the pictures that the network before a tensor reads; reasons, for those without a view."""
+        """The views of the pictures that the network before a tensor reads, and reasons for those that have none."""
         views: list[View] = []
         reasons: list[UnknownPlaceError] = []
         for name in self._back_to(tensor, self._names.__contains__):
@@ -135,7 +135,7 @@ class Pictures:
         return views, reasons
 
     def _back_to(self, tensor: str, ends: Callable[[str], bool]) -> Iterator[str]:
-        """The first tensors of a kind on the ways from a tensor back to the picture."""
+        """The first tensors that `ends` accepts, on all paths from a tensor back."""
         todo, met = [tensor], {tensor}
         while todo:
             name = todo.pop()
@@ -152,7 +152,7 @@ class Pictures:
         graph = self._graph
         return [
             name for name in node.input if name and not graph.is_constant(name) and not graph.is_from_shapes(name)
-        ]  # what a body reads from outside makes a node that mixes anyway
+        ]  # nodes whose bodies read more mix anyway
 
     def _view(self, tensor: str) -> View:
         if tensor not in self._views:
@@ -174,7 +174,7 @@ class Pictures:
         return view_behind(self._graph, node, tensor, views, self._readers.get(tensor, []))
 
     def _is_one_number(self, tensor: str) -> bool:
-        """Whether it has no places: a mean over the picture, say."""
+        """Whether a tensor has no positions, such as a mean over the picture."""
         shape = self._graph.shape(tensor)
         return shape is not None and len([length for length in shape[1:] if length != 1]) <= 1
 

@@ -1,4 +1,4 @@
-"""How a tensor shows the picture, and what single nodes make of that: crops, mirrors, pads, other axes."""
+"""How a tensor shows the picture, and how single nodes change that: crops, mirrors, pads, other axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from secam_onnx.head.picture_span import WHOLE_PICTURE, Span
 __all__ = ["ALIKE", "DisplacedError", "TurnedError", "UnknownPlaceError", "View", "view_behind", "view_of_input"]
 
 ALIKE = 0.02
-"""Spans that differ by less, as shares of the edge, count as one: slices of every other pixel begin side by side."""
+"""Spans that differ by less, as shares of the edge, are the same: slices of every other pixel begin side by side."""
 
 _STAYS = {
     "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
@@ -31,19 +31,19 @@ _MOVES = {
 }  # fmt: skip
 _CHANGES_AXES = {"Gather", "Squeeze", "Unsqueeze"}
 _WINDOWS = {"AveragePool", "Conv", "ConvInteger", "MaxPool", "QLinearConv"}
-_CONVOLUTION_PADS = 6  # pixels, half of the largest kernels, 11 to 13 wide: what exporters write as a Pad of its own
+_CONVOLUTION_PADS = 6  # pixels, half of the largest kernels, 11 to 13 wide: which exporters write as a Pad before them
 
 
 class UnknownPlaceError(Exception):
-    """Which part of the picture a tensor shows cannot be told; the message is the reason, in words for the user."""
+    """It is not known which part of the picture a tensor shows; the message is the reason, for the user."""
 
 
 class DisplacedError(UnknownPlaceError):
-    """The graph moved, cut or padded the picture in a way that is not understood: a map may lie elsewhere."""
+    """The graph moved, cut or padded the picture in a way that is not understood, so a map may lie elsewhere."""
 
 
 class TurnedError(DisplacedError):
-    """The graph exchanged rows and columns: a map lies elsewhere."""
+    """The graph exchanged rows and columns, so a map lies elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class View:
     span : Span
         The part of the picture on them.
     pads : int
-        By how many pixels it was padded on the way.
+        The number of pixels by which it was padded on the way.
     """
 
     axes: tuple[int, int]
@@ -71,7 +71,7 @@ def view_of_input(graph: Graph, tensor: str) -> View:
     Raises
     ------
     UnknownPlaceError
-        It is no picture.
+        The input is no picture.
     """
     return View(_image_axes(graph.shape(tensor) or (), graph.image_axes))
 
@@ -79,27 +79,27 @@ def view_of_input(graph: Graph, tensor: str) -> View:
 def view_behind(
     graph: Graph, node: NodeProto, output: str, views: Sequence[View], readers: Sequence[NodeProto]
 ) -> View:
-    """The view of what a node makes of a picture.
+    """The view of an output of a node that reads pictures.
 
     Parameters
     ----------
     graph : Graph
         The model.
     node : NodeProto
-        The node, which mixes no channels.
+        A node without weights that mix.
     output : str
         One of its outputs.
     views : sequence of View
-        Those of its inputs.
+        The views of its inputs.
     readers : sequence of NodeProto
         The nodes that read `output`.
 
     Raises
     ------
     DisplacedError
-        The inputs are several parts of the picture, or the node moves it in a way that is not understood.
+        The inputs show several parts of the picture, or the node moves it in a way that is not understood.
     UnknownPlaceError
-        Nothing is known of it.
+        The view is not known.
     """
     joins = f"{describe(node)} joins several parts of the picture"
     if any(not view.span.like(views[0].span, ALIKE) for view in views):
@@ -134,13 +134,13 @@ def _leaves_places(node: NodeProto, view: View, rank: int) -> bool:
 
 
 def _moves(graph: Graph, node: NodeProto, view: View) -> bool:
-    """Whether what is not understood of a node that may move the picture concerns its places."""
+    """Whether a node of `_MOVES` that is not understood can move rows or columns of the picture."""
     rank = len(graph.shape(node.input[0]) or ())
     if node.op_type == "Tile":
         repeats = graph.integers(node, "repeats", 1)
         return repeats is not None and any(repeats[axis] != 1 for axis in view.axes if axis < len(repeats))
     if node.op_type == "Gather" and len(graph.shape(node.input[1]) or ()) > 1:
-        return False  # windows, one beside the other
+        return False  # windows, side by side
     if node.op_type in ("Concat", "Gather", "Split"):
         return attribute(node, "axis", 1 if node.op_type == "Concat" else 0) % rank in view.axes
     if node.op_type == "Slice" and (axes := graph.integers(node, "axes", 3)) is not None:
@@ -149,7 +149,7 @@ def _moves(graph: Graph, node: NodeProto, view: View) -> bool:
 
 
 def _with_other_axes(graph: Graph, node: NodeProto, view: View) -> View | None:
-    """The same picture with an axis more or less before its own."""
+    """The same picture with more or fewer axes before its own; None if one of these is lost."""
     before, after = (len(graph.shape(name) or ()) for name in (node.input[0], node.output[0]))
     if node.op_type == "Gather":
         axes = [attribute(node, "axis", 0) % max(before, 1)]
@@ -172,10 +172,10 @@ def _with_other_axes(graph: Graph, node: NodeProto, view: View) -> View | None:
 
 
 def _padded(graph: Graph, node: NodeProto, view: View, readers: Sequence[NodeProto]) -> View | None:
-    """The picture behind a Pad: what is left of it, or with an edge as narrow as a convolution's."""
+    """The picture behind a Pad that crops it or adds an edge as narrow as a convolution does; None for others."""
     shape = graph.shape(node.input[0]) or ()
     pads = graph.integers(node, "pads", 1)
-    if pads is None:  # by the run's own size, as for a convolution whose padding is "SAME"
+    if pads is None:  # computed from the size, as for a convolution with padding "SAME"
         return view if readers and all(reader.op_type in _WINDOWS for reader in readers) else None
     axes = graph.integers(node, "axes", 3) or list(range(len(shape)))
     edges = {axis % len(shape): (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
@@ -199,7 +199,7 @@ def _padded(graph: Graph, node: NodeProto, view: View, readers: Sequence[NodePro
 
 
 def _kernel(graph: Graph, node: NodeProto) -> int:
-    """How many pixels the window of a node spans at least; 0 where it has none."""
+    """The longest edge of a node's window, in pixels; 0 if it has none."""
     if node.op_type not in _WINDOWS:
         return 0
     weight = node.input[3 if node.op_type == "QLinearConv" else 1] if len(node.input) > 1 else ""
@@ -226,7 +226,7 @@ def _cropped(graph: Graph, node: NodeProto, output: str, view: View) -> View | N
 
 
 def _image_axes(shape: Sequence[int | None], told: str | None) -> tuple[int, int]:
-    """Rows and columns of a model's input: as they are told, or else by its colours, or its fewest channels."""
+    """The axes of rows and columns of a model's input: as told, or else all but the axis that has few channels."""
     if len(shape) not in (3, 4):
         raise UnknownPlaceError("the input is no picture")
     if told is not None and len(told) == len(shape):

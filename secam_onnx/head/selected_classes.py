@@ -1,4 +1,4 @@
-"""Which of the classes Gather, Slice and Split take."""
+"""The classes that Gather, Slice and Split select."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["selected_classes"]
 
 
 def selected_classes(graph: Graph, node: NodeProto, tensor: str, axis: int, n: int) -> list[int] | None:
-    """Which of `n` classes Gather, Slice or Split take; None if that is not known, or not over the classes."""
+    """The indices that a node selects out of `n` classes; None if they are not known or not along the classes."""
     rank = len(graph.shape(node.input[0]) or ())
     if node.op_type == "Gather":
         if attribute(node, "axis", 0) % rank != axis or not graph.is_constant(node.input[1]):

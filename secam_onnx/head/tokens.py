@@ -1,8 +1,8 @@
 """Which tokens of a transformer are cells of the picture, and which have no position (class tokens, registers).
 
-The axis that counts tokens is followed back through the graph, to where the rows and columns of a map became one axis.
-Whatever was joined to these cells on the way, before them or behind, has no position; how many these are is never told
-from numbers alone, such as 21 tokens being a square of 16 and five more.
+The search follows the axis of tokens back through the graph to the node that made it from rows and columns of a map.
+Tokens that were joined to these cells on the way, before or behind them, have no position. Their number is never
+guessed from the count alone, such as 21 tokens being 16 and five more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from secam_onnx.head.picture import Pictures
 
 __all__ = ["CutTokensError", "Tokens", "cells_by_aspect", "tokens_of"]
 
-_DEEPEST = 400  # nodes; along its skip connections a transformer of 48 blocks has half of that
+_DEEPEST = 400  # nodes; a transformer of 48 blocks has half as many along its skip connections
 _MOVE = {
     "ConvTranspose", "Einsum", "Expand", "GatherElements", "GatherND", "Pad", "Resize", "ReverseSequence", "ScatterND",
     "Tile", "TopK",
@@ -29,19 +29,19 @@ _MOVE = {
 
 
 class CutTokensError(Exception):
-    """Some of the cells were left out: however many are left, they are no grid over the picture."""
+    """Some of the cells were left out; the others are no grid over the picture."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What lies along an axis.
+    """What an axis of tokens counts.
 
     Attributes
     ----------
     prefix, suffix : int
-        Tokens before and behind the cells.
+        The numbers of tokens before and behind the cells.
     rows, columns : int
-        Of the grid of cells, row by row.
+        Those of the grid of cells, which are listed row by row.
     """
 
     rows: int
@@ -51,12 +51,12 @@ class Tokens:
 
     @property
     def count(self) -> int:
-        """How many these are together."""
+        """The number of all tokens."""
         return self.prefix + self.rows * self.columns + self.suffix
 
 
 def tokens_of(graph: Graph, tensor: str, axis: int) -> Tokens | None:
-    """What lies along an axis of a tensor; None if the graph does not tell.
+    """What an axis of tokens counts; None if the graph does not tell.
 
     Parameters
     ----------
@@ -81,18 +81,19 @@ def tokens_of(graph: Graph, tensor: str, axis: int) -> Tokens | None:
 
 
 def cells_by_aspect(graph: Graph, tensor: str, count: int) -> tuple[int, int] | None:
-    """Rows and columns of so many cells over the whole picture, by its height and width; None if they do not divide.
+    """Rows and columns of a number of cells over the whole picture; None if there is no such grid.
 
-    A square where these are not known. Cells are as high as wide, up to an edge that is cut off or filled up.
+    Cells are as high as wide, up to an edge that is cut off or filled up. If the size of the picture is not known, it
+    counts as square.
 
     Parameters
     ----------
     graph : Graph
         The model.
     tensor : str
-        What is made of the picture.
+        A tensor that is made from the picture.
     count : int
-        How many cells there are.
+        The number of cells.
     """
     sizes = Pictures(graph).sizes(tensor) or {(1, 1)}
     found = {_divided(count, *size) for size in sizes}
@@ -112,7 +113,7 @@ def _divided(count: int, height: int, width: int) -> tuple[int, int] | None:
 
 
 class _Search:
-    """Goes back from a tensor, to each tensor and axis once."""
+    """Goes back from an axis of a tensor, to each tensor and axis once."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -146,7 +147,7 @@ class _Search:
         return None if node.op_type in _MOVE else self._from_any(node, shape, axis, depth)
 
     def _data(self, node: NodeProto) -> list[str]:
-        """What a node computes with; first what was made first, as along a skip connection."""
+        """The inputs of a node that carry data, the earliest first, as along a skip connection."""
         graph = self._graph
         names = (name for name in node.input if name and not graph.is_constant(name))
         return sorted((name for name in names if not graph.is_from_shapes(name)), key=graph.position)
@@ -169,7 +170,7 @@ class _Search:
         return replace(part, prefix=part.prefix + before, suffix=part.suffix + behind)
 
     def _cut(self, node: NodeProto, output: str, axis: int) -> tuple[int, int] | None:
-        """How many tokens a Slice or Split leaves out before and behind."""
+        """The numbers of tokens that a Slice or Split leaves out before and behind."""
         graph = self._graph
         whole = graph.shape(node.input[0]) or ()
         length = whole[axis] if axis < len(whole) else None
@@ -232,14 +233,14 @@ class _Search:
         return rank == 4 and channel_axis(self._graph, tensor) == {2: 1, 1: 3}.get(first, -1)
 
     def _multiplied(self, node: NodeProto, rank: int, axis: int, depth: int) -> Tokens | None:
-        """Rows come from the first factor, columns from the second."""
+        """The rows of a product come from its first factor, the columns from the second."""
         index = 1 if axis == rank - 1 and rank > 1 else 0
         name = node.input[index]
         own = axis - rank + len(self._graph.shape(name) or ())
         return self.along(name, own, depth) if own >= 0 and name in self._data(node) else None
 
     def _from_any(self, node: NodeProto, shape: Shape, axis: int, depth: int) -> Tokens | None:
-        """Of a node that leaves tokens where they are: activations, normalisations, sums, attention."""
+        """For nodes that leave tokens in place: activations, normalisations, sums, attention."""
         for name in self._data(node):
             own = self._graph.shape(name) or ()
             if len(own) == len(shape) and own[axis] in (None, shape[axis]):
@@ -250,7 +251,7 @@ class _Search:
 
 
 def _count(lengths: Sequence[int | None]) -> tuple[int, int]:
-    """The product of the lengths that are known, and how many are not."""
+    """The product of the known lengths and the number of unknown ones."""
     product = 1
     for length in lengths:
         product *= 1 if length is None else length

@@ -1,4 +1,4 @@
-"""What walks back from the logits share: the tensors where they may end, and the words for why they do not.
+"""What walks back from the logits share: the tensors where they may end, and the reasons why they do not.
 
 A walk keeps the set of tensors that the logits depend on and always expands the one that was made last. Where the set
 has a single member, everything below passes through it: only such a tensor can be the feature map.
@@ -43,7 +43,7 @@ class Walk:
     rejected : list of Rejection
         The tensors that the walk passed and did not choose, with reasons.
     warning : str
-        Why the feature map may say little; empty where nothing speaks against it.
+        Why the feature map may say little; empty if there is no such reason.
     """
 
     grids: list[Grid]
@@ -110,14 +110,14 @@ def placed(pictures: Pictures, grid: Grid) -> tuple[Grid, str]:
         span = pictures.span(grid.tensor)
     except TurnedError as reason:
         raise HeadError(
-            f"the feature map {grid.tensor!r} would be laid on the wrong places of the picture, for {reason}; leave "
+            f"the feature map {grid.tensor!r} would lie on the wrong places of the picture, as {reason}. Leave "
             "that Transpose out of the graph, and turn the photographs instead"
         ) from reason
     except DisplacedError as reason:
         return grid, (
-            f"The graph moves the picture or its features, and where {grid.tensor!r} lies is not known: {reason}. "
-            "The map is drawn over the whole picture, and may lie in the wrong place; where it is the picture that is "
-            "moved, export the network without that step, and prepare the photographs outside."
+            f"The graph moves the picture or its features, so the place of {grid.tensor!r} is not known: {reason}. "
+            "The map is drawn over the whole picture and may lie in the wrong place. If the graph moves the picture, "
+            "export the network without that step, and prepare the photographs outside."
         )
     except UnknownPlaceError:
         return grid, ""
@@ -127,13 +127,13 @@ def placed(pictures: Pictures, grid: Grid) -> tuple[Grid, str]:
 def dead_end(graph: Graph, tensor: str, features: Sequence[str], pictures: Container[str]) -> str:
     """Why a walk that ends at a tensor found no feature map."""
     if features:
-        return f"not everything on the way to the logits passes through {' and '.join(map(repr, features))}"
-    where = f"the tensor {tensor!r}, which nothing makes,"
+        return f"not every path to the logits passes through {' and '.join(map(repr, features))}"
+    where = f"the tensor {tensor!r}, which no node makes,"
     if tensor in pictures:
         is_input = any(value.name == tensor for value in graph.inputs)
         where = f"the model's input {tensor!r}" if is_input else f"the image itself, {tensor!r},"
     return (
-        f"the way back ends at {where} without a spatial feature map (N, C, h, w) that all its branches have in common"
+        f"the walk back ends at {where} without a spatial feature map (N, C, h, w) that all its branches have in common"
     )
 
 

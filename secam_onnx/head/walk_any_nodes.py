@@ -21,7 +21,7 @@ _ATTENTION = {"Attention", "Einsum", "MatMul"}
 
 
 def walk_to_any_grid(graph: Graph, logits: str, query: HeadQuery) -> Walk:
-    """Walk through any nodes to the last feature map that everything below passes through.
+    """Walk through any nodes to the feature map nearest to the logits that all paths pass through.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def walk_to_any_grid(graph: Graph, logits: str, query: HeadQuery) -> Walk:
             try:
                 grid = grid_of(graph, tensor, query.token_grid, special=attended > 0 and graph.opset >= 10)
                 check_cells_are_joined(graph, nodes, grid)
-                # Only attention carries other tokens to the one that is read: a map below it would say nothing.
+                # Only attention carries other tokens to the one that is read; a map behind it would say nothing.
                 if picked and not attended and "L" in grid.layout:
                     raise NoGridError(f"shape {shape_text(graph.shape(tensor))}: one of its tokens alone is read")
                 warning = "" if features or attended <= 2 else _before_all_attention(graph, tensor)
@@ -64,13 +64,13 @@ def walk_to_any_grid(graph: Graph, logits: str, query: HeadQuery) -> Walk:
 
 
 def _attends(graph: Graph, node: NodeProto) -> bool:
-    """Whether a node is one of the two products of attention, or all of it."""
+    """Whether a node is one of the two products of attention, or a whole attention."""
     data = (name for name in dict.fromkeys(node.input) if name and not graph.is_constant(name))
     return node.op_type in _ATTENTION and sum(not graph.is_from_shapes(name) for name in data) > 1
 
 
 def _picks_a_token(graph: Graph, node: NodeProto, output: str) -> bool:
-    """Whether a single number is left along an axis that counts neither photographs nor channels."""
+    """Whether a node leaves a single index of an axis that counts neither photographs nor channels."""
     if node.op_type not in ("Gather", "Slice", "Split"):
         return False
     before, after = graph.shape(node.input[0]) or (), graph.shape(output) or ()
@@ -84,11 +84,11 @@ def _picks_a_token(graph: Graph, node: NodeProto, output: str) -> bool:
 
 
 def _before_all_attention(graph: Graph, tensor: str) -> str:
-    """What to say where a transformer's patches are its feature map for want of tokens that are a grid."""
+    """The warning where a transformer's patches are its feature map, as no later tokens form a grid."""
     if any(_attends(graph, node) for node in graph.ancestry(tensor)[0]):
         return ""
     return (
-        f"The feature map {tensor!r} lies before all attention, as no tokens behind it are known to be a grid: what a "
-        "whole transformer makes of a single cell may say little. --features names a tensor of tokens, --token-grid "
-        "its rows and columns."
+        f"The feature map {tensor!r} lies before all attention, as no tokens behind it are known to form a grid. "
+        "What a whole transformer makes of a single cell may say little. Name a tensor of tokens with --features, and "
+        "its rows and columns with --token-grid."
     )

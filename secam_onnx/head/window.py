@@ -1,4 +1,4 @@
-"""Windows that slide over a map: where a convolution or an average pool looks, with all that ONNX leaves implied."""
+"""Windows that slide over a map, of a convolution or a pool, with the defaults of ONNX filled in."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["Window"]
 
 @dataclass(frozen=True)
 class Window:
-    """Geometry over two spatial axes; every field has one entry an axis.
+    """The geometry of a window over two spatial axes; each field has one entry per axis.
 
     Attributes
     ----------
     kernel, strides, dilations : tuple of int
         As in ONNX.
     pads : tuple of (int, int)
-        Before and after.
+        Padding before and after.
     uncovered : tuple of int
-        Rows and columns at the end of the padded map that no window reaches.
+        The numbers of rows and columns at the end of the padded map that no window reaches.
     """
 
     kernel: tuple[int, ...]
@@ -34,12 +34,12 @@ class Window:
 
     @property
     def padded(self) -> bool:
-        """Whether it looks beyond the map."""
+        """Whether it reaches beyond the map."""
         return any(before or after for before, after in self.pads)
 
     @property
     def flat_pads(self) -> list[int]:
-        """The pads as ONNX writes them: all before, then all after."""
+        """The pads in the order of ONNX: all before, then all after."""
         return [before for before, _ in self.pads] + [after for _, after in self.pads]
 
     @classmethod
@@ -54,7 +54,7 @@ class Window:
         pads, uncovered = [], []
         for axis, (size, stride, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
             reach = dilation * (size - 1) + 1
-            edge = shape[2 + axis] or 0  # unknown only where the stride is 1, which leaves nothing over
+            edge = shape[2 + axis] or 0  # unknown only if the stride is 1, which leaves nothing over
             own = (flat[axis], flat[axis + 2]) if mode == b"NOTSET" else (0, 0)
             if mode in (b"SAME_UPPER", b"SAME_LOWER"):
                 total = max((-(-edge // stride) - 1) * stride + reach - edge, 0)

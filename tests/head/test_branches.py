@@ -220,7 +220,7 @@ REFUSED = {
         f"wj_9x{CLASSES}, wk_{CLASSES})", "a branch of the head ends at the image itself, 'i'",
     ),
     "a branch that is turned": (
-        "t = Transpose <perm = [0, 1, 3, 2]> (x) " + branch("t", "b") + MEAN, "turned by its diagonal",
+        "t = Transpose <perm = [0, 1, 3, 2]> (x) " + branch("t", "b") + MEAN, "mirrored at its diagonal",
     ),
     "a branch of computed places": (
         "k = ReduceMax <keepdims = 0> (x) l = Cast <to = 7> (k) u = Unsqueeze (l, i_0) "

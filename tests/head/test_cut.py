@@ -55,7 +55,7 @@ def test_a_second_dependence_on_the_image_is_refused() -> None:
     model = build("c = CastLike (f, x) r = Relu (c) v = Flatten (r) logits = MatMul (v, w_24x5)")
     graph = Graph(model)
     head = find_head(graph, HeadQuery(features="f"))
-    with pytest.raises(HeadError, match="reads 'x' besides the feature map 'f'; it cannot be run alone"):
+    with pytest.raises(HeadError, match="reads 'x' besides the feature map 'f', so it cannot run alone"):
         contribution_model(graph, head)
 
 
@@ -99,7 +99,7 @@ def test_bodies_that_read_the_features_are_part_of_the_head(constant: bool) -> N
 
 
 def test_bodies_that_read_the_image_are_refused() -> None:
-    with pytest.raises(HeadError, match="not everything on the way to the logits passes through 'f'"):
+    with pytest.raises(HeadError, match="not every path to the logits passes through 'f'"):
         find_head(Graph(conditional("x")), HeadQuery(features="f"))
 
 

@@ -92,7 +92,7 @@ def test_a_reason_is_given_once_for_each_output() -> None:
 def test_a_first_axis_that_is_not_the_batch_is_no_logits() -> None:
     """Text recognition gives a row of classes for each letter, however many images there are."""
     letters = "m = MaxPool <kernel_shape = [1, 4]> (c) z = Transpose <perm = [2, 3, 0, 1]> (m)"
-    with pytest.raises(HeadError, match=r"its shape is \(4, 1, 1, 6\), but the model takes 1 at once"):
+    with pytest.raises(HeadError, match=r"its shape is \(4, 1, 1, 6\), but the model takes batches of 1"):
         find_head(Graph(model(letters, "float[4, 1, 1, 6] z", "float[1, 3, 4, 4] x")))
 
 

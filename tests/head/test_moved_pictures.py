@@ -89,7 +89,7 @@ def test_it_reaches_the_results(tmp_path: Path, chelsea: np.ndarray) -> None:
 @pytest.mark.parametrize("then", ["", "u = Slice (t, i_m1, i_m999, i_3, i_m1) "], ids=["transposed", "rotated"])
 def test_rows_for_columns_are_refused(then: str) -> None:
     network = model("t = Transpose <perm = [0, 1, 3, 2]> (x) " + then + branch("u" if then else "t", "a") + END)
-    with pytest.raises(HeadError, match="'a_f' would be laid on the wrong places of the picture"):
+    with pytest.raises(HeadError, match="'a_f' would lie on the wrong places of the picture"):
         find_head(Graph(network))
 
 
@@ -166,4 +166,4 @@ POOLED = "p = ReduceMean <axes = [1, 2], keepdims = 0> (t) "
 def test_features_that_are_turned_on_every_way(body: str, warned: bool) -> None:
     end = f"v9 = Flatten (p) logits = Gemm (v9, wf_6x{CLASSES}, wg_{CLASSES})"
     head = find_head(Graph(model(body + end)))
-    assert ("a Transpose exchanges rows and columns" in head.warning) is warned
+    assert ("a Transpose swaps rows and columns" in head.warning) is warned

@@ -119,7 +119,7 @@ def test_tokens_that_are_no_grid_are_not_passed_by_in_silence(tmp_path: Path, ch
     net.blocks()
     onnx.save(net.model(net.fc(net.token(0))), tmp_path / "network.onnx")
     explainer = Explainer(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS)
-    assert "lies before all attention, as no tokens behind it are known to be a grid" in explainer.features_warning
+    assert "lies before all attention, as no tokens behind it are known to form a grid" in explainer.features_warning
     assert explainer.explain(chelsea).method["features_warning"] == explainer.features_warning
 
 

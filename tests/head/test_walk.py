@@ -113,7 +113,7 @@ def test_a_map_further_up_by_name() -> None:
     assert reasons(head)["n"] == "shape (?, 4, 3, 2): another was asked for"
     with pytest.raises(OptionError, match="no tensor 'q'"):
         found(FC.format("f"), features="q")
-    with pytest.raises(HeadError, match="not everything on the way to the logits passes through 'r'"):
+    with pytest.raises(HeadError, match="not every path to the logits passes through 'r'"):
         found("r = Relu (f) n = Neg (f) a = Add (r, n) " + FC.format("a"), features="r")
 
 

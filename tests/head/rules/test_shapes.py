@@ -141,5 +141,5 @@ def test_refused(body: str, reason: str) -> None:
 
 
 def test_one_image_is_no_batch() -> None:
-    with pytest.raises(HeadError, match="the model takes 1 at once"):
+    with pytest.raises(HeadError, match="the model takes batches of 1"):
         find_head(Graph(build(f"e = Expand (f, i_2_4_3_2) v = Flatten (e) {FC}", batch=1)), HeadQuery(features="f"))
