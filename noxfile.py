@@ -117,7 +117,8 @@ def install_with_torch(session: nox.Session) -> None:
 @checked("fast", "default", "full")
 def lint(session: nox.Session) -> None:
     """Style, format and types; style and format of JavaScript too; needs npm."""
-    session.install("-e", ".[cpu]", *groups("test", "lint"))
+    # With the server's packages, whose types are checked against.
+    session.install("-e", ".[cpu,serve]", *groups("test", "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")

@@ -44,8 +44,8 @@ def text_of(page: str) -> str:
 @pytest.fixture
 def workplace(tmp_path: Path, photo: Path) -> Path:
     """What the snippets talk of: photographs, and ONNX classifiers with class names."""
-    with Image.open(photo) as image:
-        image.convert("RGB").save(tmp_path / "photo.jpg")
+    with Image.open(photo) as opened:
+        opened.convert("RGB").save(tmp_path / "photo.jpg")
     onnx.save(classifier(classes=400), tmp_path / "classifier.onnx")
     onnx.save(network(TWO_HEADS, "age; gender", classes=2), tmp_path / "age-gender.onnx")
     onnx.save(transformer(1, 0, positions_first=False), tmp_path / "vit.onnx")

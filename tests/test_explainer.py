@@ -179,7 +179,7 @@ def test_what_is_wrong_is_said(explainer: Explainer, chelsea: np.ndarray) -> Non
 
 def test_an_explanation_is_frozen(cat: Explanation) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        cat.bias = None  # type: ignore[misc]
+        cat.bias = None  # type: ignore[misc, assignment]
     with pytest.raises(ValueError, match="read-only"):
         cat.cam[0, 0, 0] = 1
 

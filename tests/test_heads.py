@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,8 +46,8 @@ def test_each_is_what_its_own_explainer_says(file: Path) -> None:
 
 def test_the_network_runs_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = Heads(file, providers="cpu", segmenter=SEGMENTER)
-    (network_,) = {id(explainer.classifier._network._network): explainer.classifier._network._network
-                   for explainer in heads.explainers.values()}.values()  # fmt: skip
+    classifiers: list[Any] = [explainer.classifier for explainer in heads.explainers.values()]
+    (network_,) = {id(opened._network._network): opened._network._network for opened in classifiers}.values()
     session, runs = network_.session, []
 
     class Counted:

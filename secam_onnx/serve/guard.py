@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from secam_onnx.serve import metrics
 from secam_onnx.serve.access_log import log_request, logger
@@ -17,12 +17,6 @@ from secam_onnx.serve.request_errors import BusyError, RequestError, SlowError, 
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["GuardMiddleware"]
-
-Scope = dict[str, Any]
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 _OPEN = {"/", "/v2/health/live", "/v2/health/ready"}  # no key is needed for the page itself and for health checks
 _SHOWN = 200  # characters of a path in the log
@@ -40,7 +34,7 @@ class GuardMiddleware:
         Limits and keys.
     """
 
-    def __init__(self, application: Application, settings: Settings) -> None:
+    def __init__(self, application: ASGIApp, settings: Settings) -> None:
         self._application = application
         self._limits = settings.limits
         self._digests = settings.key_digests
@@ -120,7 +114,9 @@ class GuardMiddleware:
             while (await receive())["type"] != "http.disconnect":
                 pass
 
-        task, gone = asyncio.create_task(self._application(scope, replay, send)), asyncio.create_task(left())
+        task = asyncio.ensure_future(self._application(scope, replay, send))
+        gone = asyncio.create_task(left())
+        result: object = None
         try:
             await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         finally:

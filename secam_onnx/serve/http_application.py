@@ -53,7 +53,7 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
     for kind in (*_STATUS, RequestError, HTTPException, NotImplementedError, Exception):
         app.add_exception_handler(kind, said)
     described = openapi.description(list(settings.models), settings.limits, version, keys=bool(settings.key_digests))
-    app.openapi = lambda: described
+    app.openapi_schema = described
     return app
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def add_pages(app: FastAPI, data_plane: DataPlane, settings: Settings) -> None:
         known = data_plane.model_registry.get_models().values()
         return _response("models.json", orjson.dumps(_about(list(known), settings.limits)))
 
-    routes = {"/": root, f"/{_FOLDER}{{name:path}}": file, "/models.json": models} if settings.page else {"/": root}
+    routes: dict[str, Callable[..., Awaitable[Response]]] = {"/": root}
+    if settings.page:
+        routes |= {f"/{_FOLDER}{{name:path}}": file, "/models.json": models}
     for path, answer in routes.items():
         app.add_api_route(path, answer, methods=["GET", "HEAD"], response_model=None, include_in_schema=False)
 

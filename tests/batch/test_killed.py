@@ -39,7 +39,10 @@ if call:
 main()
 """
 
-pytestmark = pytest.mark.skipif(not hasattr(__import__("signal"), "SIGKILL"), reason="this system has no kill -9")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(__import__("signal"), "SIGKILL"), reason="this system has no kill -9"),
+]
 
 
 @pytest.fixture

@@ -93,7 +93,8 @@ def test_a_model_that_fails_on_everything_ends_it(
     tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(photos(30)[0].parent)
-    forward, calls = tiny.classifier.forward, []
+    opened: Any = tiny.classifier
+    forward, calls = opened.forward, []
 
     def fails(inputs: np.ndarray) -> Any:
         calls.append(len(inputs))
@@ -115,7 +116,8 @@ def test_a_model_that_fails_on_the_first_images_only(
     tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = photos(9)
-    forward, calls = tiny.classifier.forward, []
+    opened: Any = tiny.classifier
+    forward, calls = opened.forward, []
 
     def fails(inputs: np.ndarray) -> Any:
         calls.append(len(inputs))

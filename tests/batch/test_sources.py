@@ -8,7 +8,7 @@ import os
 import sys
 import tarfile
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -193,7 +193,7 @@ def test_a_long_folder_is_not_listed_at_once(photos: MakePhotos, monkeypatch: py
     monkeypatch.setattr(module, "_SORTED", 10)
     taken = 0
 
-    def entries() -> itertools.count[int]:
+    def entries() -> Iterator[int]:
         nonlocal taken
         for number in itertools.count():
             taken += 1

@@ -22,6 +22,8 @@ from secam_onnx.bench import (
 )
 from secam_onnx.errors import ImageError, OptionError
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"rounds": 1, "lime_samples": 0, "folder_images": 0}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -240,12 +241,13 @@ def test_a_feature_map_that_depends_on_the_batch_is_no_surprise(tmp_path: Path, 
     flat.input.append("shape")
     model.graph.initializer.append(helper.make_tensor("shape", TensorProto.INT64, [2], [1, 6 * 8 * 8]))
     explainer = Explainer(saved(model, tmp_path), providers="cpu")
+    opened: Any = explainer.classifier
     expected = explainer.explain(chelsea)
     assert expected.completeness_error < 1e-5
     for found in explainer.explain_batch([chelsea, chelsea]):
         np.testing.assert_array_equal(found.segment_scores, expected.segment_scores)
     with pytest.raises(ModelError, match=r"fails on an input of shape \(2, 3, 32, 32\)"):
-        explainer.classifier.forward(np.zeros((2, 3, 32, 32), np.float32))
+        opened.forward(np.zeros((2, 3, 32, 32), np.float32))
 
 
 def test_what_an_exported_model_leaves_open_can_be_given(tmp_path: Path) -> None:
@@ -313,12 +315,14 @@ def test_a_layer_that_is_split_changes_nothing(
 ) -> None:
     path = saved(classifier(kind, softmax=kind == "mlp", input_shape=shape), tmp_path)
     whole = Explainer(path, providers="cpu")
-    assert not whole.classifier.fed
+    opened: Any = whole.classifier
+    assert not opened.fed
     for limit in ("_LARGE", "_FEWEST"):
         monkeypatch.setattr(f"secam_onnx.head.layer_split.{limit}", 1)
     for threads in (None, 1):
         explainer = Explainer(path, providers="cpu", threads=threads)
-        assert len(explainer.classifier.fed) == 1
+        opened = explainer.classifier
+        assert len(opened.fed) == 1
         for image in (chelsea, chelsea[::-1]):
             found, wanted = explainer.explain(image, "all"), whole.explain(image, "all")
             # How much each differs from the file is its own.

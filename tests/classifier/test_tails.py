@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -330,7 +331,7 @@ def test_winners_alone(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["strings", "int64s"])
 def test_zip_map(kind: str, tmp_path: Path) -> None:
-    names = {"strings": ["cat", "dog", "horse", "sheep"], "int64s": [7, 8, 9, 12]}[kind]
+    names: Any = {"strings": ["cat", "dog", "horse", "sheep"], "int64s": [7, 8, 9, 12]}[kind]
     written = ", ".join(f'"{name}"' if kind == "strings" else str(name) for name in names)
     tail = (
         "s = Softmax (z) i = ArgMax <axis = 1, keepdims = 0> (s) "
@@ -377,9 +378,10 @@ def test_one_row_for_all_images_is_not_taken_for_theirs(tail: str, tmp_path: Pat
     pictures = [PICTURE, PICTURE // 2, PICTURE[::-1].copy()]
     for picture, found in zip(pictures, explainer.explain_batch(pictures, "all"), strict=True):
         np.testing.assert_allclose(shares(found), shares(explainer.explain(picture, "all")), rtol=1e-5)
-    given = explainer.classifier.input_of(PICTURE)
+    opened: Any = explainer.classifier
+    given = opened.input_of(PICTURE)
     with pytest.raises(ModelError, match=r"fed 3 images, but 'y' was made of values of shape \(1, 4\)"):
-        explainer.classifier.forward(np.concatenate([given] * 3))
+        opened.forward(np.concatenate([given] * 3))
 
 
 def test_classes_in_place_of_images_are_refused(tmp_path: Path) -> None:
@@ -388,7 +390,7 @@ def test_classes_in_place_of_images_are_refused(tmp_path: Path) -> None:
         Explainer(file, providers="cpu")
 
 
-KINDS = {
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "raw": (SOFTMAX["softmax"].replace("Softmax", "Identity"), {}),
     "raw, sigmoids": ("y = Identity (z)", {"activation": "sigmoid"}),
     "raw, none": ("y = Identity (z)", {"activation": "none"}),
@@ -490,6 +492,10 @@ def test_the_problem_type_beside_a_model(problem: str, how: str, tmp_path: Path)
     np.testing.assert_allclose(shares(own), np.exp(z) / np.exp(z).sum(), rtol=1e-5)
 
 
+def giving(*values: np.ndarray) -> Any:
+    return lambda _: values
+
+
 def test_logits_that_do_not_belong_to_the_probabilities_are_an_error(tmp_path: Path) -> None:
     """Whatever a pattern may be taken for, values have the last word."""
     explainer = Explainer(saved(network("y = Softmax (z)"), tmp_path), providers="cpu")
@@ -498,6 +504,6 @@ def test_logits_that_do_not_belong_to_the_probabilities_are_an_error(tmp_path: P
     for activation in ("softmax", "sigmoid", "log_softmax"):
         end = ClassOutput("z", 4, activation, probabilities="y")
         right = in_numpy(logits_, activation.removeprefix("log_"))
-        assert check_activation(metadata, end, lambda _, right=right: (logits_, right), [logits_]) is metadata
+        assert check_activation(metadata, end, giving(logits_, right), [logits_]) is metadata
         with pytest.raises(ModelError, match=f"read as {activation} of 'z', but for class [0-3] the output 'y' gives"):
-            check_activation(metadata, end, lambda _, wrong=right[:, ::-1]: (logits_, wrong), [logits_])
+            check_activation(metadata, end, giving(logits_, right[:, ::-1]), [logits_])

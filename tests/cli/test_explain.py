@@ -61,7 +61,7 @@ def read(folder: Path) -> dict[str, Any]:
     return report
 
 
-def columns(report: dict[str, Any], row: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def columns(report: dict[str, Any], row: int = 0) -> tuple[np.ndarray, ...]:
     """Mean score, contribution and kept flag of each superpixel of a class."""
     table = report["classes"][row]["superpixels"]
     return tuple(np.array([line[key] for line in table]) for key in ("score", "contribution", "kept"))

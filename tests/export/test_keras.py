@@ -97,7 +97,7 @@ def test_probabilities_equal_keras(
     network.save_weights(tmp_path / "w.weights.h5")
 
     source = open_source(name, str(tmp_path / "w.weights.h5"), source="keras")
-    preprocessing = source.preprocessing
+    preprocessing: Any = source.preprocessing
     ours = preprocessing.normalise(preprocessing.crop(read_image(photo))[0])
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
     close(run(source, ours), probabilities(network, theirs))
@@ -218,8 +218,9 @@ def test_channels_first_where_keras_is_set_so(photo: Path, monkeypatch: pytest.M
         source = from_keras("mobilenet", "none")
     finally:
         keras.config.set_image_data_format("channels_last")
-    assert (source.preprocessing.layout, source.preprocessing.size) == ("NCHW", (224, 224))
-    assert run(source, source.preprocessing.normalise(source.preprocessing.crop(read_image(photo))[0])).shape == (
+    preprocessing: Any = source.preprocessing
+    assert (preprocessing.layout, preprocessing.size) == ("NCHW", (224, 224))
+    assert run(source, preprocessing.normalise(preprocessing.crop(read_image(photo))[0])).shape == (
         1,
         1000,
     )

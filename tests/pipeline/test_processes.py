@@ -27,6 +27,8 @@ from secam_onnx.errors import ForkError, ModelError, SecamError
 from secam_onnx.export.explainable_file import fuse
 from secam_onnx.superpixels import SEGMENTERS
 
+pytestmark = pytest.mark.slow
+
 FORKS = "fork" in multiprocessing.get_all_start_methods()
 needs_fork = pytest.mark.skipif(not FORKS, reason="this system does not fork")
 METHODS = multiprocessing.get_all_start_methods()

@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,8 +104,9 @@ def test_it_never_reads_more_than_the_bound_ahead(batch_size: int, workers: int,
 
 def test_large_photographs_make_small_batches(tiny: Explainer, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    forward = tiny.classifier.forward
-    monkeypatch.setattr(tiny.classifier, "forward", lambda inputs: sizes.append(len(inputs)) or forward(inputs))
+    opened: Any = tiny.classifier
+    forward = opened.forward
+    monkeypatch.setattr(opened, "forward", lambda inputs: sizes.append(len(inputs)) or forward(inputs))
     monkeypatch.setattr("secam_onnx.pipeline.stream._PIXEL_BYTES", 2 * 64 * 48 * 3)
     assert len(list(tiny.explain_stream(pictures(7), batch_size=8))) == 7
     assert sizes == [3, 3, 1]
@@ -134,14 +136,15 @@ def test_one_image_on_which_the_model_fails(tmp_path: Path) -> None:
     path = tmp_path / "tiny.onnx"
     path.write_bytes(model.SerializeToString())
     explainer = Explainer(path, providers="cpu", preprocessing="unit")
-    forward = explainer.classifier.forward
+    opened: Any = explainer.classifier
+    forward = opened.forward
 
     def fails_on_white(inputs: np.ndarray) -> object:
         if (inputs == 1).all(axis=(1, 2, 3)).any():
             raise ModelError("NaN")
         return forward(inputs)
 
-    explainer.classifier.forward = fails_on_white  # type: ignore[method-assign, assignment]
+    opened.forward = fails_on_white
     images = pictures(5)
     images[3] = np.full_like(images[3], 255)
     results = list(explainer.explain_stream(images, batch_size=5))

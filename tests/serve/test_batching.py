@@ -163,7 +163,7 @@ def test_one_that_leaves_is_not_run_and_a_batch_that_all_left_is_ended() -> None
     class Watching(Machine):
         def __init__(self) -> None:
             super().__init__()
-            self.interrupts: list[object] = []
+            self.interrupts: list[Any] = []
 
         def __call__(self, jobs: Sequence[int]) -> list[int | Exception]:
             self.interrupts.append(running._run_options.get())

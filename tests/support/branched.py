@@ -38,8 +38,8 @@ def model(body: str, *, last: bool = False, opset: int = 17, batch: int | str = 
     text = f'<ir_version: 8, opset_import: ["" : {opset}]> g (float{shape} x) => (float[{batch}, {CLASSES}] logits)'
     result = parser.parse_model(f"{text} {{ {body} }}")
     for name in dict.fromkeys(_WEIGHT.findall(body)):
-        shape = tuple(map(int, name.split("_")[1].split("x")))
-        values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        size = tuple(map(int, name.split("_")[1].split("x")))
+        values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(size) / np.sqrt(np.prod(size[1:]))
         result.graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
     for name in dict.fromkeys(_NUMBERS.findall(body)):
         numbers = [int(number.replace("m", "-")) for number in name.split("_")[1:]]

@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -79,8 +80,11 @@ class OrtPython(Engine):
         options.log_severity_level = 3  # classes with a default are no constant, which is meant so
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        return [timed(lambda feed=feed: dict(zip(names, session.run(None, feed), strict=True)), repeats)
-                for feed in feeds]  # fmt: skip
+
+        def run(feed: Arrays) -> Arrays:
+            return dict(zip(names, session.run(None, feed), strict=True))
+
+        return [timed(partial(run, feed), repeats) for feed in feeds]
 
     def version(self) -> str:
         import onnxruntime
@@ -105,7 +109,7 @@ class OpenVino(Engine):
                 results = compiled(feed)
                 return {name: results[name].copy() for name in names}  # the next run writes where these are
 
-            return [timed(lambda feed=feed: run(feed), repeats) for feed in feeds]
+            return [timed(partial(run, feed), repeats) for feed in feeds]
         except RuntimeError as error:
             raise EngineError(str(error)) from error
 
@@ -176,7 +180,7 @@ def timed(run: Callable[[], Arrays], repeats: int) -> Result:
 
 
 def _written(folder: Path, index: int, feed: Arrays) -> list[dict[str, object]]:
-    described = []
+    described: list[dict[str, object]] = []
     for name, value in feed.items():
         file = f"{index}-{name}.in"
         (folder / file).write_bytes(value.tobytes())

@@ -23,7 +23,7 @@ def in_process(method: str, work: Callable[..., Any], *arguments: Any) -> Any:
     TimeoutError
         It hangs; the process was killed.
     """
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_report, args=(there, work, arguments))
     process.start()

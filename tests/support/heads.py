@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -80,7 +81,7 @@ def constants_of(body: str) -> dict[str, np.ndarray]:
         if kind == "i":
             values[name] = np.array([int(number.replace("m", "-")) for number in numbers])
         elif kind == "c":
-            values[name] = np.float32(numbers[0].replace("m", "-").replace("p", "."))
+            values[name] = np.array(numbers[0].replace("m", "-").replace("p", "."), np.float32)
         else:
             shape = tuple(map(int, numbers[0].split("x")))
             random = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
@@ -266,7 +267,7 @@ def check(
     return found
 
 
-def same(body: str, other: str, opset: int, **settings: object) -> None:
+def same(body: str, other: str, opset: int, **settings: Any) -> None:
     """One function in two spellings, the second at opset 18 and checked, where the first has no good reference."""
     shape = settings.get("shape", SHAPE)
     features = np.random.default_rng(11).standard_normal((3, *shape))

@@ -47,7 +47,7 @@ def plain_kmeans(
     scale = np.sqrt(axes[0].edge * axes[1].edge)
     pixels = np.dstack([lab / compactness, *(place / scale)])
     blocks = tuple(axis.cells * axis.blocks for axis in axes)
-    index = [(at + axis.before) // axis.stride for at, axis in zip(place, axes, strict=True)]
+    index = tuple((at + axis.before) // axis.stride for at, axis in zip(place, axes, strict=True))
     flat = np.ravel_multi_index(index, blocks).ravel()
     area = np.bincount(flat, minlength=np.prod(blocks))
     sums = [np.bincount(flat, channel.ravel(), area.size) for channel in np.moveaxis(pixels, 2, 0)]
@@ -62,9 +62,9 @@ def plain_kmeans(
         distances[away > 1] = np.inf
         members = distances == distances.min(axis=0)  # a block that is as near to two counts for both
     labels = np.where(area > 0, members.argmax(axis=0), NOBODY)
-    labels = plainly_held_together(labels, np.where(members, distances, np.inf), cells, area, rounds)
+    held = plainly_held_together(labels, np.where(members, distances, np.inf), cells, area, rounds)
     allowed = away[:, index[0], index[1]] <= 1
-    return dense_labels(_nearest(labels, pixels, centres, cells, allowed))
+    return dense_labels(_nearest(held, pixels, centres, cells, allowed))
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

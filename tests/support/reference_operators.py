@@ -51,8 +51,8 @@ def _windows(
         if ceil_mode:
             pads[axis + 2] += -(edge + pads[axis] + pads[axis + 2] - reach) % stride
     padded = np.pad(x, [(0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])], constant_values=np.nan)
-    reach = [dilations[axis] * (kernel[axis] - 1) + 1 for axis in (0, 1)]
-    view = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(2, 3))
+    window = [dilations[axis] * (kernel[axis] - 1) + 1 for axis in (0, 1)]
+    view = np.lib.stride_tricks.sliding_window_view(padded, window, axis=(2, 3))
     view = view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
     return view.reshape(*view.shape[:4], -1)
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,7 +35,7 @@ class Running:
     process: subprocess.Popen[str]
     port: int
     grpc_port: int | None
-    lines: list[dict[str, object]] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
     def connect(self) -> socket.socket:
@@ -103,7 +104,7 @@ def running(*options: str, wait: bool = True, grpc: bool = False, cwd: Path | No
             process.wait(PATIENCE_S)
             reader.join(PATIENCE_S)
             raise AssertionError(f"did not start: {first}{server.broken}{server.lines}")
-        server.port, server.grpc_port = int(match[1]), match[2] and int(match[2])
+        server.port, server.grpc_port = int(match[1]), int(match[2]) if match[2] else None
         if wait:
             server.wait(server.is_ready)
         yield server

@@ -84,7 +84,8 @@ class Watched:
     """An explainer, and what its model was fed."""
 
     def __init__(self, explainer: Explainer) -> None:
-        self.explainer, self.model = explainer, explainer.classifier
+        self.explainer = explainer
+        self.model: Any = explainer.classifier  # one that runs an ordinary file, of which more is looked at
         self._answers = self.model.run
         self.model.run = self._keep  # type: ignore[method-assign]
 
@@ -102,13 +103,13 @@ class Watched:
 
     def as_taken(self, inputs: np.ndarray) -> np.ndarray:
         """The same with the axes and the type of the file's own input."""
-        given: np.ndarray = self.model.input.fed(inputs)  # type: ignore[attr-defined]
-        return given.astype(self.model._dtype)  # type: ignore[attr-defined]
+        given: np.ndarray = self.model.input.fed(inputs)
+        return given.astype(self.model._dtype)
 
     def outputs(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
         """All outputs of the session that explanations come from."""
-        session = self.model._network  # type: ignore[attr-defined]
-        feeds = {self.model.input.name: inputs, **self.model.fed}  # type: ignore[attr-defined]
+        session = self.model._network
+        feeds = {self.model.input.name: inputs, **self.model.fed}
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, feeds), strict=True))
 

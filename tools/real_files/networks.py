@@ -107,9 +107,10 @@ def _of_transformers(name: str) -> torch.nn.Module:
     fields = vars(network.config_class())
     vision = vars(fields["vision_config"]) if "vision_config" in fields else fields
     small = {key: value for key, value in _SMALL_ENCODER.items() if isinstance(vision.get(key), int)}
-    own = {**small, **TRANSFORMERS[name]} if vision is fields else {"vision_config": {**small, **TRANSFORMERS[name]}}
+    of_vision = {**small, **TRANSFORMERS[name]}
+    own: dict[str, Any] = of_vision if vision is fields else {"vision_config": of_vision}
     if isinstance(vision.get("image_size"), int):
-        (own if vision is fields else own["vision_config"])["image_size"] = 224
+        of_vision["image_size"] = 224
     config = network.config_class(**own, num_labels=10, attn_implementation="eager")
     return Logits(network(config))
 

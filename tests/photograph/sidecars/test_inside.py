@@ -205,9 +205,9 @@ def test_what_cannot_be_done_is_an_error_that_names_it(metadata: dict[str, str],
     ],
 )
 def test_names_that_do_not_fit_are_not_used_and_said(metadata: dict[str, str], note: str, tmp_path: Path) -> None:
-    metadata = Explainer(saved(metadata, tmp_path), providers="cpu").classifier.metadata
-    assert metadata.labels is None
-    assert note in metadata.origin["labels"]
+    read = Explainer(saved(metadata, tmp_path), providers="cpu").classifier.metadata
+    assert read.labels is None
+    assert note in read.origin["labels"]
 
 
 def test_the_file_wins_over_the_files_beside_it(tmp_path: Path) -> None:

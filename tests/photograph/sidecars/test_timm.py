@@ -50,7 +50,8 @@ def test_closed_form(name: str, size: tuple[int, int], beside: Beside, chelsea: 
     image = np.asarray(Image.fromarray(chelsea).resize(size[::-1]))
     edges = (length, length)
     if edge is not None:
-        edges = tuple(edge if side == min(size) else int(edge * side / min(size)) for side in size)
+        high, wide = (edge if side == min(size) else int(edge * side / min(size)) for side in size)
+        edges = (high, wide)
     picture = np.asarray(Image.fromarray(image).resize(edges[::-1], Image.Resampling.BICUBIC), dtype=np.float64)
     top, left = (round((side - length) / 2) for side in edges)
     seen = picture[top : top + length, left : left + length]
