@@ -1,4 +1,4 @@
-"""All heads of a model, as of age and gender: explained together, in one forward pass of their network."""
+"""Explain all heads of a model, such as age and gender, in one forward pass of their network."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ class Heads:
     Parameters
     ----------
     model : path
-        The model, or its folder; a file that was exported for one head is none.
+        The original model or its folder; a file that was exported for one head is refused.
     providers, segmenter, selection, preprocessing, threads, verify : optional
         As in `Explainer`.
 
     Attributes
     ----------
     explainers : dict of str to Explainer
-        By the output that each explains. They share one session of the network, whose last run is kept: explaining the
-        same photograph by each of them is one forward pass.
+        By explained output. All share one session of the network, which keeps its last run: explaining one photograph
+        with each of them takes one forward pass.
 
     Raises
     ------
     ModelError
         As `Explainer` does.
     OptionError
-        The model was exported for one head.
+        The file was exported for one head.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Heads:
         }
 
     def check_classes(self, classes: ClassQuery | Iterable[ClassQuery]) -> None:
-        """Complain about classes that one of the heads does not have; see `Explainer.check_classes`."""
+        """Raise an error for classes that one of the heads does not have; see `Explainer.check_classes`."""
         queries = as_queries(classes)
         for name, explainer in self.explainers.items():
             try:
@@ -98,7 +98,7 @@ class Heads:
         Returns
         -------
         dict of str to Explanation
-            By the output that is explained.
+            By explained output.
 
         Raises
         ------

@@ -1,1 +1,1 @@
-"""An opened classifier: what its file says, how its head is found, and what it answers for a picture."""
+"""Opened classifiers: the metadata of their files, the analysis of ordinary models, and the sessions that run them."""

@@ -1,4 +1,4 @@
-"""A classifier once analysed: its head found, its feature map exposed, and all that is known of it stated."""
+"""The analysis of an ordinary classifier: find its head, expose its feature map, write down its metadata."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ __all__ = ["AnalysedModel", "analyse"]
 
 @dataclass(frozen=True)
 class AnalysedModel:
-    """A classifier and what was found in it: all that sessions, proofs and fused models are made of.
+    """A classifier after its analysis; sessions, proofs and fused models are made from it.
 
     Attributes
     ----------
     model : ModelProto
-        With the added outputs.
+        The model, with the added outputs.
     graph : Graph
         Its index.
     head : Head
         Its head.
     metadata : ModelMetadata
-        What is known of it.
+        Its metadata; the model does not hold it yet.
     folder : Path
         Where its external data lies.
     """
@@ -66,18 +66,18 @@ class AnalysedModel:
 
     @property
     def tolerance(self) -> float:
-        """Completeness error that the precision of the head's own numbers explains."""
+        """The largest completeness error that the precision of the head explains."""
         return tolerance_of(self.head.epsilon(self.graph))
 
     def with_split_layer(self) -> tuple[AnalysedModel, runtime.Weights]:
-        """The same with a large layer on the flattened feature map run cell by cell; see `head.layer_split`.
+        """Run a large layer on the flattened feature map cell by cell, if the head has one; see `head.layer_split`.
 
         Returns
         -------
         analysed : AnalysedModel
-            The same object where no layer is split.
+            The model with the layer split, or this one.
         weights : Weights
-            Values of initializers that its model declares anew.
+            The values of initializers that the split added.
         """
         model, graph, head, weights = with_split_layer(
             self.model, self.graph, self.head, self.folder, logits=LOGITS, probabilities=PROBABILITIES
@@ -85,7 +85,7 @@ class AnalysedModel:
         return replace(self, model=model, graph=graph, head=head), weights
 
     def contribution_model(self, attribution: str, known: runtime.Weights) -> ContributionModel:
-        """Derive the contribution model of the head; `known` are weights that were read before."""
+        """Derive the contribution model of the head; `known` holds weights that were read already."""
         masking = attribution == "masking"
         return contribution_model(self.graph, self.head, self.folder, masking=masking, known=known)
 
@@ -106,14 +106,13 @@ def analyse(
     Parameters
     ----------
     model : ModelProto
-        Gains the added outputs, and loses those that it may have from before; the metadata entry is for the
-        caller to write.
+        Gains the added outputs, and loses those of an earlier analysis. The caller writes the metadata into it.
     preprocessing : Preprocessing, PreprocessingSettings or str, optional
-        See `choose_preprocessing`; `origin` says how it was chosen.
+        See `choose_preprocessing`; the metadata's `origin` says how it was chosen.
     file : Path, optional
-        Where the model lies, if the files beside it are to be read as well.
+        Where the model lies; given only if the files beside it are to be read.
     folder : Path, optional
-        Where its external data lies; by default beside `file`.
+        Where its external data lies; by default the folder of `file`.
     labels, origin
         As in `ModelMetadata`.
     query : HeadQuery

@@ -1,4 +1,4 @@
-"""What each cell of a feature map adds to the logits: runs the contribution model, in one of three ways."""
+"""Attribution: run the contribution model for what each cell of a feature map adds to a logit, in one of three ways."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribution", "choose_attribution", "quadrature"]
 
-# Measured in studies/attributions, insertion minus deletion: on a trained smooth head the gradient is no better
-# than chance, through a layer normalisation it is worse than integrated and adds up to nothing. Masking ranks as well
-# but misses the logit by a third or more.
+# Measured by insertion minus deletion (studies/attributions): on a trained smooth head the gradient is no better than
+# chance; through a layer normalisation it is worse than integrated gradients, and its sum tells nothing. Masking ranks
+# as well, but misses the logit by a third or more.
 _DEFAULTS = {"piecewise linear": "gradient", "rounded": "gradient", "smooth": "integrated", "unknown": "masking"}
 _STEPS = 32
 _GROWTH = 12.0
-_GRADIENTS_AT_ONCE = 256  # images times classes; bounds the memory of an MLP head's, each as large as the feature map
+_GRADIENTS_AT_ONCE = 256  # images times classes; each gradient of an MLP head is as large as the feature map
 
 
 def choose_attribution(algebra: str, wanted: str | None = None) -> str:
-    """The way for a head: the one that is wanted, if the head allows it.
+    """Choose how to make maps of a head: as wanted, if the head allows it.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def choose_attribution(algebra: str, wanted: str | None = None) -> str:
     Raises
     ------
     OptionError
-        Unknown, or it needs the gradient of a head that is not understood.
+        `wanted` is unknown, or needs the gradient of a head that is not understood.
     """
     if wanted is None:
         return _DEFAULTS[algebra]
@@ -46,7 +46,7 @@ def choose_attribution(algebra: str, wanted: str | None = None) -> str:
         raise OptionError(f"Unknown attribution {wanted!r}; there are {', '.join(ATTRIBUTIONS)}.")
     if algebra == "unknown" and wanted != "masking":
         raise OptionError(
-            f"Attribution {wanted!r} needs a head whose every node is understood; for this one there is 'masking'."
+            f"Attribution {wanted!r} needs a head whose every node is understood; this one allows only 'masking'."
         )
     return wanted
 
@@ -60,11 +60,11 @@ class Attribution:
     Parameters
     ----------
     session : InferenceSession
-        Of the contribution model.
-    way : {'gradient', 'integrated', 'masking'}
-        Which of `ATTRIBUTIONS`; the model fits it.
+        The session of the contribution model.
+    attribution : {'gradient', 'integrated', 'masking'}
+        How the contribution model was made.
     batch : int or None
-        How many feature maps the head takes at once; None if any number.
+        Number of feature maps in one run; None for any number.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Attribution:
         self._batch = batch
 
     def __call__(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What each feature cell adds to the logits.
+        """Compute what each cell of the feature map adds to the logits.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Attribution:
         Returns
         -------
         cam : ndarray
-            `(N, K, h, w)` float32; of several feature maps the sum.
+            `(N, K, h, w)` float32; the sum over several feature maps.
         bias : ndarray
             `(N, K)` float32; `cam.sum((2, 3)) + bias` are the logits, up to the completeness gap.
         """
@@ -100,22 +100,22 @@ class Attribution:
         return maps, bias
 
     def local(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Maps, bias and gap at these very features, which are the logits together; parameters as above."""
+        """Maps, bias and gap of the gradient at these features; together they are the logits. Parameters as above."""
         maps, bias, gap = self._run([MAPS, BIAS, GAP], features, class_ids)
         return maps, bias, gap
 
     def with_rounding(
         self, features: Features, class_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """As `local`, and how much the logits change at most if each rounding of the head goes one step further."""
-        # In one run: ONNX Runtime runs all nodes, whatever outputs are asked for.
+        """As `local`, and the largest change of the logits if each rounding of the head moves by one step."""
+        # In one run: ONNX Runtime runs all nodes, whatever the requested outputs.
         maps, bias, gap, rounding = self._run([MAPS, BIAS, GAP, ROUNDING], features, class_ids)
         return maps, bias, gap, rounding
 
     def _run(self, names: list[str], features: Features, class_ids: np.ndarray) -> list[np.ndarray]:
         rows = self._batch or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
         fed = {features_name(index): array for index, array in enumerate(features)}
-        # A masked head gives all logits at once, and the runs are the costly part.
+        # One run of a masked head gives all logits, and runs are what costs.
         columns = class_ids.shape[1] if self.attribution == "masking" else max(1, _GRADIENTS_AT_ONCE // rows)
         try:
             return run_in_chunks(
@@ -131,14 +131,14 @@ class Attribution:
             ) from error
 
     def _integrate(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`f . integral of J(a f) da` over the path from the zero feature map, where the bias is the logit."""
+        """`f . integral of J(a f) da` along the path from the zero feature map, whose logit is the bias."""
         fractions, weights = quadrature()
         steps = np.append(fractions, 0).astype(np.float32)
         all_maps, all_bias = [], []
         for *own, ids in zip(*features, class_ids, strict=True):
             path = tuple(np.multiply.outer(steps, array) for array in own)
             maps, bias, gap = self.local(path, np.repeat(ids[None], len(steps), axis=0))
-            # J(a f) . a f comes from the model; J(a f) . f is wanted.
+            # The model gives J(a f) . a f; the integrand is J(a f) . f.
             share = (weights / fractions).astype(np.float32)
             all_maps.append(np.tensordot(share, maps[:-1], axes=1))
             all_bias.append(bias[-1] + gap[-1])
@@ -146,11 +146,11 @@ class Attribution:
 
 
 def quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Points in (0, 1) and weights for integrated gradients: Gauss-Legendre, more densely near 0.
+    """Points in (0, 1) and weights for integrated gradients: Gauss-Legendre, denser near 0.
 
-    A layer normalisation leaves its epsilon behind within the first 1e-6 of the path. Of the spacings that were tried
-    (powers, exponentials) this one missed ConvNeXts' logits by under 1e-5 and those of hard swish, whose kinks limit
-    every rule, by 1e-2 at most; equal spacing missed the former by all of the logit.
+    The epsilon of a layer normalisation matters only within the first 1e-6 of the path. Of the spacings that were tried
+    (powers, exponentials) this one missed the logits of ConvNeXt by less than 1e-5, and those of hard swish, whose
+    kinks limit every rule, by at most 1e-2. Equal spacing missed those of ConvNeXt by all of the logit.
     """
     nodes, weights = np.polynomial.legendre.leggauss(_STEPS)
     grown = np.exp(_GROWTH * (nodes + 1) / 2)

@@ -1,4 +1,4 @@
-"""The class names of a model, and whether they fit what is explained."""
+"""Class names: where they come from, and whether they fit the explained output."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ def name_classes(
     file: Path | None,
     activation: str | None,
 ) -> tuple[Head, tuple[str, ...] | None, dict[str, str]]:
-    """The head with its class names, from wherever they come; one sigmoid with two names is made a pair.
+    """Find the class names of a head; one sigmoid with two names becomes a pair of classes.
 
     Parameters
     ----------
     graph, head
-        The model's.
+        The index of the model, and its head.
     labels : tuple of str or None
-        Names that the user gives.
+        The user's names.
     file : Path or None
-        Where the model lies, if the files beside it are to be read.
+        Where the model lies; None if the files beside it are not to be read.
     activation : str or None
-        What the user says of raw outputs.
+        The user's choice for raw outputs.
 
     Returns
     -------
     head : Head
-        The same, or as a pair of classes.
+        The head, or the head as a pair of classes.
     labels : tuple of str or None
-        The names, if there are any.
+        The names; None if there are none.
     notes : dict
-        For the metadata's `origin`: where the names come from, or why there are none.
+        An entry for the metadata's `origin`: where the names come from, or why there are none.
 
     Raises
     ------
     OptionError
-        Names were given that do not fit.
+        The user's names do not fit.
     """
     single = head.n_classes == 1 and "sigmoid" in (head.activation, activation)
     renumbered = _renumbered(head)
     if labels is not None and renumbered:
         raise OptionError(
-            f"{head.output!r} numbers its classes {renumbered}, so names by number would go to other classes. Leave "
-            f"the names out, or name the tensor before (--logits {head.logits}), which takes them in its own order."
+            f"{head.output!r} numbers its classes {renumbered}, so names in order would go to the wrong classes. Leave "
+            f"them out, or explain the tensor before it (--logits {head.logits}), which has its classes in order."
         )
     if labels is not None:
         if single and len(labels) == len(BINARY):
@@ -85,7 +85,7 @@ def name_classes(
 
 
 def _as_many(graph: Graph, head: Head, n_classes: int) -> list[str]:
-    """Other outputs with as many classes, of other logits; one sigmoid may have two names."""
+    """Outputs of other logits with the same number of classes; one sigmoid may count as two."""
     if len(graph.outputs) < 2:
         return []
     try:
@@ -101,7 +101,7 @@ def _as_many(graph: Graph, head: Head, n_classes: int) -> list[str]:
 
 
 def _renumbered(head: Head) -> str:
-    """The numbers that a table in the graph gives the classes, where they are those of other classes; else empty."""
+    """The numbers that a table in the graph gives the classes, if they are a permutation; else an empty string."""
     own = [str(index) for index in range(head.n_classes)]
     names = list(head.class_output.labels or ())
     return ", ".join(names[:8]) + ", ..." * (len(names) > 8) if names != own and sorted(names) == sorted(own) else ""
@@ -116,5 +116,5 @@ def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
         The number of labels is not the number of classes.
     """
     if logits is not None and logits[1] not in (None, len(labels)):
-        pair = " For one logit with two names, negative and positive: --activation sigmoid."
+        pair = " If the names are the negative and the positive class of one logit, add --activation sigmoid."
         raise OptionError(miscounted(labels, logits[1]) + (pair if (logits[1], len(labels)) == (1, 2) else ""))

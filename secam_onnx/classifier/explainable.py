@@ -1,9 +1,11 @@
-"""An explainable model: what it says of itself is held against its graph, and what it leaves open is filled in."""
+"""Opening an explainable model: check its metadata against its graph, and complete it from options."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
@@ -34,20 +36,20 @@ def reopen(
     query: HeadQuery = ANYTHING,
     activation: str | None = None,
 ) -> AnalysedModel:
-    """Find in an explainable model again what was found when it was exported.
+    """Recreate the analysis of an explainable model from its metadata.
 
     Parameters
     ----------
     model : ModelProto
         The model; it stays as it is.
     metadata : ModelMetadata
-        What it says of itself.
+        The metadata in its file.
     file : Path
         Where it lies.
     preprocessing, labels, activation
-        What the user says; taken where the metadata leaves it open.
+        The user's choices, for what the metadata leaves open.
     query : HeadQuery
-        What the user says; nothing, as the metadata leaves none of it open.
+        Must be empty: the metadata leaves none of it open.
 
     Raises
     ------
@@ -58,17 +60,32 @@ def reopen(
     """
     graph = Graph(model, file.parent)
     _check_metadata(metadata, graph)
-    metadata = _filled_in(file, metadata, graph, preprocessing, labels, query, activation)
+    given = {
+        "preprocessing": preprocessing,
+        "activation": None if activation == "auto" else activation,
+        "labels": labels,
+    }
+    fixed = query.given
+    for name, value in given.items():
+        if value is None:
+            continue
+        completed = _COMPLETIONS[name](metadata, graph, value)
+        if completed is None:
+            fixed.append(name)
+        else:
+            metadata = completed
+    if fixed:
+        raise OptionError(_refusal(file, fixed))
     return AnalysedModel(model, graph, _find_again(model, graph, metadata, file.parent), metadata, file.parent)
 
 
 def _check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
-    """Compare what a model says of itself with its graph.
+    """Compare the metadata of a model with its graph.
 
     Raises
     ------
     ModelError
-        It names what is not there, or other lengths than are there.
+        The metadata names tensors that are missing, or other numbers than the graph has.
     """
     again = "Export the original model again with `secam-onnx export`."
     head = metadata.head
@@ -94,7 +111,7 @@ def _check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
 
 
 def _find_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder: Path) -> Head:
-    """The head that an explainable model says that it has."""
+    """Find the head that the metadata describes."""
     known = metadata.head
     if known.own_shape is not None:
         graph.learn({known.features: known.own_shape})
@@ -104,47 +121,51 @@ def _find_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder
     return replace(head, class_output=head.class_output.as_pair()) if paired else head
 
 
-def _filled_in(
-    file: Path,
-    metadata: ModelMetadata,
-    graph: Graph,
-    preprocessing: Preprocessing | PreprocessingSettings | str | None,
-    labels: tuple[str, ...] | None,
-    query: HeadQuery,
-    activation: str | None,
-) -> ModelMetadata:
-    """What an explainable model leaves open may be given by option; what it says itself may not."""
-    clashing = query.given
+def _with_preprocessing(
+    metadata: ModelMetadata, graph: Graph, preprocessing: Preprocessing | PreprocessingSettings | str
+) -> ModelMetadata | None:
+    """The metadata with another preprocessing; None if the file fixes its own."""
     if isinstance(preprocessing, PreprocessingSettings) and {*OF_IMAGES}.issuperset(preprocessing.given):
-        metadata = replace(metadata, preprocessing=metadata.preprocessing.of_images(preprocessing))
-    elif preprocessing is not None:
-        if metadata.origin.get("preprocessing", "").startswith("assumed"):
-            if isinstance(preprocessing, PreprocessingSettings):
-                preprocessing = preprocessing.over(metadata.preprocessing.settings(metadata.origin["preprocessing"]))
-            chosen, notes = choose_preprocessing(graph, input_for(graph, preprocessing), preprocessing)
-            known = {name: text for name, text in metadata.origin.items() if name != "preprocessing_warning"}
-            metadata = replace(metadata, preprocessing=chosen, origin={**known, **notes})
-        else:
-            clashing.append("preprocessing")
-    if activation not in (None, "auto"):
-        own = metadata.activation != "none" or metadata.probabilities is not None
-        if not own and metadata.origin.get("probability") != "as given":
-            n_logits = (graph.shape(metadata.logits) or (None, None))[1] or 0
-            how, note = choose_activation(ClassOutput(metadata.logits, n_logits), activation)
-            metadata = replace(metadata, probability=how, origin={**metadata.origin, "probability": note})
-        else:
-            clashing.append("activation")
-    if labels is not None:
-        if metadata.labels is None:
-            check_labels(labels, graph.shape(metadata.logits))
-            metadata = replace(metadata, labels=labels, origin={**metadata.origin, "labels": "as given"})
-        else:
-            clashing.append("labels")
-    if clashing:
-        fixes = f"fixes its own {' and '.join(clashing)}"
-        if file == default_model():
-            raise OptionError(f"The default model {fixes}; name the model that is meant (--model FILE).")
-        raise OptionError(
-            f"{file} is an explainable model, which {fixes}; to change that, export it again with `secam-onnx export`."
-        )
-    return metadata
+        # How images are read, which no file fixes.
+        return replace(metadata, preprocessing=metadata.preprocessing.of_images(preprocessing))
+    origin = metadata.origin.get("preprocessing", "")
+    if not origin.startswith("assumed"):
+        return None
+    if isinstance(preprocessing, PreprocessingSettings):
+        preprocessing = preprocessing.over(metadata.preprocessing.settings(origin))
+    chosen, notes = choose_preprocessing(graph, input_for(graph, preprocessing), preprocessing)
+    kept = {name: text for name, text in metadata.origin.items() if name != "preprocessing_warning"}
+    return replace(metadata, preprocessing=chosen, origin={**kept, **notes})
+
+
+def _with_activation(metadata: ModelMetadata, graph: Graph, activation: str) -> ModelMetadata | None:
+    """The metadata with another activation of raw outputs; None if the model has its own, or the user chose one."""
+    if metadata.activation != "none" or metadata.probabilities is not None:
+        return None
+    if metadata.origin.get("probability") == "as given":
+        return None
+    n_logits = (graph.shape(metadata.logits) or (None, None))[1] or 0
+    probability, note = choose_activation(ClassOutput(metadata.logits, n_logits), activation)
+    return replace(metadata, probability=probability, origin={**metadata.origin, "probability": note})
+
+
+def _with_labels(metadata: ModelMetadata, graph: Graph, labels: tuple[str, ...]) -> ModelMetadata | None:
+    """The metadata with class names; None if the file has its own."""
+    if metadata.labels is not None:
+        return None
+    check_labels(labels, graph.shape(metadata.logits))
+    return replace(metadata, labels=labels, origin={**metadata.origin, "labels": "as given"})
+
+
+_COMPLETIONS: dict[str, Callable[[ModelMetadata, Graph, Any], ModelMetadata | None]] = {
+    "preprocessing": _with_preprocessing,
+    "activation": _with_activation,
+    "labels": _with_labels,
+}
+
+
+def _refusal(file: Path, fixed: Sequence[str]) -> str:
+    fixes = f"fixes its own {' and '.join(fixed)}"
+    if file == default_model():
+        return f"The default model {fixes}; name the model that is meant (--model FILE)."
+    return f"{file} is an explainable model, which {fixes}; to change that, export it again with `secam-onnx export`."

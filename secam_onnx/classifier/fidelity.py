@@ -1,7 +1,7 @@
-"""Whether a session says what the file says: its outputs beside those of the file as it lies on the disk.
+"""Fidelity: compare the outputs of our session with those of the original file.
 
-The file is opened as anybody would open it: by its path, with ONNX Runtime's own options, on the CPU. All of its own
-outputs are compared, on a photograph and on noise.
+The file is opened as anyone would open it: by its path, with ONNX Runtime's default options, on the CPU. All outputs
+are compared, on a photograph and on noise.
 """
 
 from __future__ import annotations
@@ -47,39 +47,39 @@ __all__ = [
 ]
 
 Verify = bool | Literal["auto"]
-"""Whether a model is compared with its file when it is opened; `"auto"`: on one photograph, unless it is very large."""
+"""Whether opening a model compares it with its file; `"auto"`: on one photograph, unless the model is very large."""
 
 Feeds = Mapping[str, Mapping[str, np.ndarray]]
-"""For each image, by its name, the values of a session's inputs by theirs."""
+"""Input values by image name and input name."""
 
 Outputs = Mapping[str, Mapping[str, Any]]
-"""The same of its outputs."""
+"""Output values by image name and output name."""
 
 LARGEST = 1 << 30
-"""Bytes of weights above which `"auto"` compares nothing: it would take that much memory again, and seconds."""
+"""Bytes of weights above which `"auto"` compares nothing: a second session would double the memory and take seconds."""
 
 NOT_COMPARED = "the weights are more than 1 GiB: outputs were not compared with those of the file itself"
-"""What `"auto"` says of such a model."""
+"""The note that `"auto"` leaves for such a model."""
 
 _RANDOM_IMAGES = 2
-# Two graphs that were optimised in other ways round in other places. Over the networks of the tests float32 differs by
-# 5e-7 of the largest number of an output at most, half precision by 5e-4, 8 bits not at all; one step of 8 bits is
-# 4e-3. What lies above that many times over is no rounding.
+# Graphs that were optimised differently round in different places. Over the networks of the tests float32 differs by at
+# most 5e-7 of an output's largest number, half precision by 5e-4, 8 bits not at all; one step of 8 bits is 4e-3. The
+# tolerances are many times that: a larger difference is not rounding.
 _FLOAT, _HALF, _QUANTISED = 1e-3, 0.01, 0.05
 ON_A_CARD = 0.05
-"""On other processors than the CPU matrices may be multiplied in TF32, which has the digits of half precision."""
+"""The tolerance on a GPU, where matrices may be multiplied in TF32, which is as coarse as half precision."""
 
 REPORT = (
-    "That is a fault of secam-onnx or of ONNX Runtime; please report this model. To explain it nevertheless: "
+    "This is a bug in secam-onnx or in ONNX Runtime; please report this model. To explain it anyway: "
     "verify=False (--no-verify)."
 )
-"""What to do about a difference."""
+"""Advice at the end of an error about a difference."""
 
 _HALF_TYPES = {10, 16}  # of TensorProto: float16, bfloat16
 
 
 class Fidelity(TypedDict):
-    """How a session compares with the untouched file."""
+    """How the outputs of a session compare with those of the original file."""
 
     max_relative_difference: float
     outputs: list[str]
@@ -88,12 +88,12 @@ class Fidelity(TypedDict):
 
 
 def check_verify(verify: Verify) -> Verify:
-    """The same, if it is one of its values.
+    """Return the value of a `verify` parameter if it is valid.
 
     Raises
     ------
     OptionError
-        It is none.
+        It is not True, False or `"auto"`.
     """
     if verify not in (True, False, "auto"):
         raise OptionError(f"verify is {verify!r}; True, False or 'auto' was expected.")
@@ -101,7 +101,7 @@ def check_verify(verify: Verify) -> Verify:
 
 
 def is_compared(verify: Verify, model: ModelProto, *, ordinary: bool = True) -> bool:
-    """Whether a model is compared with its file; one that is not `ordinary` was compared at export.
+    """Whether to compare a model with its file; one that is not `ordinary` was compared when it was exported.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def is_compared(verify: Verify, model: ModelProto, *, ordinary: bool = True) -> 
 
 
 def trial_images(preprocessing: Preprocessing, *, photograph_only: bool = False) -> dict[str, np.ndarray]:
-    """Images to try a model with, `(h, w, C)` uint8, by name: a photograph, and noise of the model's size."""
+    """Images for trial runs, by name, `(h, w, C)` uint8: a photograph, and noise of the model's input size."""
     photograph, name = _photograph(), "photograph (skimage chelsea)"
     shape = (*preprocessing.size, preprocessing.picture_channels)
     if shape[2] != 3:
@@ -142,11 +142,11 @@ def _photograph() -> np.ndarray:
 
 
 def rounding_tolerance(model: ModelProto) -> float:
-    """The largest difference of an output, relative to its largest number, that rounding explains."""
+    """The largest difference that rounding explains, relative to the largest number of an output."""
     if any("Quantize" in node.op_type or node.op_type.startswith(("QLinear", "QGemm")) for node in model.graph.node):
         return _QUANTISED
     casts = [node for node in model.graph.node if node.op_type == "Cast"]
-    stored = {node.input[0] for node in casts}  # with 16 bits, and computed with in 32
+    stored = {node.input[0] for node in casts}  # as 16 bits, but used as 32
     types = {tensor.data_type for tensor in model.graph.initializer if tensor.name not in stored}
     types |= {value.type.tensor_type.elem_type for value in model.graph.input}
     types |= {entry.i for node in casts for entry in node.attribute if entry.name == "to"}
@@ -155,14 +155,14 @@ def rounding_tolerance(model: ModelProto) -> float:
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """What a file itself gives for some images.
+    """The outputs of a model's original file for some images.
 
     Attributes
     ----------
     feeds : dict
-        For each image, by its name, what was fed.
+        The inputs.
     outputs : dict
-        For each image the model's own outputs, by their names.
+        The model's own outputs.
     tolerance : float
         See `rounding_tolerance`.
     """
@@ -179,12 +179,12 @@ def run_reference(
     images: Mapping[str, np.ndarray],
     tolerance: float,
 ) -> ReferenceOutputs:
-    """Run the session of a file (see `runtime.open_as_it_is`) on images.
+    """Run the session of an original file (see `runtime.open_as_it_is`) on images.
 
     Raises
     ------
     ModelError
-        It fails.
+        The run fails.
     """
     dtype = runtime.input_dtype(session)
     feeds = {}
@@ -197,12 +197,12 @@ def run_reference(
 
 
 def outputs_of(session: onnxruntime.InferenceSession, feeds: Feeds, names: Sequence[str]) -> Outputs:
-    """Run a session on some inputs.
+    """Run a session on the inputs of several images.
 
     Raises
     ------
     ModelError
-        It fails.
+        The run fails.
     """
     try:
         return {
@@ -215,29 +215,29 @@ def outputs_of(session: onnxruntime.InferenceSession, feeds: Feeds, names: Seque
         ) from error
 
 
-def compare_outputs(said: Outputs, found: Outputs, tolerance: float, *, advice: str = REPORT) -> Fidelity:
-    """Compare what a session gives with what the file gives.
+def compare_outputs(expected: Outputs, found: Outputs, tolerance: float, *, advice: str = REPORT) -> Fidelity:
+    """Compare the outputs of a session with those of the original file.
 
-    Numbers may differ by rounding. Where a model has no other outputs, whole numbers and words must be the same; beside
-    others they say which of two nearly equal numbers is the larger, which rounding decides.
+    Numbers may differ by rounding. Outputs of integers or text must be equal if the model has no others; beside others
+    they only tell which of two numbers is larger, and rounding may decide that.
 
     Parameters
     ----------
-    said, found : Outputs
-        Of the untouched file, and of the session.
+    expected, found : Outputs
+        Those of the original file, and those of the session.
     tolerance : float
         See `rounding_tolerance`.
     advice : str
-        What to do where they differ.
+        Ends the message if they differ.
 
     Raises
     ------
     FidelityError
-        They differ; it names the output and both numbers.
+        They differ; the message names the output and both numbers.
     """
     worst = 0.0
     outputs: dict[str, None] = {}
-    for image, values in said.items():
+    for image, values in expected.items():
         pairs = {name: (_flat(value), _flat(found[image][name])) for name, value in values.items()}
         measured = {name: pair for name, pair in pairs.items() if _is_measured(pair[0])}
         for name, (wanted, ours) in (measured or pairs).items():
@@ -255,13 +255,13 @@ def compare_outputs(said: Outputs, found: Outputs, tolerance: float, *, advice: 
     return {
         "max_relative_difference": worst,
         "outputs": list(outputs),
-        "images": list(said),
+        "images": list(expected),
         "tolerance": tolerance,
     }
 
 
 def _difference(wanted: np.ndarray, found: np.ndarray) -> tuple[float, tuple[int, ...] | None]:
-    """The largest, and where; no place where the shapes differ already."""
+    """The largest difference and its place; infinity and None if the shapes differ."""
     if wanted.shape != found.shape:
         return math.inf, None
     if not wanted.size:
@@ -279,12 +279,12 @@ def _difference(wanted: np.ndarray, found: np.ndarray) -> tuple[float, tuple[int
 
 
 def _is_measured(values: np.ndarray) -> bool:
-    """Whether numbers can be a little off; indices and words cannot, quantised outputs can."""
+    """Whether an output may differ by rounding: floats and quantised numbers may, indices and text may not."""
     return values.dtype.kind == "f" or (values.dtype.itemsize == 1 and values.dtype.kind in "iu")
 
 
 def _flat(value: Any) -> np.ndarray:
-    """An output as one array; of maps, as ZipMap makes them, the values in order of the keys."""
+    """An output as one array; for the maps of ZipMap, the values in the order of their keys."""
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, dict):

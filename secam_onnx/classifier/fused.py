@@ -1,4 +1,4 @@
-"""A fused model: its file holds all steps, so that opening it is opening one session, without onnx."""
+"""A fused model: one session runs all steps, and opening it needs no onnx."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class FusedModel:
     Parameters
     ----------
     name : str
-        File name, for people.
+        File name, for display.
     metadata : ModelMetadata
-        What the file says of itself.
+        Read from the file.
     session : InferenceSession
-        The file, opened.
+        The session of the file.
     """
 
     files: tuple[Path, ...] = ()
@@ -83,12 +83,12 @@ class FusedModel:
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """The execution providers that it really runs on, in order."""
+        """The execution providers in use, in order."""
         return tuple(self._session.get_providers())
 
     @property
     def batch(self) -> int | None:
-        """How many pictures one run takes; None for any number."""
+        """Number of pictures in one run; None for any number."""
         return self._record.batch
 
     @property
@@ -98,7 +98,7 @@ class FusedModel:
 
     @property
     def segmenter(self) -> Segmenter:
-        """What its superpixels are made with."""
+        """How the model makes superpixels."""
         return self._record.segmenter
 
     def input_of(self, picture: np.ndarray) -> np.ndarray:
@@ -122,35 +122,35 @@ class FusedModel:
         rows = range(len(inputs))
         return [self._output_of({name: values[row] for name, values in found.items()}, timings) for row in rows]
 
-    def compare(self, said: Outputs, tolerance: float) -> None:
-        """Compare the model's own outputs with what the file that it was made of gives for the trial images.
+    def compare(self, expected: Outputs, tolerance: float) -> None:
+        """Compare the model's own outputs for the trial images with those of the file that it was made from.
 
         Raises
         ------
         FidelityError
-            They differ; the message names one, and both numbers.
+            They differ; the message names an output and both numbers.
         """
         names = self._record.own_outputs
-        said = {image: {name: given[name] for name in names if name in given} for image, given in said.items()}
+        expected = {image: {name: given[name] for name in names if name in given} for image, given in expected.items()}
         found = outputs_of(self._session, self._trials(), list(names.values()))
         ours = {image: {name: given[names[name]] for name in names} for image, given in found.items()}
-        compare_outputs(said, ours, tolerance)
+        compare_outputs(expected, ours, tolerance)
 
     def verify(self, session: onnxruntime.InferenceSession) -> None:
-        """Compare all outputs with those of another session of this file, on the trial images; sets `fidelity`.
+        """Compare all outputs for the trial images with those of another session of this file, and set `fidelity`.
 
         Raises
         ------
         FidelityError
-            They differ; the message names one, and both numbers.
+            They differ; the message names an output and both numbers.
         """
         names = [entry.name for entry in self._session.get_outputs()]
-        said, found = (outputs_of(one, self._trials(), names) for one in (session, self._session))
+        expected, found = (outputs_of(one, self._trials(), names) for one in (session, self._session))
         tolerance = self.tolerance if self.providers[0] == runtime.CPU else max(self.tolerance, ON_A_CARD)
-        self.fidelity = compare_outputs(said, found, tolerance)
+        self.fidelity = compare_outputs(expected, found, tolerance)
 
     def _trials(self) -> Feeds:
-        """The trial images as it takes them, and its highest class."""
+        """Inputs for the trial images and their highest class."""
         size, preprocessing = self.batch or 1, self.metadata.preprocessing
         code = np.full((size, 1), -1, dtype=np.int64)
         return {
@@ -160,7 +160,7 @@ class FusedModel:
 
     def _run(self, names: Sequence[str], inputs: np.ndarray, codes: np.ndarray) -> dict[str, np.ndarray]:
         size = self.batch or len(inputs)
-        # A session makes every output, asked for or not: pictures of a thousand classes would fill memory.
+        # A session computes every output, requested or not: the pictures of a thousand classes would fill memory.
         columns = max(1, (_PICTURES if self._record.overlay else _MAPS) // size)
         of_classes = {name for name, (_, shape) in self._record.outputs.items() if shape[1:2] == ["K"]}
         try:
@@ -175,10 +175,10 @@ class FusedModel:
         return dict(zip(names, found, strict=True))
 
     def _output_of(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> ModelOutput:
-        """Of one picture."""
+        """The result of one picture, from its row of each output."""
         logits = found[self._logits]
         check_logits(logits)
-        # Shorter rows repeat their last class, and top-K and a name can mean the same one.
+        # Shorter rows repeat their last class, and top-K and a name can stand for the same class.
         ids, rows = np.unique(found["class_ids"], return_index=True)
         rows = np.sort(rows)
         ids = found["class_ids"][rows].tolist()
@@ -198,12 +198,12 @@ class FusedModel:
 
 
 def fused_metadata(path: Path) -> ModelMetadata | None:
-    """What a fused file says of itself; None for any other file, and for one that cannot be read.
+    """Read the metadata of a fused file; None for any other file, and for one that cannot be read.
 
     Raises
     ------
     ModelError
-        It was fused by another version, or its metadata are damaged.
+        It has another schema, or its metadata is damaged.
     """
     try:
         text = read_metadata(path).get(KEY)
@@ -234,20 +234,21 @@ def open_fused(
     providers : str or sequence of str
         See `runtime.resolve_providers`.
     labels : tuple of str, optional
-        For a file that has none.
+        Class names, for a file that has none.
     threads : int, optional
-        Of the processor, for one run; all cores by default.
+        Processor threads for one run; all cores by default.
     verify : bool or 'auto'
-        Whether the outputs are compared with those of the same file with ONNX Runtime's own options; not by default.
+        Whether to compare the outputs with those of the same file under ONNX Runtime's default options; by default
+        not.
     fixed : sequence of str
-        Names of other options that were given, which this file has answered.
+        Names of other options that were given; a fused file leaves none of them open.
 
     Raises
     ------
     ModelError
-        The file cannot be read, or is not what its metadata say.
+        The file cannot be read, or contradicts its metadata.
     OptionError
-        An option that contradicts the file.
+        An option contradicts the file.
     """
     record = metadata.fused
     assert record is not None
@@ -273,7 +274,7 @@ def open_fused(
 
 
 def _check(session: onnxruntime.InferenceSession, metadata: ModelMetadata, record: FusedRecord) -> None:
-    """Compare the inputs and outputs of the file with what its metadata say."""
+    """Compare the inputs and outputs of a session with those in the metadata."""
     given = {entry.name: entry for entry in (*session.get_inputs(), *session.get_overridable_initializers())}
     made = {entry.name: entry for entry in session.get_outputs()}
     for what, name in (("logits", metadata.logits), ("probabilities", metadata.probabilities)):

@@ -1,4 +1,4 @@
-"""Find the head of a model; where shapes that are not known stand in the way, after a run of it."""
+"""Find the head of a model; run the model first if unknown shapes hide it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def locate_head(
     folder: Path,
     query: HeadQuery = ANYTHING,
 ) -> Head:
-    """Find the head; where shapes that are not known stand in the way, after a run of the model.
+    """Find the head; run the model first if unknown shapes hide it.
 
     Parameters
     ----------
     model, graph
-        The model and its index, which learns the shapes.
+        The model and its index, which learns shapes from the run.
     preprocessing : Preprocessing
-        What the model is fed.
+        The preprocessing of the model's input.
     folder : Path
         Where the model's external data lies.
     query : HeadQuery
@@ -57,14 +57,14 @@ def locate_head(
 
 
 def locate_heads(model: ModelProto, graph: Graph, preprocessing: Preprocessing, folder: Path) -> list[Head]:
-    """Find all heads in the same way; see `locate_head` and `find_heads`."""
+    """Find all heads; see `locate_head` and `find_heads`."""
     return _with_probes(model, graph, preprocessing, folder, lambda: find_heads(graph))
 
 
 def _with_probes(
     model: ModelProto, graph: Graph, preprocessing: Preprocessing, folder: Path, find: Callable[[], list[Head]]
 ) -> list[Head]:
-    """What is found once shapes that stand in the way are known."""
+    """Search again after runs that measure the unknown shapes, until no more are missing."""
     input_ = input_for(graph, preprocessing)
     lengths = dict(zip("NCHW", (_PROBED, preprocessing.n_channels, *preprocessing.size), strict=True))
     images = tuple(lengths[axis] for axis in input_.axes)
@@ -81,7 +81,7 @@ def _with_probes(
         known = (head.understood and len(head.grids) == 1 and None not in head.grid.shape for head in heads)
         if (heads and all(known)) or not unknown:
             break
-        # All at once: not a run for every step further up.
+        # Measure all of them in one run, instead of one run for each step further up.
         graph.known_shapes(name for node in model.graph.node for name in node.output if name)
         unknown = graph.vague - asked
         asked |= unknown

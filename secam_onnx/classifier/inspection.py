@@ -1,11 +1,12 @@
-"""What is found in a model, for people who want to know before they trust an explanation."""
+"""A report of what was found in a model, to read before trusting its explanations."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from secam_onnx.classifier.metadata import WHOLE, BranchRecord, Declared, HeadRecord
+from secam_onnx.classifier.metadata import WHOLE, BranchRecord, Declared, HeadRecord, ModelMetadata
 from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.proof import Progress, pooled_error, prove, silent
 from secam_onnx.classifier.protocol import ATTRIBUTIONS, OpenModel
@@ -27,7 +28,7 @@ def inspect_model(
     attribution: str | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Report what `Explainer` would use of a model, and prove it.
+    """Report how `Explainer` would explain a model, and prove that its maps add up.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def inspect_model(
     query : HeadQuery
         What to look for in an ordinary model.
     progress : callable
-        Called with the name of a step, which runs inside the context manager that it returns (see `export_model`).
+        See `Progress`.
 
     Returns
     -------
@@ -48,8 +49,8 @@ def inspect_model(
     Raises
     ------
     ModelError
-        The model cannot be explained; the message lists what was looked at, with reasons. Or it gives other outputs
-        here than its file does in plain ONNX Runtime.
+        The model cannot be explained; the message lists the tensors that were considered, with reasons. Or its outputs
+        differ from those of its file in plain ONNX Runtime.
     """
     file = model_file(path if path is not None else default_model())
     with progress(f"open {file}"):
@@ -62,27 +63,18 @@ def inspect_model(
             attribution=attribution,
             verify=True,
         )
+    with progress("prove that the map adds up to the logits") as update:
+        if isinstance(model, Classifier):
+            measured = dict(prove(model, update))
+        else:
+            measured = {"max_relative_error": pooled_error(model)}
     metadata = model.metadata
-    head = metadata.head
-    nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
-    why = nearest if query.features is None else "asked for by name"
-    report = {
+    return {
         "model": str(file),
         "exported": bool(metadata.completeness),
         **_inputs(model),
-        "preprocessing_note": f"{metadata.origin.get('preprocessing', 'as exported')}: {metadata.preprocessing}",
-        "preprocessing": metadata.preprocessing.to_dict(),
-        "origin": dict(metadata.origin),
-        "feature_map": {**_map(head), "why": why},
-        **({"further_feature_maps": [_map(entry) for entry in head.further]} if head.further else {}),
-        "head": {
-            "kind": head.kind,
-            "algebra": head.algebra,
-            "attribution": ATTRIBUTIONS[model.attribution],
-            "steps": [{"node": node, "reason": reason} for node, reason in head.steps],
-            "weights": list(head.weights),
-        },
-        "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
+        **_preprocessing(metadata),
+        **_head(model, by_name=query.features is not None),
         "logits": {
             "output": metadata.logits,
             "explained_output": metadata.explained_output,
@@ -92,20 +84,38 @@ def inspect_model(
         },
         "classes": model.n_classes,
         "labels": list(metadata.labels) if metadata.labels else None,
+        "fidelity": _now_and_at_export(model.fidelity or {}, metadata.fidelity),
+        "completeness": _now_and_at_export(measured, metadata.completeness),
     }
-    with progress("prove that the map adds up to the logits") as update:
-        if isinstance(model, Classifier):
-            measured = dict(prove(model, update))
-        else:
-            measured = {"max_relative_error": pooled_error(model)}
-    at_export = dict(metadata.completeness) or "not exported"
-    return report | {
-        "fidelity": {
-            "measured_now": dict(model.fidelity or {}),
-            "at_export": dict(metadata.fidelity) or "not exported",
+
+
+def _preprocessing(metadata: ModelMetadata) -> dict[str, Any]:
+    return {
+        "preprocessing_note": f"{metadata.origin.get('preprocessing', 'as exported')}: {metadata.preprocessing}",
+        "preprocessing": metadata.preprocessing.to_dict(),
+        "origin": dict(metadata.origin),
+    }
+
+
+def _head(model: OpenModel, *, by_name: bool) -> dict[str, Any]:
+    head = model.metadata.head
+    nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
+    return {
+        "feature_map": {**_map(head), "why": "asked for by name" if by_name else nearest},
+        **({"further_feature_maps": [_map(entry) for entry in head.further]} if head.further else {}),
+        "head": {
+            "kind": head.kind,
+            "algebra": head.algebra,
+            "attribution": ATTRIBUTIONS[model.attribution],
+            "steps": [{"node": node, "reason": reason} for node, reason in head.steps],
+            "weights": list(head.weights),
         },
-        "completeness": {"measured_now": measured, "at_export": at_export},
+        "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
     }
+
+
+def _now_and_at_export(now: Mapping[str, Any], at_export: Mapping[str, Any]) -> dict[str, Any]:
+    return {"measured_now": dict(now), "at_export": dict(at_export) or "not exported"}
 
 
 def _map(entry: HeadRecord | BranchRecord) -> dict[str, Any]:
@@ -114,7 +124,7 @@ def _map(entry: HeadRecord | BranchRecord) -> dict[str, Any]:
 
 
 def _inputs(model: OpenModel) -> dict[str, Any]:
-    """What goes in, and of a fused model, what it makes of that."""
+    """The input, or the inputs and outputs of a fused model and how it was made."""
     if isinstance(model, Classifier):
         input_ = model.input
         found = {"name": input_.name, "shape": list(input_.shape), "axes": input_.axes, "channels": input_.channels}

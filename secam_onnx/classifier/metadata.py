@@ -1,9 +1,9 @@
-"""What an exported model says of itself: the metadata in its file, and the outputs that they describe.
+"""The metadata of exported files.
 
-An explainable model is an ordinary ONNX file with its own inputs and outputs untouched and, besides them, the output
-`secam_features` (float32 `(N, C, h, w)`; `secam_features_2`, ... for further branches of the head), `secam_logits` and
-`secam_probabilities` where the model itself does not give them so, and one `metadata_props` entry, key `secam_onnx`:
-the JSON of a `ModelMetadata`.
+An explainable model is an ordinary ONNX file whose own inputs and outputs are unchanged. It has the additional output
+`secam_features` (float32 `(N, C, h, w)`; `secam_features_2`, ... for further branches of the head), the additional
+outputs `secam_logits` and `secam_probabilities` if none of its own holds them, and the `metadata_props` entry
+`secam_onnx`: the JSON of a `ModelMetadata`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LOGITS = f"{RESERVED}logits"
 PROBABILITIES = f"{RESERVED}probabilities"
 
 Span = tuple[tuple[float, float], tuple[float, float]]
-"""Where rows and columns start and end, as shares of the picture's edge."""
+"""Start and end of rows and columns, as fractions of the picture's edges."""
 
 WHOLE: Span = ((0.0, 1.0), (0.0, 1.0))
 
@@ -54,7 +54,7 @@ _LONGEST = 50_000_000  # characters; 21,000 class names take 2 million
 
 @dataclass(frozen=True)
 class BranchRecord:
-    """A further feature map of a head that takes several, which the output `secam_features_2`, ... holds.
+    """A further feature map of a head with several branches; the output `secam_features_2`, ... holds it.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class BranchRecord:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> BranchRecord:
-        """Read what `dataclasses.asdict` wrote; errors as of `HeadRecord.from_dict`."""
+        """Read the result of `dataclasses.asdict`; errors as in `HeadRecord.from_dict`."""
         data["shape"], data["span"] = _shape(data["shape"]), _span(data["span"])
         _check_texts(data["features"])
         return cls(**data)
@@ -77,37 +77,38 @@ class BranchRecord:
 
 @dataclass(frozen=True)
 class HeadRecord:
-    """The head as it was found at export, for people and for finding it again.
+    """The head as it was found at export: a description, and what is needed to find it again.
 
     Attributes
     ----------
     kind : str
-        In the field's words, from the features on: `gap + fc`.
+        The layers from the feature map to the logits: `gap + fc`.
     features : str
-        The feature map, by its name in the graph.
+        The name of the feature map in the graph.
     shape : tuple
-        `(C, h, w)`; None for lengths that the run decides.
+        `(C, h, w)`; None for lengths that depend on the input.
     weights : tuple of str
-        Weight tensors, from the features on.
+        Names of the weight tensors, in the same order.
     steps : tuple of (str, str)
-        The nodes on the way down to the logits, each with what it was understood as.
+        The nodes in the same order, each with how it was read.
     rejected : tuple of (str, str)
-        Tensors that were not chosen, with reasons.
+        Tensors that were not chosen as the feature map, with reasons.
     layout : {'NCHW', 'NHWC', 'NLC', 'NCL', 'LNC'}
-        The feature map's own axes, L for tokens; the output `secam_features` is NCHW whatever they are.
+        The axes of the feature map in the graph, L for tokens; the output `secam_features` is always NCHW.
     algebra : {'piecewise linear', 'rounded', 'smooth', 'unknown'}
-        Whether the map adds up to the logit exactly, but for rounding, nearly, or the head is masked and run again.
+        How the map adds up to the logit: exactly, up to the rounding of a quantised head, nearly, or not at all, as the
+        head is masked and run again.
     prefix, suffix : int
-        Tokens before and behind the grid that have no position; then `secam_features_own_layout`, `(N, tokens, C)`,
-        has all.
+        Numbers of tokens without position before and behind the grid; if there are any, the output
+        `secam_features_own_layout`, `(N, tokens, C)`, holds all tokens.
     span : ((float, float), (float, float))
-        The part of the picture that the feature map lies on: start and end of its rows and columns as shares of the
-        edge, the end first where the model mirrors the picture.
+        The part of the picture that the feature map covers: start and end of its rows and of its columns as fractions
+        of the edges; the end comes first if the model mirrors the picture.
     further : tuple of BranchRecord
-        The other feature maps of a head that takes several, as a mean of two networks does.
+        The other feature maps of a head with several branches, such as a mean of two networks.
     pick : tuple of (int, int) or None
-        For every class the index of its logit in the graph, and 1 or -1, where they are not the same (see
-        `head.ClassOutput`).
+        For every class the index of its logit in the graph and its sign, 1 or -1; None if class and logit have the same
+        index (see `head.ClassOutput`).
     """
 
     kind: str
@@ -132,18 +133,18 @@ class HeadRecord:
 
     @property
     def special(self) -> int:
-        """How many tokens have no position."""
+        """Number of tokens without position."""
         return self.prefix + self.suffix
 
     @property
     def token_grid(self) -> tuple[int, int] | None:
-        """Rows and columns of the tokens, where the feature map is made of tokens."""
+        """Rows and columns of a feature map made of tokens; None for any other."""
         _, rows, columns = self.shape
         return (rows, columns) if "L" in self.layout and rows and columns else None
 
     @property
     def own_shape(self) -> tuple[int | None, ...] | None:
-        """The shape in its own layout, the batch open; None where the run decides."""
+        """The shape in the layout of the graph, with the batch open; None if lengths depend on the input."""
         channels, rows, columns = self.shape
         if channels is None or rows is None or columns is None:
             return None
@@ -152,12 +153,12 @@ class HeadRecord:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> HeadRecord:
-        """Read what `dataclasses.asdict` wrote.
+        """Read the result of `dataclasses.asdict`.
 
         Raises
         ------
         ValueError, TypeError, KeyError, AttributeError
-            It is something else.
+            It is not such a result.
         """
         data["shape"], data["span"] = _shape(data["shape"]), _span(data["span"])
         data["weights"] = tuple(data["weights"])
@@ -176,14 +177,14 @@ Declared = dict[str, tuple[str, list[int | str]]]
 
 @dataclass(frozen=True)
 class FusedRecord:
-    """What a fused model has in its graph besides the network, for reading it without looking at the graph.
+    """What a fused model has in its graph beside the network.
 
     Attributes
     ----------
     size : (int, int)
-        Height and width of the pictures that it takes.
+        Height and width of its input pictures.
     batch : int or None
-        How many at once; None for any number.
+        Number of pictures in one run; None for any number.
     opset : int
         Version of the standard operators.
     n_classes : int
@@ -191,7 +192,7 @@ class FusedRecord:
     map_size : (int, int)
         Rows and columns of the feature map.
     n_segments : int
-        S; a picture may have fewer superpixels.
+        S, the largest number of superpixels of a picture.
     segmenter : Segmenter
         How superpixels are made.
     selection : Selection
@@ -199,19 +200,20 @@ class FusedRecord:
     attribution : {'gradient', 'integrated', 'masking'}
         How maps are made.
     tolerance : float
-        See `Classifier`.
+        The largest completeness error that the precision of the network explains.
     top_k : int
-        How many of the highest classes are explained by default.
+        Number of the highest classes that are explained by default.
     default_classes : bool
-        Whether there is a default.
+        Whether the input `classes` has a default.
     overlay : bool
         Whether the finished picture is an output.
     float16 : bool
         Whether weights are stored with 16 bits.
     own_outputs : dict
-        What the model's own outputs are called, where their names were taken.
+        Names of the model's own outputs in the fused file, by their names in the model; they differ if the name was
+        taken.
     agreement : dict
-        How it compared with the explainer when it was made; see `Agreement`.
+        How the fused model compared with the explainer when it was made; see `Agreement`.
     """
 
     size: tuple[int, int]
@@ -233,12 +235,12 @@ class FusedRecord:
 
     @property
     def inputs(self) -> Declared:
-        """`image`, sRGB; and `classes`: indices, or -1 for the class of the highest logit, -2 for the next, ..."""
+        """`image`, sRGB, and `classes`: indices, or -1 for the class of the highest logit, -2 for the next, ..."""
         return {"image": ("uint8", [self._n, *self.size, 3]), "classes": ("int64", ["N or 1", "K"])}
 
     @property
     def outputs(self) -> Declared:
-        """Those besides the model's own; K classes, S superpixels."""
+        """The outputs beside the model's own, for K classes and S superpixels."""
         of_classes: list[int | str] = [self._n, "K"]
         results: Declared = {
             "class_ids": ("int64", of_classes),
@@ -259,18 +261,18 @@ class FusedRecord:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> FusedRecord:
-        """Read what `dataclasses.asdict` wrote.
+        """Read the result of `dataclasses.asdict`.
 
         Raises
         ------
         ValueError, TypeError, KeyError
-            It is something else.
+            It is not such a result.
         """
         height, width = data.pop("size")
         rows, columns = data.pop("map_size")
         numbers = [height, width, rows, columns, data["n_classes"], data["n_segments"], data["top_k"]]
         if any(type(number) is not int or number < 1 for number in numbers):
-            raise ValueError(f"{numbers} are no lengths")
+            raise ValueError(f"lengths {numbers}; whole numbers of 1 or more were expected")
         segmenter, selection = Segmenter(**data.pop("segmenter")), Selection(**data.pop("selection"))
         data |= {"size": (height, width), "map_size": (rows, columns), "segmenter": segmenter, "selection": selection}
         return cls(**data)
@@ -278,34 +280,34 @@ class FusedRecord:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What an explainable model says of itself.
+    """The metadata of an explainable or fused model.
 
     Attributes
     ----------
     explained_output : str
-        The model's own output that is explained, or a tensor within it.
+        The explained output of the model, or the explained tensor inside it.
     logits : str
-        The output that holds the explained quantity, one number a class: `explained_output`, or `secam_logits`.
+        The output with one explained number for each class: `explained_output` or `secam_logits`.
     activation : {'none', 'softmax', 'log_softmax', 'sigmoid'}
-        What the model applies between logits and `explained_output`.
+        What the model applies to the logits to compute `explained_output`.
     probabilities : str or None
-        The output that holds the model's own probabilities; None where it has none.
+        The output with the model's own probabilities; None if it has none.
     probability : {'softmax', 'sigmoid', 'none'}
-        What makes probabilities of the logits, where the model has none; `origin` says how that was chosen.
+        What turns the logits into probabilities if the model itself does not; `origin` says how that was chosen.
     head : HeadRecord
-        The head.
+        The head between feature map and logits.
     preprocessing : Preprocessing
         From photograph to input tensor.
     labels : tuple of str or None
-        Class names.
+        Class names; None if unknown.
     origin : dict
-        Where the model came from and how its preprocessing was chosen.
+        Where the model came from, and how its preprocessing, class names and probabilities were chosen.
     completeness : dict
-        The proof made at export: largest `|sum(M_c) + b_c - z_c|`, relative, and on what.
+        The proof made at export: the largest relative `|sum(M_c) + b_c - z_c|`, and the images; see `Completeness`.
     fidelity : dict
-        How the outputs compared, at export, with those of the file that it was made of; see `Fidelity`.
+        How the outputs compared with those of the original file at export; see `Fidelity`.
     fused : FusedRecord or None
-        What a fused model has besides.
+        What a fused model adds; None for an explainable model.
     """
 
     explained_output: str
@@ -323,20 +325,20 @@ class ModelMetadata:
 
     @property
     def explained(self) -> str:
-        """The explained quantity: the 'logit' of a class, or the model's 'output' itself, behind which lies none."""
+        """What is explained: the `'logit'` of a class, or the `'output'` of a model without logits."""
         raw = self.activation == "none" and (self.probabilities is not None or self.probability == "none")
         return "output" if raw else "logit"
 
     @property
     def probability_note(self) -> str:
-        """Where a probability comes from, for people."""
+        """Where the probabilities come from, as text for display."""
         if self.probabilities is not None:
             own = "the model's own" if self.activation == "none" else f"the model's own {self.activation}"
             return self.origin.get("probability", own)
         return self.origin.get("probability") or f"{self.probability} of the logits"
 
     def with_agreement(self, agreement: Mapping[str, Any]) -> ModelMetadata:
-        """The same of a fused model, with how it compared with the explainer."""
+        """The metadata of a fused model with the result of its comparison."""
         return dataclasses.replace(self, fused=self.fused and dataclasses.replace(self.fused, agreement=agreement))
 
     def to_json(self) -> str:
@@ -354,7 +356,7 @@ class ModelMetadata:
         Raises
         ------
         ModelError
-            Not JSON, another schema, or incomplete.
+            It is not JSON, has another schema, or is incomplete.
         """
         try:
             data = _parsed(text)
@@ -376,12 +378,12 @@ class ModelMetadata:
 
     @classmethod
     def of(cls, model: ModelProto) -> ModelMetadata | None:
-        """What a model says of itself; None if it is an ordinary one.
+        """Read the metadata of a model; None for an ordinary model.
 
         Raises
         ------
         ModelError
-            There is one, and it cannot be read.
+            The metadata cannot be read.
         """
         for entry in model.metadata_props:
             if entry.key == KEY:
@@ -389,7 +391,7 @@ class ModelMetadata:
         return None
 
     def write_to(self, model: ModelProto) -> None:
-        """Write the entry into a model, in place."""
+        """Write the metadata into a model, in place."""
         for entry in model.metadata_props:
             if entry.key == KEY:
                 entry.value = self.to_json()
@@ -398,9 +400,9 @@ class ModelMetadata:
 
 
 def _parsed(text: str) -> dict[str, Any]:
-    """The JSON of the entry, and of what is fused in it, without the numbers of their schemas, which are ours."""
+    """The entry as a dict, after its schemas were checked and removed."""
     if len(text) > _LONGEST:
-        raise ValueError(f"{len(text)} characters, at most {_LONGEST} were expected")
+        raise ValueError(f"{len(text)} characters; at most {_LONGEST} were expected")
     data: dict[str, Any] = json.loads(text)
     fused = data.get("fused")
     if fused is not None and (found := fused.pop("schema")) != FUSED_SCHEMA:
@@ -415,12 +417,12 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def _check_texts(*values: Any) -> None:
     if not all(isinstance(value, str) for value in values):
-        raise TypeError("a name is no text")
+        raise TypeError("text was expected for every name")
 
 
 def _shape(lengths: list[Any]) -> tuple[int | None, ...]:
     if len(lengths) != 3 or not all(length is None or (type(length) is int and length > 0) for length in lengths):
-        raise ValueError(f"the feature map has the shape {lengths}")
+        raise ValueError(f"feature map of shape {lengths}; (C, h, w) was expected")
     return tuple(lengths)
 
 

@@ -29,7 +29,7 @@ def open_model(
 ) -> OpenModel:
     """Open a fused, an explainable or an ordinary model; parameters and errors as of `open_classifier`.
 
-    A fused model has answered what `preprocessing`, `query`, `activation` and `attribution` ask; these are refused.
+    A fused model leaves `preprocessing`, `query`, `activation` and `attribution` no choice; giving one is an error.
     """
     metadata = fused_metadata(path)
     if metadata is not None:

@@ -1,4 +1,4 @@
-"""Opening an explainable model, or an ordinary ONNX classifier."""
+"""Opening an ordinary ONNX classifier or an explainable model."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_classifier(
     threads: int | None = None,
     verify: Verify = "auto",
 ) -> Classifier:
-    """Open an explainable model, or an ordinary ONNX classifier, which is then made explainable in memory.
+    """Open an ordinary ONNX classifier, which is made explainable in memory, or an explainable model.
 
     Parameters
     ----------
@@ -47,31 +47,31 @@ def open_classifier(
     providers : str or sequence of str
         See `runtime.resolve_providers`.
     preprocessing, labels : optional
-        For a file that does not say: an ordinary model, or one that was exported without. For an ordinary model they
-        win over what the file and those beside it say.
+        Override what an ordinary file, or a file beside it, says; complete an explainable model that was exported
+        without them.
     query : HeadQuery
-        For an ordinary model: what to look for in it.
+        What to look for in an ordinary model.
     activation : str, optional
-        For raw outputs: what makes probabilities of them (see `choose_activation`).
+        What turns raw outputs into probabilities (see `choose_activation`).
     attribution : str, optional
         See `choose_attribution`.
     threads : int, optional
-        Of the processor, for one forward pass; all cores by default.
+        Processor threads for one forward pass; all cores by default.
     verify : bool or 'auto'
-        Whether all outputs are compared with those of the untouched file in plain ONNX Runtime: on three images, on
-        none, or, by default, on one, unless the weights are more than 1 GiB. Explainable models were compared when
-        they were exported, so that the default compares none.
+        Whether to compare all outputs with those of the original file in plain ONNX Runtime: on three images (True),
+        on none (False), or on one unless the weights exceed 1 GiB (`'auto'`). Explainable models were compared when
+        they were exported, so `'auto'` does not compare them again.
 
     Raises
     ------
     ModelError
-        The file cannot be read, is no classifier that can be explained, or gives other outputs than the file.
+        The file cannot be read, is no classifier that can be explained, or its outputs differ from ours.
     OptionError
-        An option that contradicts the file.
+        An option contradicts the file.
     ProviderError
-        A provider asked for by name cannot start.
+        A provider that was named cannot start.
     """
-    runtime.load()  # complain about a missing wheel before the slow part
+    runtime.load()  # a missing wheel is reported before the slow part
     file = model_file(path)
     with unchanged(file):
         model = read_model(file)
@@ -84,7 +84,7 @@ def open_classifier(
                 analysed = reopen(
                     model, metadata, file, preprocessing, labels=labels, query=query, activation=activation
                 )
-            # First, so that never two sessions of the whole network are in memory.
+            # Before ours, so that two sessions of the whole network are never in memory together.
             reference = reference_of(file, analysed, verify, threads, ordinary=ordinary)
             data = data_files(model, file)
             opened = open_sessions(printable(file.name), analysed, providers, attribution, threads)

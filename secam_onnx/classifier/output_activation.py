@@ -1,4 +1,4 @@
-"""What makes probabilities of what a model gives: said by its graph, by the user, or by the values of its output."""
+"""What turns logits into probabilities: as the graph, the user, or the values of the output say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from secam_onnx.head import ClassOutput
 __all__ = ["ACTIVATIONS", "check_activation", "choose_activation"]
 
 ACTIVATIONS = ("auto", "softmax", "sigmoid", "none")
-"""What may be said of raw outputs."""
+"""The choices for raw outputs."""
 
 _ROUNDING = 1e-3  # of sums of probabilities, float16 ones too
 _TOLERANCE = 0.03  # relative; a clip near 0 and 1 takes 0.02
@@ -25,21 +25,21 @@ _STEPS = 2 / 255  # of quantised probabilities
 def choose_activation(
     output: ClassOutput, wanted: str | None, beside: tuple[str, str] | None = None
 ) -> tuple[str, str]:
-    """What makes probabilities of the logits, and how that was chosen, as far as the graph tells.
+    """Choose what turns logits into probabilities, as far as the graph and the user say.
 
     Parameters
     ----------
     output : ClassOutput
-        What the graph says.
+        The output, as the graph has it.
     wanted : {'softmax', 'sigmoid', 'none', 'auto'}, optional
-        What the user says.
+        The user's choice.
     beside : (str, str), optional
-        What other outputs, or the files beside the model, say of raw outputs, and a note.
+        What other outputs or the files beside the model say of raw outputs, and a note where that comes from.
 
     Raises
     ------
     OptionError
-        What the user says is none of these, contradicts the graph, or is a softmax of one output.
+        `wanted` is unknown, contradicts the graph, or is a softmax of a single output.
     """
     if wanted not in (None, *ACTIVATIONS):
         raise OptionError(f"Unknown activation {wanted!r}; there are {', '.join(ACTIVATIONS)}.")
@@ -62,8 +62,8 @@ def choose_activation(
         return beside
     if output.kind == "activated":
         return "none", (
-            "none: the output is made of a softmax or sigmoid in a way that is not understood; --activation says what "
-            "it is, --logits names the tensor before"
+            "none: the output is computed from a softmax or sigmoid in a way that is not understood; give its "
+            "kind with --activation, or the tensor before it with --logits"
         )
     if output.n_logits == 1:
         return "none", "none: one raw output; if it is a logit, --activation sigmoid gives its probability"
@@ -77,16 +77,16 @@ def check_activation(
     inputs: Iterable[np.ndarray],
     wanted: str | None = None,
 ) -> ModelMetadata:
-    """Compare what the graph says with values; where it says nothing, and neither does the user, decide by them.
+    """Check by runs what the graph says of probabilities; if neither graph nor user says, decide by the values.
 
     Parameters
     ----------
     metadata : ModelMetadata
-        With what `choose_activation` says.
+        With the result of `choose_activation`.
     output : ClassOutput
-        What the graph says.
+        The output, as the graph has it.
     forward : callable
-        From an input of the model to logits and probabilities, `(1, classes)`.
+        Computes logits and probabilities, `(1, classes)`, from an input of the model.
     inputs : iterable of ndarray
         Several inputs of the model.
     wanted : str, optional
@@ -95,12 +95,12 @@ def check_activation(
     Returns
     -------
     ModelMetadata
-        The same, or another one where the output holds probabilities that the graph does not tell of.
+        Changed if the values show that the output holds probabilities.
 
     Raises
     ------
     ModelError
-        Logits and probabilities do not belong together.
+        The probabilities are not those of the logits.
     """
     if output.activation != "none":
         for given in inputs:
@@ -131,7 +131,7 @@ def _compare(metadata: ModelMetadata, output: ClassOutput, logits: np.ndarray, p
     expected = probabilities_of(logits, output.activation.removeprefix("log_"))
     found = probabilities
     if output.activation != "sigmoid":
-        # Of some classes alone the odds remain.
+        # An output of some of the classes keeps only the ratios.
         found = probabilities / max(float(probabilities.sum()), 1e-30)
         if logits.shape[1] == 1:
             return

@@ -1,4 +1,4 @@
-"""The proofs of an export: that a head was understood, and that a fused model says the same as the explainer."""
+"""The proofs of an export: the head is read correctly, and a fused model agrees with the explainer."""
 
 from __future__ import annotations
 
@@ -29,25 +29,24 @@ __all__ = [
 
 _INTEGRATED_CLASSES = 5
 _COMPARED = 5  # classes
-_FLOAT16_TOLERANCE = 0.1  # of weights that are rounded; what a network makes of that is stated, not judged
-_INTEGRAL_TOLERANCE = 0.1  # of the quadrature; a wrong gradient misses by the whole of the logit
+_FLOAT16_TOLERANCE = 0.1  # for rounded weights; how far outputs move with them is reported, not judged
+_INTEGRAL_TOLERANCE = 0.1  # of the quadrature; with a wrong gradient the error is as large as the logit
 
 
 Update = Callable[[int, int], object]
-"""Called with how many images are done and how many there are."""
+"""Called with the number of images done and their total."""
 
 Progress = Callable[[str], AbstractContextManager[Update | None]]
-"""Called with the name of a step, which runs inside the context manager that it returns. The value of that is called
-with the progress within the step, unless it is None."""
+"""Called with the name of a step, which runs inside the returned context manager; that yields an `Update` or None."""
 
 
 def silent(_: str) -> AbstractContextManager[None]:
-    """Progress that nobody sees."""
+    """A `Progress` that shows nothing."""
     return nullcontext()
 
 
 class Completeness(TypedDict):
-    """What a proof found."""
+    """How well maps, bias and logits agree."""
 
     max_relative_error: float
     attribution: str
@@ -58,7 +57,7 @@ class Completeness(TypedDict):
 
 
 class Agreement(TypedDict):
-    """How a fused model compares with the one that it was made of."""
+    """How well a fused model agrees with the explainer."""
 
     max_relative_difference: float
     max_probability_difference: float
@@ -68,23 +67,23 @@ class Agreement(TypedDict):
 
 
 def prove(classifier: Classifier, update: Update | None = None) -> Completeness:
-    """Compare maps and logits on random images and on a photograph.
+    """Compare maps with logits on noise and on a photograph.
 
-    For every class, maps, bias and gap must be the logit: the nodes of the head were understood, or run again, as the
-    network runs them. In a quantised head, each number may have been rounded to the other side there. A head that is
-    not linear on pieces is also integrated from the zero feature map: only a right gradient gives the logit there, too.
+    For every class, map, bias and gap must add up to the logit: then the rules read the head as the network runs it. In
+    a quantised head, each number may have been rounded to the other side. A head that is not piecewise linear is also
+    integrated from the zero feature map, which gives the logit only with a correct gradient.
 
     Parameters
     ----------
     classifier : Classifier
-        What is looked at.
+        The model.
     update : callable, optional
         See `Update`.
 
     Raises
     ------
     HeadError
-        An error is over the tolerance, or not a number.
+        An error exceeds the tolerance or is NaN.
     """
     preprocessing, contribute = classifier.metadata.preprocessing, classifier.contribute
     classes = np.arange(classifier.n_classes)[None]
@@ -125,10 +124,10 @@ def prove(classifier: Classifier, update: Update | None = None) -> Completeness:
 
 
 def prove_fused(fused: FusedModel, classifier: Classifier, file: ReferenceOutputs) -> Agreement:
-    """Compare a fused model with the steps that the explainer runs one by one, on random images and on a photograph.
+    """Compare a fused model with the separate steps of the explainer, on noise and on a photograph.
 
-    Superpixels must be the same to the pixel; contributions, and the model's own outputs beside those of the file that
-    it was made of, may differ by rounding, that of the weights included.
+    Superpixels must be equal in every pixel. Contributions may differ by rounding, that of the weights included, and so
+    may the model's own outputs from those of the original file.
 
     Raises
     ------
@@ -151,8 +150,8 @@ def prove_fused(fused: FusedModel, classifier: Classifier, file: ReferenceOutput
         differ = float((found.superpixels.segments != segments).mean())
         if differ:
             raise ModelError(
-                f"{differ:.2%} of the pixels of {name} are in other superpixels than the explainer's. Please report "
-                "this."
+                f"{differ:.2%} of the pixels of {name} lie in other superpixels than the explainer's. Please report "
+                "this model."
             )
         contribution, _ = pooling_matrices(segments, record.map_size)
         expected = wanted.cam.reshape(len(wanted.class_ids), -1) @ contribution
@@ -175,7 +174,7 @@ def prove_fused(fused: FusedModel, classifier: Classifier, file: ReferenceOutput
 
 
 def pooled_error(model: OpenModel) -> float:
-    """How far contributions and bias of a fused model miss the logits, on the same images; see `completeness_error`."""
+    """The completeness error of a fused model's contributions, on the same images; see `completeness_error`."""
     errors = []
     for image in trial_images(model.metadata.preprocessing).values():
         picture, _ = model.metadata.preprocessing.crop(image)

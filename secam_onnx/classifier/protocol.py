@@ -1,4 +1,4 @@
-"""What an opened model answers for a picture, whether its steps are run by us or lie in its own graph."""
+"""The interface of an opened model, fused or not, and what a run of it returns."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ ATTRIBUTIONS = {
     "integrated": "integrated gradients of the head, 32 steps from the zero feature map",
     "masking": "the head run again for every cell alone (Recipro-CAM)",
 }
-"""How maps are made, and how results call it."""
+"""The ways to make maps, each with its description in results."""
 
 
 @dataclass(frozen=True)
 class SuperpixelScores:
-    """A map carried to superpixels.
+    """A class activation map averaged and summed over superpixels.
 
     Attributes
     ----------
@@ -55,22 +55,22 @@ class SuperpixelScores:
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model gave for one picture.
+    """The result of a model for one picture.
 
     Attributes
     ----------
     logits, probabilities : ndarray
         `(classes,)` float32; NaN where there is no probability.
     class_ids : list of int
-        The K classes to explain.
+        The K explained classes.
     cam : ndarray
         `(K, h, w)` float32.
     bias : ndarray
         `(K,)` float32.
     superpixels : SuperpixelScores or None
-        Superpixels, where they are the model's own.
+        None unless the model itself makes superpixels.
     timings : dict
-        Milliseconds of each step; of a batch, its time divided by its size.
+        Milliseconds of each step; for a batch, the time divided by its size.
     """
 
     logits: np.ndarray
@@ -88,25 +88,25 @@ class OpenModel(Protocol):
     Attributes
     ----------
     name : str
-        File name, for people.
+        File name, for display.
     metadata : ModelMetadata
-        What is known about it.
+        Its metadata, read from the file or found by analysis.
     n_classes : int
         Number of classes.
     batch : int or None
-        How many pictures it takes at once; None for any number.
-    way : str
+        Number of pictures in one run; None for any number.
+    attribution : str
         How maps are made (see `ATTRIBUTIONS`).
     tolerance : float
-        Completeness error that the network's own precision explains.
+        The largest completeness error that the precision of the network explains.
     files : tuple of Path
-        What it was read from.
+        The files it was read from.
     segmenter : Segmenter or None
-        What superpixels are made with, where they are the model's own.
+        The segmenter inside the model; None if the model makes no superpixels.
     providers : tuple of str
-        The execution providers that the network really runs on, in order.
+        The execution providers in use, in order.
     fidelity : Fidelity or None
-        How its outputs compare with those of the untouched file, where they were compared.
+        How its outputs compare with those of the original file; None if they were not compared.
     """
 
     name: str
@@ -126,7 +126,7 @@ class OpenModel(Protocol):
     def providers(self) -> tuple[str, ...]: ...
 
     def input_of(self, picture: np.ndarray) -> np.ndarray:
-        """What it takes, with a batch axis, for one picture, `(h, w, 3)` uint8 or `(h, w, C)`, at its size."""
+        """The input tensor, with a batch axis, for a picture of the model's size: `(h, w, 3)` uint8 or `(h, w, C)`."""
 
     def run(self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool) -> list[ModelOutput]:
         """Explain some classes of each picture.
@@ -134,29 +134,29 @@ class OpenModel(Protocol):
         Parameters
         ----------
         inputs : ndarray
-            What `feed` gives, of N pictures.
+            N results of `input_of`, concatenated.
         queries : sequence of sequence of int or str
-            For each picture its classes: indices, names, `"top-K"`, `"all"`.
+            The classes of each picture: indices, names, `"top-K"`, `"all"`.
         pool : bool
-            With superpixels, where they are the model's own.
+            Also return superpixels, if the model makes them.
 
         Raises
         ------
         ModelError
-            The model fails on these pictures or gives NaN.
+            The model fails on these pictures or returns NaN.
         ClassError
-            A class that the model does not have.
+            The model does not have one of the classes.
         """
 
 
 def pad_batch(batch: np.ndarray, size: int) -> np.ndarray:
-    """A batch with its last row repeated until its length is a multiple of what a model takes at once."""
+    """Repeat the last row of a batch until its length is a multiple of `size`."""
     missing = -len(batch) % size
     return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
 
 
 def check_logits(logits: np.ndarray) -> None:
-    """Refuse logits that are no numbers.
+    """Refuse logits that are not finite.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def ms_since(start: float) -> float:
 
 
 def probabilities_of(logits: np.ndarray, how: str) -> np.ndarray:
-    """What a class is sure of.
+    """Probabilities of classes, from their logits.
 
     Parameters
     ----------
@@ -185,8 +185,7 @@ def probabilities_of(logits: np.ndarray, how: str) -> np.ndarray:
     Returns
     -------
     ndarray
-        `(N, classes)` float32 in [0, 1]; NaN where there is no probability: also for the softmax of one class, which
-        is 1 whatever the logit.
+        `(N, classes)` float32 in [0, 1]; NaN for `'none'`, and for the softmax of a single class, which is always 1.
     """
     if how == "sigmoid":
         return np.exp(-np.logaddexp(np.float32(0), -logits))

@@ -1,4 +1,4 @@
-"""From an analysed model to its sessions: that of the network, and that of its contribution model."""
+"""Open the sessions of an analysed model: its network, and its contribution model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def open_sessions(
     Parameters
     ----------
     name : str
-        For people.
+        File name, for display.
     analysed : AnalysedModel
         The model.
     providers
@@ -54,8 +54,8 @@ def open_sessions(
         analysed, made = analysed.with_split_layer()
     light, weights, fed = separated(analysed.model, analysed.folder, providers, made)
 
-    # The network's session packs its weights while the contribution model is derived from them. What is wrong with
-    # the network is said of it, not of what was derived from it.
+    # The contribution model is derived while the network's session packs its weights. The network is opened in this
+    # thread, so that its errors come first.
     with ThreadPoolExecutor(max_workers=1) as pool:
         deriving = pool.submit(open_attribution, analysed, attribution, weights, providers, threads)
         network = open_network(light, weights, providers, threads)
@@ -66,7 +66,7 @@ def open_sessions(
 def separated(
     model: ModelProto, folder: Path, providers: runtime.Providers, made: runtime.Weights | None = None
 ) -> tuple[ModelProto, runtime.Weights, dict[str, np.ndarray]]:
-    """A model without its weights, and these.
+    """Separate a model from its weights.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def separated(
     providers
         See `runtime.resolve_providers`.
     made : Weights, optional
-        Values of initializers that the model only declares.
+        The values of initializers that the model only declares.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def separated(
     weights : Weights
         Its weights.
     fed : dict of str to ndarray
-        Those that it takes as inputs with each run.
+        The weights that each run takes as inputs; none except on the CPU.
     """
     made = made or runtime.Weights()
     light, weights = without_weights(model, folder, made)
@@ -97,7 +97,7 @@ def separated(
 def open_network(
     light: ModelProto, weights: runtime.Weights, providers: runtime.Providers, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
-    """Open the session of a network whose weights lie apart; see `separated`."""
+    """Open the session of a network that was separated from its weights."""
     return runtime.open_session(light.SerializeToString(), providers, weights=weights, prepack=True, threads=threads)
 
 
@@ -108,10 +108,10 @@ def open_attribution(
     providers: runtime.Providers,
     threads: int | None,
 ) -> Attribution:
-    """Derive the contribution model of a head and open it; `known` are weights that were read before."""
+    """Derive the contribution model of a head and open it; `known` holds weights that were read already."""
     contribution = analysed.contribution_model(attribution, known)
-    # The gradient needs the numbers between two roundings as floats; ONNX Runtime 1.32's attempt to save some of
-    # them goes wrong for int8.
+    # The gradient needs the floats between two roundings; ONNX Runtime 1.32's integer kernels skip them, and are wrong
+    # for int8.
     session = runtime.open_session(
         contribution.model.SerializeToString(),
         providers,
@@ -131,6 +131,6 @@ def classifier_of(
     attribution: Attribution,
     fed: Mapping[str, np.ndarray],
 ) -> Classifier:
-    """A classifier of an analysed model whose sessions are open; it keeps neither graph nor weights."""
+    """Put the open sessions of an analysed model together; the classifier keeps neither its graph nor its weights."""
     n_classes, tolerance = analysed.head.n_classes, analysed.tolerance
     return Classifier(name, analysed.metadata, analysed.input, n_classes, network, attribution, tolerance, fed)

@@ -1,4 +1,4 @@
-"""All heads of a model, each a classifier of its own; one session of the network runs for all of them."""
+"""Open all heads of a model: a classifier for each, with one session of the network for all."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ def open_heads(
     Returns
     -------
     dict of str to Classifier
-        By the output that each explains.
+        By the explained output.
 
     Raises
     ------
     ModelError
         As `open_classifier` does.
     OptionError
-        The model was exported for one head.
+        The file was exported for a single head.
     """
     runtime.load()
     file = model_file(path)
     with unchanged(file):
         model = read_model(file)
         if ModelMetadata.of(model) is not None:
-            raise OptionError(f"{file} was exported for one head; all are explained of the original model.")
+            raise OptionError(f"{file} was exported for one head; open the original model to explain all of them.")
         with damage_explained(model):
             heads = _analysed(model, file, preprocessing)
             merged = _copy(model)
@@ -92,7 +92,7 @@ def open_heads(
 def _analysed(
     model: ModelProto, file: Path, preprocessing: Preprocessing | PreprocessingSettings | str | None
 ) -> list[AnalysedModel]:
-    """The model once for each of its heads, each time with what that head needs exposed."""
+    """Analyse a copy of the model for each of its heads."""
     graph = Graph(model, file.parent)
     fitted, _ = choose_preprocessing(graph, input_for(graph, preprocessing), preprocessing, file)
     heads = locate_heads(model, graph, fitted, file.parent)
@@ -104,13 +104,13 @@ def _all_values(names: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def _own_outputs(heads: Iterable[AnalysedModel]) -> list[str]:
-    """The model's own outputs that classifiers read."""
+    """Those of the model's own outputs that the classifiers read."""
     read = (name for head in heads for name in (head.metadata.logits, head.metadata.probabilities))
     return [name for name in read if name is not None and not name.startswith(RESERVED)]
 
 
 class _Network:
-    """One session for several heads; its last run is kept."""
+    """One session for several heads; keeps the results of its last run."""
 
     def __init__(self, session: onnxruntime.InferenceSession, image: str, names: Iterable[str]) -> None:
         self.session = session
@@ -131,7 +131,7 @@ class _Network:
 
 
 class _View:
-    """A network as the session of one head, whose outputs have the names in its metadata."""
+    """A network as one head sees it: outputs have the names of that head's metadata."""
 
     def __init__(self, network: _Network, names: Mapping[str, str]) -> None:
         self._network, self._names = network, names
@@ -150,12 +150,12 @@ def _copy(model: ModelProto) -> ModelProto:
 
 
 def _merge(own: ModelProto, merged: ModelProto, place: int) -> dict[str, str]:
-    """Put what one head exposes into a model of all, under names of its own.
+    """Copy the nodes that expose one head into the model of all heads, under new names.
 
     Returns
     -------
     dict
-        The new names of its outputs.
+        The new names of the head's outputs.
     """
     nodes = [node for node in own.graph.node if node.name.startswith(RESERVED)]
     names = {name: f"{RESERVED}{place}_{name.removeprefix(RESERVED)}" for name in made_by(nodes)}

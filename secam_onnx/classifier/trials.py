@@ -1,4 +1,4 @@
-"""What is tried on a model that is opened: its outputs beside its file's, and where its probabilities come from."""
+"""Trial runs of a model when it is opened: reference outputs of its file, and a check of its probabilities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ __all__ = ["check_probabilities", "reference_of"]
 def reference_of(
     file: Path, analysed: AnalysedModel, verify: Verify, threads: int | None, *, ordinary: bool = True
 ) -> ReferenceOutputs | None:
-    """What the untouched file gives for trial images, if `verify` asks for that; see `open_classifier`."""
+    """The outputs of the original file for the trial images; None if `verify` asks for no comparison.
+
+    See `open_classifier` for `verify`; a model that is not `ordinary` was compared when it was exported.
+    """
     if not is_compared(verify, analysed.model, ordinary=ordinary):
         return None
     preprocessing = analysed.metadata.preprocessing
@@ -36,16 +39,16 @@ def reference_of(
 
 
 def check_probabilities(classifier: Classifier, output: ClassOutput, activation: str | None = None) -> None:
-    """Settle where a classifier's probabilities come from, in place.
+    """Check by trial runs where the probabilities come from, and correct the metadata in place.
 
     Parameters
     ----------
     classifier : Classifier
-        A classifier of an ordinary model.
+        An ordinary model.
     output : ClassOutput
-        What its graph says.
+        Its output, as the graph has it.
     activation : str, optional
-        What the user says.
+        The user's choice.
 
     Raises
     ------

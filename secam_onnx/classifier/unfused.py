@@ -1,4 +1,4 @@
-"""A model whose steps we run: the session of its network, and the session of its contribution model."""
+"""A model of two sessions: its network, and the contribution model derived from its head."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ class Classifier:
     Attributes
     ----------
     name : str
-        File name, for people.
+        File name, for display.
     metadata : ModelMetadata
-        What is known about the model.
+        The model's metadata.
     input : ImageInput
         The model's input.
     n_classes : int
         Number of classes.
     contribute : Attribution
-        From features and class ids to maps and bias.
+        Makes maps and bias from features and class indices.
     tolerance : float
-        Completeness error that the network's own precision explains.
+        The largest completeness error that the precision of the network explains.
     fed : dict of str to ndarray
-        Weights that the network takes as inputs, besides the image.
+        Weights that the network takes as inputs beside the image.
     fidelity : Fidelity or None
-        How the network compares with the untouched file, where it was compared.
+        How the outputs compare with those of the original file; None if they were not compared.
     files : tuple of Path
-        What it was read from; none for a model that was made in memory.
+        The files it was read from; empty for a model made in memory.
     """
 
     fidelity: Fidelity | None = None
@@ -85,12 +85,12 @@ class Classifier:
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """The execution providers that the network really runs on, in order."""
+        """The execution providers in use, in order."""
         return tuple(self._network.get_providers())
 
     @property
     def batch(self) -> int | None:
-        """How many pictures one forward pass takes; None for any number."""
+        """Number of pictures in one forward pass; None for any number."""
         return self.input.batch
 
     @property
@@ -100,7 +100,7 @@ class Classifier:
 
     @property
     def segmenter(self) -> None:
-        """Superpixels are made by others, at the same time."""
+        """None: superpixels are made outside the model, while it runs."""
         return
 
     def input_of(self, picture: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ class Classifier:
 
         start = time.perf_counter()
         chosen = [resolve_classes(*asked, self.metadata.labels) for asked in zip(queries, logits, strict=True)]
-        # Where fewer are asked for, or top-K and a name mean the same class, the last one is repeated.
+        # Rows are as long as the longest; shorter ones repeat their last class.
         longest = max(map(len, chosen))
         class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
         maps, bias = self.contribute(features, class_ids)
@@ -135,14 +135,19 @@ class Classifier:
         ]
 
     def compare(self, file: ReferenceOutputs, advice: str = REPORT) -> None:
-        """Compare the network with the file that it is made of; sets `fidelity`.
+        """Compare the outputs of the network with those of its original file, and set `fidelity`.
 
-        `advice` says what to do where they differ.
+        Parameters
+        ----------
+        file : ReferenceOutputs
+            The outputs of the original file.
+        advice : str
+            Ends the message if they differ.
 
         Raises
         ------
         FidelityError
-            It gives other outputs; the message names one, and both numbers.
+            They differ; the message names an output and both numbers.
         """
         feeds = {image: {**feed, **self.fed} for image, feed in file.feeds.items()}
         names = list(next(iter(file.outputs.values())))
@@ -151,7 +156,7 @@ class Classifier:
         self.fidelity = compare_outputs(file.outputs, found, tolerance, advice=advice)
 
     def forward(self, inputs: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
-        """One forward pass, or several if the model's batch axis is fixed.
+        """Run the network, several times if its batch axis is fixed.
 
         Parameters
         ----------
@@ -161,20 +166,20 @@ class Classifier:
         Returns
         -------
         features : tuple of ndarray
-            What `contribute` takes: `(N, C, h, w)` float32, the feature map, or the terms of a layer that was split
-            (see `head.layer_split`); `(N, tokens, C)` where some tokens have no position. One, or one of each branch.
+            For `contribute`: the feature map of each branch, `(N, C, h, w)` float32, or the terms of a split layer
+            (see `head.layer_split`); `(N, tokens, C)` if some tokens have no position.
         logits : ndarray
             `(N, classes)` float32.
         probabilities : ndarray
-            `(N, classes)` float32 in [0, 1]: the model's own where it gives any; NaN where there is none.
+            `(N, classes)` float32 in [0, 1]: the model's own output if it has one; NaN if there are none.
 
         Raises
         ------
         ModelError
-            The model fails on this input or gives NaN.
+            The model fails on this input or returns NaN.
         """
         size = self.input.batch or len(inputs)
-        if self.input.whole_numbers:  # of several channels or more than 8 bits, they are not rounded yet
+        if self.input.whole_numbers:  # images of many channels or of more than 8 bits come unrounded
             inputs = np.clip(np.rint(inputs), 0, 255)
         inputs = inputs.astype(self._dtype, copy=False)
         padded = pad_batch(inputs, size)
@@ -195,9 +200,9 @@ class Classifier:
         for values in (values for part in parts for values in part[len(maps) :]):
             if values.shape[:1] != (size,):
                 raise ModelError(
-                    f"The model was fed {size} image{'s' * (size > 1)}, but {self.metadata.explained_output!r} was "
-                    f"made of values of shape {values.shape}; a row for each image was expected, (N, classes). "
-                    "Explain one image at a time, if the model is made for one."
+                    f"The model was fed {size} image{'s' * (size > 1)}, but the values behind "
+                    f"{self.metadata.explained_output!r} have shape {values.shape}; one row for each image was "
+                    "expected, (N, classes). If the model is made for a single image, explain one at a time."
                 )
         found = [
             (part[0] if len(part) == 1 else np.concatenate(part))[: len(inputs)] for part in zip(*parts, strict=True)

@@ -1,6 +1,6 @@
-"""Making explainable models: a source gives a plain ONNX graph, one path turns it into an explainable file.
+"""Export: a source gives a plain ONNX model, and one path turns it into an explainable or fused file.
 
-Only `torchvision` imports PyTorch, and only `keras` imports Keras, when they are used.
+Only `torchvision` and `pytorch` import PyTorch, and only the modules of Keras import Keras, when they are used.
 """
 
 from secam_onnx.export.explainable_file import export_model, fuse

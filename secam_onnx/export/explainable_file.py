@@ -1,4 +1,4 @@
-"""The one path from any source to an explainable file: find the head, expose, prove, write."""
+"""The path from any source to an explainable or fused file: analyse, compare, prove, write."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 __all__ = ["Progress", "export_model", "fuse"]
 
 _CONVERTED = (
-    "onnx changed it where it brought the model to the opset of fused models. Export the model with opset 18 or newer."
+    "onnx changed it when it converted the model to the opset of fused models. Export the model with opset 18 or newer."
 )
 
 
@@ -49,20 +49,20 @@ def export_model(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> ModelMetadata:
-    """Write an explainable model.
+    """Write an explainable or fused model.
 
     Parameters
     ----------
     source : Source
-        A plain model; its graph is changed in place.
+        The model; its graph is changed in place.
     path : path
-        Where to write; the file appears whole or not at all.
+        Where to write. The file appears complete or not at all.
     query : HeadQuery
         What to look for in the model.
     activation : str, optional
-        What makes probabilities of raw outputs (see `choose_activation`).
+        What turns raw outputs into probabilities (see `choose_activation`).
     fusion : Fusion, optional
-        Write a fused model instead, with all of SeCAM in its graph.
+        Write a fused model, with all of SeCAM in its graph.
     overwrite : bool
         Replace an existing file.
     progress : callable
@@ -71,12 +71,12 @@ def export_model(
     Returns
     -------
     ModelMetadata
-        What was written into the file.
+        The metadata in the file.
 
     Raises
     ------
     ModelError
-        The model cannot be explained; the message says why.
+        The model cannot be explained, or a comparison or proof fails; the message says why.
     OutputError
         The file exists, or cannot be written.
     """
@@ -130,18 +130,18 @@ def fuse(
     activation: str | None = None,
     overwrite: bool = False,
 ) -> ModelMetadata:
-    """Write a fused model: all of SeCAM in the graph of an ordinary ONNX file.
+    """Write a fused model: an ordinary ONNX file with all of SeCAM in its graph.
 
     Parameters
     ----------
     model : path
         An explainable model or an ordinary ONNX classifier, or its folder.
     path : path
-        Where to write; the file appears whole or not at all.
+        Where to write. The file appears complete or not at all.
     fusion : Fusion, optional
-        What goes in.
+        What goes into the graph.
     preprocessing, labels : optional
-        For a model that does not say.
+        For a model whose file does not say.
     logits, features, token_grid, activation
         As in `Explainer`.
     overwrite : bool
@@ -150,12 +150,12 @@ def fuse(
     Returns
     -------
     ModelMetadata
-        What was written into the file; `metadata.fused` describes inputs and outputs.
+        The metadata in the file; its `fused` describes inputs and outputs.
 
     Raises
     ------
     ModelError
-        The model cannot be explained; the message says why.
+        The model cannot be explained, or a comparison or proof fails; the message says why.
     OutputError
         The file exists, or cannot be written.
     """
@@ -173,7 +173,7 @@ def fuse(
 def _reference(
     source: Source, original: tuple[ModelProto, runtime.Weights] | None, analysed: AnalysedModel
 ) -> ReferenceOutputs:
-    """What the source gives for the trial images: its file, or the model as it was made, with its weights apart."""
+    """The outputs of the source for the trial images: of its file, or of the model as it was before the analysis."""
     if source.file is not None:
         session = runtime.open_as_it_is(source.file)
     else:
@@ -197,7 +197,7 @@ def _fused(
 
 
 def _opened(model: ModelProto, metadata: ModelMetadata, target: Path) -> FusedModel:
-    """A fused model that is not written yet."""
+    """Open a fused model before it is written."""
     light, weights = without_weights(model, target.parent)
     known = {value.name for value in light.graph.input}
     light.graph.input.extend(value for value in model.graph.input if value.name not in known)  # it has a default

@@ -1,4 +1,4 @@
-"""What exporters note in a model for their own developers."""
+"""Notes that exporters leave in a model for their own developers."""
 
 from onnx import ModelProto
 
@@ -6,7 +6,7 @@ __all__ = ["strip_notes"]
 
 
 def strip_notes(model: ModelProto) -> None:
-    """Take out the exporter's notes, in place: stack traces among them, which hold paths of this machine."""
+    """Remove the exporter's notes, in place; its stack traces hold paths of this machine."""
     for entries in (model.graph.node, model.graph.value_info, model.graph.input, model.graph.output, [model.graph]):
         for entry in entries:
             entry.ClearField("metadata_props")

@@ -29,18 +29,18 @@ def open_source(
         For torchvision: `DEFAULT` or another of its names, a `.pth` or `.safetensors` file, or `none`. For Keras:
         `imagenet`, a `.weights.h5`, `.h5` or `.keras` file, or `none`.
     seed : int, optional
-        For `none`: seed of the random weights, 0 by default.
+        Seed of the random weights for `none`; 0 by default.
     source : {'onnx', 'torchvision', 'keras'}, optional
-        Whose it is. By default a path is a file's, and any other name is torchvision's.
+        Where to look for `name`. By default a path is a file, and any other name a network of torchvision.
 
     Raises
     ------
     ModelError
         The file or the weights cannot be read.
     MissingDependencyError
-        PyTorch or Keras is needed and not installed.
+        PyTorch or Keras is needed but not installed.
     OptionError
-        Unknown name or source, or weights for a file that has its own.
+        The name or source is unknown, or weights were given for a file, which has its own.
     """
     name = os.fspath(name)
     ending = Path(name).suffix.lower()
@@ -51,7 +51,7 @@ def open_source(
     if source not in SOURCES:
         raise OptionError(f"Unknown source {source!r}; there are {', '.join(SOURCES)}.")
     if (source == "onnx" or ending == ".keras") and (weights is not None or seed is not None):
-        raise OptionError(f"{name} is a file with its own weights; weights and seed are for networks by name.")
+        raise OptionError(f"{name} is a file with its own weights; weights and seed go with the name of a network.")
     if source == "onnx":
         return from_onnx(name)
     if source == "keras":
@@ -60,10 +60,15 @@ def open_source(
         from secam_onnx.export.torchvision import from_torchvision
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            f"{name!r} is no ONNX file. If a torchvision network of that name is meant, PyTorch, torchvision and "
+            f"{name!r} is not an ONNX file. If a network of torchvision is meant, PyTorch, torchvision and "
             f'onnxscript are needed ({error}): pip install "secam-onnx[export]".'
         ) from error
-    except (ImportError, RuntimeError, OSError, AttributeError) as error:  # what compiled parts raise that do not fit
+    except (
+        ImportError,
+        RuntimeError,
+        OSError,
+        AttributeError,
+    ) as error:  # from compiled parts that do not fit
         installed = ", ".join(f"{package} {_version(package)}" for package in ("torch", "torchvision", "onnxscript"))
         raise MissingDependencyError(
             f"PyTorch's packages do not fit each other ({' '.join(str(error).split())}); installed are {installed}. "
@@ -82,7 +87,7 @@ def _version(package: str) -> str:
 def _from_keras(name: str, weights: str | None, seed: int | None) -> Source:
     try:
         from secam_onnx.export.keras import from_keras, from_keras_file
-    except (ImportError, ValueError) as error:  # the latter for a KERAS_BACKEND that there is not
+    except (ImportError, ValueError) as error:  # the latter for an unknown KERAS_BACKEND
         raise MissingDependencyError(
             f"{name!r} needs Keras and one of its backends, PyTorch or TensorFlow ({error}): "
             'pip install "secam-onnx[keras]".'

@@ -1,4 +1,4 @@
-"""A plain ONNX classifier on its way to an export, and what is known about it."""
+"""A source: a plain ONNX classifier to export, and what is known about it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Source:
     Attributes
     ----------
     model : ModelProto
-        With its weights in memory.
+        The model, with its weights in memory.
     preprocessing : Preprocessing, PreprocessingSettings, str or None
-        From photograph to input tensor, what is known of it, or the name of a preset; None if unknown.
+        The preprocessing, single settings of it, or the name of a preset; None if unknown.
     labels : tuple of str or None
         Class names; None if unknown.
     origin : dict
-        Where it came from, for the metadata.
+        Where the model came from, for the metadata.
     file : Path or None
-        Where it lies; None if it was made just now.
+        The file it was read from; None if it was made in memory.
     sidecars : bool
-        Whether preprocessing and class names are also looked for in the files beside it.
+        Whether to look for preprocessing and class names in the files beside `file`.
     """
 
     model: ModelProto
@@ -48,18 +48,18 @@ class Source:
 
 
 def from_onnx(path: str | os.PathLike[str]) -> Source:
-    """Read an ONNX classifier; of one that is explainable already, what it says of itself is kept.
+    """Read an ONNX classifier; an explainable model keeps its preprocessing, class names and origin.
 
     Raises
     ------
     ModelError
-        The file cannot be read, or is fused.
+        The file cannot be read, or is a fused model.
     """
     file = model_file(path)
     model = read_model(file, weights=True)
     metadata = ModelMetadata.of(model)
     if metadata is not None and metadata.fused is not None:
-        raise ModelError(f"{file} is a fused model; export the model that it was made of.")
+        raise ModelError(f"{file} is a fused model; export the model that it was made from.")
     origin = {"source": "onnx", "file": printable(file.name)}
     if metadata is None:
         return Source(model, origin=origin, file=file, sidecars=True)

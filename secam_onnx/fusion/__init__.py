@@ -1,4 +1,4 @@
-"""SeCAM inside the graph: network, superpixels, scores and picture spliced into one ordinary ONNX model."""
+"""Fused models: network, superpixels, scores and picture spliced into one ordinary ONNX graph."""
 
 from secam_onnx.fusion.float16 import halve_weights
 from secam_onnx.fusion.fused_graph import fused_model, ready_to_fuse

@@ -1,4 +1,4 @@
-"""Which classes are explained, and how sure the network is of them, as nodes."""
+"""The explained classes and their probabilities, as ONNX nodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def chosen_classes(n: Nodes, asked: str, logits: str, n_classes: int) -> str:
     n_classes : int
         Number of classes.
     """
-    # All are sorted, a constant number: K of the run would keep some engines from knowing shapes.
+    # All classes are sorted: with the K of the run, some engines could not infer shapes.
     ranked = n.ops("TopK", [logits, n.integers([n_classes])], 2)[1]
     rows = n.op("Concat", [n.op("Shape", [logits], start=0, end=1), n.integers([1])], axis=0)
     asked = n.op("Expand", [asked, rows])
@@ -32,7 +32,7 @@ def chosen_classes(n: Nodes, asked: str, logits: str, n_classes: int) -> str:
 
 
 def class_probabilities(n: Nodes, logits: str, how: str, n_classes: int) -> str:
-    """`(N, classes)` float32, as `probabilities_of` gives them; NaN where there is none."""
+    """`(N, classes)` float32, as `probabilities_of` gives them; NaN if there are none."""
     if how == "none" or (how == "softmax" and n_classes == 1):
         return n.op("Mul", [logits, n.floats(np.nan)])
     return n.op("Sigmoid", [logits]) if how == "sigmoid" else n.op("Softmax", [logits], axis=1)

@@ -1,4 +1,4 @@
-"""Weights as float16 in the file: half the size, read as float32 by the same network."""
+"""Store weights as float16: half the file size, and the network still computes in float32."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from secam_onnx.names import RESERVED
 
 __all__ = ["halve_weights"]
 
-_LARGE = 64  # numbers; smaller ones are not worth a node
-_EPSILON = 2.0**-10  # of float16, but for its smallest numbers, which are coarser
+_LARGE = 64  # numbers; fewer are not worth a node
+_EPSILON = 2.0**-10  # of float16, except for its smallest numbers, which are coarser
 
 
 def halve_weights(model: ModelProto, but: Collection[str] = ()) -> None:
-    """Store float32 initializers, but for some and for small ones, as float16, with a Cast each, in place.
+    """Store large float32 initializers as float16, each with a Cast, in place.
 
-    Runtimes work the Casts out while they open the model, so it runs as before. Weights that float16 cannot hold
-    (above 65504, or all of them tiny) stay.
+    Runtimes fold the Casts when they open the model, so it runs as before. Weights that float16 cannot hold
+    (above 65504, or all of them tiny) and those named in `but` stay as they are.
 
     Raises
     ------
     OptionError
-        The model's weights lie in a file of their own.
+        The model's weights are external data.
     """
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < _LARGE or tensor.name in but:
             continue
         if tensor.data_location == TensorProto.EXTERNAL:
-            raise OptionError("float16 is for models below 2 GB, whose weights are in the file itself.")
+            raise OptionError("float16 needs a model below 2 GB, with its weights in the file itself.")
         value = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):
             half = value.astype(np.float16)

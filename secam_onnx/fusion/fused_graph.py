@@ -1,4 +1,4 @@
-"""The fused model: all steps from picture to superpixels in one graph, each the one that the explainer runs."""
+"""The graph of a fused model: the explainer's own steps, from the picture to the superpixels."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from secam_onnx.superpixels.pooling_nodes import pooled
 
 __all__ = ["fused_model", "ready_to_fuse"]
 
-_OPSET = 18  # that of K-means and of the contribution models
-_IR_VERSION = 8  # the lowest that goes with it, so that older runtimes read the file
+_OPSET = 18  # of K-means and of the contribution models
+_IR_VERSION = 8  # the lowest for that opset, for older runtimes
 _TYPES = {
     "float32": TensorProto.FLOAT,
     "int32": TensorProto.INT32,
@@ -41,12 +41,12 @@ _TYPES = {
 
 
 def ready_to_fuse(model: ModelProto) -> ModelProto:
-    """The model at an opset that the other parts can be written in.
+    """Convert a model to the opset of the other parts, if its own is older.
 
     Raises
     ------
     ModelError
-        It cannot be brought to that.
+        It cannot be converted.
     """
     return at_opset(model, _OPSET)
 
@@ -59,7 +59,7 @@ def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, Mo
     analysed : AnalysedModel
         The model, with its weights in memory; it stays as it is.
     fusion : Fusion
-        What goes in.
+        The options.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def _record(
 
 
 def _own_outputs(analysed: AnalysedModel) -> list[ValueInfoProto]:
-    """The model's own outputs, and those of ours that hold its logits and probabilities."""
+    """The model's own outputs, and the added ones that hold its logits and probabilities."""
     kept = {analysed.metadata.logits, analysed.metadata.probabilities}
     outputs = analysed.model.graph.output
     return [value for value in outputs if value.name in kept or not value.name.startswith(RESERVED)]
@@ -263,7 +263,7 @@ def _add_initializers(graph: GraphProto, network: ModelProto, parts: _Parts, mad
 
 
 def _clashing(network: ModelProto, taken: Iterable[str]) -> dict[str, str]:
-    """New names for the network's tensors that are called as an input or output of the fused model is."""
+    """New names for those tensors of the network whose names the fused model needs for its inputs and outputs."""
     graph = network.graph
     theirs = {*made_by(graph.node), *(tensor.name for tensor in graph.initializer)}
     names: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The contribution model inside the network's own graph."""
+"""Splice the contribution model into the graph of its network."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Spliced:
-    """What goes into the network's graph.
+    """The contribution model, ready for the graph of its network.
 
     Attributes
     ----------
     nodes : list of NodeProto
-        In running order.
+        The nodes, in execution order.
     initializers : list of TensorProto
-        Those that the network does not have.
+        The initializers that the network lacks.
     cam, bias : str
         Names of `(N, K, h, w)` and `(N, K)`, float32.
     """
@@ -60,18 +60,18 @@ class Spliced:
 def spliced_maps(
     n: Nodes, network: ModelProto, head: Head, contribution: ContributionModel, attribution: str
 ) -> Spliced:
-    """Bring a contribution model into the network that it was derived from.
+    """Prepare a contribution model for the graph of the network that it was derived from.
 
     Parameters
     ----------
     n : Nodes
-        For what more is needed; it must stand behind the nodes of the result.
+        Takes further nodes, which follow those of the result.
     network : ModelProto
-        The network; it makes `secam_features`.
+        The network, with the output `secam_features`.
     head : Head
-        Its head.
+        The head of the network.
     contribution : ContributionModel
-        What was derived from that; `secam_class_ids` is to be made by others.
+        Derived from the head; another part of the graph computes `secam_class_ids`.
     attribution : {'gradient', 'integrated', 'masking'}
         See `choose_attribution`.
     """
@@ -79,7 +79,7 @@ def spliced_maps(
     known = {tensor.name for tensor in network.graph.initializer}
     initializers = [_with_value(tensor, contribution) for tensor in body.initializer if tensor.name not in known]
     if attribution == "gradient":
-        # At the network's own features, whatever the head makes of them is there already.
+        # At the network's own features, the network has computed the tensors of the head already.
         made = set(made_by(network.graph.node))
         nodes = [node for node in body.node if not made.issuperset(node.output)]
         own = {
@@ -89,7 +89,7 @@ def spliced_maps(
         }
         nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own)
         return Spliced(nodes, initializers, MAPS, BIAS)
-    # With tokens that have no position, the contribution model takes all tokens as its features.
+    # If some tokens have no position, the features of the contribution model are all tokens.
     whole = {FEATURES: _IN_OWN_LAYOUT} if head.grid.special else {}
     nodes = renamed(body.node, _names_inside(body.node) | whole)
     constants = known | {tensor.name for tensor in initializers}
@@ -103,12 +103,12 @@ def spliced_maps(
 
 
 def _names_inside(nodes: Iterable[NodeProto]) -> dict[str, str]:
-    """The head runs once more, on other features: its tensors need names of their own."""
+    """New names for a second run of the head, on other features."""
     return {name: f"{_INSIDE}{name}" for name in made_by(nodes) if name not in (MAPS, BIAS, GAP)}
 
 
 def _along_the_path(n: Nodes, nodes: list[NodeProto], features: list[str]) -> NodeProto:
-    """Maps, bias and gap at fractions of the features, one after the other, and last at none of them."""
+    """A loop over fractions of the features, the last of them 0, which gives maps, bias and gap at each."""
     inside = {name: f"{_INSIDE}{name}" for name in (MAPS, BIAS, GAP, *features)}
     scaled = [helper.make_node("Mul", [name, _FRACTION], [inside[name]]) for name in features]
     body = helper.make_graph(
@@ -122,9 +122,9 @@ def _along_the_path(n: Nodes, nodes: list[NodeProto], features: list[str]) -> No
 
 
 def _integral(n: Nodes) -> tuple[str, str]:
-    """Maps and bias of the whole path; see `Attribution`."""
+    """The integral over the loop: maps and bias; see `Attribution`."""
     fractions, weights = quadrature()
-    # J(a f) . a f comes from the head; J(a f) . f is wanted.
+    # The head gives J(a f) . a f; the integrand is J(a f) . f.
     share = n.floats(np.append(weights / fractions, 0)[None])
     steps = n.op("Reshape", [MAPS, n.integers([len(fractions) + 1, -1])])
     maps = n.op("Reshape", [n.op("MatMul", [share, steps]), n.op("Shape", [MAPS], start=1)])
@@ -133,7 +133,7 @@ def _integral(n: Nodes) -> tuple[str, str]:
 
 
 def _with_value(tensor: TensorProto, contribution: ContributionModel) -> TensorProto:
-    """The initializer with its numbers in it."""
+    """The initializer with its values inside."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return tensor
     value = contribution.weights.get(tensor.name)

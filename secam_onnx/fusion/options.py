@@ -1,4 +1,4 @@
-"""What goes into a fused model, and whether it fits."""
+"""The options of a fused model, and a check that they fit the model."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _MOST_CLASSES = 100  # explained by default
 
 @dataclass(frozen=True)
 class Fusion:
-    """What goes into a fused model.
+    """The options of a fused model.
 
     Attributes
     ----------
     segmenter : Segmenter
-        How superpixels are made; `kmeans` is the one that there is as ONNX nodes.
+        How superpixels are made; only `kmeans` exists as ONNX nodes.
     selection : Selection
-        Which superpixels the picture keeps.
+        Which superpixels the overlay keeps.
     top_k : int
-        How many of the highest classes are explained where `classes` is not given.
+        Number of the highest classes to explain if a run gives no `classes`.
     overlay : bool
-        Whether the finished picture is an output.
+        Whether the graph has the output `overlay`, the finished picture.
     default_classes : bool
-        Whether `classes` need not be given. Engines that know no optional inputs (ONNX Runtime Web and Node, OpenVINO)
-        then always explain the top ones.
+        Whether the input `classes` is optional. Engines without optional inputs (ONNX Runtime Web and Node, OpenVINO)
+        then always explain the highest classes.
     float16 : bool
-        Store weights with 16 bits.
+        Whether to store weights as 16 bits.
     attribution : str, optional
         See `choose_attribution`.
     """
@@ -52,7 +52,7 @@ class Fusion:
         check_fields(self)
         if self.segmenter.method != "kmeans":
             raise OptionError(
-                f"The segmenter {self.segmenter.method!r} cannot go into a fused model; only kmeans is made of ONNX "
+                f"The segmenter {self.segmenter.method!r} cannot go into a fused model; only kmeans exists as ONNX "
                 "nodes."
             )
         if not 1 <= self.top_k <= _MOST_CLASSES:
@@ -60,26 +60,26 @@ class Fusion:
 
 
 def check_fits(fusion: Fusion, analysed: AnalysedModel) -> None:
-    """Compare what goes in with the model that it goes into.
+    """Check that the options fit the model.
 
     Raises
     ------
     ModelError
-        The model takes other pictures than 8-bit RGB, or its feature map has no fixed size.
+        The model takes other images than 8-bit RGB, or its feature map has no fixed size.
     OptionError
-        More classes are asked for than the model has.
+        `top_k` exceeds the number of classes.
     """
     preprocessing, head = analysed.metadata.preprocessing, analysed.head
     if not preprocessing.of_photographs:
         raise ModelError(_no_photographs(preprocessing))
     if None in head.map_size:
-        raise ModelError("The size of the feature map depends on the run; export the model for one image size.")
+        raise ModelError("The size of the feature map depends on the input; export the model for one image size.")
     if fusion.top_k > head.n_classes:
         raise OptionError(f"top_k is {fusion.top_k}, but the model has {head.n_classes} classes.")
 
 
 def _no_photographs(preprocessing: Preprocessing) -> str:
-    """What is said of a model that takes more than an ordinary picture."""
+    """The error for a model that takes other images than 8-bit RGB."""
     takes, less = f"{preprocessing.n_channels} channels", ""
     if preprocessing.n_channels in (1, 3):
         chosen = [name for name in OF_IMAGES if getattr(preprocessing, name) is not None]

@@ -1,4 +1,4 @@
-"""Pictures as nodes: from the photograph to the network's input, and from scores to the finished picture."""
+"""Picture steps as ONNX nodes: from the photograph to the network's input, and from scores to the overlay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["normalised", "overlay"]
 
 
 def normalised(n: Nodes, image: str, preprocessing: Preprocessing, elem_type: int, dropped: Sequence[int] = ()) -> str:
-    """The network's input, as `Preprocessing.normalise` makes it.
+    """Compute the network's input, as `Preprocessing.normalise` does.
 
     Parameters
     ----------
@@ -27,11 +27,11 @@ def normalised(n: Nodes, image: str, preprocessing: Preprocessing, elem_type: in
     image : str
         `(N, H, W, 3)` uint8, RGB.
     preprocessing : Preprocessing
-        Of the network.
+        The preprocessing of the network.
     elem_type : int
-        ONNX's number for the type of the network's input.
+        ONNX's number of the input's type.
     dropped : sequence of int
-        Axes that the network's input does not have (see `ImageInput`).
+        Axes that the input lacks (see `ImageInput`).
     """
     scale, shift = preprocessing.scale_and_shift
     values = n.op("Cast", [image], to=TensorProto.FLOAT)
@@ -50,7 +50,7 @@ def normalised(n: Nodes, image: str, preprocessing: Preprocessing, elem_type: in
 
 
 def overlay(n: Nodes, image: str, segments: str, pools: Pooled, selection: Selection, size: tuple[int, int]) -> str:
-    """The photograph where superpixels are kept, dark elsewhere, as `render.kept_overlay` draws it.
+    """Draw the photograph, dark outside the kept superpixels, as `kept_overlay` does.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ def overlay(n: Nodes, image: str, segments: str, pools: Pooled, selection: Selec
     image, segments : str
         `(N, H, W, 3)` uint8 and `(N, H, W)` int32.
     pools : Pooled
-        The superpixels' values for K classes.
+        Scores and contributions of the superpixels for K classes.
     selection : Selection
-        What is kept.
+        Which superpixels are kept.
     size : (int, int)
         `(H, W)`.
 
@@ -77,7 +77,7 @@ def overlay(n: Nodes, image: str, segments: str, pools: Pooled, selection: Selec
     where = n.op("Cast", [n.op("Reshape", [segments, n.integers([-1, 1, height * width])])], to=TensorProto.INT64)
     kept = n.op("GatherElements", [_kept(n, pools, selection), n.op("Expand", [where, shape])], axis=2)
     kept = n.op("Reshape", [n.op("Cast", [kept], to=TensorProto.BOOL), n.integers([0, 0, height, width, 1])])
-    # Two pictures to choose from, of 8 bits: a tenth of the memory that a brightness for each class would take.
+    # A choice between two 8-bit pictures takes a tenth of the memory of a brightness for each class.
     colours = n.op("Div", [n.op("Cast", [image], to=TensorProto.FLOAT), n.floats(255.0)])
     dark = n.op("Mul", [n.op("Mul", [colours, n.floats(DARK)]), n.floats(255.0)])
     dark = n.op("Cast", [n.op("Round", [dark])], to=TensorProto.UINT8)

@@ -227,7 +227,7 @@ def test_a_file_that_was_cut_off(folder: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_made_of_a_fused_file(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is a fused model; export the model that it was made of"):
+    with pytest.raises(ModelError, match="is a fused model; export the model that it was made from"):
         fuse(folder / "fused.onnx", tmp_path / "twice.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -171,7 +171,7 @@ def test_one_raw_output(tmp_path: Path) -> None:
     _, pair = explained(file, activation="sigmoid", labels=["no", "yes"])
     assert shares(pair) == pytest.approx([1 / (1 + np.exp(logit)), 1 / (1 + np.exp(-logit))])
     check_sum(pair)
-    with pytest.raises(OptionError, match="negative and positive: --activation sigmoid"):
+    with pytest.raises(OptionError, match="positive class of one logit, add --activation sigmoid"):
         Explainer(file, providers="cpu", labels=["no", "yes"])
 
 
@@ -380,7 +380,7 @@ def test_one_row_for_all_images_is_not_taken_for_theirs(tail: str, tmp_path: Pat
         np.testing.assert_allclose(shares(found), shares(explainer.explain(picture, "all")), rtol=1e-5)
     opened: Any = explainer.classifier
     given = opened.input_of(PICTURE)
-    with pytest.raises(ModelError, match=r"fed 3 images, but 'y' was made of values of shape \(1, 4\)"):
+    with pytest.raises(ModelError, match=r"fed 3 images, but the values behind 'y' have shape \(1, 4\)"):
         opened.forward(np.concatenate([given] * 3))
 
 
