@@ -1,4 +1,4 @@
-"""The page that explains photographs in the browser: its files, the model that goes with them, and a server."""
+"""The page that explains photographs in the browser: its files, its model, and a server for them."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from secam_onnx.page.static import write_page as write_page
     from secam_onnx.page.web_server import PageServer as PageServer
 
-# `secam-onnx serve` wants the files only, and does not pay for what exports models.
+# Loaded on first use: `secam-onnx serve` needs the files only, not the modules that export models.
 _HOMES = {
     "MODEL": "content",
     "PageServer": "web_server",
@@ -21,7 +21,7 @@ _HOMES = {
     "write_page": "static",
 }
 
-__all__ = [  # noqa: PLE0604  (strings, spelled once)
+__all__ = [  # noqa: PLE0604  (these are strings)
     *_HOMES
 ]
 

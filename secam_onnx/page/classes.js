@@ -1,6 +1,6 @@
-/** Classes by their names: how these are shown, and which classes a typed text may mean. */
+/** Class names: how they are shown, and which classes a typed text may mean. */
 
-/** The names, with the index where several classes share one, and where one is a number that is another's index. */
+/** The names, with the index if several classes share a name, or if a name is the index of another class. */
 export function shownNames(labels) {
   const often = new Map();
   for (const label of labels) often.set(label, (often.get(label) ?? 0) + 1);
@@ -10,7 +10,7 @@ export function shownNames(labels) {
   });
 }
 
-/** By what is shown, by name or index, of which one can be said before a colon, or else by a part of the name. */
+/** Classes with this shown name; else with this name or index (`name:` or `index:` says which); else with this part. */
 export function classesMeant(text, labels, names) {
   const wanted = text.trim().toLowerCase();
   const where = (list, fits) => list.flatMap((name, index) => (fits(name.toLowerCase()) ? [index] : []));
@@ -24,7 +24,7 @@ export function classesMeant(text, labels, names) {
   return whole.length ? whole : where(names, (name) => name.includes(wanted));
 }
 
-/** The index that a text is; -1 where it is none. */
+/** The index that a text stands for; -1 for none. */
 function indexIn(text, labels) {
   return /^\s*\d+\s*$/.test(text) && Number(text) < labels.length ? Number(text) : -1;
 }

@@ -1,4 +1,4 @@
-"""What the page consists of, in both its forms, and the headers that every part of it is sent with."""
+"""The files of the page in both its forms, and the headers that they are sent with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["HEADERS", "INDEX", "MODEL", "media_type", "page_files", "served_file
 INDEX, MODEL = "index.html", "model.onnx"
 
 HEADERS = {
-    # Without these two, browsers give WebAssembly one thread.
+    # Without these two headers, browsers give WebAssembly a single thread.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -19,7 +19,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-"""Of every response, whichever server it comes from."""
+"""Headers of every response, from either server."""
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -30,7 +30,7 @@ _TYPES = {
     ".onnx": "application/octet-stream",
 }
 _HERE = Path(__file__).parent
-_OF_THE_ENGINE = ("engine.js", "main.js", "metadata.js", "worker.js")  # these run the model in the browser
+_OF_THE_ENGINE = ("engine.js", "main.js", "metadata.js", "worker.js")  # they run the model in the browser
 
 
 def media_type(file: Path) -> str:
@@ -39,23 +39,23 @@ def media_type(file: Path) -> str:
 
 
 def page_files() -> dict[str, Path]:
-    """Where the files of the page that runs the model itself lie, by their relative address."""
-    return _by_address([_HERE / INDEX, *_HERE.glob("*.css"), *_HERE.glob("*.js"), *(_HERE / "vendor").iterdir()])
+    """The files of the page that runs the model itself, by their relative URL."""
+    return _by_url([_HERE / INDEX, *_HERE.glob("*.css"), *_HERE.glob("*.js"), *(_HERE / "vendor").iterdir()])
 
 
 def served_files() -> dict[str, Path]:
-    """Where the files of the page that asks a server lie, but for its HTML, by their relative address."""
+    """The files of the page that asks a server, except its HTML, by their relative URL."""
     shared = [file for file in _HERE.glob("*.js") if file.name not in _OF_THE_ENGINE]
-    return _by_address([*_HERE.glob("*.css"), *shared, *(_HERE / "served").glob("*.js")])
+    return _by_url([*_HERE.glob("*.css"), *shared, *(_HERE / "served").glob("*.js")])
 
 
 def served_html(folder: str) -> str:
-    """The same HTML for a page that asks a server.
+    """The HTML of the page that asks a server.
 
     Parameters
     ----------
     folder : str
-        Address of the files, with the slash at its end, as seen from that of the HTML.
+        URL of the files relative to the HTML, with a slash at its end.
     """
     text = (_HERE / INDEX).read_text(encoding="utf-8")
     return text.replace('href="style.css"', f'href="{folder}style.css"').replace(
@@ -63,5 +63,5 @@ def served_html(folder: str) -> str:
     )
 
 
-def _by_address(files: list[Path]) -> dict[str, Path]:
+def _by_url(files: list[Path]) -> dict[str, Path]:
     return {file.relative_to(_HERE).as_posix(): file for file in files}

@@ -1,15 +1,15 @@
-/** Results from the browser itself: the model runs in a worker, and nothing leaves the page.
+/** Explanations made in the browser: the model runs in a worker, and nothing leaves the page.
  *
- *  The view takes any source of this form: `privacy`, where photographs go, in words; `ready`, a promise of one or
- *  more models, each {name, labels}; `onprogress(done, total)` in bytes, until then; and `explain(photograph, model)`,
- *  a promise of an explanation:
+ *  The view takes any source of this form: `privacy`, a sentence on where photographs go; `ready`, a promise of one or
+ *  more models, each {name, labels}; `onprogress(done, total)`, called with bytes while they load; and
+ *  `explain(photograph, model)`, a promise of an explanation:
  *
  *    geometry      {image_size, input_size, box}, as in `geometry.js`
  *    segments      Int32Array of input_size, dense labels
  *    map_size      rows and columns of a class's `cam`
  *    predictions   the highest classes, best first, each as in `classes`
  *    classes       Map from index to {index, label, probability, logit, bias, cam, scores, contributions}
- *    add(index)    a promise; after that the class is in `classes`
+ *    add(index)    explains one more class; a promise, after which it is in `classes`
  *    method, timings
  */
 
@@ -30,9 +30,9 @@ export class Engine {
     this.#worker.onerror = (event) => {
       for (const [, reject] of this.#waiting.values()) reject(new Error(event.message ?? "The page is incomplete."));
     };
-    this.ready = this.#ask({ model: new URL(model, document.baseURI).href }).then((contract) => {
-      this.contract = contract;
-      const { fused, labels, origin } = contract;
+    this.ready = this.#ask({ model: new URL(model, document.baseURI).href }).then((metadata) => {
+      this.metadata = metadata;
+      const { fused, labels, origin } = metadata;
       const names = labels ?? Array.from({ length: fused.n_classes }, (_, index) => `class ${index}`);
       return [{ name: origin.network ?? origin.file ?? origin.source ?? "", labels: names }];
     });
@@ -59,7 +59,8 @@ export class Engine {
       method: this.#method(),
       add: async (index) => {
         if (explanation.classes.has(index)) return;
-        if (this.#current !== photograph) throw new Error("Another photograph has come since; open this one again.");
+        if (this.#current !== photograph)
+          throw new Error("Another photograph was opened meanwhile; open this one again.");
         const more = await this.#ask({ classes: [index] });
         explanation.classes.set(index, named(more.classes[0]));
       },
@@ -68,13 +69,13 @@ export class Engine {
   }
 
   #method() {
-    const { head, fused, preprocessing, origin, activation, probabilities, probability } = this.contract;
+    const { head, fused, preprocessing, origin, activation, probabilities, probability } = this.metadata;
     const raw = activation === "none" && (probabilities != null || probability === "none");
     return {
       name: "SeCAM",
       model: origin.network ?? origin.file ?? origin.source ?? null,
       head: head.kind,
-      explained: raw ? "output" : "logit", // as `Contract.explained`
+      explained: raw ? "output" : "logit", // as `ModelMetadata.explained`
       attribution: fused.attribution,
       features: head.features,
       map_size: fused.map_size,

@@ -1,4 +1,4 @@
-/** The numbers of one photograph: which superpixels are kept, and what adds up to the logit. Knows no page. */
+/** The numbers of one photograph: which superpixels are kept, and what adds up to the logit. Nothing of the page. */
 
 import { onPhotograph } from "./geometry.js";
 
@@ -25,7 +25,7 @@ export function usual(entry) {
   return last + 1;
 }
 
-/** Which superpixels are kept, by label: the `count` highest; or the usual ones, of which those against are none. */
+/** Which superpixels are kept, by label: the `count` highest, or the usual ones, none of which speaks against. */
 export function kept(entry, count = null) {
   const order = ranking(entry);
   const chosen = count === null ? order.filter((label) => entry.contributions[label] > 0) : order;
@@ -34,7 +34,7 @@ export function kept(entry, count = null) {
   return keep;
 }
 
-/** The logit's parts, and the share that is kept of what speaks for the class. */
+/** The parts of the logit, and the share of what speaks for the class that is kept. */
 export function parts({ logit, bias, contributions }, keep) {
   const of = (test) => sum(Array.from(contributions).filter((_, label) => test(label)));
   const positive = (label) => contributions[label] > 0;
@@ -43,7 +43,7 @@ export function parts({ logit, bias, contributions }, keep) {
   return { inside, outside, bias, gap: logit - inside - outside - bias, share };
 }
 
-/** Where superpixels are: the mean [y, x] of each one's pixels, on the model's input. */
+/** Where each superpixel is: the mean [y, x] of its pixels, on the model's input. */
 export function centres({ segments, geometry: { input_size } }) {
   const sums = [];
   segments.forEach((label, i) => {
@@ -56,7 +56,7 @@ export function centres({ segments, geometry: { input_size } }) {
   return sums.map(([y, x, pixels]) => [y / pixels, x / pixels]);
 }
 
-/** Which superpixels lie in the padding alone, by label. */
+/** Which superpixels lie entirely in the padding, by label. */
 export function padding({ segments, geometry }) {
   const shown = onPhotograph(geometry);
   const there = [];
@@ -69,7 +69,7 @@ export function padding({ segments, geometry }) {
 /** The value of the strongest colour. */
 export const limit = ({ cam }) => cam.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
-const IMAGE = { dtype: "uint8", channels: 3, black: 0, white: 255 }; // browsers decode all files to this
+const IMAGE = { dtype: "uint8", channels: 3, black: 0, white: 255 }; // what browsers decode all files to
 
 /** As `explanation.json` of secam-onnx; `counts` maps the classes that are shown to how many superpixels are kept. */
 export function report(explanation, counts, photograph) {

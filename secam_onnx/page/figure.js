@@ -1,11 +1,11 @@
-/** One class on the photograph: its picture, slider, sum and what the pointer or the keyboard reads from it. */
+/** One class on the photograph: its picture, slider and sum, and the superpixel under the pointer. */
 
 import { kept, padding, parts, ranking, usual } from "./explanation.js";
 import { draw, labelsOn, outline } from "./render.js";
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
-/** A number with its sign, as `explanation.py` writes it. */
+/** A number with its sign, as the panel of secam-onnx writes it. */
 export function signed(value) {
   const text = Math.abs(value) < 1e4 ? value.toFixed(2) : value.toPrecision(3);
   if (Number(text) === 0) return "0";
@@ -44,7 +44,7 @@ export class Figure {
     }
     this.name.value = scene.names[index];
     this.find(".probability").value = sure(this.entry);
-    this.pointer.ariaLabel = `Superpixels for ${scene.names[index]}; arrow keys go from one to the next`;
+    this.pointer.ariaLabel = `Superpixels for ${scene.names[index]}; use the arrow keys to move between them`;
     this.slider.max = this.entry.scores.length;
     this.find(".keep").hidden = scene.kind !== "superpixels";
     this.find(".legend").hidden = scene.kind === "superpixels";
@@ -80,13 +80,13 @@ export class Figure {
     return canvas;
   }
 
-  /** Read a superpixel; null: none, -1: what was not seen. */
+  /** Show the values of a superpixel; null: of none, -1: of what the model did not see. */
   point(label) {
     const { entry, scene } = this;
     this.label = label;
     outline(this.pointer, scene.explanation, label);
     this.readout.className = "readout";
-    if (label === null) this.readout.value = "Point at a superpixel to read it, or go with the arrow keys.";
+    if (label === null) this.readout.value = "Point at a superpixel to read its values, or use the arrow keys.";
     else if (label < 0) this.readout.value = "The model did not see this part.";
     else {
       const rank = ranking(entry).indexOf(label) + 1;
@@ -118,7 +118,7 @@ export class Figure {
     this.on.point(next);
   }
 
-  /** The nearest superpixel on that side; the same one at the border. */
+  /** The nearest superpixel in that direction; at the border the same one. */
   #beside([down, right]) {
     const { centres } = this.scene;
     const [y, x] = centres[this.label];
@@ -137,12 +137,12 @@ function explained({ method }) {
   return method?.explained ?? "logit";
 }
 
-/** How sure the model is of a class, as people read it; what it gives, where that is no probability (NaN, null). */
+/** The probability of a class in percent; without one (NaN, null) the logit. */
 export function sure({ probability, logit }) {
   return Number.isFinite(probability) ? percent(probability) : signed(logit);
 }
 
-/** As people read it. */
+/** A share in percent. */
 export function percent(share) {
   return `${(100 * share).toFixed(share > 0 && share < 0.0995 ? 1 : 0)} %`;
 }

@@ -1,8 +1,8 @@
-/** Where the model's input lies on the photograph: `preprocess.py` and `geometry.py` of secam-onnx in JavaScript. */
+/** Where the model's input lies on the photograph: `photograph/geometry.py` of secam-onnx in JavaScript. */
 
 import { resize } from "./resize.js";
 
-/** What is resized to what, and which part of that the model sees; with letterboxing it begins before the picture. */
+/** The size to resize to, and the window of it that the model sees; with letterboxing it starts before the picture. */
 function plan([height, width], { size: [rows, columns], resize_to: edge, crop_rounding: rounding }) {
   let to = edge;
   if (edge === null) to = [rows, columns];
@@ -37,7 +37,7 @@ export function seen(read, size, preprocessing) {
   return picture;
 }
 
-/** Sizes, and the box that is seen: left, top, right, bottom in pixels of the photograph. */
+/** Sizes, and the box that the model sees: left, top, right, bottom in pixels of the photograph. */
 export function geometryOf([height, width], preprocessing) {
   const { to, window } = plan([height, width], preprocessing);
   const [down, across] = [height / to[0], width / to[1]];
@@ -49,13 +49,13 @@ export function geometryOf([height, width], preprocessing) {
   };
 }
 
-/** The same on a photograph of another size. */
+/** The geometry on a photograph of another size. */
 export function scaled({ image_size, input_size, box }, [height, width]) {
   const [down, across] = [height / image_size[0], width / image_size[1]];
   return { image_size: [height, width], input_size, box: box.map((edge, i) => edge * (i % 2 ? down : across)) };
 }
 
-/** For each row and each column of the photograph its place on what was seen, in [0, 1), else NaN. */
+/** For each row and column of the photograph its place in the box, in [0, 1); NaN outside. */
 export function positions({ image_size: [height, width], box: [left, top, right, bottom] }) {
   const along = (length, start, stop) =>
     Float64Array.from({ length }, (_, i) => {
@@ -65,7 +65,7 @@ export function positions({ image_size: [height, width], box: [left, top, right,
   return [along(height, top, bottom), along(width, left, right)];
 }
 
-/** Whether each pixel of what was seen shows the photograph; else it is padding. */
+/** A function that says of a pixel of the input whether it shows the photograph and not padding. */
 export function onPhotograph({ image_size, input_size: [rows, columns], box: [left, top, right, bottom] }) {
   const along = (count, start, stop, length) =>
     Array.from({ length: count }, (_, i) => {

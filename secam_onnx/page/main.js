@@ -1,4 +1,4 @@
-/** Joins the two halves of the page: where results come from, and how they are shown. */
+/** Starts the page: connects the source of explanations with the view. */
 
 import { Engine } from "./engine.js";
 import { View } from "./view.js";

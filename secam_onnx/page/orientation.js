@@ -1,7 +1,7 @@
-/** WebP files whose EXIF says how to turn them, which Chromium passes over; other formats browsers turn themselves. */
+/** Turns WebP files by their EXIF orientation, which Chromium ignores; browsers turn other formats themselves. */
 
 const ORIENTATION = 0x0112;
-// Two pixels side by side, to be turned by a quarter: where they end up one above the other, the browser does turn.
+// Two pixels side by side, to be turned by 90 degrees: if they end up one above the other, the browser turns WebP.
 const TRIAL =
   "UklGRlIAAABXRUJQVlA4WAoAAAAIAAAAAQAAAAAAVlA4TBEAAAAvAQAAAAfQ//73v/+BiOh/AABFWElGGgAAAE1NACoAAAAIAAEBEgADAAAAAQAGAAAAAAAA";
 // By orientation: the canvas's matrix for a picture of w x h pixels.
@@ -15,7 +15,7 @@ const TURNS = {
   8: (w) => [0, -1, 1, 0, 0, w],
 };
 
-/** The bitmap that a browser made of a file (Blob), upright; it takes that one's place. */
+/** The upright bitmap of a file (Blob), in place of the one that the browser made. */
 export async function upright(blob, bitmap) {
   const orientation = webpOrientation(new DataView(await blob.arrayBuffer()));
   if (!(orientation in TURNS) || (await turnsItself())) return bitmap;
@@ -37,7 +37,7 @@ async function trial() {
   return height > width;
 }
 
-/** 1 where nothing is said, or what is said cannot be read. */
+/** The orientation of a WebP file; 1 if it has none that can be read. */
 function webpOrientation(view) {
   const name = (at) => String.fromCharCode(...[0, 1, 2, 3].map((i) => view.getUint8(at + i)));
   try {
@@ -48,7 +48,7 @@ function webpOrientation(view) {
       at += 8 + size + (size % 2);
     }
   } catch {
-    return 1; // the end
+    return 1; // past the end of the file
   }
 }
 

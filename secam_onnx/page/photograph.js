@@ -1,12 +1,12 @@
-/** Photographs from files, the clipboard or the camera: upright, of bounded size, refused in words. */
+/** Photographs from files, the clipboard or the camera: upright and of bounded size, or refused with the reason. */
 
 import { upright } from "./orientation.js";
 
-export const MAX_PIXELS = 100_000_000; // these three as in images.py
+export const MAX_PIXELS = 100_000_000; // these three as in photograph/images.py
 export const MIN_SIDE = 4;
 export const MAX_ASPECT = 50;
 
-/** What a file holds, as {name, blob, bitmap, size: [height, width]}; throws an Error to be shown. */
+/** Open a file, as {name, blob, bitmap, size: [height, width]}; throws an Error whose message is shown. */
 export async function openPhotograph(blob, name = blob.name ?? "the picture") {
   const { naturalHeight: height, naturalWidth: width } = await measured(blob, name);
   const pixels = (height * width).toLocaleString("en");
@@ -23,7 +23,7 @@ export async function openPhotograph(blob, name = blob.name ?? "the picture") {
     );
   }
   try {
-    // Values as they are in the file, as Pillow takes them: colour profiles are not applied.
+    // Values as in the file, as Pillow reads them: colour profiles are not applied.
     const decoded = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
     const bitmap = await upright(blob, decoded);
     return { name, blob, bitmap, size: [bitmap.height, bitmap.width] };
@@ -34,7 +34,7 @@ export async function openPhotograph(blob, name = blob.name ?? "the picture") {
   }
 }
 
-/** The size of a picture, upright, before all of it is decoded. */
+/** The size of an upright picture, before it is decoded. */
 async function measured(blob, name) {
   const image = new Image();
   image.src = URL.createObjectURL(blob);

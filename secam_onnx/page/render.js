@@ -1,17 +1,17 @@
-/** Pictures of one class: kept superpixels, their mean scores, or the plain map, on the photograph, as `render.py`. */
+/** Pictures of one class: kept superpixels, their scores or the plain map, as `explanation/overlays.py` draws them. */
 
 import { positions, scaled } from "./geometry.js";
 import { rowsOf } from "./photograph.js";
 
-const DARK = 0.16; // brightness left of a superpixel that is not kept
+const DARK = 0.16; // brightness of superpixels that are not kept
 const UNSEEN_GREY = 0.8;
 const FRAME_GREY = 0.35;
-const HATCH_PERIOD = 14; // pixels of the smaller pictures; larger ones scale it
+const HATCH_PERIOD = 14; // pixels; larger pictures scale it
 // ColorBrewer's RdBu, from blue (against the class) over white (nothing) to red (for it).
 const RD_BU = "053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f"
   .split(" ")
   .map((hex) => [16, 8, 0].map((shift) => (parseInt(hex, 16) >> shift) & 255));
-const STEPS = 2049; // even and symmetrical, of which one is exactly zero
+const STEPS = 2049; // an odd number, so that one of them is exactly zero
 const COLOURS = Array.from({ length: STEPS }, (_, i) => {
   const place = (i / (STEPS - 1)) * (RD_BU.length - 1);
   const lower = Math.min(Math.floor(place), RD_BU.length - 2);

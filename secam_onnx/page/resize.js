@@ -1,4 +1,4 @@
-/** Pillow's antialiased resize, to the bit: a separable convolution in fixed point, rows first, then columns. */
+/** Pillow's antialiased resize, bit by bit: a separable convolution in fixed point, rows first, then columns. */
 
 const PRECISION = 32 - 8 - 2; // bits behind the point
 const sinc = (x) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
@@ -17,7 +17,7 @@ function cubic(x) {
   return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
 }
 
-/** For each new pixel of one axis: the first old one that it is made of, and the weights of that and the next ones. */
+/** For each new pixel along one axis: the first old pixel that it is made of, and the weights from there on. */
 function taps(length, wanted, start, count, filter) {
   if (filter === "nearest") return nearest(length, wanted, start, count);
   if (length === wanted) return Array.from({ length: count }, (_, i) => [start + i, [1 << PRECISION]]);
@@ -38,7 +38,7 @@ function nearest(length, wanted, start, count) {
   const found = [];
   let at = (length / wanted) * 0.5;
   for (let i = 0; i < start + count; i++, at += length / wanted) {
-    if (i >= start) found.push([Math.trunc(at), [1 << PRECISION]]); // added up, as Pillow does it
+    if (i >= start) found.push([Math.trunc(at), [1 << PRECISION]]); // summed up, as Pillow does
   }
   return found;
 }
@@ -49,7 +49,7 @@ function nearest(length, wanted, start, count) {
  * @param read (top, count) => Uint8ClampedArray: rows of the picture, RGBA
  * @param from [height, width] of the picture
  * @param to [height, width] of the whole resized one
- * @param window {top, left, rows, columns} of which only is wanted
+ * @param window {top, left, rows, columns}, the part to make
  * @param filter a name of Pillow's
  * @returns Uint8Array (rows, columns, 3)
  */

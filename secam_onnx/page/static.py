@@ -1,4 +1,4 @@
-"""The page with the model in it: one fused file that browsers run, and all of it as files for any web server."""
+"""The page with its model as files for any web server."""
 
 from __future__ import annotations
 
@@ -24,21 +24,26 @@ __all__ = ["check_folder", "model_for_browsers", "write_page"]
 
 
 def model_for_browsers(model: str | os.PathLike[str], folder: Path, progress: Progress = silent) -> Path:
-    """A fused model in one file, whose classes the page chooses.
+    """Write a fused model that browsers can run; the page chooses its classes.
 
     Parameters
     ----------
     model : path
         Any classifier that can be explained, fused or not.
     folder : path
-        For a new file, where `model` is another kind of model.
+        Where to write.
     progress : callable
         See `Progress`.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
     ModelError
-        It cannot be explained, or not in one file.
+        The model cannot be explained, or is too large for browsers.
     """
     file, target = model_file(model), folder / MODEL
     metadata = ModelMetadata.of(read_model(file))
@@ -49,7 +54,7 @@ def model_for_browsers(model: str | os.PathLike[str], folder: Path, progress: Pr
         return target
     whole = read_model(file, weights=True)
     _check_size(whole, file)
-    # ONNX Runtime Web takes no input that has a default.
+    # ONNX Runtime Web does not accept inputs with a default value.
     kept = [tensor for tensor in whole.graph.initializer if tensor.name != "classes"]
     del whole.graph.initializer[:]
     whole.graph.initializer.extend(kept)
@@ -59,20 +64,20 @@ def model_for_browsers(model: str | os.PathLike[str], folder: Path, progress: Pr
 
 def _check_size(model: ModelProto, file: Path) -> None:
     if weight_bytes(model) >= EXTERNAL_DATA_LIMIT:
-        raise ModelError(f"{file} is above 2 GB, more than browsers open; take a smaller model.")
+        raise ModelError(f"{file} has more than 2 GB, which browsers cannot open; use a smaller model.")
 
 
 def write_page(folder: Path, model: Path, *, force: bool = False) -> None:
-    """Write the page and its model for any web server; all addresses in it are relative.
+    """Write the page and its model for any web server; all URLs in it are relative.
 
     Parameters
     ----------
     folder : path
-        New, empty, or an earlier page.
+        A new or empty folder, or one with an earlier page.
     model : path
-        As `model_for_browsers` gives it.
+        The file that `model_for_browsers` wrote.
     force : bool
-        Write among other files.
+        Write into a folder that holds other files.
 
     Raises
     ------
@@ -88,7 +93,7 @@ def write_page(folder: Path, model: Path, *, force: bool = False) -> None:
 
 
 def check_folder(folder: Path, *, force: bool = False) -> None:
-    """Complain early if a page must not be written to a folder; as `write_page`."""
+    """Refuse early what `write_page` would refuse."""
     with output_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; choose another name for the folder.")
@@ -97,4 +102,4 @@ def check_folder(folder: Path, *, force: bool = False) -> None:
         index = folder / INDEX
         if index.is_file() and b'content="secam-onnx"' in index.read_bytes():
             return
-    raise OutputError(f"{folder} holds something else than an earlier page; choose another folder, or use --force.")
+    raise OutputError(f"{folder} holds files that are not an earlier page; choose another folder, or use --force.")

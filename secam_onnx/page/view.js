@@ -1,4 +1,4 @@
-/** The page: takes a photograph in, shows what a source (see `engine.js`) says of it, and hands results out. */
+/** The page: opens photographs, shows what a source (see `engine.js`) makes of them, and saves results. */
 
 import { classesMeant, shownNames } from "./classes.js";
 import { centres, limit, report } from "./explanation.js";
@@ -13,8 +13,8 @@ export class View {
   #figures = [];
   #photograph = null;
   #explanation = null;
-  #opened = null; // {blob, name} of the photograph that was asked about last
-  #turn = 0; // counts what was asked, so that late answers to earlier questions are dropped
+  #opened = null; // {blob, name} of the photograph that was opened last
+  #turn = 0; // counts photographs, so that late answers to earlier ones are dropped
 
   constructor(source) {
     this.source = source;
@@ -63,11 +63,11 @@ export class View {
     document.ondrop = (event) => {
       event.preventDefault();
       document.body.classList.remove("dragging");
-      this.#take(event.dataTransfer.files, "What was dropped is no file; drop a photograph.");
+      this.#take(event.dataTransfer.files, "Only files can be dropped here; drop a photograph.");
     };
     document.onpaste = ({ clipboardData, target }) => {
       const typed = target.matches?.("input") && !clipboardData.files.length;
-      if (!typed) this.#take(clipboardData.files, "There is no picture to paste.");
+      if (!typed) this.#take(clipboardData.files, "The clipboard holds no picture.");
     };
     find("shoot").onclick = () => this.#shoot();
     this.picker.onchange = () => this.#pick();
@@ -80,13 +80,13 @@ export class View {
     files.length ? this.open(files[0]) : this.#say(otherwise);
   }
 
-  /** The photograph, if there is one, explained with the model that was picked. */
+  /** Explain the photograph, if there is one, with the model that was picked. */
   #pick() {
     if (this.#opened) this.open(this.#opened.blob, this.#opened.name);
     else this.#use(this.models[this.picker.value]);
   }
 
-  /** Explain a photograph, a Blob. */
+  /** Open and explain a photograph, a Blob. */
   async open(blob, name) {
     const turn = ++this.#turn;
     this.#opened = { blob, name };
@@ -120,7 +120,7 @@ export class View {
     } catch (error) {
       if (turn !== this.#turn) return;
       this.#say(error.message);
-      this.#opened = this.#photograph; // what was there stays
+      this.#opened = this.#photograph; // the earlier one stays
       if (this.model) this.#use(this.model);
     } finally {
       if (turn === this.#turn) document.body.ariaBusy = "false";
@@ -141,7 +141,7 @@ export class View {
 
   #show() {
     const kind = document.querySelector("#kinds :checked").value;
-    // Two classes are compared on one scale.
+    // Two classes share one scale, so that they can be compared.
     const entries = this.#figures.map(({ wanted }) => this.#explanation.classes.get(wanted));
     this.scene = { ...this.scene, kind, limit: Math.max(...entries.map(limit)) };
     for (const figure of this.#figures) figure.show(this.scene, figure.wanted);
@@ -252,7 +252,7 @@ export class View {
   }
 }
 
-/** The photograph for the page. */
+/** A smaller photograph for the page. */
 function shrunk(bitmap) {
   const scale = LONGEST / Math.max(bitmap.width, bitmap.height);
   const fit = (side) => Math.max(1, Math.round(side * scale));

@@ -1,4 +1,4 @@
-"""A web server for one page on this machine: its own files and the model, and nothing else."""
+"""A web server for the page on this machine, which serves its files and the model and nothing else."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ __all__ = ["PageServer"]
 
 
 class PageServer(ThreadingHTTPServer):
-    """Answers GET and HEAD for the files that it was given, on 127.0.0.1.
+    """Answers GET and HEAD requests for a set of files, on 127.0.0.1.
 
     Parameters
     ----------
     files : mapping
-        Where files lie, by their address without the leading slash.
+        The files, by their URL path without the leading slash.
     port : int
-        0 for any that is free.
+        0 for any free port.
 
     Raises
     ------
     OptionError
-        The port is taken.
+        The port cannot be used.
     """
 
     daemon_threads = True
-    allow_reuse_address = os.name == "posix"  # elsewhere it would share a port that is taken
-    allow_reuse_port = False  # as would this, which some versions of Python turn on
+    allow_reuse_address = os.name == "posix"  # on Windows it would share a port that is in use
+    allow_reuse_port = False  # so would this, which some versions of Python turn on
 
     def __init__(self, files: Mapping[str, Path], port: int) -> None:
         self.files = {f"/{name}": file for name, file in files.items()}
@@ -44,11 +44,11 @@ class PageServer(ThreadingHTTPServer):
             super().__init__(("127.0.0.1", port), _Handler)
         except (OSError, OverflowError) as error:
             raise OptionError(
-                f"Port {port} of 127.0.0.1 cannot be used ({error}); choose another, or 0 for any that is free."
+                f"Port {port} of 127.0.0.1 cannot be used ({error}); choose another, or 0 for any free one."
             ) from error
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Visitors may leave before they have got everything."""
+        """Ignore that a browser disconnects early."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
 
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(file, file.stat().st_size)
 
     def _found(self) -> Path | None:
-        # Another name that leads here may be a foreign page's, which would then read the model.
+        # A foreign page could make its own host name lead here and read the model (DNS rebinding).
         if self.headers.get("Host") not in {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}:
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return None
@@ -98,4 +98,4 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Nothing; the terminal is for what went wrong."""
+        """Log nothing: the terminal is for errors."""

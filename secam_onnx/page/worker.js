@@ -1,4 +1,4 @@
-/** The model at work, off the page's own thread: ONNX Runtime Web, and the way from a photograph to its input. */
+/** Runs the model in a thread of its own: ONNX Runtime Web, and the preprocessing of photographs. */
 
 import { TOP } from "./explanation.js";
 import { geometryOf, seen } from "./geometry.js";
@@ -8,9 +8,9 @@ import * as ort from "./vendor/ort.js";
 
 const SCHEMA = 2;
 const RUNTIME = new URL("./vendor/ort.wasm.gz", import.meta.url);
-let session, contract, input;
+let session, metadata, input;
 
-/** Answers {id, ...} with {id, result} or {id, error}, one after the other. */
+/** Messages {id, ...} are answered with {id, result} or {id, error}, one after the other. */
 let queue = Promise.resolve();
 self.onmessage = ({ data: { id, ...order } }) => {
   queue = queue.then(async () => {
@@ -25,25 +25,25 @@ self.onmessage = ({ data: { id, ...order } }) => {
 async function open(model) {
   const progress = { done: 0, total: 0 };
   const [runtime, bytes] = await Promise.all([fetched(RUNTIME, progress), fetched(model, progress)]);
-  contract = JSON.parse(readMetadata(bytes).secam_onnx ?? "{}");
-  if (!contract.fused) throw new Error("The model is not a fused one. `secam-onnx demo` makes a page of any model.");
-  if (contract.schema !== SCHEMA || contract.fused.schema !== SCHEMA) {
+  metadata = JSON.parse(readMetadata(bytes).secam_onnx ?? "{}");
+  if (!metadata.fused) throw new Error("The model is not a fused one. `secam-onnx demo` makes a page of any model.");
+  if (metadata.schema !== SCHEMA || metadata.fused.schema !== SCHEMA) {
     throw new Error(
-      `The model has schema ${contract.fused.schema}; this page reads ${SCHEMA}. Fuse the original model again.`,
+      `The model has schema ${metadata.fused.schema}; this page reads ${SCHEMA}. Fuse the original model again.`,
     );
   }
-  const packed = runtime[0] === 0x1f; // some web servers unpack it themselves
+  const packed = runtime[0] === 0x1f; // some web servers unpack the file themselves
   ort.env.wasm.wasmBinary = packed ? await unpacked(runtime) : runtime.buffer;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
   session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"], logSeverityLevel: 3 });
-  return contract;
+  return metadata;
 }
 
-/** A file's bytes; how many there are so far is posted now and then. */
+/** The bytes of a file; progress is posted meanwhile. */
 async function fetched(url, progress) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${new URL(url).pathname} cannot be read (${response.status}).`);
-  // Of what comes packed, the length is another one.
+  // For packed content the length is not that of the file.
   progress.total += response.headers.has("Content-Encoding") ? NaN : Number(response.headers.get("Content-Length"));
   const chunks = [];
   for (let reader = response.body.getReader(), last = 0; ; ) {
@@ -64,20 +64,20 @@ const unpacked = (bytes) =>
 
 /** Explain classes of a new photograph (`bitmap`), or more classes of the last one. */
 async function explain({ bitmap, classes }) {
-  const { size, batch, n_classes, map_size } = contract.fused;
+  const { size, batch, n_classes, map_size } = metadata.fused;
   const timings = {};
   if (bitmap) {
     const start = performance.now();
     const image_size = [bitmap.height, bitmap.width];
     input = {
-      geometry: geometryOf(image_size, contract.preprocessing),
-      pixels: seen(rowsOf(bitmap), image_size, contract.preprocessing),
+      geometry: geometryOf(image_size, metadata.preprocessing),
+      pixels: seen(rowsOf(bitmap), image_size, metadata.preprocessing),
     };
     bitmap.close();
     timings.preprocess = performance.now() - start;
   }
   const asked = classes ?? Array.from({ length: Math.min(TOP, n_classes) }, (_, rank) => -1 - rank);
-  const n = batch ?? 1; // a model of a fixed batch size gets the picture that often
+  const n = batch ?? 1; // a model with a fixed batch size gets the picture that many times
   const pixels = new Uint8Array(n * input.pixels.length);
   for (let i = 0; i < n; i++) pixels.set(input.pixels, i * input.pixels.length);
   const start = performance.now();

@@ -54,7 +54,7 @@ USES = [
     ("export tiny.onnx -o photos", "photos is a folder; give the name of an .onnx file"),
     ("export tiny.onnx --top-k 3", "--top-k goes with --fused"),
     ("demo tiny.onnx", "name the model with --model"),
-    ("demo --static photos", "holds something else than an earlier page"),
+    ("demo --static photos", "holds files that are not an earlier page"),
     ("bench tiny.onnx", "name the model with --model"),
     ("bench --json gone/out.json", "the folder gone does not exist"),
 ]

@@ -257,7 +257,7 @@ def test_photographs_are_pasted(open_page: Any, photo: Path, tmp_path: Path, exp
             page.evaluate_handle(TRANSFER, [name, content]),
         )
         if not name:
-            assert "no picture to paste" in notice(page)
+            assert "clipboard holds no picture" in notice(page)
     page.wait_for_selector("body[aria-busy=false]")
     assert_same_numbers(numbers(page, tmp_path), expected)
 
@@ -393,7 +393,7 @@ def test_the_model_is_said_to_be_loading(browser: Any, address: str, photo: Path
 
 def test_a_model_that_is_missing_or_broken_is_said(browser: Any, address: str) -> None:
     context = browser.new_context()
-    for status, said in ((404, "404"), (200, "no ONNX model")):
+    for status, said in ((404, "404"), (200, "not an ONNX model")):
         page = context.new_page()
         page.route("**/model.onnx", lambda route, _, status=status: route.fulfill(status=status, body="no model"))
         page.goto(address)

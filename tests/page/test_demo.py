@@ -170,7 +170,7 @@ def test_a_fused_model_is_served_without_its_default_classes(tmp_path: Path) -> 
 def test_a_model_above_two_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("secam_onnx.page.static.EXTERNAL_DATA_LIMIT", 100)
     onnx.save(classifier(classes=4), tmp_path / "plain.onnx")
-    with pytest.raises(ModelError, match="above 2 GB"):
+    with pytest.raises(ModelError, match="more than 2 GB"):
         model_for_browsers(tmp_path / "plain.onnx", tmp_path)
 
 

@@ -135,7 +135,7 @@ def test_metadata_is_read_from_the_file(page: Any, fused: Path) -> None:
     small = model.SerializeToString()
     assert page.evaluate(METADATA, list(small)) == {**entries, "named twice": "käse"}
     assert "cut off" in page.evaluate(METADATA, list(small[:-3]))
-    assert "no ONNX model" in page.evaluate(METADATA, list(b"\xff" * 40))
+    assert "not an ONNX model" in page.evaluate(METADATA, list(b"\xff" * 40))
     assert page.evaluate(METADATA, []) == {}
 
 

@@ -248,7 +248,8 @@ def test_sizes_are_refused_in_words(visit: OpenPage, busy: Running) -> None:
     page.on("request", lambda request: sent.append(request.url))
     give(page, encoded(Image.fromarray(noise)))
     assert re.fullmatch(
-        r"made.png makes a request of 48\d,\d{3} bytes; the server takes at most 262,144. Make it smaller.",
+        r"made.png makes a request of 48\d,\d{3} bytes; the server accepts at most 262,144. "
+        r"Make the photograph smaller.",
         notice(page),
     )
     assert not [url for url in sent if url.endswith("/infer")]

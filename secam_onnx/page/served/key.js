@@ -1,6 +1,6 @@
-/** The field for a server's key, which is kept in the page's memory and nowhere else. */
+/** The field for a server's key, which is kept only in the memory of the page. */
 
-/** A promise of what is typed; `again`: what was typed before is not the key. */
+/** A promise of the key that is typed; `again` says that the last one was wrong. */
 export function askForKey(again) {
   const form = document.getElementById("key");
   const [input, words] = [form.querySelector("input"), form.querySelector("output")];

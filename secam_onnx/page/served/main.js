@@ -1,4 +1,4 @@
-/** Joins the page to the server that it came from. */
+/** Starts the page with explanations from the server that it came from. */
 
 import { View } from "../view.js";
 import { askForKey } from "./key.js";

@@ -1,4 +1,4 @@
-/** Results from a server: the photograph's file goes there as it is. The same form as `engine.js`. */
+/** Explanations from a server, which gets the photograph's file as it is. A source as described in `engine.js`. */
 
 import { TOP } from "../explanation.js";
 import { request, tensors } from "./tensors.js";
@@ -6,7 +6,7 @@ import { request, tensors } from "./tensors.js";
 const SEGMENTS = ["segment_scores", "segment_contributions"];
 const OF_CLASSES = ["class_ids", "class_probabilities", "class_logits", "bias", "cam", ...SEGMENTS];
 const OF_PHOTOGRAPH = ["segments", "n_segments", "box", "image_size"];
-const [WAIT, WAITS] = [500, 600]; // ms between two looks at whether the models are ready, and how many of these
+const [WAIT, WAITS] = [500, 600]; // milliseconds between checks whether the models are ready, and the most checks
 
 export class Remote {
   privacy = "The photograph is sent to this server, which keeps no copy.";
@@ -26,11 +26,11 @@ export class Remote {
       if (models.every(({ ready }) => ready)) return models;
       await new Promise((done) => setTimeout(done, WAIT));
     }
-    throw new Error("The server's models do not get ready; its log says why.");
+    throw new Error("The server's models are not ready; its log says why.");
   }
 
   async explain(photograph, model) {
-    this.#last.abort(); // its photograph is not wanted any more
+    this.#last.abort(); // nobody waits for the earlier photograph any more
     this.#last = new AbortController();
     const { signal } = this.#last;
     const image = new Uint8Array(await photograph.blob.arrayBuffer());
@@ -59,7 +59,7 @@ export class Remote {
         if (explanation.classes.has(index)) return;
         const [entry] = entries(await ask(index, [...OF_CLASSES, "n_segments"]), model.labels);
         if (entry.scores.length !== predictions[0].scores.length) {
-          throw new Error("The server has other settings than before; open the photograph again.");
+          throw new Error("The server's settings have changed; open the photograph again.");
         }
         explanation.classes.set(index, entry);
       },
@@ -67,15 +67,17 @@ export class Remote {
     return explanation;
   }
 
-  /** Servers that refuse a request hang up before they have read it, and browsers do not show what they said. */
+  /** A server that refuses a large request closes the connection early, and browsers then hide the reason. */
   #check(name, size) {
     if (size <= this.largest) return;
     const [found, most] = [size, this.largest].map((bytes) => bytes.toLocaleString("en"));
-    throw new Error(`${name} makes a request of ${found} bytes; the server takes at most ${most}. Make it smaller.`);
+    throw new Error(
+      `${name} makes a request of ${found} bytes; the server accepts at most ${most}. Make the photograph smaller.`,
+    );
   }
 }
 
-/** What each class got, as the view takes it. */
+/** The values of each class, in the form that the view takes. */
 function entries({ n_segments, ...tensors }, labels) {
   const count = tensors.class_ids.data.length;
   const of = (name, row) => {
@@ -97,8 +99,8 @@ function entries({ n_segments, ...tensors }, labels) {
   });
 }
 
-/** If its sides are not the same, the server turned the photograph otherwise than this browser does. */
+/** Compares the sizes, which differ if the server and this browser turn the photograph differently. */
 function checkSize(shown, found) {
   if (shown.every((side, axis) => side === found[axis])) return;
-  throw new Error("This browser shows the photograph otherwise than the server reads it; save it as a JPEG file.");
+  throw new Error("This browser and the server turn the photograph differently; save it as a JPEG file and open that.");
 }

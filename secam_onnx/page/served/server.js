@@ -1,18 +1,18 @@
-/** Requests to one server: with its key, never without an end, and what goes wrong in words. */
+/** Requests to one server: with its key, with a time limit, and with errors as messages for the reader. */
 
-const UNTOLD = 60_000; // ms for an answer, until the server has said how long it takes at most
+const UNTOLD = 60_000; // milliseconds to wait for an answer, until the server has told its own limit
 
 export class Server {
   timeout = UNTOLD;
   #key = null;
   #asking = null;
 
-  /** `askForKey(again)` gives a promise of a key, where the server wants one. */
+  /** `askForKey(again)` gives a promise of a key, if the server asks for one. */
   constructor(base, askForKey) {
     [this.base, this.askForKey] = [base, askForKey];
   }
 
-  /** A promise of {headers, bytes: ArrayBuffer}, or an Error to be shown; `signal` gives the request up. */
+  /** A promise of {headers, bytes: ArrayBuffer}, or an Error whose message is shown; `signal` cancels the request. */
   async ask(path, { headers = {}, signal, ...options } = {}) {
     for (;;) {
       const key = this.#key;
@@ -27,7 +27,7 @@ export class Server {
         });
         bytes = await response.arrayBuffer();
       } catch (error) {
-        if (signal?.aborted) throw error; // nobody waits for it
+        if (signal?.aborted) throw error; // it was cancelled
         if (late.aborted) throw new Error(`The server did not answer within ${this.timeout / 1000} s.`);
         throw new Error("The server cannot be reached; it may have been stopped. Try again.");
       }
@@ -47,16 +47,16 @@ export class Server {
   }
 }
 
-/** Headers hold bytes, which scripts spell as letters. */
+/** Headers hold bytes, which scripts write as characters. */
 const inBytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
-/** What a server says that does not answer; a proxy before it may say it in HTML. */
+/** The reason for an error; a proxy in front of the server may answer in HTML. */
 function reason({ status, statusText }, bytes) {
   try {
     const { error } = JSON.parse(new TextDecoder().decode(bytes));
     if (error) return `The server says: ${error}`;
   } catch {
-    // no JSON
+    // not JSON
   }
   return `The server answered ${status}${statusText && ` (${statusText})`}.`;
 }

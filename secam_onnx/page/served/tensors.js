@@ -1,10 +1,10 @@
-/** The Open Inference Protocol's binary tensors: JSON, whose length a header tells, and after it the values as they are
- *  in memory, little-endian as every browser is. */
+/** Binary tensors of the Open Inference Protocol: JSON, whose length is in a header, followed by the values as they are
+ *  in memory, little-endian as in every browser. */
 
 const LENGTH = "Inference-Header-Content-Length";
 const ARRAYS = { INT64: BigInt64Array, INT32: Int32Array, FP32: Float32Array, FP64: Float64Array };
 
-/** A request about one encoded image (Uint8Array), as options of `fetch`. */
+/** A request with one encoded image (Uint8Array), as options of `fetch`. */
 export function request(image, outputs, parameters) {
   const size = new Uint8Array(4); // stands before each element of BYTES
   new DataView(size.buffer).setUint32(0, image.length, true);
@@ -33,10 +33,12 @@ export function request(image, outputs, parameters) {
 export function tensors({ headers, bytes }) {
   let at = Number(headers.get(LENGTH));
   if (!at)
-    throw new Error("The answer has no binary tensors; what stands between this page and the server drops them.");
+    throw new Error(
+      "The answer has no binary tensors; a proxy between this page and the server may drop their header.",
+    );
   const { outputs } = JSON.parse(new TextDecoder().decode(bytes.slice(0, at)));
   const found = outputs.map(({ name, datatype, shape, parameters: { binary_data_size: size } }) => {
-    const data = new ARRAYS[datatype](bytes.slice(at, at + size)); // a copy, as views have to be aligned
+    const data = new ARRAYS[datatype](bytes.slice(at, at + size)); // a copy, as a view must be aligned
     at += size;
     return [name, { shape, data }];
   });
