@@ -63,7 +63,7 @@ html_theme_options = {
 }
 html_title = "secam-onnx"
 html_static_path = ["_static"]
-html_extra_path = ["_root"]  # leads from the root of the site to docs/
+html_extra_path = ["_root", "../llms.txt"]  # the first leads from the root of the site to docs/
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
