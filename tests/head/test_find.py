@@ -64,7 +64,7 @@ LAST = "z = Gemm <transB = 1> (v, w, b)"
     [
         (f"p = GlobalAveragePool (c) s = Sin (p) v = Flatten (s) {LAST}", r"node Sin 's': .*not understood"),
         (f"p = GlobalAveragePool (c) v = Flatten (p) {LAST.replace('= 1>', '= 1, transA = 1>')}", "transA=1"),
-        ("p = Flatten (c) z = MatMul (kf, p)", "left operand is the constant one"),
+        ("p = Flatten (c) z = MatMul (kf, p)", "left operand is constant"),
         (f"p = GlobalAveragePool (c) f = Flatten (p) v = Cos (f) {LAST}", "node Cos 'v'"),
         (f"p = GlobalAveragePool (c) f = Flatten (p) v = Clip (f, f, f) {LAST}", "its parameters is computed"),
     ],

@@ -189,7 +189,7 @@ def test_a_class_token_is_no_map(body: str) -> None:
     )
     head = find_head(Graph(model))
     assert not head.understood
-    assert "as a class token is picked" in " ".join(reasons(head).values())
+    assert "as one selects a class token" in " ".join(reasons(head).values())
 
 
 def test_a_mean_over_channels_does_not_turn_tokens_into_channels() -> None:

@@ -1,7 +1,7 @@
-"""The rules by which a head is understood, one kind of node a file.
+"""The rules that understand the nodes of a head, one kind of node per file.
 
-To add a kind of node, write a module here with a `Rule` subclass and name it in `RULES`. `find` and `contribution` know
-no operator by name.
+To add a kind of node, write a module here with a subclass of `Rule` and add it to `RULES`. `find` and `contribution`
+know no operator by name.
 """
 
 from secam_onnx.head.rules.activation import ActivationRule

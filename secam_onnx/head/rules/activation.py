@@ -1,8 +1,8 @@
 """Activations: `y = s(x)` element by element, so `dz/dx = dz/dy s'(x)`.
 
 Piecewise linear ones (ReLU, leaky ReLU, clip, hard sigmoid, the larger of `x` and a constant) are exact: on each piece
-`y = s' x + t`, and the bias receives `dz/dy . t`. Smooth ones (sigmoid, tanh, GELU, hard swish, ...) are linearised
-where they are, and what that misses is the completeness gap.
+`y = s' x + t`, and the bias receives `dz/dy . t`. Smooth ones (sigmoid, tanh, GELU, hard swish, ...) are linearised at
+the current point, and what that misses goes into the completeness gap.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["ActivationRule"]
 _TINY = 1e-12
 
 Slope = Callable[["Builder", NodeProto, str, str], str]
-"""Writes `s'(x)` from the node and the values of x and y, float32."""
+"""Writes `s'(x)`, from the node and the names of x and y as float32."""
 
 
 def _number(b: Builder, value: float) -> str:
@@ -44,7 +44,7 @@ def _minus(b: Builder, value: float, x: str) -> str:
 
 
 def _relu(b: Builder, node: NodeProto, x: str, y: str) -> str:
-    return _is(b, "Greater", y, _number(b, 0.0))  # the same mask as x > 0, and y is needed above anyway
+    return _is(b, "Greater", y, _number(b, 0.0))  # the same as x > 0, and y is needed anyway
 
 
 def _leaky(b: Builder, node: NodeProto, x: str, y: str) -> str:
@@ -165,7 +165,7 @@ def _log(b: Builder, node: NodeProto, x: str, y: str) -> str:
 
 
 def _sqrt(b: Builder, node: NodeProto, x: str, y: str) -> str:
-    # Finite at zero: a path from the zero feature map begins there.
+    # Finite at zero, where the path of integrated gradients begins.
     return b.op("Div", [_number(b, 0.5), b.op("Max", [y, _number(b, _TINY)])])
 
 
@@ -180,7 +180,7 @@ def _constant_over(b: Builder, node: NodeProto, x: str, y: str) -> str:
 def _pow(b: Builder, node: NodeProto, x: str, y: str) -> str:
     power = b.constant(node.input[1])
     slope = b.op("Mul", [power, b.op("Pow", [x, b.op("Sub", [power, _number(b, 1.0)])])])
-    # Roots at zero, as above: infinite.
+    # The slope of a root is infinite at zero.
     return b.op("Where", [b.op("IsInf", [slope]), _number(b, 0.0), slope])
 
 
@@ -216,12 +216,12 @@ _SMOOTH: dict[str, Slope] = {
     "Tanh": _tanh,
 }
 _THROUGH_ZERO = {"Abs", "LeakyRelu", "Neg", "PRelu", "Relu", "ThresholdedRelu"}
-"""Without a constant term on any piece."""
+"""Functions without a constant term on any piece."""
 
 
 @dataclass(frozen=True)
 class ActivationStep(Step):
-    """One element of the output for one of the input."""
+    """A function of single elements."""
 
     @property
     def exact(self) -> bool:
@@ -245,7 +245,7 @@ class ActivationRule(Rule):
         computed = [name for name in node.input if name and not graph.is_constant(name)]
         x = computed[0]
         if len(computed) > 1:
-            raise NoMatchError("one of its parameters is computed")
+            raise NoMatchError("one of its parameters is computed at run time")
         if node.op_type in ("Max", "Min"):
             if len(node.input) != 2:
                 raise NoMatchError("it compares more than two tensors")

@@ -1,4 +1,4 @@
-"""Layers that scale and shift with constants: `y = s x + t`, so `dz/dx = dz/dy s` and the bias receives `dz/dy . t`.
+"""Scales and shifts by constants: `y = s x + t`, so `dz/dx = dz/dy s`, and the bias receives `dz/dy . t`.
 
 Add, Sub, Mul and Div with one constant operand, and BatchNormalization at inference.
 """
@@ -43,14 +43,14 @@ class AffineStep(Step):
 
 
 class AffineRule(Rule):
-    """One constant operand, on either side."""
+    """Add, Sub, Mul and Div with one constant operand, on either side."""
 
     ops = frozenset({"Add", "Sub", "Mul", "Div"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         constants = [name for name in node.input if graph.is_constant(name)]
         if len(constants) != 1:
-            raise NoMatchError("it combines two computed tensors, not one and a constant")
+            raise NoMatchError("it combines two computed tensors; a tensor and a constant were expected")
         (constant,) = constants
         (x,) = (name for name in node.input if name != constant)
         if node.op_type == "Div" and node.input[0] == constant:
@@ -72,7 +72,7 @@ class AffineRule(Rule):
 
 @dataclass(frozen=True)
 class BatchNormStep(Step):
-    """`y = (x - mean) / sqrt(var + eps) * scale + bias`, one of each a channel."""
+    """`y = (x - mean) / sqrt(var + eps) * scale + bias`, with one of each per channel."""
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         scale, bias, mean, variance = (builder.constant(name) for name in self.node.input[1:5])
@@ -96,9 +96,9 @@ class BatchNormRule(Rule):
         if attribute(node, "training_mode", 0) or len([name for name in node.output if name]) > 1:
             raise NoMatchError("it is in training mode; export the model in inference mode")
         if not attribute(node, "spatial", 1):
-            raise NoMatchError("it has statistics for every position (spatial=0), not one a channel")
+            raise NoMatchError("it has statistics for each position (spatial=0); one per channel was expected")
         if not all(graph.is_constant(name) for name in node.input[1:5]) or len(node.input) != 5:
-            raise NoMatchError("its statistics are computed, not constants")
+            raise NoMatchError("its statistics are computed at run time")
         if len(graph.shape(node.input[0]) or ()) < 2:
             raise NoMatchError(
                 f"its input has shape {shape_text(graph.shape(node.input[0]))}; (N, C, ...) was expected"

@@ -1,8 +1,8 @@
-"""What a rule and a step are.
+"""Rules and steps.
 
-A `Rule` looks at one node of the head and answers with a `Step`, or says why it is none (`NoMatchError`). A `Step`
-knows the algebra of its node: given the gradient of the logits with respect to its output, it writes the ONNX nodes
-that make the gradient with respect to each of its inputs, and reports its constant terms to the bias.
+A `Rule` looks at one node of the head and returns a `Step`, or says why it cannot (`NoMatchError`). A `Step` knows the
+algebra of its node: from the gradient of the logits with respect to its output, it writes the ONNX nodes that compute
+the gradient with respect to each of its inputs, and adds its constant terms to the bias.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["NoMatchError", "Rule", "Step", "differs_in_batch"]
 
 
 class NoMatchError(Exception):
-    """A node is not what a rule looks for; the message is the reason, in words for the user."""
+    """A node is not what a rule looks for; the message is the reason, for the user."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Step(ABC):
     node : NodeProto
         The node.
     inputs : tuple of str
-        The tensors that come from the features' side.
+        The tensors on the side of the features.
     output : str
-        The tensor that goes on to the logits.
+        The tensor on the side of the logits.
     role : str
-        What it is to the head, in the field's words (`fc`, `relu`, `gap`, `flatten`, ...); empty if nothing of note.
+        Its part in the head, in the field's words (`fc`, `relu`, `gap`, `flatten`, ...); empty if not worth a word.
     reason : str
-        Why it was understood, for people.
+        How the rule understood it, for the user.
     """
 
     node: NodeProto
@@ -50,11 +50,11 @@ class Step(ABC):
     reason: str
 
     mixes: ClassVar[bool] = False
-    """Whether weights lead from channels to others: a head has such a layer."""
+    """Whether the step has weights that mix channels."""
 
     @property
     def input(self) -> str:
-        """The only one of the inputs."""
+        """The input, if there is only one."""
         (name,) = self.inputs
         return name
 
@@ -65,29 +65,29 @@ class Step(ABC):
 
     @property
     def rounds(self) -> bool:
-        """Whether all that is missing to that is the rounding of a quantised network."""
+        """Whether only the rounding of a quantised network keeps it from being exact."""
         return False
 
     @property
     def channel_axis(self) -> int | None:
-        """The axis of the input that counts channels, where the node tells (a pool over all others)."""
+        """The axis of the input that counts channels, if the node tells it (a pool over all others)."""
         return None
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Names of the constant tensors that the step uses."""
+        """Names of the constant tensors that the step reads."""
         return ()
 
     @abstractmethod
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
-        """Write the nodes that carry a gradient from `output` to each of `inputs`, in that order."""
+        """Write the nodes that carry a gradient from `output` back to each of `inputs`, in that order."""
 
 
 class Rule(ABC):
     """Recognises one kind of node."""
 
     ops: ClassVar[frozenset[str]]
-    """ONNX operators that the rule looks at."""
+    """The ONNX operators that the rule looks at."""
 
     @abstractmethod
     def match(self, graph: Graph, node: NodeProto) -> Step:
@@ -96,17 +96,17 @@ class Rule(ABC):
         Raises
         ------
         NoMatchError
-            With the reason.
+            The node is not what the rule looks for; the message is the reason.
         """
 
     def match_output(self, graph: Graph, node: NodeProto, output: str) -> Step:
-        """The same for one of the node's outputs, which is the first unless a rule knows of others."""
+        """The same for one of the node's outputs, which must be the first unless the rule allows others."""
         if output != node.output[0]:
             raise NoMatchError(f"its output {output!r} is not its first")
         return self.match(graph, node)
 
 
 def differs_in_batch(graph: Graph, constant: str, rank: int) -> bool:
-    """Whether a constant that broadcasts to a tensor of `rank` axes has other numbers for each image."""
+    """Whether a constant that broadcasts to a tensor of `rank` axes has different numbers for each image."""
     shape = graph.shape(constant) or ()
     return len(shape) >= rank and shape[len(shape) - rank] != 1

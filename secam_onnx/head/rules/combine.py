@@ -1,8 +1,8 @@
-"""Computed tensors that meet in the head: `x + y`, `x - y`, `x * y`, `x / y`, with numpy's broadcasting.
+"""Operations on several computed tensors: `x + y`, `x - y`, `x * y`, `x / y`, with numpy's broadcasting.
 
-Sums are linear. Products are not: `d(x y) = y dx + x dy` counts every value twice, so gradient times input overshoots
-by one product, and the completeness gap says so (hard swish, GELU and layer normalisation as exporters take them
-apart, squeeze-and-excite inside a head).
+Sums are linear. Products are not: `d(x y) = y dx + x dy` counts each value twice, so gradient times input overshoots by
+one product, which the completeness gap shows (hard swish, GELU and layer normalisation of several nodes,
+squeeze-and-excite inside a head).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["CombineRule"]
 
 
 class CombineStep(Step):
-    """One node with several computed operands, which may be the same tensor."""
+    """A node with several computed operands, some of which may be the same tensor."""
 
     @property
     def exact(self) -> bool:
@@ -60,7 +60,7 @@ class CombineRule(Rule):
         ranks = {len(graph.shape(name) or ()) for name in (*node.input, node.output[0])}
         if len(ranks) != 1 or ranks == {0}:
             shapes = " and ".join(shape_text(graph.shape(name)) for name in node.input)
-            raise NoMatchError(f"it combines tensors of shapes {shapes}; equally many axes were expected")
+            raise NoMatchError(f"it combines tensors of shapes {shapes}; the same number of axes was expected")
         inputs = tuple(dict.fromkeys(node.input))
         role = node.op_type.lower() if node.op_type in ("Mul", "Div") else ""
         return CombineStep(node, inputs, node.output[0], role=role, reason=f"{node.op_type} of computed tensors")

@@ -1,4 +1,4 @@
-"""Concat: each input takes its own slice of the gradient (average and maximum pool side by side, as fastai's heads)."""
+"""Concat: each input gets its slice of the gradient (average and maximum pool side by side, as in fastai's heads)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Convolution: `y = x * W + b`, so `dz/dx` is the transposed convolution of `dz/dy` with `W`.
 
-A kernel that covers its whole input is a fully connected layer in other words, and a 1 x 1 convolution is one at every
-position (SqueezeNet, NiN: before the pool; DenseNet of Caffe2: after it).
+A kernel that covers its whole input is a fully connected layer, and a 1 x 1 convolution is one at each position
+(SqueezeNet, NiN: before the pool; DenseNet of Caffe2: after it).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ConvStep(Step):
     bias: str | None
     window: Window
     covers: bool
-    """The kernel covers the whole input, so that the output has one position."""
+    """Whether the kernel covers the whole input, so that the output has one position."""
 
     mixes: ClassVar[bool] = True
 
@@ -62,12 +62,12 @@ class ConvRule(Rule):
         x, weight = node.input[0], node.input[1]
         shape, kernel = graph.shape(x), graph.shape(weight)
         if not graph.is_constant(weight) or kernel is None or len(kernel) != 4 or None in kernel:
-            raise NoMatchError(f"its weight {weight!r} is no constant (out, in, kh, kw)")
+            raise NoMatchError(f"its weight {weight!r} is not a constant (out, in, kh, kw)")
         if shape is None or len(shape) != 4:
             raise NoMatchError(f"its input has shape {shape_text(shape)}; (N, C, h, w) was expected")
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
         if bias and not graph.is_constant(bias):
-            raise NoMatchError("its bias is computed, not a constant")
+            raise NoMatchError("its bias is computed at run time")
         window = sliding_window(node, [size for size in kernel[2:] if size is not None], shape)
         covers = kernel[2:] == shape[2:] and not window.padded and attribute(node, "group", 1) == 1
         size = " x ".join(map(str, kernel[2:]))

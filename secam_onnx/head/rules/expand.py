@@ -1,4 +1,4 @@
-"""Expand: one number at several places, so the gradients of those are summed (lengths, in cosine heads)."""
+"""Expand: a number is repeated at several places, so their gradients are summed (norms, in cosine heads)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ExpandStep(Step):
 
 
 class ExpandRule(Rule):
-    """Expand that adds no axes and leaves the batch alone."""
+    """Expand that adds no axes and does not repeat images."""
 
     ops = frozenset({"Expand"})
 

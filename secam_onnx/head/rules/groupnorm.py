@@ -1,6 +1,6 @@
-"""Normalisation of a map by groups of its channels; of each alone in InstanceNormalization.
+"""Normalisation of a map by groups of channels, which are single channels in InstanceNormalization.
 
-Seen as `(N, groups, numbers)` this is a layer normalisation over the last axis.
+In the shape `(N, groups, numbers)` it is a layer normalisation over the last axis.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["GroupNormRule"]
 
 @dataclass(frozen=True)
 class GroupNormStep(Step):
-    """`(N, C, ...)`, with a scale and a bias for each channel."""
+    """Normalisation of `(N, C, ...)`, with a scale and a bias for each channel."""
 
     groups: int
 
@@ -55,9 +55,9 @@ class GroupNormRule(Rule):
         if shape is None or len(shape) < 3 or shape[1] is None:
             raise NoMatchError(f"its input has shape {shape_text(shape)}; (N, C, ...) was expected")
         if not all(graph.is_constant(name) for name in node.input[1:]):
-            raise NoMatchError("its scale or bias is computed, not a constant")
+            raise NoMatchError("its scale or bias is computed at run time")
         if graph.shape(node.input[1]) != (shape[1],):
-            raise NoMatchError("it has a scale for each group; one a channel was expected")
+            raise NoMatchError("it has a scale for each group; one per channel was expected")
         groups = attribute(node, "num_groups", shape[1])
         role = "instancenorm" if node.op_type == "InstanceNormalization" else "groupnorm"
         reason = f"normalisation of {groups} groups of the {shape[1]} channels; smooth"

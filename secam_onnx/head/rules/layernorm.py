@@ -1,7 +1,7 @@
 """Layer normalisation: `y = (x - m) / s * scale + bias` with mean `m` and deviation `s` over the last axes.
 
 With `n = (x - m) / s` and `g = dz/dy * scale`, `dz/dx = (g - mean(g) - n mean(g n)) / s`; smooth. The result does not
-change with the length of `x`, so gradient times input sums to about nothing: the completeness gap is nearly the logit.
+depend on the norm of `x`, so gradient times input sums to almost zero, and the completeness gap is nearly the logit.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LayerNormRule(Rule):
         if not shape or len(shape) < 2:
             raise NoMatchError(f"its input has shape {shape_text(shape)}; (N, ..., C) was expected")
         if not all(graph.is_constant(name) for name in node.input[1:] if name):
-            raise NoMatchError("its scale or bias is computed, not a constant")
+            raise NoMatchError("its scale or bias is computed at run time")
         first = attribute(node, "axis", -1) % len(shape)
         if first == 0:
             raise NoMatchError("it normalises over the batch axis")

@@ -1,6 +1,6 @@
 """Fully connected layer: `y = x W^T + b`, so `dz/dx = dz/dy W` and the bias receives `dz/dy . b`.
 
-Gemm (with transB, alpha, beta) and MatMul. Where `y` is the logits, `dz_c/dx` is row `c` of `W`: a Gather, no product.
+Gemm (with transB, alpha, beta) and MatMul. If `y` is the logits, `dz_c/dx` is row `c` of `W`: a Gather, no product.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class LinearStep(Step):
     transposed: bool
     outputs: int
     rank: int
-    """How many axes `x` has, the last of which counts channels."""
+    """The number of axes of `x`, the last of which counts channels."""
     alpha: float = 1.0
     beta: float = 1.0
 
@@ -51,7 +51,7 @@ class LinearStep(Step):
             return [Gradient(rows if self.rank == 2 else builder.reshape_like(rows, self.input), self.input)]
         if self.transposed:
             weight = builder.op("Transpose", [weight], perm=[1, 0])
-        # Tokens (N, L, C): the same product at every position.
+        # Tokens (N, L, C): the same product at each position.
         uniform = gradient.form == "uniform" and gradient.channel_axis == self.rank - 1
         name = gradient.name if uniform else builder.dense(gradient)
         product = builder.scale(builder.op("MatMul", [name, weight]), self.alpha)
@@ -68,9 +68,9 @@ class LinearRule(Rule):
             raise NoMatchError("it has no weight")
         x, weight = node.input[0], node.input[1]
         if graph.is_constant(x):
-            raise NoMatchError("its left operand is the constant one; the features were expected there")
+            raise NoMatchError("its left operand is constant; the features were expected there")
         if not graph.is_constant(weight):
-            raise NoMatchError("its right operand is computed, not a constant weight matrix")
+            raise NoMatchError("its right operand is computed at run time; a constant weight matrix was expected")
         if attribute(node, "transA", 0):
             raise NoMatchError("it transposes its input (transA=1)")
         shape = graph.shape(weight) or ()
@@ -83,7 +83,7 @@ class LinearRule(Rule):
             )
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
         if bias and not graph.is_constant(bias):
-            raise NoMatchError("its bias is computed, not a constant")
+            raise NoMatchError("its bias is computed at run time")
         if bias and differs_in_batch(graph, bias, rank):
             raise NoMatchError(f"its bias {bias!r} differs between the images of a batch")
         transposed = not attribute(node, "transB", 0)

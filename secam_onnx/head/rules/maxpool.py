@@ -1,7 +1,7 @@
-"""Maximum pools: `y(q) = x(argmax in the window of q)`, so each gradient goes to the position that won its window.
+"""Maximum pools: `y(q) = x(argmax in the window of q)`, so each gradient goes to the maximum of its window.
 
-Piecewise linear, hence exact; but where a whole map hangs on its highest cell (GlobalMaxPool, ReduceMax), the gradient
-is a sub-gradient, which leaves out how near the second was. Equal winners share.
+Piecewise linear, hence exact. Where a whole map depends on its highest cell (GlobalMaxPool, ReduceMax), the gradient is
+a sub-gradient, which ignores how close the second one was. Equal maxima share it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class MaxPoolStep(Step):
         x = builder.forward(self.input)
         dense = builder.flat(builder.dense(gradient))
         _, winners = builder.repeat(self.node, [x], outputs=2)
-        # ONNX counts the winners through the whole batch; within one image it is the rest by C*H*W.
+        # ONNX numbers the positions through the whole batch; modulo C*H*W they are those in one image.
         per_image = builder.op("ReduceProd", [builder.sizes(self.input)], keepdims=1)
         index = builder.flat(builder.per_class(builder.op("Mod", [winners, per_image])))
         batch_and_classes = builder.op("Shape", [dense], start=0, end=2)
@@ -84,7 +84,7 @@ class GlobalMaxPoolRule(Rule):
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         axes, shape = reduced_axes(graph, node)
-        reason = f"maximum over axes {axes} of {shape_text(shape)}: a sub-gradient, only the highest cell speaks"
+        reason = f"maximum over axes {axes} of {shape_text(shape)}: a sub-gradient, which only the highest cell gets"
         return GlobalMaxPoolStep(
             node, (node.input[0],), node.output[0], role="gmp", reason=reason, axes=axes, rank=len(shape)
         )

@@ -1,7 +1,7 @@
-"""Sums of absolute values, of squares, of exponentials: `y = r(x)` over some axes, so `dz/dx = dz/dy dr/dx`.
+"""Sums of absolute values, squares or exponentials: `y = r(x)` over some axes, so `dz/dx = dz/dy dr/dx`.
 
-ReduceL2 and LpNormalization are missing on purpose. A head that compares directions does not change with the length of
-its features and jumps where they are zero, where integrated gradients begin: masking explains it, they would not.
+ReduceL2 and LpNormalization are left out on purpose. A head that compares directions does not depend on the norm of its
+features and is discontinuous at zero, where integrated gradients begin; masking explains it instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SLOPES: dict[str, Callable[[Builder, str, str], str]] = {
 
 @dataclass(frozen=True)
 class NormStep(Step):
-    """One number for all along some axes."""
+    """A reduction over some axes."""
 
     axes: tuple[int, ...]
 
@@ -47,7 +47,7 @@ class NormStep(Step):
 
 
 class NormRule(Rule):
-    """Reductions with a slope for each of the numbers."""
+    """ReduceL1, ReduceLogSumExp and ReduceSumSquare."""
 
     ops = frozenset(_SLOPES)
 

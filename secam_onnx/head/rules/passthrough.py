@@ -1,4 +1,4 @@
-"""Nodes that leave every value as it is at inference: Identity, Dropout, Cast between floats, pools of one cell."""
+"""Nodes that change no value at inference: Identity, Dropout, Cast between floats, pools of one cell."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PassThroughRule(Rule):
         if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
             training = node.input[2]
             if not graph.is_constant(training) or graph.constant(training).any():
-                raise NoMatchError("it drops at random (training mode); export the model in inference mode")
+                raise NoMatchError("it drops values at random (training mode); export the model in inference mode")
         if graph.opset < 7 and node.op_type == "Dropout" and not attribute(node, "is_test", 0):
-            raise NoMatchError("it drops at random (is_test=0); export the model in inference mode")
+            raise NoMatchError("it drops values at random (is_test=0); export the model in inference mode")
         return PassThroughStep(node, (x,), node.output[0], role="", reason=f"{node.op_type} changes nothing")

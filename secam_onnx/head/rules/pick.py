@@ -1,7 +1,7 @@
-"""Split, Slice and Gather of one index: part of a tensor goes on, so the gradient of the rest is zero.
+"""Split, Slice and Gather of one index along the channels: the gradient of the channels left out is zero.
 
-Only channels are picked. A token that is picked from a feature map is no position to explain: it is a class token, to
-which the others came by attention further up.
+A token that is selected from a feature map does not match. It is a class token, which attention has already mixed with
+the others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PickStep(Step):
     start: int
     behind: int
     drops: bool = False
-    """A single one is picked and its axis dropped."""
+    """Whether a single one is left and its axis is dropped."""
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         dense, axis = builder.dense(gradient), builder.integers([self.axis + 1])
@@ -42,7 +42,7 @@ class PickStep(Step):
 
 
 class SplitRule(Rule):
-    """Split along the channels; each of its outputs is a step of its own."""
+    """Split along the channels; each output is a step of its own."""
 
     ops = frozenset({"Split"})
 
@@ -70,11 +70,11 @@ class SliceRule(Rule):
             _bounds(graph, node, name, index) for index, name in enumerate(("starts", "ends", "axes", "steps"), start=1)
         )
         if starts is None or ends is None or len(starts) != 1 or (steps or [1]) != [1]:
-            raise NoMatchError("it takes every other number, or cuts several axes at once")
+            raise NoMatchError("it skips numbers or cuts several axes at once")
         axis, length = _channels(graph, node, (axes or [0])[0])
         start, end, _ = slice(starts[0], ends[0]).indices(length)
         if end <= start:
-            raise NoMatchError("it leaves nothing")
+            raise NoMatchError("it leaves no channels")
         return _pick(node, axis, start, length - end)
 
 
@@ -86,7 +86,7 @@ class GatherRule(Rule):
     def match(self, graph: Graph, node: NodeProto) -> Step:
         indices = node.input[1]
         if not graph.is_constant(indices) or np.size(value := graph.constant(indices)) != 1:
-            raise NoMatchError("it picks several of the features")
+            raise NoMatchError("it selects several of the features")
         axis, length = _channels(graph, node, attribute(node, "axis", 0))
         index = int(value.reshape(-1)[0]) % length
         if value.ndim > 1:
@@ -97,18 +97,18 @@ class GatherRule(Rule):
 def _pick(node: NodeProto, axis: int, start: int, behind: int, *, output: str = "", drops: bool = False) -> PickStep:
     return PickStep(
         node, (node.input[0],), output or node.output[0], role="",
-        reason=f"{node.op_type} of channels, from number {start} on, {behind} left behind",
+        reason=f"{node.op_type} of the channels from {start} on, without the last {behind}",
         axis=axis, start=start, behind=behind, drops=drops,
     )  # fmt: skip
 
 
 def _channels(graph: Graph, node: NodeProto, axis: int) -> tuple[int, int]:
-    """The axis, counted from the start, and its length.
+    """The axis, counted from the first, and its length.
 
     Raises
     ------
     NoMatchError
-        It does not count channels.
+        The axis does not count channels.
     """
     x = node.input[0]
     shape = graph.shape(x)
@@ -118,7 +118,7 @@ def _channels(graph: Graph, node: NodeProto, axis: int) -> tuple[int, int]:
     length = shape[axis]
     if axis == 0 or length is None or (len(shape) > 2 and channel_axis(graph, x) != axis):
         raise NoMatchError(
-            f"it picks some of the features {shape_text(shape)} on axis {axis}, as a class token is picked"
+            f"it selects some of the features {shape_text(shape)} on axis {axis}, as one selects a class token"
         )
     return axis, length
 

@@ -1,8 +1,8 @@
-"""Means and sums over axes: `y = 1/n sum x`, so `dz/dx = dz/dy / n` at everything that was summed.
+"""Means and sums over axes: `y = 1/n sum x`, so `dz/dx = dz/dy / n` for each term.
 
 Over all positions of a feature map this is the global average pool: GlobalAveragePool, ReduceMean over the spatial
-axes or the tokens, and AveragePool whose kernel covers the map. Any other AveragePool is a convolution with equal
-weights, and any other mean (inside a normalisation) is linear as well.
+axes or the tokens, and AveragePool with a kernel that covers the map. Any other AveragePool is a convolution with equal
+weights, and any other mean, as inside a normalisation, is linear, too.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class ReduceStep(Step):
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         dense = builder.dense(gradient)
         if self.channel_axis is not None:
-            # One axis is left, the channels: the gradient is the same at all positions. It loses the other axes before
-            # it is divided: over trailing axes of length 1 ONNX Runtime broadcasts a number forty times as slowly.
+            # Only the channels are left, so the gradient is the same at all positions. It loses the other axes before
+            # the division: ONNX Runtime broadcasts forty times slower over trailing axes of length 1.
             return [Gradient(self._shared(builder, builder.flat(dense)), self.input, "uniform", self.channel_axis)]
         whole = builder.with_axes(self._shared(builder, dense), self.axes, self.output, self.input)
         return [Gradient(builder.expand_like(whole, self.input), self.input)]
@@ -70,12 +70,12 @@ class ReduceRule(Rule):
 
 
 def reduced_axes(graph: Graph, node: NodeProto) -> tuple[tuple[int, ...], Shape]:
-    """The axes that a pool or reduction takes away, and the shape of its input.
+    """The axes that a pool or reduction reduces, and the shape of its input.
 
     Raises
     ------
     NoMatchError
-        The rank is unknown, the axes are computed, or the batch axis is among them.
+        The rank is unknown, the axes are computed at run time, or the batch axis is one of them.
     """
     shape = graph.shape(node.input[0])
     if shape is None:
@@ -91,7 +91,7 @@ def reduced_axes(graph: Graph, node: NodeProto) -> tuple[tuple[int, ...], Shape]
             axes = graph.constant(node.input[1]).reshape(-1).tolist()
     found = tuple(sorted(axis % rank for axis in axes)) if axes else tuple(range(rank))
     if 0 in found:
-        raise NoMatchError(f"it reduces over axes {found}, the batch among them")
+        raise NoMatchError(f"it reduces over axes {found}, one of which is the batch")
     return found, shape
 
 
@@ -101,7 +101,7 @@ class WindowStep(Step):
 
     window: Window
     counts: tuple[np.ndarray, np.ndarray] | None
-    """How many rows and columns of each window lie inside the map, where only those are averaged."""
+    """The numbers of rows and columns of each window inside the map, if only these are averaged."""
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         dense = builder.dense(gradient)
@@ -126,7 +126,7 @@ class PoolRule(Rule):
         if not math.prod(kernel):
             raise NoMatchError("its kernel is empty")
         if set(attribute(node, "dilations", [1])) != {1}:
-            raise NoMatchError("it dilates its windows")
+            raise NoMatchError("its windows are dilated")
         window = sliding_window(node, kernel, shape)
         if not window.padded and set(kernel) == set(window.strides) == {1}:
             return PassThroughStep(node, (x,), node.output[0], role="", reason="average pool of kernel 1")
@@ -138,7 +138,7 @@ class PoolRule(Rule):
                 axes=(2, 3), rank=4, mean=True,
             )  # fmt: skip
         if up and any(window.uncovered):
-            raise NoMatchError("it rounds the number of its windows up")
+            raise NoMatchError("it rounds the number of windows up")
         counts = None
         if window.padded and not counted:
             if None in shape[2:]:
@@ -153,19 +153,19 @@ class PoolRule(Rule):
 
 
 def _is_whole(window: Window, shape: Shape, up: bool) -> bool:
-    """Whether there is one window, which reaches from the start of the map to its end."""
+    """Whether there is one window, which covers the map."""
     for edge, size, (before, after), stride in zip(shape[2:], window.kernel, window.pads, window.strides, strict=True):
         if edge is None or size - before < edge:
             return False
         room = edge + before + after - size
-        # Rounding up makes a window even where the kernel is larger than the map (EfficientNet of Hugging Face).
+        # Rounding up gives a window even if the kernel is larger than the map (EfficientNet of Hugging Face).
         if not (-stride < room <= 0 if up else 0 <= room < stride):
             return False
     return True
 
 
 def _inside(window: Window, axis: int, edge: int) -> np.ndarray:
-    """For each window along one axis, how much of it lies inside."""
+    """The length inside the map of each window along one axis."""
     size, stride, (before, after) = window.kernel[axis], window.strides[axis], window.pads[axis]
     starts = np.arange((edge + before + after - size) // stride + 1) * stride - before
     return np.minimum(starts + size, edge) - np.maximum(starts, 0)

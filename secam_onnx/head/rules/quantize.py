@@ -1,9 +1,9 @@
-"""QuantizeLinear, then DequantizeLinear: `y = x + r`, rounded to a grid of, say, 256 values; `y = max(x, 0) + r` where
-the grid begins at zero, which is how quantisers write a ReLU.
+"""QuantizeLinear, then DequantizeLinear: `y = x + r`, rounded to a grid of 256 values, say; `y = max(x, 0) + r` if the
+grid begins at zero, as quantisers write a ReLU.
 
-The gradient goes straight through the rounding. What that misses, `r`, is the completeness gap: at most half a step,
-or as much as `x` is beyond the ends of the grid. There the gradient goes on as well: a photograph whose highest logit
-is above all that the quantiser saw would have no map otherwise.
+The gradient passes the rounding unchanged. What that misses, `r`, goes into the completeness gap: at most half a step,
+or the distance of `x` from the grid. Beyond the upper end of the grid the gradient passes, too; otherwise a photograph
+whose highest logit exceeds all that the quantiser saw would have no map.
 
 References
 ----------
@@ -26,7 +26,7 @@ from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
 __all__ = ["QuantizeRule"]
 
-# Lowest code and number of bits.
+# The lowest code and the number of bits.
 _CODES: dict[int, tuple[int, int]] = {
     TensorProto.UINT4: (0, 4),
     TensorProto.INT4: (-8, 4),
@@ -36,15 +36,15 @@ _CODES: dict[int, tuple[int, int]] = {
     TensorProto.INT16: (-32768, 16),
 }
 _SIGNED = {"Add", "BatchNormalization", "Conv", "Gemm", "MatMul", "Sub"}
-"""Operators whose results are negative as well, so that a grid from zero on is a ReLU after them."""
+"""Operators with negative results, too, so that a grid from zero on is a ReLU after them."""
 
 
 @dataclass(frozen=True)
 class QuantizeStep(Step):
-    """Rounded by two nodes, of which `node` is the second."""
+    """Rounding by two nodes, of which `node` is the second."""
 
     from_zero: bool
-    """The grid has no negative values."""
+    """Whether the grid has no negative values."""
 
     @property
     def exact(self) -> bool:
@@ -75,22 +75,22 @@ class QuantizeRule(Rule):
     def match(self, graph: Graph, node: NodeProto) -> Step:
         before = graph.producer(node.input[0])
         if before is None or before.op_type != "QuantizeLinear":
-            raise NoMatchError("what it reads was not quantised by the node before it")
+            raise NoMatchError("the node before it is no QuantizeLinear")
         if not all(graph.is_constant(name) for name in (*node.input[1:], *before.input[1:]) if name):
             raise NoMatchError("its scale is computed at run time")
         scales, zeros = zip(*(_grid(graph, quantiser) for quantiser in (before, node)), strict=True)
         if any(value.size != 1 for value in (*scales, *zeros)):
             raise NoMatchError("it has a scale for each channel; one for the whole tensor was expected")
         if scales[0].item() != scales[1].item() or zeros[0].item() != zeros[1].item() or not scales[0].item() > 0:
-            raise NoMatchError("the two nodes have different grids, or a scale that is not above zero")
+            raise NoMatchError("the two nodes have different grids, or their scale is not positive")
         lowest, bits = _CODES.get(graph.dtype(node.input[0]), (0, 0))
         if not bits:
-            raise NoMatchError("its codes are no integers of 4, 8 or 16 bits")
+            raise NoMatchError("its codes are not integers of 4, 8 or 16 bits")
         from_zero = zeros[0].item() == lowest
         x = before.input[0]
         source = graph.producer(x)
         role = "relu" if from_zero and source is not None and source.op_type in _SIGNED else ""
-        reason = f"rounded to {bits} bits{' from zero on' if role else ''} and back; the gradient goes straight through"
+        reason = f"rounded to {bits} bits{' from zero on' if role else ''} and back; the gradient passes unchanged"
         return QuantizeStep(node, (x,), node.output[0], role=role, reason=reason, from_zero=from_zero)
 
 

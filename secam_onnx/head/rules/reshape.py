@@ -1,4 +1,4 @@
-"""Flatten, Reshape, Squeeze, Unsqueeze: the numbers stay in their order, so the gradient only takes the old shape."""
+"""Flatten, Reshape, Squeeze, Unsqueeze: the order of the numbers stays, so the gradient only gets the old shape."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["ReshapeRule", "ReshapeStep"]
 
 @dataclass(frozen=True)
 class ReshapeStep(Step):
-    """Another shape for the same numbers; the batch axis stays."""
+    """A change of shape that keeps the batch axis."""
 
     keeps_order: bool
-    """Only axes of length 1 come or go, so that index `c` of the one is index `c` of the other."""
+    """Whether only axes of length 1 come or go, so that index `c` before is index `c` after."""
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         if gradient.form == "selection" and self.keeps_order:
@@ -31,7 +31,7 @@ class ReshapeStep(Step):
 
 
 class ReshapeRule(Rule):
-    """Any change of shape that leaves the batch axis alone."""
+    """Any change of shape that keeps the batch axis."""
 
     ops = frozenset({"Flatten", "Reshape", "Squeeze", "Unsqueeze"})
 
@@ -48,13 +48,13 @@ class ReshapeRule(Rule):
             (node.input[0],),
             node.output[0],
             role="flatten" if spatial else "",
-            reason=f"{shape_text(before)} seen as {shape_text(after)}",
+            reason=f"{shape_text(before)} as {shape_text(after)}",
             keeps_order=[n for n in before[1:] if n != 1] == [n for n in after[1:] if n != 1],
         )
 
 
 def _same_size(before: Shape, after: Shape) -> bool:
-    """Whether an image has as many numbers after as before; unknown lengths are 1 where that fits."""
+    """Whether an image has as many numbers as before; an unknown length on one side counts as the missing factor 1."""
     (one, open_before), (other, open_after) = (
         (math.prod(length for length in shape[1:] if length is not None), None in shape[1:])
         for shape in (before, after)

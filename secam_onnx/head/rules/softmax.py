@@ -21,7 +21,7 @@ __all__ = ["SoftmaxRule"]
 
 @dataclass(frozen=True)
 class SoftmaxStep(Step):
-    """Over some axes, one after opset 13."""
+    """Softmax or LogSoftmax over some axes; from opset 13 on, over one."""
 
     axes: tuple[int, ...]
 
@@ -41,7 +41,7 @@ class SoftmaxStep(Step):
 
 
 class SoftmaxRule(Rule):
-    """Over any axes but the batch."""
+    """Softmax and LogSoftmax over any axes but the batch."""
 
     ops = frozenset({"Softmax", "LogSoftmax"})
 

@@ -1,6 +1,6 @@
 """Logits of several networks stacked along a new first axis, and their mean or sum: `torch.stack(outputs).mean(0)`.
 
-The new axis stands before the batch, so the nodes are understood together: the result is the mean of what was stacked.
+The new axis comes before the batch, so the rule understands the nodes together: the result is the mean of the logits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["StackRule"]
 
 
 class StackStep(Step):
-    """The mean or sum of several tensors, one of which may be there twice."""
+    """The mean or sum of several tensors, some of which may be the same."""
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         graph = builder.graph
@@ -30,7 +30,7 @@ class StackStep(Step):
 
 
 class StackRule(Rule):
-    """ReduceMean and ReduceSum over the first axis, which a Concat of Unsqueezes made."""
+    """ReduceMean and ReduceSum over a first axis that a Concat of Unsqueezes made."""
 
     ops = frozenset({"ReduceMean", "ReduceSum"})
 
@@ -38,17 +38,17 @@ class StackRule(Rule):
         axes = graph.integers(node, "axes", 1)
         stacked = _stacked(graph, node)
         if axes not in ([0], [-3]) or attribute(node, "keepdims", 1) or not stacked:
-            raise NoMatchError("it reduces over no stack of tensors")
+            raise NoMatchError("it does not reduce a stack of tensors")
         shapes = {len(graph.shape(name) or ()) for name in stacked}
         if shapes != {2}:
-            raise NoMatchError("it reduces over a stack of other than logits")
+            raise NoMatchError("the stacked tensors are not logits (N, classes)")
         names = tuple(dict.fromkeys(stacked))
         what = "mean" if node.op_type == "ReduceMean" else "sum"
         return StackStep(node, names, node.output[0], role="", reason=f"{what} of {len(stacked)} stacked tensors")
 
 
 def _stacked(graph: Graph, node: NodeProto) -> list[str]:
-    """What was stacked; nothing if it is no stack."""
+    """The stacked tensors; empty if there is no stack."""
     joined = graph.producer(node.input[0])
     if joined is None or joined.op_type != "Concat" or attribute(joined, "axis", 1) not in (0, -3):
         return []

@@ -1,6 +1,6 @@
-"""`as_strided` as PyTorch's dynamo exporter writes it: all numbers in one row, then a Gather by computed indices.
+"""`as_strided` as PyTorch's dynamo exporter writes it: a Reshape to one axis, then a Gather by computed indices.
 
-Understood where the indices turn out to be the running numbers, so that every number stays at its place.
+The rule matches if the indices are 0, 1, 2, ..., so that every number stays in its place.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class StridedRule(Rule):
     def match(self, graph: Graph, node: NodeProto) -> Step:
         row = graph.producer(node.input[0])
         if row is None or row.op_type != "Reshape" or len(graph.shape(node.input[0]) or ()) != 1:
-            raise NoMatchError("it is no strided view of all numbers")
+            raise NoMatchError("it is not a strided view of all numbers")
         x = row.input[0]
         before, after = graph.shape(x), graph.shape(node.output[0])
         if attribute(node, "axis", 0) or before is None or before != after:
@@ -32,4 +32,6 @@ class StridedRule(Rule):
         indices = graph.for_pinned_batch(node.input[1])
         if indices is None or not np.array_equal(indices.reshape(-1), np.arange(indices.size)):
             raise NoMatchError("it reorders the features by computed indices")
-        return PassThroughStep(node, (x,), node.output[0], role="", reason="strided view that leaves all in place")
+        return PassThroughStep(
+            node, (x,), node.output[0], role="", reason="strided view that keeps all numbers in place"
+        )

@@ -1,4 +1,4 @@
-"""Transpose: the numbers change their order, so the gradient goes back through the inverse permutation."""
+"""Transpose: the gradient goes back through the inverse permutation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TransposeStep(Step):
 
 
 class TransposeRule(Rule):
-    """Any permutation that leaves the batch axis first."""
+    """Any permutation that keeps the batch axis first."""
 
     ops = frozenset({"Transpose"})
 

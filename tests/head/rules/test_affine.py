@@ -79,7 +79,7 @@ def test_batch_norm_in_half_precision() -> None:
         ("Y, m, s = BatchNormalization <training_mode = 1> (X, w_4, b_4, w_4, p_4)", "training mode", 15),
         (
             "Y = BatchNormalization <spatial = 0> (X, w_4x3x2, b_4x3x2, w_4x3x2, p_4x3x2)",
-            "statistics for every position",
+            "statistics for each position",
             8,
         ),
         (

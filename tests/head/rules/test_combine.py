@@ -65,7 +65,7 @@ def test_half_precision() -> None:
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
-        ("m = ReduceMean <keepdims = 0> (X, i_1) Y = Add (X, m)", "equally many axes were expected"),
+        ("m = ReduceMean <keepdims = 0> (X, i_1) Y = Add (X, m)", "the same number of axes was expected"),
         ("Y = Sum (X, b_4x1x1, X)", "one operand is constant"),
     ],
 )

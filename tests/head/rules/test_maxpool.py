@@ -102,7 +102,7 @@ def test_of_equal_winners_in_a_window_one_takes_all() -> None:
         (f"g = Reshape (f, i_0_4_6) p = MaxPool <kernel_shape = [6]> (g) v = Flatten (p) {FC}", "a spatial map"),
         (
             f"p = ReduceMax (f, i_0_2_3) s = Add (f, p) t = ReduceMean (s, i_2_3) v = Flatten (t) {FC}",
-            "the batch among them",
+            "one of which is the batch",
         ),
     ],
 )

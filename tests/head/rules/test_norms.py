@@ -161,7 +161,7 @@ def test_cosine_heads_are_left_to_masking(body: str) -> None:
             "m = ReduceMean <keepdims = 0> (f, i_0_2_3) y = InstanceNormalization (f, m, b_4)",
             "scale or bias is computed",
         ),
-        ("l = ReduceL1 (f, i_0) y = Add (f, l)", "the batch among them"),
+        ("l = ReduceL1 (f, i_0) y = Add (f, l)", "one of which is the batch"),
     ],
 )
 def test_refused(body: str, reason: str) -> None:

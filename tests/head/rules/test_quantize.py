@@ -82,7 +82,7 @@ def test_it_is_called_a_relu_after_what_can_be_negative() -> None:
         (
             "q, s, z = DynamicQuantizeLinear (f) y = DequantizeLinear (q, s, z)",
             {},
-            "not quantised by the node before it",
+            "the node before it is no QuantizeLinear",
         ),
     ],
 )
