@@ -7,6 +7,7 @@ know no operator by name.
 from secam_onnx.head.rules.activation import ActivationRule
 from secam_onnx.head.rules.affine import AffineRule, BatchNormRule
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step
+from secam_onnx.head.rules.channel_slice import GatherRule, SliceRule, SplitRule
 from secam_onnx.head.rules.combine import CombineRule
 from secam_onnx.head.rules.concat import ConcatRule
 from secam_onnx.head.rules.conv import ConvRule
@@ -15,11 +16,10 @@ from secam_onnx.head.rules.groupnorm import GroupNormRule
 from secam_onnx.head.rules.layernorm import LayerNormRule
 from secam_onnx.head.rules.linear import LinearRule, LinearStep
 from secam_onnx.head.rules.maxpool import GlobalMaxPoolRule, MaxPoolRule
-from secam_onnx.head.rules.norm import NormRule
 from secam_onnx.head.rules.passthrough import PassThroughRule, PassThroughStep
-from secam_onnx.head.rules.pick import GatherRule, SliceRule, SplitRule
 from secam_onnx.head.rules.pool import PoolRule, ReduceRule
 from secam_onnx.head.rules.quantize import QuantizeRule
+from secam_onnx.head.rules.reduce_norm import NormRule
 from secam_onnx.head.rules.reshape import ReshapeRule, ReshapeStep
 from secam_onnx.head.rules.softmax import SoftmaxRule
 from secam_onnx.head.rules.stack import StackRule

@@ -24,7 +24,7 @@ __all__ = ["GatherRule", "SliceRule", "SplitRule"]
 
 
 @dataclass(frozen=True)
-class PickStep(Step):
+class ChannelSliceStep(Step):
     """The numbers from `start` to `length - behind` along one axis."""
 
     axis: int
@@ -54,7 +54,7 @@ class SplitRule(Rule):
         if None in lengths or ends[-1] != length:
             raise NoMatchError("it splits into parts of unknown lengths")
         index = list(node.output).index(output or node.output[0])
-        return _pick(node, axis, (0, *ends)[index], length - ends[index], output=node.output[index])
+        return _channel_slice(node, axis, (0, *ends)[index], length - ends[index], output=node.output[index])
 
     def match_output(self, graph: Graph, node: NodeProto, output: str) -> Step:
         return self.match(graph, node, output)
@@ -75,7 +75,7 @@ class SliceRule(Rule):
         start, end, _ = slice(starts[0], ends[0]).indices(length)
         if end <= start:
             raise NoMatchError("it leaves no channels")
-        return _pick(node, axis, start, length - end)
+        return _channel_slice(node, axis, start, length - end)
 
 
 class GatherRule(Rule):
@@ -91,11 +91,13 @@ class GatherRule(Rule):
         index = int(value.reshape(-1)[0]) % length
         if value.ndim > 1:
             raise NoMatchError("its index has several axes")
-        return _pick(node, axis, index, length - index - 1, drops=not value.ndim)
+        return _channel_slice(node, axis, index, length - index - 1, drops=not value.ndim)
 
 
-def _pick(node: NodeProto, axis: int, start: int, behind: int, *, output: str = "", drops: bool = False) -> PickStep:
-    return PickStep(
+def _channel_slice(
+    node: NodeProto, axis: int, start: int, behind: int, *, output: str = "", drops: bool = False
+) -> ChannelSliceStep:
+    return ChannelSliceStep(
         node, (node.input[0],), output or node.output[0], role="",
         reason=f"{node.op_type} of the channels from {start} on, without the last {behind}",
         axis=axis, start=start, behind=behind, drops=drops,
