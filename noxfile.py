@@ -91,13 +91,13 @@ def groups(*names: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(nox.project.load_toml(), *names)
 
 
-def checked(*sets: str) -> Callable[[Callable[[nox.Session], None]], Callable[[nox.Session], None]]:
+def checked(*sets: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A session of these sets, which tidies up behind itself where that is wanted."""
 
-    def decorate(function: Callable[[nox.Session], None]) -> Callable[[nox.Session], None]:
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
-        def run(session: nox.Session) -> None:
-            function(session)
+        def run(session: nox.Session, **parameters: str) -> None:
+            function(session, **parameters)
             if os.environ.get("SECAM_NOX_TIDY") == "1":
                 shutil.rmtree(session.virtualenv.location)
 
@@ -160,8 +160,8 @@ def floor(session: nox.Session) -> None:
     session.run(*PYTEST, *session.posargs, env=WITHOUT_TORCH)
 
 
-@nox.parametrize("suite", ["trixie", "sid"])
 @checked("full")
+@nox.parametrize("suite", ["trixie", "sid"])
 def debian(session: nox.Session, suite: str) -> None:
     """The tests that need no PyTorch with the Python of trixie (3.13) and sid (3.14); needs root, debootstrap, uv.
 
@@ -183,7 +183,7 @@ def debian(session: nox.Session, suite: str) -> None:
     copy_sources(root / "src")
     script = '''mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'''
     command = ("sh", "-c", 'cd /src && exec python3 -m "$@"', "sh", *PYTEST, *session.posargs)
-    environment = {"PATH": "/usr/bin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": "/site", **WITHOUT_TORCH}
+    environment = {"PATH": "/usr/sbin:/usr/bin", "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": "/site"}
     # In a namespace of its own, with which the mounts go.
     session.run(
         "unshare",

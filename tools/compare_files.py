@@ -72,7 +72,7 @@ def run(command: Sequence[str | Path], log: Path, seconds: int | None = None) ->
         if seconds:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
-    with log.open("w") as words:
+    with log.open("w", encoding="utf-8") as words:
         done = subprocess.run(command, stdout=words, stderr=words, preexec_fn=limit, check=False)
         if done.returncode < 0:
             words.write(f"\nended by signal {-done.returncode}, after {seconds} s of processor time at most\n")
@@ -170,7 +170,7 @@ def files(folders: Iterable[Path]) -> list[Path]:
 @click.option("--again", is_flag=True, help="Also those of the same state.")
 def compare(places: Sequence[Path], results: Path, limit: int, again: bool) -> None:
     """Compare files, or those in folders, each in a process of its own."""
-    known: dict[str, dict[str, Any]] = json.loads(results.read_text()) if results.exists() else {}
+    known: dict[str, dict[str, Any]] = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     now = state()
     known |= not_written(places)
     for file in files(places):
@@ -180,7 +180,7 @@ def compare(places: Sequence[Path], results: Path, limit: int, again: bool) -> N
         click.echo(name, err=True)
         row = compared(file, limit) | {"state": now, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
         known[name] = row
-        results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        results.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def not_written(places: Iterable[Path]) -> dict[str, dict[str, Any]]:
@@ -207,7 +207,7 @@ def compared(file: Path, limit: int) -> dict[str, Any]:
 @click.argument("results", type=click.Path(path_type=Path, exists=True))
 def table(results: Path) -> None:
     """Print the tables of RESULTS."""
-    click.echo(report(json.loads(results.read_text()), recipes()), nl=False)
+    click.echo(report(json.loads(results.read_text(encoding="utf-8")), recipes()), nl=False)
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def _cluster(address: str | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors are raised anyway
     try:
         import ray
-        import ray.data
+        import ray.data  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
             'Ray Data is not installed: pip install "secam-onnx[ray]" on every machine of the cluster.'

@@ -155,7 +155,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # os.kill would end a process on Windows at once
     shutil.rmtree(os.environ[PROCESSES], ignore_errors=True)  # as the parent would have done
 
 

@@ -110,7 +110,7 @@ def test_a_list(stdin: bool, photos: MakePhotos, shard: MakeShard, monkeypatch: 
     text = f"photos/sub/0001.jpg\r\n\n{absolute}\nphotos\nshard.tar\nphotos/0000 [1].jpg\n".encode() + b"caf\xe9.jpg"
     Path("list.txt").write_bytes(text)
     if stdin:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
     sources = Sources([], "-" if stdin else "list.txt")
     assert sources.countable != stdin
     found = {item.key: item.folder for item in sources.items()}
@@ -131,7 +131,7 @@ def test_a_list_is_read_as_it_comes() -> None:
     """Line by line: whoever writes it may still be writing."""
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb", buffering=0) as lines, os.fdopen(reader, "rb", buffering=0) as handle:
-        sys_stdin, sys.stdin = sys.stdin, io.TextIOWrapper(io.BufferedReader(handle))  # type: ignore[arg-type]
+        sys_stdin, sys.stdin = sys.stdin, io.TextIOWrapper(io.BufferedReader(handle), encoding="utf-8")
         try:
             items = Sources([], "-").items()
             for number in range(3):

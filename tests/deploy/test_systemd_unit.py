@@ -33,7 +33,10 @@ def test_systemd_finds_nothing_wrong(unit: Path) -> None:
 
 
 def test_it_would_find_what_is_wrong(unit: Path) -> None:
-    unit.write_text(unit.read_text().replace("MemoryMax=4G", "MemoryMax=many").replace("Restart=", "Restarts="))
+    unit.write_text(
+        unit.read_text(encoding="utf-8").replace("MemoryMax=4G", "MemoryMax=many").replace("Restart=", "Restarts="),
+        encoding="utf-8",
+    )
     run = analyze("verify", "--man=no", unit)
     assert "Invalid memory limit 'many'" in run.stderr
     assert "Unknown key 'Restarts'" in run.stderr

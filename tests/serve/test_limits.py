@@ -83,7 +83,7 @@ def test_a_large_body_is_not_taken(announced: bool, busy: Running) -> None:
 
 
 def memory_kb(server: Running) -> int:
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
     return int(status.partition("VmRSS:")[2].split()[0])
 
 

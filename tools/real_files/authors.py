@@ -107,7 +107,9 @@ def recipes(path: Path = MANIFEST) -> dict[str, Recipe]:
     def plain(fields: Mapping[str, Any]) -> dict[str, Any]:
         return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
 
-    return {name: Recipe(name, **plain(fields)) for name, fields in tomllib.loads(path.read_text()).items()}
+    return {
+        name: Recipe(name, **plain(fields)) for name, fields in tomllib.loads(path.read_text(encoding="utf-8")).items()
+    }
 
 
 def in_pillow(filter_: str) -> str:

@@ -104,7 +104,7 @@ def terminated(server: Served, files: Sequence[bytes], clients: int = 32) -> dic
 def killed_worker(server: Served, files: Sequence[bytes], seconds: float = 10.0) -> dict[str, Any]:
     """`kill -9` of one of two processes under load: requests without an answer, and time until there are two again."""
     requests = [post(PATH, file, "image/jpeg") for file in files]
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text(encoding="utf-8").split()
     workers = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     while server.log.read_text().count('"ready"') < len(workers):
         time.sleep(0.05)

@@ -73,7 +73,7 @@ def server(*options: str) -> Iterator[Served]:
 
 def resident_mb(pid: int) -> float:
     """Memory of a process that is in RAM, in MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
