@@ -32,9 +32,18 @@ __all__ = ["application"]
 _STATUS = {InvalidInput: 400, RequestValidationError: 400, ModelNotFound: 404, ModelNotReady: 503, ServerNotReady: 503}
 
 
+class _Application(FastAPI):
+    """FastAPI with a description that is written out, and not made from the routes."""
+
+    described: openapi.Schema
+
+    def openapi(self) -> openapi.Schema:
+        return self.described
+
+
 def application(data_plane: ExplainerDataPlane, settings: Settings, version: str) -> FastAPI:
     """Make the application that answers the requests which the guard lets through."""
-    app = FastAPI(title="secam-onnx", version=version, docs_url=None, redoc_url=None)
+    app = _Application(title="secam-onnx", version=version, docs_url=None, redoc_url=None)
     app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
     app.add_api_route("/v2/models/{model_name}/infer", _infer(data_plane), methods=["POST"], response_model=None)
     # The SDK's own route parses the whole body before it says the same.
@@ -52,8 +61,9 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
 
     for kind in (*_STATUS, RequestError, HTTPException, NotImplementedError, Exception):
         app.add_exception_handler(kind, said)
-    described = openapi.description(list(settings.models), settings.limits, version, keys=bool(settings.key_digests))
-    app.openapi_schema = described
+    app.described = openapi.description(
+        list(settings.models), settings.limits, version, keys=bool(settings.key_digests)
+    )
     return app
 
 
