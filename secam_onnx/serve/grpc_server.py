@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 import grpc
@@ -83,7 +83,7 @@ def grpc_port_error(settings: Settings, error: Exception) -> OptionError:
     """The error for a port that gRPC cannot use."""
     return OptionError(
         f"Port {settings.grpc_port} of {settings.host} cannot be used for gRPC ({error}); choose another "
-        "(--grpc-port), 0 for any that is free, or none (--no-grpc)."
+        "(--grpc-port), 0 for any free one, or none (--no-grpc)."
     )
 
 
@@ -103,39 +103,44 @@ class _Guard(grpc.aio.ServerInterceptor):
             return handler
         method = details.method.rpartition("/")[2]
         headers = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
-
-        async def guarded(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
-            message = None
-            request = RequestContext(request_id(headers.get("x-request-id")))
-            enter_request(request)
-            start = time.perf_counter()
-            code = StatusCode.OK
-            try:
-                if method not in _OPEN:
-                    check_key(headers, self._settings.key_digests)
-                message = await self._first(messages)
-                if message is None:
-                    raise MalformedError("The bytes received are not a message of this method.")
-                _check_lengths(message)
-                return await handler.unary_unary(message, context)
-            except asyncio.CancelledError:
-                code = StatusCode.CANCELLED
-                raise
-            except Exception as error:
-                code, text = _status(error)
-                request.failed(text)
-                await _abort(context, code, text, error)
-            finally:
-                log_request(
-                    "grpc", request, code.name, start, method=method, bytes=0 if message is None else message.ByteSize()
-                )
-
         # As a stream of one message, so that the key is checked before it is read, and the wait for it is bounded.
         return grpc.stream_unary_rpc_method_handler(
-            guarded,
+            functools.partial(self._answer, handler.unary_unary, method, headers),
             request_deserializer=functools.partial(_read, handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+
+    async def _answer(
+        self,
+        handler: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]],
+        method: str,
+        headers: Mapping[str, str],
+        messages: AsyncIterator[Any],
+        context: grpc.aio.ServicerContext,
+    ) -> Any:
+        message = None
+        request = RequestContext(request_id(headers.get("x-request-id")))
+        enter_request(request)
+        start = time.perf_counter()
+        code = StatusCode.OK
+        try:
+            if method not in _OPEN:
+                check_key(headers, self._settings.key_digests)
+            message = await self._first(messages)
+            if message is None:
+                raise MalformedError("The bytes received are not a message of this method.")
+            _check_lengths(message)
+            return await handler(message, context)
+        except asyncio.CancelledError:
+            code = StatusCode.CANCELLED
+            raise
+        except Exception as error:
+            code, text = _status(error)
+            request.failed(text)
+            await _abort(context, code, text, error)
+        finally:
+            size = 0 if message is None else message.ByteSize()
+            log_request("grpc", request, code.name, start, method=method, bytes=size)
 
     async def _first(self, messages: AsyncIterator[Any]) -> Any:
         patience = self._settings.limits.client_timeout_s

@@ -9,7 +9,7 @@ from secam_onnx.serve.request.input_images import ENCODED, PIXELS
 from secam_onnx.serve.request.limits import RequestLimits
 from secam_onnx.serve.request.parameters import EXTRAS, OUTPUTS
 
-__all__ = ["description"]
+__all__ = ["Schema", "description"]
 
 Schema = dict[str, Any]
 
@@ -55,25 +55,7 @@ def description(models: Sequence[str], limits: RequestLimits, version: str, *, k
             "description": "KServe's protocol version 1, and the Open Inference Protocol (version 2).",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {
-            "/v1/models": _get("List models.", _object(models=_array(_STRING))),
-            "/v1/models/{model_name}": _get("Is the model ready?", _READY, models),
-            "/v1/models/{model_name}:predict": _version_1(
-                "predict", "The most probable classes.", _predicted(), models, limits
-            ),
-            "/v1/models/{model_name}:explain": _version_1(
-                "explain", "Classes, and why the model sees them.", _explained(), models, limits
-            ),
-            "/v2": _get(
-                "Name and version of the server.", _object(name=_STRING, version=_STRING, extensions=_array(_STRING))
-            ),
-            "/v2/health/live": _get("Is the server alive?", _object(live=_BOOL)),
-            "/v2/health/ready": _get("Has every model explained a first picture?", _object(ready=_BOOL), errors=(503,)),
-            "/v2/models": _get("List models.", _object(models=_array(_STRING))),
-            "/v2/models/{model_name}": _get("Inputs and outputs of the model.", _METADATA, models),
-            "/v2/models/{model_name}/ready": _get("Is the model ready?", _READY, models),
-            "/v2/models/{model_name}/infer": _infer(models, limits),
-        },
+        "paths": _paths(models, limits),
         "components": {
             "schemas": {"Error": _object(error=_STRING)},
             "securitySchemes": {
@@ -82,17 +64,40 @@ def description(models: Sequence[str], limits: RequestLimits, version: str, *, k
             },
         },
     }
-    for verb in ("load", "unload"):
-        operation = {
-            "operationId": verb,
-            "summary": "Refused: models are chosen when the server starts.",
-            "parameters": [_of(models)],
-            "responses": _errors(401, 403),
-        }
-        document["paths"][f"/v2/repository/models/{{model_name}}/{verb}"] = {"post": operation}
     if keys:
         document["security"] = [{"bearer": []}, {"key": []}]
     return document
+
+
+def _paths(models: Sequence[str], limits: RequestLimits) -> Schema:
+    about = _object(name=_STRING, version=_STRING, extensions=_array(_STRING))
+    explained = _version_1("explain", "Classes, and why the model sees them.", _explained(), models, limits)
+    return {
+        "/v1/models": _get("List models.", _object(models=_array(_STRING))),
+        "/v1/models/{model_name}": _get("Is the model ready?", _READY, models),
+        "/v1/models/{model_name}:predict": _version_1(
+            "predict", "The most probable classes.", _predicted(), models, limits
+        ),
+        "/v1/models/{model_name}:explain": explained,
+        "/v2": _get("Name and version of the server.", about),
+        "/v2/health/live": _get("Is the server alive?", _object(live=_BOOL)),
+        "/v2/health/ready": _get("Has every model explained a first picture?", _object(ready=_BOOL), errors=(503,)),
+        "/v2/models": _get("List models.", _object(models=_array(_STRING))),
+        "/v2/models/{model_name}": _get("Inputs and outputs of the model.", _METADATA, models),
+        "/v2/models/{model_name}/ready": _get("Is the model ready?", _READY, models),
+        "/v2/models/{model_name}/infer": _infer(models, limits),
+        **{f"/v2/repository/models/{{model_name}}/{verb}": _refused(verb, models) for verb in ("load", "unload")},
+    }
+
+
+def _refused(verb: str, models: Sequence[str]) -> Schema:
+    operation = {
+        "operationId": verb,
+        "summary": "Refused: models are chosen when the server starts.",
+        "parameters": [_of(models)],
+        "responses": _errors(401, 403),
+    }
+    return {"post": operation}
 
 
 def _object(**properties: Schema) -> Schema:
@@ -114,6 +119,7 @@ def _array(items: Schema, **more: object) -> Schema:
 
 
 _STRING, _BOOL, _NUMBER, _INTEGER = ({"type": kind} for kind in ("string", "boolean", "number", "integer"))
+_LENGTH: Schema = {"type": "integer", "minimum": 0}
 _FILE: Schema = {"type": "string", "contentEncoding": "base64", "format": "image-base64"}
 _CLASS: Schema = {
     "description": "An index, a name, top-K or all; index:2 or name:2 if digits could be either.",
@@ -205,18 +211,29 @@ def _version_1(verb: str, summary: str, answer: Schema, models: Sequence[str], l
 
 
 def _infer(models: Sequence[str], limits: RequestLimits) -> Schema:
-    length = {"type": "integer", "minimum": 0}
-    value = {"anyOf": [_STRING, _INTEGER, _NUMBER, _BOOL]}
+    content = {_JSON: {"schema": _tensors()}, _BINARY: {"schema": {}}}
+    operation = {
+        "operationId": "infer",
+        "summary": "Predictions and explanations as tensors.",
+        "description": "In JSON, or with binary tensors after it (the binary tensor data extension).",
+        "parameters": [_of(models)],
+        "requestBody": {"required": True, "content": {_JSON: {"schema": _inference_request(limits)}}},
+        "responses": {"200": {"description": "Tensors.", "content": content}} | _errors(*_POSTED),
+    }
+    return {"post": operation}
+
+
+def _inference_request(limits: RequestLimits) -> Schema:
     images = _object(
         name={"const": ENCODED},
         datatype={"const": "BYTES"},
-        shape=_array(length, minItems=1, maxItems=2),
+        shape=_array(_LENGTH, minItems=1, maxItems=2),
         data=_array(_FILE, minItems=1, maxItems=limits.max_images),
     )
     pixels = _object(
         name={"const": PIXELS},
         datatype={"const": "UINT8"},
-        shape=_array(length, minItems=4, maxItems=4),
+        shape=_array(_LENGTH, minItems=4, maxItems=4),
         data={"type": "array"},
     )
     binary = _closed(_optional(_object(binary_data=_BOOL), "binary_data"))
@@ -233,28 +250,20 @@ def _infer(models: Sequence[str], limits: RequestLimits) -> Schema:
         inputs=_array({"anyOf": [images, pixels]}, minItems=1, maxItems=1),
         outputs=_array(output),
     )
-    body = _optional(body, "id", "parameters", "outputs")
+    return _optional(body, "id", "parameters", "outputs")
+
+
+def _tensors() -> Schema:
+    value = {"anyOf": [_STRING, _INTEGER, _NUMBER, _BOOL]}
     found = _object(
         name={"enum": list(OUTPUTS)},
         datatype={"enum": ["FP32", "INT32", "INT64", "UINT8", "BYTES"]},
-        shape=_array(length),
+        shape=_array(_LENGTH),
         parameters={"type": "object", "additionalProperties": value},
         data=_array({"anyOf": [_NUMBER, _STRING]}),
     )
     found = _optional(found, "parameters", "data")
-    answer = _object(model_name=_STRING, id=_STRING, outputs=_array(found, minItems=1))
-    operation = {
-        "operationId": "infer",
-        "summary": "Predictions and explanations as tensors.",
-        "description": "In JSON, or with binary tensors after it (the binary tensor data extension).",
-        "parameters": [_of(models)],
-        "requestBody": {"required": True, "content": {_JSON: {"schema": body}}},
-        "responses": {
-            "200": {"description": "Tensors.", "content": {_JSON: {"schema": answer}, _BINARY: {"schema": {}}}}
-        }
-        | _errors(*_POSTED),
-    }
-    return {"post": operation}
+    return _object(model_name=_STRING, id=_STRING, outputs=_array(found, minItems=1))
 
 
 _POSTED = (400, 401, 404, 408, 413, 415, 429, 502, 503, 504)
