@@ -1,4 +1,4 @@
-"""How far a sum of parts is from the logit that it should be: the promise of every map, measured in one way."""
+"""The completeness error: how far the parts of an explanation are from adding up to the logit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 __all__ = ["TOLERANCE", "completeness_error", "tolerance_of"]
 
 TOLERANCE = 1e-3
-"""Largest relative error that counts as exact; float32 gives about 1e-6."""
+"""The largest relative error that counts as exact; float32 gives about 1e-6."""
 
 
 def tolerance_of(epsilon: float) -> float:
-    """The same for a network whose own numbers are that coarse: the distance from 1 to the next larger one."""
+    """The tolerance for a network that computes with this machine epsilon."""
     return max(TOLERANCE, 16 * epsilon)
 
 
@@ -23,19 +23,19 @@ def completeness_error(
     Parameters
     ----------
     parts : ndarray
-        `(K, n)`, what the logits are made of: cells of the maps, or contributions of superpixels.
+        `(K, n)`, the parts of the logits: cells of the maps, or contributions of superpixels.
     bias, logits : ndarray
         `(K,)`.
     rounding : ndarray
-        `(K,)`, not negative: by how much each may be off without counting.
+        `(K,)`, not negative: the error of each logit that does not count.
 
     Returns
     -------
     float
-        NaN if anything is.
+        The error; NaN if any number is NaN.
     """
     total = parts.sum(axis=1, dtype=np.float64) + bias
     size = np.maximum(np.abs(logits), np.abs(parts).sum(axis=1, dtype=np.float64))
     error = np.abs(total - logits)
-    error = np.where(error > rounding, error - rounding, error * 0)  # NaN stays
+    error = np.where(error > rounding, error - rounding, error * 0)  # keeps NaN
     return float(np.max(error / np.maximum(size, 1e-30)))

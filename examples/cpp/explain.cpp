@@ -29,7 +29,7 @@ int main(int, char** arguments) {
     return 1;
   }
 
-  // -1 is the class of the highest logit, -2 the next; numbers from 0 on are classes themselves.
+  // -1 is the class of the highest logit, -2 the next one; numbers from 0 on are class indices.
   std::vector<int64_t> classes{-1, -2, -3};
   const std::vector<int64_t> image_shape{1, height, width, 3}, classes_shape{1, 3};
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtDeviceAllocator, OrtMemTypeDefault);

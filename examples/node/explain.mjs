@@ -16,7 +16,7 @@ const pixels = await sharp(photo)
 
 const feed = { image: new ort.Tensor("uint8", pixels, [1, height, width, 3]) };
 if (session.inputNames.includes("classes")) {
-  // Without it the model has chosen them: the highest. -1 is the class of the highest logit, -2 the next.
+  // A model without this input chooses the highest ones. -1 is the class of the highest logit, -2 the next one.
   feed.classes = new ort.Tensor("int64", BigInt64Array.of(-1n, -2n, -3n), [1, 3]);
 }
 const result = await session.run(feed);

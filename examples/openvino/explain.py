@@ -11,14 +11,14 @@ import openvino
 from PIL import Image
 
 model, photo, picture = sys.argv[1:]
-# In bfloat16, which OpenVINO chooses by itself where the processor has it, pixels would go to other superpixels.
+# In bfloat16, OpenVINO's default on processors that have it, pixels would move to other superpixels.
 network = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 _, height, width, _ = (int(axis.get_max_length()) for axis in network.input("image").partial_shape)
 with Image.open(photo) as image:
     pixels = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
 
 feed = {"image": pixels[None]}
-if len(network.inputs) > 1:  # without `classes` among the inputs, the model has chosen them: the highest
+if len(network.inputs) > 1:  # a model without the input `classes` chooses the highest ones
     feed["classes"] = np.array([[-1, -2, -3]])
 result = network(feed)
 

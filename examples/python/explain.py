@@ -1,4 +1,4 @@
-"""Explain a photograph with a fused model: ONNX Runtime and Pillow, nothing else.
+"""Explain a photograph with a fused model, with ONNX Runtime and Pillow alone.
 
 pip install onnxruntime pillow
 python explain.py fused.onnx photo.jpg overlay.png
@@ -18,7 +18,7 @@ height, width = about["fused"]["size"]
 with Image.open(photo) as image:
     pixels = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
 
-# -1 is the class of the highest logit, -2 the next; numbers from 0 on are classes themselves.
+# -1 is the class of the highest logit, -2 the next one; numbers from 0 on are class indices.
 names = [output.name for output in session.get_outputs()]
 answer = session.run(None, {"image": pixels[None], "classes": np.array([[-1, -2, -3]])})
 result = {name: value[0] for name, value in zip(names, answer, strict=True)}

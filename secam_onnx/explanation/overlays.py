@@ -1,4 +1,4 @@
-"""Signed maps laid over the photograph. All is float in [0, 1] until the last line of each picture."""
+"""Signed maps drawn over the photograph, in floating point in [0, 1]; rounding to 8 bits is the last step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from secam_onnx.superpixels import bilinear_axis
 __all__ = ["DARK", "KINDS", "colour", "heat_overlay", "kept_overlay", "map_on_image", "segments_on_image"]
 
 KINDS = ("superpixels", "heatmap", "cam")
-"""The pictures of one class."""
+"""The kinds of pictures of a class."""
 
-# ColorBrewer's RdBu (11 classes, Apache-2.0), from blue (against the class) over white (nothing) to red (for it).
+# ColorBrewer's RdBu (11 classes, Apache-2.0), from blue (against the class) over white (zero) to red (for the class).
 _RD_BU = (
     np.array(
         [
@@ -33,20 +33,20 @@ _RD_BU = (
     )
     / 255
 )
-# Even and symmetrical steps, of which one is exactly zero.
+# Even, symmetrical steps, one of which is exactly zero.
 _COLOURS = np.stack(
     [np.interp(np.linspace(-1, 1, 2049), np.linspace(-1, 1, len(_RD_BU)), channel) for channel in _RD_BU.T], axis=-1
 ).astype(np.float32)
-_STRIP = 128  # rows that are drawn at once, which bounds the memory of large photographs
+_STRIP = 128  # rows drawn at once, which bounds the memory for large photographs
 DARK = 0.16
-"""Brightness left of a superpixel that is not kept."""
+"""Brightness of a superpixel that is not kept."""
 _UNSEEN_GREY = 0.8
 _FRAME_GREY = 0.35
-_HATCH_PERIOD = 14  # pixels of the smaller pictures; larger ones scale it
+_HATCH_PERIOD = 14  # pixels; more on large pictures
 
 
 def colour(values: np.ndarray, limit: float) -> np.ndarray:
-    """Colours of signed values: red for positive, blue for negative, white at zero.
+    """Colour signed values: red for positive, blue for negative, white for zero.
 
     Parameters
     ----------
@@ -65,24 +65,24 @@ def colour(values: np.ndarray, limit: float) -> np.ndarray:
 
 
 def segments_on_image(segments: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """A label map carried to the photograph: `(H, W)` int32, -1 where the model saw nothing."""
+    """Carry a label map to the photograph: `(H, W)` int32, -1 where the model did not see it."""
     return geometry.to_image(segments, fill=-1)
 
 
 def map_on_image(values: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """A map of feature cells, bilinearly interpolated in place on the photograph.
+    """Interpolate a map of feature cells bilinearly, at its place on the photograph.
 
     Parameters
     ----------
     values : ndarray
         `(h, w)` floating point.
     geometry : Geometry
-        Where the model's input lies.
+        Where the model's input lies on the photograph.
 
     Returns
     -------
     ndarray
-        `(H, W)` float32; NaN where the model saw nothing.
+        `(H, W)` float32; NaN where the model did not see the photograph.
     """
     (rows, y), (columns, x) = geometry.positions()
     out = np.full(geometry.image_size, np.nan, dtype=np.float32)
@@ -97,14 +97,14 @@ def _interpolate(values: np.ndarray, position: np.ndarray) -> np.ndarray:
 
 
 def kept_overlay(image: np.ndarray, segments: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """The photograph where superpixels are kept, dark elsewhere, hatched grey where the model saw nothing.
+    """Draw the photograph bright where superpixels are kept, dark elsewhere, hatched where the model did not see it.
 
     Parameters
     ----------
     image : ndarray
         `(H, W, 3)` uint8.
     segments : ndarray
-        `(H, W)` integers, -1 where the model saw nothing.
+        `(H, W)` integers, -1 where the model did not see the photograph.
     keep : ndarray
         `(S,)` bool.
 
@@ -113,7 +113,7 @@ def kept_overlay(image: np.ndarray, segments: np.ndarray, keep: np.ndarray) -> n
     ndarray
         `(H, W, 3)` uint8.
     """
-    # One more entry, which label -1 picks: what was not seen.
+    # The last entry is for label -1, what the model did not see.
     brightness = np.append(np.where(keep, 1.0, DARK), 1.0).astype(np.float32)
 
     def draw(rows: slice) -> np.ndarray:
@@ -123,14 +123,14 @@ def kept_overlay(image: np.ndarray, segments: np.ndarray, keep: np.ndarray) -> n
 
 
 def heat_overlay(image: np.ndarray, values: np.ndarray, limit: float) -> np.ndarray:
-    """Signed values as colours over the greyed photograph; the stronger the value, the less of the photograph shows.
+    """Draw signed values as colours over the grey photograph, the more opaque the stronger they are.
 
     Parameters
     ----------
     image : ndarray
         `(H, W, 3)` uint8.
     values : ndarray
-        `(H, W)` floating point, NaN where the model saw nothing.
+        `(H, W)` floating point, NaN where the model did not see the photograph.
     limit : float
         The value of the strongest colour.
 
@@ -152,16 +152,16 @@ def heat_overlay(image: np.ndarray, values: np.ndarray, limit: float) -> np.ndar
 
 
 def _drawn(image: np.ndarray, seen: np.ndarray, draw: Callable[[slice], np.ndarray]) -> np.ndarray:
-    """Draw strip by strip what was seen, hatch the rest, frame the border; 8 bits are the last step.
+    """Draw what the model saw strip by strip, hatch the rest, and frame the border.
 
     Parameters
     ----------
     image : ndarray
         `(H, W, 3)` uint8.
     seen : ndarray
-        `(H, W)` bool.
+        `(H, W)` bool, what the model saw.
     draw : callable
-        Gives the picture of some rows, `(rows, W, 3)` float32 in [0, 1].
+        Draws some rows, `(rows, W, 3)` float32 in [0, 1].
     """
     height, width = seen.shape
     picture = np.empty_like(image)
@@ -177,7 +177,7 @@ def _drawn(image: np.ndarray, seen: np.ndarray, draw: Callable[[slice], np.ndarr
 
 
 def _unseen(image: np.ndarray, top: int, longest: int) -> np.ndarray:
-    """Pale grey and hatched: some rows, of which `top` is the first, of a photograph with that longest side."""
+    """Draw rows from `top` on, of a photograph with this longest side, pale grey and hatched."""
     period = max(_HATCH_PERIOD, longest // 40)
     row, column = np.arange(top, top + len(image)), np.arange(image.shape[1])
     stripe = (np.add.outer(row, column) % period) < max(1, period // 7)
@@ -186,7 +186,7 @@ def _unseen(image: np.ndarray, top: int, longest: int) -> np.ndarray:
 
 
 def _frame(seen: np.ndarray, thickness: int) -> np.ndarray:
-    """A line around the rectangle that was seen, on its outside."""
+    """A line around the rectangle that the model saw, on its outside."""
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     frame = np.zeros_like(seen)
     top, left = max(0, rows[0] - thickness), max(0, columns[0] - thickness)

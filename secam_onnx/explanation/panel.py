@@ -1,4 +1,4 @@
-"""The panel: kept superpixels, heat map and plain CAM side by side, with a title and a colour bar."""
+"""The panel: kept superpixels, heat map and class activation map side by side, with a title and a colour bar."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from secam_onnx.explanation.overlays import colour
 
 __all__ = ["TILE", "compose"]
 
-TILE = 420  # longest side of a tile, pixels
+TILE = 420  # pixels along the longest side of a tile
 _MARGIN = 16
 _TITLE, _TEXT = 22, 15  # font sizes
-_BAR = 14  # width of the colour bar
-_NARROWEST = 250  # room for a caption
-_SHORTEST_BAR = 110  # room for its words
+_BAR = 14  # pixels, width of the colour bar
+_NARROWEST = 250  # pixels, room for a caption
+_SHORTEST_BAR = 110  # pixels, room for its words
 _INK, _PAPER = (25, 25, 25), (255, 255, 255)
 
 
@@ -27,18 +27,18 @@ def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], 
     Parameters
     ----------
     title, subtitle : str
-        Class name; numbers.
+        The class name, and its numbers.
     tiles : sequence of (str, ndarray)
-        Caption and `(H, W, 3)` uint8 picture, all of one size.
+        Captions and `(H, W, 3)` uint8 pictures, all of one size.
     limit : float
-        Value of the strongest colour, for the colour bar.
+        The value of the strongest colour, for the colour bar.
     unit : str
         What the colour bar measures.
 
     Returns
     -------
     Image
-        RGB.
+        The panel, RGB.
     """
     title = drawable(title)
     height, width = tiles[0][1].shape[:2]
@@ -58,7 +58,7 @@ def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], 
     draw.text((_MARGIN, _MARGIN + _TITLE + 8), subtitle, _INK, font=small)
     left = _MARGIN
     for caption, picture in tiles:
-        # The pixels of tiny pictures are to be seen as such.
+        # The pixels of tiny pictures stay visible.
         scaled = Image.fromarray(picture).resize(
             size, Image.Resampling.NEAREST if scale > 4 else Image.Resampling.LANCZOS
         )
@@ -93,13 +93,13 @@ def _draw_bar(
 
 
 def drawable(text: str) -> str:
-    """Text in letters that Pillow's built-in font has: accents go, other scripts become question marks."""
+    """Spell text in the letters of Pillow's built-in font: accents are dropped, other scripts become question marks."""
     plain = unicodedata.normalize("NFKD", " ".join(text.split()).replace("ß", "ss"))
     return "".join(letter for letter in plain if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    text = text[:300]  # more fits on no panel, and measuring is slow
+    text = text[:300]  # no panel has room for more, and measuring text is slow
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

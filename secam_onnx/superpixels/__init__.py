@@ -1,4 +1,4 @@
-"""Superpixels of the picture that the model sees, and the two matrices that carry a map from feature cells to them."""
+"""Superpixels of what the model sees, and the matrices that carry a map from feature cells to them."""
 
 from secam_onnx.superpixels.label_maps import decode_label_map, encode_label_map
 from secam_onnx.superpixels.pooling import bilinear_axis, pooling_matrices

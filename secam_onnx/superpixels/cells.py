@@ -1,7 +1,7 @@
-"""The layout that K-means works in: a picture in rectangular cells, one superpixel at home in each.
+"""The layout of K-means: a picture in rectangular cells, each of which is the home of one superpixel.
 
-A pixel belongs to one of the nine superpixels that are at home in its cell and around it. Each cell is `rows x columns`
-blocks of `stride` pixels; the blocks are the coarse picture, on which the superpixels are found.
+A pixel belongs to one of the nine superpixels of its cell and the cells around it. Each cell consists of
+`rows x columns` blocks of `stride` pixels; the blocks form the coarse picture on which the superpixels are found.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ["NOWHERE", "Axis", "Cells"]
 
 NOWHERE = -1
-"""In place of a superpixel, beyond the edge of the picture."""
+"""Stands for a superpixel beyond the edge of the picture."""
 
 _AROUND = [(down, across) for down in (-1, 0, 1) for across in (-1, 0, 1)]
 
@@ -29,7 +29,7 @@ class Axis:
     length : int
         Pixels.
     cells, blocks, stride : int
-        Cells along the axis, blocks along a cell, pixels along a block; together at least `length`.
+        Cells along the axis, blocks along a cell, pixels along a block; their product is at least `length`.
     """
 
     length: int
@@ -39,7 +39,7 @@ class Axis:
 
     @classmethod
     def fitted(cls, length: int, cells: int, blocks: int) -> Axis:
-        """About so many cells, each of about so many blocks, with as little beyond the picture as can be."""
+        """Fit about so many cells of about so many blocks, with as few pixels beyond the picture as possible."""
         edge = length / cells
 
         def cost(stride: int) -> float:
@@ -62,23 +62,23 @@ class Axis:
 
     @property
     def after(self) -> int:
-        """Pixels of the last cell that lie behind the picture."""
+        """Pixels of the last cell that lie after the picture."""
         return self.cells * self.edge - self.length - self.before
 
     @property
     def positions(self) -> np.ndarray:
-        """Pixels from the middle of the picture, `(cells * edge,)`."""
+        """Position of each pixel relative to the middle of the picture, `(cells * edge,)`."""
         return np.arange(self.cells * self.edge) - self.before - (self.length - 1) / 2
 
     @property
     def inside(self) -> np.ndarray:
-        """Where there is picture, `(cells * edge,)` bool."""
+        """Which pixels lie in the picture, `(cells * edge,)` bool."""
         place = np.arange(self.cells * self.edge) - self.before
         return (place >= 0) & (place < self.length)
 
     @property
     def enlarging(self) -> np.ndarray:
-        """Linear interpolation from a cell's blocks, and one more at each end, to its pixels: `(blocks + 2, edge)`."""
+        """Linear interpolation from a cell's blocks, with one more at each end, to its pixels: `(blocks + 2, edge)`."""
         place = (np.arange(self.edge) + 0.5) / self.stride + 0.5
         return np.maximum(0, 1 - abs(np.arange(self.blocks + 2)[:, None] - place))
 
@@ -87,7 +87,7 @@ class Axis:
 class Cells:
     """Both axes, and the tables of which superpixel is where.
 
-    K cells in the order of reading; blocks and pixels of a cell in the order of reading.
+    The K cells, and the blocks and pixels of a cell, are in reading order: row by row.
     """
 
     down: Axis
@@ -95,7 +95,7 @@ class Cells:
 
     @classmethod
     def fitted(cls, size: tuple[int, int], n_segments: int | tuple[int, int], blocks: int) -> Cells:
-        """About square cells, about as many as asked for, or in about so many rows and columns.
+        """Fit nearly square cells, about as many as asked for, or in about so many rows and columns.
 
         Parameters
         ----------
@@ -141,12 +141,12 @@ class Cells:
 
     @cached_property
     def held_by(self) -> np.ndarray:
-        """Where superpixel k is among the nine of the cells around it: `(K, 9)`, indices into `(K * 9,)`.
+        """Where superpixel k is among the nine of each cell around it: `(K, 9)`, indices into `(K * 9,)`.
 
-        Beyond the picture's edge the index is that of somebody who is nowhere.
+        Beyond the edge of the picture the index leads to an entry that is `NOWHERE`.
         """
         nobody = int(np.flatnonzero(self.neighbours == NOWHERE)[0])
-        # The cell that lies at offset i from k has k at the opposite offset, 8 - i.
+        # The cell at offset i from k has k at the opposite offset, 8 - i.
         return np.where(self.neighbours == NOWHERE, nobody, self.neighbours * 9 + 8 - np.arange(9))
 
     @property
@@ -158,10 +158,10 @@ class Cells:
 
     @property
     def patches(self) -> tuple[np.ndarray, np.ndarray]:
-        """Each cell's blocks and those around them, as two parts of a sum.
+        """Indices of each cell's blocks and of those around them, as two terms of a sum.
 
-        Indices into the blocks of the picture in the order of reading, with one more block on each side: those of rows,
-        `(rows of cells, 1, blocks + 2, 1)`, and those of columns, `(1, columns of cells, 1, blocks + 2)`.
+        They count the blocks of the picture in reading order, with one more block on each side. The term of rows is
+        `(rows of cells, 1, blocks + 2, 1)`, that of columns `(1, columns of cells, 1, blocks + 2)`.
         """
         down, across = self.down, self.across
         width = across.cells * across.blocks + 2
@@ -171,23 +171,23 @@ class Cells:
 
     @property
     def inside(self) -> np.ndarray:
-        """Which pixels of the cells are picture: `(K, pixels)` bool."""
+        """Which pixels of the cells lie in the picture: `(K, pixels)` bool."""
         return self._in_cells(self.down.inside[:, None] & self.across.inside)
 
     @property
     def shares(self) -> np.ndarray:
-        """How much of each block of the cells is picture: `(K, blocks)`, 0 to 1."""
+        """How much of each block lies in the picture: `(K, blocks)`, 0 to 1."""
         down, across = self.down, self.across
         parts = self.inside.reshape(-1, down.blocks, down.stride, across.blocks, across.stride)
         return parts.mean(axis=(2, 4)).reshape(self.count, -1)
 
     @property
     def empty_blocks(self) -> np.ndarray:
-        """Which blocks of the cells have no picture: `(K, blocks)` bool."""
+        """Which blocks lie wholly outside the picture: `(K, blocks)` bool."""
         return self.shares == 0
 
     def _in_cells(self, values: np.ndarray) -> np.ndarray:
-        """`(rows, columns)` of pixels in the order of reading, to `(K, pixels)`."""
+        """Rearrange `(rows, columns)` of pixels into `(K, pixels)`."""
         down, across = self.down, self.across
         parts = values.reshape(down.cells, down.edge, across.cells, across.edge)
         return parts.transpose(0, 2, 1, 3).reshape(self.count, -1)

@@ -1,8 +1,8 @@
 """SLIC's K-means as an ONNX model: sRGB in, label map out, in any runtime.
 
-The superpixels are found on a coarse picture, the means of small blocks: K-means over CIELAB and position, in which a
-block belongs to one of the nine superpixels around it; then what a superpixel does not hold together goes to its
-neighbours. At full size a pixel belongs to the nearest of the superpixels around its block.
+The superpixels are found on a coarse picture, the means of small blocks. K-means over CIELAB and position assigns each
+block to one of the nine superpixels around it; stray pieces of a superpixel then go to its neighbours. At full size a
+pixel belongs to the nearest of the superpixels around its block.
 
 References
 ----------
@@ -24,15 +24,15 @@ from secam_onnx.superpixels.pieces import FAR, held_together
 __all__ = ["BLOCKS", "kmeans", "kmeans_model"]
 
 BLOCKS = 8
-"""Blocks along the edge of a cell, about: fewer are faster, more follow finer structures."""
+"""Blocks along the edge of a cell, approximately: fewer are faster, more follow finer structures."""
 
 _OPSET = 18
-_IR_VERSION = 8  # the lowest that goes with this opset, so that older runtimes read it
+_IR_VERSION = 8  # the lowest for this opset, so that older runtimes read the model
 _EMPTY = 1e-3  # blocks
 _CHANNELS = 6  # L, a, b, y, x, 1
-_GREY = 50.0  # taken off the lightness: float32 is finer where numbers are small
+_GREY = 50.0  # subtracted from the lightness, as float32 is finer for small numbers
 _IS_LAST = np.arange(_CHANNELS) == _CHANNELS - 1
-_PULL = 1.0  # how much nearer the superpixel of a pixel's own block is, in units of squared distance
+_PULL = 1.0  # squared distance that brings the superpixel of a pixel's own block nearer
 
 
 def kmeans_model(
@@ -50,7 +50,7 @@ def kmeans_model(
     size : (int, int)
         Height and width, in pixels.
     n_segments : int or (int, int)
-        How many superpixels to aim at, or in how many rows and columns: cells of whole blocks that fit best.
+        How many superpixels to aim at, or in how many rows and columns; whole blocks decide what fits.
     compactness : float
         Weight of closeness against colour.
     iterations : int
@@ -61,8 +61,8 @@ def kmeans_model(
     Returns
     -------
     ModelProto
-        `image (N, height, width, 3)` uint8, sRGB -> `segments (N, height, width)` int32, dense labels in the
-        order of the cells.
+        From `image (N, height, width, 3)` uint8, sRGB, to `segments (N, height, width)` int32, labels without gaps in
+        the order of the cells.
     """
     n = Nodes()
     cells = Cells.fitted(size, n_segments, blocks)
@@ -78,12 +78,12 @@ def kmeans_model(
 
 
 def kmeans(n: Nodes, image: str, cells: Cells, *, compactness: float = 15.0, iterations: int = 5) -> str:
-    """Write the K-means into a model in the making, of opset 18 or newer.
+    """Write the nodes of K-means.
 
     Parameters
     ----------
     n : Nodes
-        Where to write.
+        Where the nodes go; opset 18 or newer.
     image : str
         `(N, height, width, 3)` uint8, sRGB.
     cells : Cells
@@ -94,7 +94,7 @@ def kmeans(n: Nodes, image: str, cells: Cells, *, compactness: float = 15.0, ite
     Returns
     -------
     str
-        Labels, `(N, height, width)` int32.
+        The label map, `(N, height, width)` int32.
     """
     pixels = _features(n, _in_cells(n, image, cells), cells, compactness)
     means = _block_means(n, pixels, cells)
@@ -107,36 +107,36 @@ def kmeans(n: Nodes, image: str, cells: Cells, *, compactness: float = 15.0, ite
     members, least = _assign(n, centres, seen, cells, middle)
     square = n.op("Unsqueeze", [n.op("ReduceSumSquare", [seen, n.integers([3])], keepdims=0), n.integers([2])])
     distances = n.op("Add", [least, square])
-    if (cells.shares < 1).any():  # whole blocks come first, those without picture last
+    if (cells.shares < 1).any():  # blocks partly outside the picture come later, blocks outside it last
         distances = n.op("Add", [distances, n.floats(FAR * (1 - cells.shares)[:, None])])
     labels = held_together(n, members, distances, cells)
     return _on_picture(n, _nearest(n, centres, pixels, labels, cells), cells)
 
 
 def _in_cells(n: Nodes, image: str, cells: Cells) -> str:
-    """`(N, H, W, 3)` to `(N, K, pixels, 3)`."""
+    """Rearrange `(N, H, W, 3)` into `(N, K, pixels, 3)`."""
     down, across = cells.down, cells.across
     pads = [0, down.before, across.before, 0, 0, down.after, across.after, 0]
     if any(pads):
         image = n.op("Pad", [image, n.integers(pads)])
-    # Whole runs of pixels move, with their colours beside each other: faster than planes of colours by far.
+    # Runs of pixels move with their colours side by side, which is far faster than planes of colours.
     runs = n.op("Reshape", [image, n.integers([-1, down.cells, down.edge, across.cells, across.edge * 3])])
     runs = n.op("Transpose", [runs], perm=[0, 1, 3, 2, 4])
     return n.op("Reshape", [runs, n.integers([-1, cells.count, cells.pixels, 3])])
 
 
 def _features(n: Nodes, colours: str, cells: Cells, compactness: float) -> str:
-    """L, a, b over the compactness, y, x over the cell's edge, and 1: `(N, K, pixels, 6)`; zeros beyond the picture.
+    """L, a, b over the compactness, y, x over the cell's edge, and 1: `(N, K, pixels, 6)`; zeros outside the picture.
 
-    With the 1 a distance is one product, and sums over pixels carry their number along. What is beyond is black, whose
-    lightness is taken off there: a product with a mask would broadcast over the last axis, which ONNX Runtime does
-    slowly.
+    With the 1, a distance is one product, and sums over pixels carry their count along. Outside the picture pixels are
+    black, and black's features are subtracted there: a product with a mask would broadcast over the last axis, which
+    ONNX Runtime does slowly.
     """
     lab = np.zeros((3, _CHANNELS))
     lab[:, :3] = LAB_OF_ROOTS.T / compactness
     values = n.op("MatMul", [cube_roots(n, colours), n.floats(lab)])
-    # As a sum of what belongs to rows and to columns, which a runtime adds up once, while it opens the model: a file
-    # that is a megabyte smaller.
+    # As a sum of terms for rows and columns, which a runtime computes once when it opens the model. That saves a
+    # megabyte of the file.
     down, across = cells.down, cells.across
     rows = np.zeros((down.cells, 1, down.edge, 1, _CHANNELS))
     rows[..., 0], rows[..., 5] = -_GREY / compactness, 1
@@ -153,11 +153,11 @@ def _features(n: Nodes, colours: str, cells: Cells, compactness: float) -> str:
 
 
 def _block_means(n: Nodes, pixels: str, cells: Cells) -> str:
-    """The features of blocks, `(N, K, blocks, 6)`: means over what is picture, times its share of the block."""
+    """The features of blocks, `(N, K, blocks, 6)`: means over their pixels in the picture, times the share of those."""
     down, across = cells.down, cells.across
     rows = n.op("Reshape", [pixels, n.integers([-1, down.stride, across.edge * _CHANNELS])])
     rows = n.op("ReduceMean", [rows, n.integers([1])], keepdims=0)
-    # A product, since a reduction over an inner axis takes five times as long.
+    # A product, as a reduction over an inner axis takes five times as long.
     mean = np.kron(np.eye(across.blocks), np.full((across.stride, 1), 1 / across.stride))
     each = n.op("Mul", [n.floats(mean[:, None, :, None]), n.floats(np.eye(_CHANNELS)[:, None])])
     each = n.op("Reshape", [each, n.integers([across.edge * _CHANNELS, across.blocks * _CHANNELS])])
@@ -166,7 +166,7 @@ def _block_means(n: Nodes, pixels: str, cells: Cells) -> str:
 
 
 def _centres(n: Nodes, sums: str) -> str:
-    """From sums to means, `(N, K, 6)`; the last number is `FAR` where there is nobody, else 0."""
+    """Divide sums into means, `(N, K, 6)`; the last number is `FAR` for empty superpixels, else 0."""
     count = n.op("Slice", [sums, n.integers([_CHANNELS - 1]), n.integers([_CHANNELS]), n.integers([2])])
     centre = n.op("Div", [sums, n.op("Max", [count, n.floats(_EMPTY)])])
     far = n.op("Mul", [n.op("Cast", [n.op("Less", [count, n.floats(_EMPTY)])], to=TensorProto.FLOAT), n.floats(FAR)])
@@ -174,9 +174,9 @@ def _centres(n: Nodes, sums: str) -> str:
 
 
 def _distances(n: Nodes, centres: str, features: str, cells: Cells, middle: str | None = None) -> str:
-    """Squared, from the nine centres around each cell, but for a constant of each column: `(N, K, 9, columns)`.
+    """Squared distances to the nine centres around each cell, up to a constant per column: `(N, K, 9, columns)`.
 
-    Features may be seen from a point in each cell, `middle` `(N, K, 1, 6)`.
+    Features may be relative to a point in each cell, `middle` `(N, K, 1, 6)`.
     """
     table = cells.neighbours
     nine = n.op("Gather", [centres, n.integers(np.maximum(table, 0))], axis=1)
@@ -188,9 +188,9 @@ def _distances(n: Nodes, centres: str, features: str, cells: Cells, middle: str 
 
 
 def _factors(n: Nodes, centres: str) -> str:
-    """From centres to what gives distances as a product with features: both `(..., 6)`.
+    """Turn centres into factors whose product with features is the squared distance: both `(..., 6)`.
 
-    What is out of the question is far; added to all alike, that would take digits away from what tells them apart.
+    Only impossible centres get `FAR`: added to all of them, it would cost the digits that tell distances apart.
     """
     place = n.op("Where", [n.array(_IS_LAST), n.floats(0.0), centres])
     square = n.op("ReduceSumSquare", [place, n.integers([-1])], keepdims=1)
@@ -199,9 +199,10 @@ def _factors(n: Nodes, centres: str) -> str:
 
 
 def _from_the_middle(n: Nodes, features: str) -> tuple[str, str]:
-    """Features `(N, K, points, 6)` as seen from the middle of their cell, and where that is, `(N, K, 1, 6)`.
+    """Features `(N, K, points, 6)` relative to the middle of their cell, and that middle, `(N, K, 1, 6)`.
 
-    Numbers are small there, and so is what engines round off, each in its own way: all depends on which is nearest.
+    Relative numbers are small, and so are the rounding errors, which differ between engines and may decide which centre
+    is the nearest.
     """
     middle = n.op("ReduceMean", [features, n.integers([2])], keepdims=1)
     middle = n.op("Where", [n.array(_IS_LAST), n.floats(0.0), middle])
@@ -210,23 +211,23 @@ def _from_the_middle(n: Nodes, features: str) -> tuple[str, str]:
 
 
 def _assign(n: Nodes, centres: str, means: str, cells: Cells, middle: str) -> tuple[str, str]:
-    """Which of the nine each block belongs to, `(N, K, 9, blocks)` bool, and its distance, `(N, K, 1, blocks)`."""
+    """Assign each block to one of the nine, `(N, K, 9, blocks)` bool, with its distance, `(N, K, 1, blocks)`."""
     distances = _distances(n, centres, means, cells, middle)
     least = n.op("ReduceMin", [distances, n.integers([2])], keepdims=1)
     return n.op("LessOrEqual", [distances, least]), least
 
 
 def _summed_up(n: Nodes, sums: str, cells: Cells) -> str:
-    """From sums over the nine of each cell, `(N, K, 9, 6)`, to those of the superpixels, `(N, K, 6)`."""
+    """Add up the sums of the nine in each cell, `(N, K, 9, 6)`, for every superpixel, `(N, K, 6)`."""
     flat = n.op("Reshape", [sums, n.integers([-1, cells.count * 9, _CHANNELS])])
     nine = n.op("Gather", [flat, n.integers(cells.held_by)], axis=1)
     return n.op("ReduceSum", [nine, n.integers([2])], keepdims=0)
 
 
 def _nearest(n: Nodes, centres: str, pixels: str, labels: Sequence[str], cells: Cells) -> str:
-    """Which of the nine each pixel belongs to, `(N, K, pixels)` int64: the nearest of those around its block.
+    """Assign each pixel to one of the nine, `(N, K, pixels)` int64: the nearest of the superpixels around its block.
 
-    `labels` are those of the blocks, one or more times `(N, rows, columns)`.
+    `labels` are one or several label maps of the blocks, `(N, rows, columns)`.
     """
     down, across = cells.down, cells.across
     row, column = (n.integers(part) for part in cells.patches)
@@ -238,8 +239,8 @@ def _nearest(n: Nodes, centres: str, pixels: str, labels: Sequence[str], cells: 
         around = n.op("Unsqueeze", [n.op("Gather", [flat, patches], axis=1), n.integers([2])])
         each.append(n.op("Equal", [around, n.integers(cells.neighbours[..., None])]))
     here = n.op("Cast", [n.op("Or", each)], to=TensorProto.FLOAT)
-    # Bilinear interpolation of what belongs to whom, moved below 0 where none of the four blocks around does: there the
-    # slope is steep.
+    # Membership is interpolated bilinearly, and lowered below 0 where none of the four blocks around is a member; there
+    # the slope is steep.
     least = down.enlarging[down.enlarging > 0].min() * across.enlarging[across.enlarging > 0].min()
     here = n.op("Mul", [n.op("Sub", [here, n.floats(least)]), n.floats(_PULL)])
     here = n.op("Reshape", [here, n.integers([-1, cells.count, 9, down.blocks + 2, across.blocks + 2])])
@@ -250,7 +251,7 @@ def _nearest(n: Nodes, centres: str, pixels: str, labels: Sequence[str], cells: 
 
 
 def _on_picture(n: Nodes, nearest: str, cells: Cells) -> str:
-    """From one of nine, `(N, K, pixels)`, to dense labels `(N, H, W)` int32."""
+    """Turn one of nine, `(N, K, pixels)`, into labels without gaps, `(N, H, W)` int32."""
     down, across = cells.down, cells.across
     index = n.op("Add", [nearest, n.integers(np.arange(cells.count)[:, None] * 9)])
     index = n.op("Reshape", [index, n.integers([-1, cells.count * cells.pixels])])
@@ -261,7 +262,7 @@ def _on_picture(n: Nodes, nearest: str, cells: Cells) -> str:
     starts = [down.before, across.before]
     ends = [down.before + down.length, across.before + across.length]
     label = n.op("Slice", [label, n.integers(starts), n.integers(ends), n.integers([1, 2])])
-    # A superpixel may have lost all its pixels to its neighbours: those that are left are counted.
+    # A superpixel may have lost all its pixels to its neighbours, so the remaining ones are numbered again.
     flat = n.op("Reshape", [label, n.integers([-1, down.length * across.length])])
     ones = n.op("Expand", [n.array(np.ones(1, np.int32)), n.op("Shape", [flat])])
     nobody = _repeated(n, n.array(np.zeros((1, cells.count), np.int32)), flat)
@@ -272,10 +273,10 @@ def _on_picture(n: Nodes, nearest: str, cells: Cells) -> str:
 
 
 def _looked_up(n: Nodes, table: str, index: str) -> str:
-    """`table (1, M)` at `index (N, P)`; Gather, which copies numbers one by one, takes ten times as long."""
+    """Look up `table (1, M)` at `index (N, P)`; Gather copies numbers one by one and takes ten times as long."""
     return n.op("GatherElements", [_repeated(n, table, index), index], axis=1)
 
 
 def _repeated(n: Nodes, row: str, like: str) -> str:
-    """`(1, M)` as often as `like`, `(N, ...)`, is long."""
+    """Repeat `(1, M)` along the first axis of `like`, `(N, ...)`."""
     return n.op("Expand", [row, n.op("Concat", [n.op("Shape", [like], start=0, end=1), n.integers([1])], axis=0)])

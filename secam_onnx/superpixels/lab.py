@@ -1,6 +1,7 @@
-"""CIELAB as ONNX nodes: polynomials in place of powers, which take a runtime longer than all of K-means.
+"""CIELAB as ONNX nodes, with polynomials in place of powers, which would take longer than all of K-means.
 
-Within 0.7 of the exact colour (CIE 1976 distance), 0.3 on average over all of sRGB; one step of 8 bits is as much.
+Colours are within 0.7 of the exact ones (CIE 1976 distance), 0.3 on average over all of sRGB, which is as much as one
+step of 8 bits.
 """
 
 from __future__ import annotations
@@ -14,38 +15,38 @@ from secam_onnx.graph.nodes import Nodes
 
 __all__ = ["BLACK", "LAB_OF_ROOTS", "cube_roots"]
 
-# sRGB (IEC 61966-2-1) to XYZ over the D65 white point.
+# From sRGB (IEC 61966-2-1) to XYZ; the white point is D65.
 _XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 _WHITE = np.array([0.95047, 1.0, 1.08883])
-_LINEAR_BELOW, _SLOPE = 0.008856, 7.787  # CIELAB's root is a line near black
+_LINEAR_BELOW, _SLOPE = 0.008856, 7.787  # near black, CIELAB replaces the root by a line
 
-# Fitted to the least greatest error in lightness: the sRGB curve on [0, 1] by powers of the value, the cube root on
+# Fitted for the smallest maximal error in lightness: the sRGB curve on [0, 1] by powers of the value, the cube root on
 # [0.008856, 1.1] by powers of the fourth root.
 _CURVE = (1.9351989e-4, 5.1350831e-2, 0.41126580, 0.82366152, -0.29100410)
 _ROOT = (-0.0292348242, 0.6209276104, 0.5167489944, -0.1084716028)
 
 LAB_OF_ROOTS = np.array([[0.0, 116.0, 0.0], [500.0, -500.0, 0.0], [0.0, 200.0, -200.0]])
-"""From `cube_roots` to L, a and b but for a constant: `(3, 3)`, lightness in 0..100."""
+"""From `cube_roots` to L, a and b up to a constant: `(3, 3)`, lightness in 0..100."""
 
 _DARK = sum(factor * _LINEAR_BELOW ** (power / 4) for power, factor in enumerate(_ROOT) if power)
 BLACK = LAB_OF_ROOTS @ (_DARK + _SLOPE * _CURVE[0] * _XYZ.sum(axis=1) / _WHITE)
-"""L, a and b of black but for that constant: `(3,)`."""
+"""L, a and b of black up to that constant: `(3,)`."""
 
 
 def cube_roots(nodes: Nodes, colours: str) -> str:
-    """The three non-linear numbers that CIELAB is a linear function of.
+    """Write the three nonlinear numbers of which CIELAB is a linear function.
 
     Parameters
     ----------
     nodes : Nodes
-        Where to write.
+        Where the nodes go.
     colours : str
         `(..., 3)` uint8, sRGB.
 
     Returns
     -------
     str
-        `(..., 3)` float32: the root of X, Y and Z over white, but for a constant.
+        `(..., 3)` float32: the roots of X, Y and Z relative to white, up to a constant.
     """
     n = nodes
     values = n.op("Cast", [colours], to=TensorProto.FLOAT)
@@ -59,7 +60,7 @@ def cube_roots(nodes: Nodes, colours: str) -> str:
 
 
 def _polynomial(nodes: Nodes, x: str, factors: Sequence[float]) -> str:
-    """Horner's rule; factors from the constant one upwards."""
+    """Evaluate a polynomial by Horner's rule; factors are in ascending order."""
     *rest, highest = factors
     result = nodes.op("Mul", [x, nodes.floats(highest)])
     for factor in rest[:0:-1]:

@@ -1,4 +1,4 @@
-"""Label maps as PNG files, of 8 bits where that is enough, else of 16."""
+"""Label maps as PNG files of 8 bits, or of 16 where there are more than 256 labels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["decode_label_map", "encode_label_map"]
 
 
 def encode_label_map(segments: np.ndarray) -> bytes:
-    """A label map, `(rows, columns)` of integers 0..65535, as a PNG."""
+    """Encode a label map, `(rows, columns)` integers in 0..65535, as a PNG."""
     buffer = io.BytesIO()
-    # A label map has no more labels than pixels on the model's input; beyond 65,536 no segmenter goes.
+    # No segmenter makes more than 10,000 superpixels.
     image = Image.fromarray(segments.astype(np.uint8 if segments.max() < 1 << 8 else np.uint16))
     image.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
 def decode_label_map(data: bytes) -> np.ndarray:
-    """The label map in a PNG: which superpixel each pixel of the model's input belongs to.
+    """Decode a label map, which superpixel each pixel of the model's input belongs to.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
-"""From feature cells to superpixels: the matrices A (contributions) and B (mean scores).
+"""From feature cells to superpixels: the matrices A (contributions) and B (scores).
 
-Bilinear upsampling is linear, so no upsampled map is needed. With `w(cell, p)` the bilinear weight of a feature cell at
-pixel `p`:
+Bilinear upsampling is linear, so the map itself is never upsampled. With `w(cell, p)`, the bilinear weight of a feature
+cell at pixel `p`:
 
-    A[cell, s] = sum_{p in s} w(cell, p) / sum_p w(cell, p)      contribution  K_c = M_c @ A     (rows of A sum to 1)
-    B[cell, s] = sum_{p in s} w(cell, p) / |s|                   mean score    S_c = M_c @ B     (columns of B sum to 1)
+    A[cell, s] = sum_{p in s} w(cell, p) / sum_p w(cell, p)      contribution  K_c = M_c @ A   (rows of A sum to 1)
+    B[cell, s] = sum_{p in s} w(cell, p) / |s|                   score         S_c = M_c @ B   (columns of B sum to 1)
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ __all__ = ["bilinear_axis", "centres", "pooling_matrices"]
 
 
 def bilinear_axis(cells: int, position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bilinear interpolation along one axis, half-pixel centres, edges clamped (`align_corners=False`).
+    """Interpolate bilinearly along one axis, with half-pixel centres and clamped edges (`align_corners=False`).
 
     Parameters
     ----------
     cells : int
-        Length of the coarse axis.
+        Number of cells along the axis.
     position : ndarray
-        `(pixels,)`, centres of the fine pixels as fractions in [0, 1] of the axis.
+        `(pixels,)`, centres of the pixels as fractions of the axis, in [0, 1].
 
     Returns
     -------
     lower, upper : ndarray
-        `(pixels,)` int64, the two cells that reach each pixel.
+        `(pixels,)` int64, the two cells that each pixel lies between.
     weight : ndarray
         `(pixels,)` float64 in [0, 1], the weight of `upper`; `lower` has the rest.
     """
@@ -37,7 +37,7 @@ def bilinear_axis(cells: int, position: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def centres(cells: np.ndarray, size: tuple[int, ...], map_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the pixels, of `(H, W)`, under the centres of some cells, numbers in `(h, w)`."""
+    """Rows and columns of the pixels of an `(H, W)` picture under the centres of some cells of an `(h, w)` map."""
     (height, width), (rows, columns) = size, map_size
     y = (cells // columns * 2 + 1) * height // (2 * rows)
     return y, (cells % columns * 2 + 1) * width // (2 * columns)
@@ -56,8 +56,8 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
     Returns
     -------
     contribution : ndarray
-        A, `(h * w, S)` float64. A cell that reaches no pixel (a map finer than the picture) gives its share to the
-        superpixel under its centre, so that every row sums to one.
+        A, `(h * w, S)` float64; rows sum to one. Where the map is finer than the picture, a cell that reaches no pixel
+        belongs to the superpixel under its centre.
     mean_score : ndarray
         B, `(h * w, S)` float64; columns sum to one.
     """
@@ -65,7 +65,7 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
     n_segments = int(segments.max()) + 1
     top, _, down = bilinear_axis(rows, (np.arange(height) + 0.5) / height)
     left, _, across = bilinear_axis(columns, (np.arange(width) + 0.5) / width)
-    # A row of pixels comes in runs, within one superpixel and between the same two cells; there are far fewer of them.
+    # A row of pixels falls into runs within one superpixel and between the same two cells; runs are far fewer.
     begins = np.ones(segments.shape, dtype=bool)
     np.not_equal(segments[:, 1:], segments[:, :-1], out=begins[:, 1:])
     begins[:, np.flatnonzero(np.diff(left)) + 1] = True
@@ -76,7 +76,7 @@ def pooling_matrices(segments: np.ndarray, map_size: tuple[int, int]) -> tuple[n
     towards_right = towards_right[x + length] - towards_right[x]
     label = segments.ravel()[run]
     place = (top[y] * columns + left[x]) * n_segments + label
-    # One more cell than there is on each axis, beyond the edge, where the weight is 0.
+    # On each axis there is one more cell beyond the edge, of weight 0.
     spread = np.zeros((rows + 1, columns + 1, n_segments))
     for below, vertical in enumerate((1 - down[y], down[y])):
         for beside, horizontal in enumerate((length - towards_right, towards_right)):

@@ -1,4 +1,4 @@
-"""The same as `pooling`, as nodes of an ONNX graph: from a map and a label map to scores and contributions."""
+"""The pooling of a map on superpixels as nodes of an ONNX graph, with the results of `pooling`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Pooled", "pooled"]
 
 @dataclass(frozen=True)
 class Pooled:
-    """Names of tensors.
+    """The names of the resulting tensors.
 
     Attributes
     ----------
     segment_scores, segment_contributions : str
-        `(N, K, S)` float32; 0 for superpixels that there are not.
+        `(N, K, S)` float32; 0 for labels without a superpixel.
     pixels : str
-        `(N, 1, S)` float32, how many each has.
+        `(N, 1, S)` float32, how many pixels each superpixel has.
     """
 
     segment_scores: str
@@ -33,12 +33,12 @@ class Pooled:
 def pooled(
     n: Nodes, cam: str, segments: str, size: tuple[int, int], map_size: tuple[int, int], n_segments: int
 ) -> Pooled:
-    """Write the nodes.
+    """Write the nodes that carry maps to superpixels.
 
     Parameters
     ----------
     n : Nodes
-        Where to write, for opset 18 or newer.
+        Where the nodes go; opset 18 or newer.
     cam : str
         `(N, K, h, w)` float32.
     segments : str
@@ -46,13 +46,13 @@ def pooled(
     size, map_size : (int, int)
         `(H, W)` and `(h, w)`.
     n_segments : int
-        S; larger labels than S - 1 there may not be.
+        S; all labels are less than S.
     """
     (height, width), (rows, columns) = size, map_size
     left, right, across = bilinear_axis(columns, (np.arange(width) + 0.5) / width)
     down = _matrix(rows, height)
-    # Along a row of pixels, what each superpixel has of each column of cells: two weights a pixel, added up where they
-    # belong. Then down the rows, by a product. A quarter of the additions, and of the time, of all four cells at once.
+    # First along each row of pixels: the weight of each superpixel in each column of cells, two per pixel, is summed by
+    # ScatterElements. Then down the rows, by a product. Scattering all four cells at once takes four times as long.
     labels = n.op("Cast", [segments], to=TensorProto.INT64)
     both = [n.op("Add", [labels, n.integers(column * n_segments)]) for column in (left, right)]
     place = n.op("Concat", both, axis=2)
@@ -66,13 +66,13 @@ def pooled(
     spread = n.op("Reshape", [spread, n.integers([-1, rows * columns, n_segments])])
 
     cells = n.op("Reshape", [cam, n.integers([0, 0, rows * columns])])
-    pixels = n.op("ReduceSum", [spread, n.integers([1])], keepdims=1)  # the weights of a pixel are 1 together
+    pixels = n.op("ReduceSum", [spread, n.integers([1])], keepdims=1)  # the weights of a pixel sum to 1
     scores = n.op("Div", [n.op("MatMul", [cells, spread]), n.op("Max", [pixels, n.floats(1.0)])])
     reach = np.outer(down.sum(axis=0), _matrix(columns, width).sum(axis=0)).ravel()
     shares = n.op("Mul", [cells, n.floats(1 / np.where(reach > 0, reach, np.inf))])
     contributions = n.op("MatMul", [shares, spread])
     unseen = np.flatnonzero(reach == 0)
-    if unseen.size:  # a map finer than the picture
+    if unseen.size:  # the map is finer than the picture
         y, x = centres(unseen, size, map_size)
         flat = n.op("Reshape", [labels, n.integers([-1, height * width])])
         under = n.op("Gather", [flat, n.integers(y * width + x)], axis=1)
@@ -83,7 +83,7 @@ def pooled(
 
 
 def _matrix(cells: int, pixels: int) -> np.ndarray:
-    """Bilinear interpolation along one axis, `(pixels, cells)`."""
+    """The matrix of bilinear interpolation along one axis, `(pixels, cells)`."""
     lower, upper, weight = bilinear_axis(cells, (np.arange(pixels) + 0.5) / pixels)
     matrix = np.zeros((pixels, cells))
     np.add.at(matrix, (np.arange(pixels), lower), 1 - weight)

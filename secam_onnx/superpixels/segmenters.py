@@ -1,4 +1,4 @@
-"""Ways to cut a picture into superpixels; each gives dense labels 0..S-1."""
+"""Segmenters, which cut a picture into superpixels with labels 0..S-1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SEGMENTERS", "Segmenter", "check_labels", "dense_labels", "segment"]
 
-_SPAN = 1 << 20  # label numbers further apart are sorted instead of counted
+_SPAN = 1 << 20  # a wider range of labels is sorted instead of counted
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,25 @@ class Segmenter:
     Attributes
     ----------
     method : {'kmeans', 'slic', 'felzenszwalb', 'quickshift', 'grid'}
-        Algorithm; `kmeans` is SLIC as an ONNX model (see `kmeans_model`), the next three are scikit-image's, `grid` is
-        rectangles.
+        Algorithm: `kmeans` is SLIC as an ONNX model (see `kmeans_model`), the next three are scikit-image's, and `grid`
+        cuts rectangles.
     n_segments : int
-        How many superpixels to aim at; shape or content of the picture decide the true number.
+        How many superpixels to aim at; the shape and content of the picture decide how many there are.
     compactness : float, optional
-        Weight of closeness against colour, for kmeans, slic and quickshift; the others have none. By default the
-        method's own: 15 for kmeans, 10 for the others.
+        Weight of closeness against colour for kmeans, slic and quickshift; the others ignore it. The default is 15 for
+        kmeans and 10 for the others.
     """
 
     method: str = "kmeans"
     n_segments: int = 50
-    compactness: float = None  # type: ignore[assignment]  # becomes the method's own
+    compactness: float = None  # type: ignore[assignment]  # replaced by the method's default
 
     def __post_init__(self) -> None:
         if self.compactness is None:
             object.__setattr__(self, "compactness", 15.0 if str(self.method) == "kmeans" else 10.0)
         check_fields(self)
         if self.method not in SEGMENTERS:
-            raise OptionError(f"Unknown segmenter {self.method!r}; there are {', '.join(SEGMENTERS)}.")
+            raise OptionError(f"Unknown segmenter {self.method!r}; choose from {', '.join(SEGMENTERS)}.")
         if not 1 <= self.n_segments <= 10_000:
             raise OptionError(f"n_segments is {self.n_segments}; 1 to 10000 was expected.")
         if not 1e-3 <= self.compactness <= 1e4:
@@ -67,19 +67,19 @@ def segment(image: np.ndarray, segmenter: Segmenter) -> np.ndarray:
     Returns
     -------
     ndarray
-        `(H, W)` int32, dense labels 0..S-1; S may differ from `segmenter.n_segments`.
+        `(H, W)` int32, labels 0..S-1 without gaps; S may differ from `segmenter.n_segments`.
     """
     labels = SEGMENTERS[segmenter.method](image, segmenter)
-    return labels if segmenter.method == "kmeans" else dense_labels(labels)  # that model's are dense
+    return labels if segmenter.method == "kmeans" else dense_labels(labels)  # whose labels have no gaps
 
 
 def dense_labels(labels: np.ndarray) -> np.ndarray:
-    """Renumber a label map, any integers, to 0..S-1 without gaps, in the order of the old numbers.
+    """Renumber the labels of a label map to 0..S-1 without gaps, in their order.
 
     Raises
     ------
     OptionError
-        Not two-dimensional, empty, or not of integers.
+        The label map is not two-dimensional, is empty, or does not hold integers.
     """
     labels = np.asarray(labels)
     check_labels(labels)
@@ -87,24 +87,24 @@ def dense_labels(labels: np.ndarray) -> np.ndarray:
     if high - low > _SPAN:
         _, dense = np.unique(labels, return_inverse=True)
         return dense.reshape(labels.shape).astype(np.int32)
-    # The same without a sort, which takes 2 ms at 224 x 224.
+    # Counting instead of sorting, which takes 2 ms at 224 x 224.
     shifted = (labels - labels.min()).astype(np.int64) if labels.dtype.kind == "u" else labels.astype(np.int64) - low
     numbers = np.cumsum(np.bincount(shifted.ravel()) > 0) - 1
     return numbers.astype(np.int32)[shifted]
 
 
 def check_labels(labels: np.ndarray) -> None:
-    """Refuse what is no label map.
+    """Check that an array is a label map.
 
     Raises
     ------
     OptionError
-        Not two-dimensional, empty, or not of integers.
+        The label map is not two-dimensional, is empty, or does not hold integers.
     """
     if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iub":
         raise OptionError(
             f"The label map has shape {labels.shape} and dtype {labels.dtype}; (H, W) integers were expected, one "
-            "number a superpixel."
+            "number per superpixel."
         )
 
 
@@ -118,19 +118,19 @@ def _kmeans(image: np.ndarray, settings: Segmenter) -> np.ndarray:
 def _kmeans_session(
     process: int, size: tuple[int, int], n_segments: int, compactness: float
 ) -> onnxruntime.InferenceSession:
-    # Imported here: the other methods need no ONNX.
+    # Imported here, as the other methods do without ONNX.
     from secam_onnx.superpixels.kmeans import kmeans_model
 
     model = kmeans_model(size, n_segments, compactness=compactness)
-    # Of many small steps, which a second thread does not speed up; it is better off with the network.
+    # Its many small steps gain nothing from a second thread, which the network can use.
     return runtime.open_session(model.SerializeToString(), "cpu", threads=1)
 
 
 def _slic(image: np.ndarray, settings: Segmenter) -> np.ndarray:
-    # Imported here: scikit-image takes 0.3 s, and a user's own labels need none of it.
+    # Imported here, as scikit-image takes 0.3 s and most users do without it.
     from skimage.segmentation import slic
 
-    # Given uint8, slic would work in float64: the same labels, a tenth slower.
+    # On uint8, slic would work in float64, which gives the same labels a tenth slower.
     floats = image.astype(np.float32) / np.float32(255)
     return slic(floats, n_segments=settings.n_segments, compactness=settings.compactness, sigma=1, start_label=0)
 
@@ -145,10 +145,10 @@ def _felzenszwalb(image: np.ndarray, settings: Segmenter) -> np.ndarray:
 def _quickshift(image: np.ndarray, settings: Segmenter) -> np.ndarray:
     from skimage.segmentation import quickshift
 
-    # The kernel's radius that gave about as many pieces as asked for on photographs at 224 x 224.
+    # This radius gave about as many superpixels as asked for on photographs at 224 x 224.
     kernel = float(np.sqrt(image.shape[0] * image.shape[1] / settings.n_segments)) / 8
-    # scikit-image's ratio weighs colour against closeness; the default compactness gives both the same weight, and
-    # colour always keeps some.
+    # scikit-image's ratio weighs colour against closeness. The default compactness weighs both alike, and colour always
+    # keeps some weight.
     ratio = 1 - float(np.clip(settings.compactness / 20, 0.01, 0.95))
     return quickshift(image, kernel_size=max(1.0, kernel), max_dist=6 * kernel, ratio=ratio, rng=0)
 

@@ -1,4 +1,4 @@
-"""Which superpixels are kept in the picture."""
+"""The rule for which superpixels pictures keep."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ DEFAULT_COVERAGE = 0.5
 
 @dataclass(frozen=True)
 class Selection:
-    """At most one rule for keeping superpixels, always those of the highest mean score first.
+    """Which superpixels pictures keep, in the order of their scores; at most one rule may be given.
 
-    The paper keeps the highest superpixels; how many is our own choice: those that carry half of what speaks for the
-    class (`coverage=0.5`).
+    The paper keeps the superpixels of the highest scores. How many is our own choice: by default those that carry half
+    of what speaks for the class (`coverage=0.5`).
 
     Attributes
     ----------
     top_segments : int or None
-        Keep this many.
+        Keep this many superpixels.
     threshold : float or None
-        Keep those that score at least this fraction, in (0, 1], of the highest score.
+        Keep the superpixels that score at least this fraction, in (0, 1], of the highest score.
     coverage : float or None
-        Keep as few as carry this share, in (0, 1], of the sum of positive contributions.
+        Keep the fewest superpixels that carry this share, in (0, 1], of the sum of positive contributions.
     """
 
     top_segments: int | None = None
@@ -49,22 +49,22 @@ class Selection:
 
     @property
     def effective_coverage(self) -> float:
-        """`coverage`, or the default share that applies when no rule was given."""
+        """`coverage`, or the default that applies without any rule."""
         return DEFAULT_COVERAGE if self.coverage is None else self.coverage
 
     def keep(self, segment_scores: np.ndarray, segment_contributions: np.ndarray) -> np.ndarray:
-        """Choose among the superpixels of one class.
+        """Choose the superpixels to keep for one class.
 
         Parameters
         ----------
         segment_scores, segment_contributions : ndarray
-            `(S,)`, mean score and contribution of each superpixel.
+            `(S,)`, score and contribution of each superpixel.
 
         Returns
         -------
         ndarray
-            `(S,)` bool. Superpixels that speak against the class are never kept by `threshold` or `coverage`; where
-            nothing speaks for it, nothing is.
+            `(S,)` bool. `threshold` and `coverage` never keep superpixels that speak against the class; where nothing
+            speaks for the class, they keep none.
         """
         order = np.argsort(-segment_scores, kind="stable")
         keep = np.zeros(len(segment_scores), dtype=bool)

@@ -34,7 +34,7 @@ USES = [
     ("explain photo.png -c tigercat", "Unknown class 'tigercat'. Near matches: 'tiger cat' .282."),
     ("explain photo.png -c 1000", "out of range.*0 to 999"),
     ("explain photo.png -c top-0", "top-1 to top-1000"),
-    ("explain photo.png --segmenter slick", "Unknown segmenter 'slick'; there are kmeans"),
+    ("explain photo.png --segmenter slick", "Unknown segmenter 'slick'; choose from kmeans"),
     ("explain photo.png --n-segments 0", "n_segments is 0; 1 to 10000"),
     ("explain photo.png --threshold 2", "above 0 and at most 1"),
     ("explain photo.png --top-segments 3 --coverage 0.5", "choose one way"),

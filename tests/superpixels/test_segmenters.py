@@ -123,7 +123,7 @@ def test_the_default_is_kmeans_and_each_method_has_its_compactness():
     [
         (
             {"method": "watershed"},
-            "Unknown segmenter 'watershed'; there are kmeans, slic, felzenszwalb, quickshift, grid",
+            "Unknown segmenter 'watershed'; choose from kmeans, slic, felzenszwalb, quickshift, grid",
         ),
         ({"n_segments": 0}, "n_segments is 0; 1 to 10000"),
         ({"n_segments": 10_001}, "n_segments is 10001"),
