@@ -23,7 +23,7 @@ USES = [
     ("export tiny.onnx --triton-config", "describes a fused file; add --fused"),
     ("export tiny.onnx --fused --triton-max-batch-size 8", "goes with --triton-config"),
     ("explain photo.png tiny.onnx", "tiny.onnx is a model; name it with --model"),
-    ("explain photo.png -m photo.png", "photo.png is a PNG picture, not an ONNX model.*behind --model"),
+    ("explain photo.png -m photo.png", "photo.png is a PNG picture, not an ONNX model.*with --model"),
     ("explain photo.png -o photo.png", "'photo.png' is a file; name a new folder"),
     ("explain photos -o photos", "folder photos is the folder of the results.*-o"),
     ("explain https://example.com/photo.png", "an address; a file was expected. Download it"),
