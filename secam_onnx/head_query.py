@@ -1,4 +1,4 @@
-"""What to look for in a model; here, so that it can be asked for without onnx."""
+"""What to look for in a model; a module of its own, as commands and fused files need it without onnx."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["ANYTHING", "HeadQuery"]
 
 @dataclass(frozen=True)
 class HeadQuery:
-    """What to look for in a model; what is None is found.
+    """What to look for in a model. What is None is chosen by the search.
 
     Attributes
     ----------
@@ -28,14 +28,14 @@ class HeadQuery:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The feature maps that are asked for."""
+        """Names of the wanted feature maps."""
         return (self.features,) if isinstance(self.features, str) else self.features or ()
 
     @property
     def given(self) -> list[str]:
-        """Names of what is asked for."""
+        """Names of the fields that are not None."""
         return [name for name, value in vars(self).items() if value is not None]
 
 
 ANYTHING = HeadQuery()
-"""The only head that there is."""
+"""The query for a model with a single head."""

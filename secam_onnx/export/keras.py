@@ -1,4 +1,4 @@
-"""Keras as a source: the networks of `keras.applications`, and whole models that Keras saved."""
+"""Keras as a source: networks of `keras.applications`, and models that Keras saved."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def from_keras(name: str, weights: str = "imagenet", seed: int = 0) -> Source:
     Returns
     -------
     Source
-        As Keras exports it: channels last, probabilities as the only output, its own names. The number of classes
-        follows the weights.
+        The model as Keras exports it: channels last, with probabilities as its only output. The weights determine the
+        number of classes.
 
     Raises
     ------
     OptionError
-        Unknown network or weights.
+        The network or the weights are unknown.
     ModelError
-        The weights cannot be downloaded, read, or do not fit; or the backend cannot build or export the network.
+        The weights cannot be downloaded or read, or do not fit; or the backend cannot build or export the network.
     """
     known = _find(name)
     if known is None:
@@ -94,12 +94,12 @@ def from_keras_file(path: str | os.PathLike[str]) -> Source:
     Returns
     -------
     Source
-        Preprocessing and class names only where the model has the name of one of `keras.applications`.
+        Has preprocessing and class names only if the model is named like one of `keras.applications`.
 
     Raises
     ------
     ModelError
-        The file cannot be read, needs code that is not in it, or is no image classifier.
+        The file cannot be read, needs code that it does not contain, or is no image classifier.
     """
     file = Path(path)
     if not file.exists():
@@ -118,12 +118,12 @@ def from_keras_file(path: str | os.PathLike[str]) -> Source:
     known = _find(re.split(r"_\d", network.name)[0])  # mobilenet_1.00_224
     if known is None:
         return Source(model, origin=origin)
-    origin["preprocessing"] = f"assumed: that of Keras's {known}, which the model is called after"
+    origin["preprocessing"] = f"assumed: that of Keras's {known}, after which the model is named"
     return Source(model, _preprocessing(_APPLICATIONS[known], network), _imagenet_names(network), origin)
 
 
 def _find(name: str) -> str | None:
-    """The name as Keras spells it, of resnet50, inception_v3, ..."""
+    """Keras's spelling of resnet50, inception_v3, ...; None for an unknown name."""
     spelled = re.sub("[_-]", "", name).lower()
     return next((known for known in _APPLICATIONS if known.lower() == spelled), None)
 
@@ -139,7 +139,7 @@ def _download(name: str) -> Any:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # the progress bar
             return _APPLICATIONS[name](weights="imagenet")
-    except Exception as error:  # Keras raises no narrower one
+    except Exception as error:  # Keras raises nothing narrower
         raise ModelError(
             f"Keras cannot build {name} with its ImageNet weights ({one_line(error)}). Fetch that file on another "
             "machine and put it into Keras's cache, ~/.keras/models, or give its path with --weights; or use --weights "
@@ -156,7 +156,7 @@ def _preprocessing(build: Callable[..., Any], network: Any) -> Preprocessing:
 
 
 def _imagenet_names(network: Any) -> tuple[str, ...] | None:
-    """Our default model's, in the same order; Keras would download its own."""
+    """The names of the default model, which are in the same order; Keras would download its own."""
     metadata = ModelMetadata.of(read_model(default_model()))
     names = metadata.labels if metadata else None
     return names if names and [output.shape[-1] for output in network.outputs] == [len(names)] else None

@@ -1,4 +1,4 @@
-"""Keras's networks to ONNX, by Keras's own exporter; and which backend Keras runs on."""
+"""Export Keras networks to ONNX with Keras's own exporter; choose Keras's backend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Keras reads its backend once, when it is imported, and takes TensorFlow if nobody says otherwise.
+# Keras reads its backend once, when it is imported; its default is TensorFlow.
 if "keras" not in sys.modules and importlib.util.find_spec("torch"):
     os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -33,14 +33,14 @@ SIDE = 224
 
 
 def to_onnx(network: Any) -> ModelProto:
-    """Export a network as `network.export` writes it, with a dynamic batch axis where that can be exported.
+    """Export a network as `network.export` does, with a dynamic batch axis if that can be exported.
 
     Raises
     ------
     ModelError
-        It takes anything but one image, or cannot be exported.
+        The network takes something other than one image, or cannot be exported.
     MissingDependencyError
-        The backend needs another package for it.
+        The backend needs another package.
     """
     inputs = [(entry.name, tuple(entry.shape), entry.dtype) for entry in getattr(network, "inputs", None) or ()]
     if [len(shape) for _, shape, _ in inputs] != [4]:
@@ -50,7 +50,7 @@ def to_onnx(network: Any) -> ModelProto:
         )
     ((name, (batch, *lengths), dtype),) = inputs
     failures = []
-    # With one image at a time all shapes are constants, as PyTorch wants them for ConvNeXt and Xception.
+    # With a batch of one, all shapes are constants; PyTorch's exporter needs that for ConvNeXt and Xception.
     for images in (batch,) if batch else (None, 1):
         shape = (images, *(length or SIDE for length in lengths))
         try:
@@ -63,7 +63,7 @@ def to_onnx(network: Any) -> ModelProto:
             failures.append(error)
     raise ModelError(
         f"Keras, with the {BACKEND} backend, cannot export {network.name!r} to ONNX ({one_line(failures[0])}). "
-        "Another backend, torch or tensorflow, is chosen with the environment variable KERAS_BACKEND."
+        "Try another backend, torch or tensorflow: set the environment variable KERAS_BACKEND."
     ) from failures[0]
 
 
@@ -79,9 +79,10 @@ def _exported(network: Any, signature: Any) -> ModelProto:
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Where it fails, PyTorch's exporter prints the graph, thousands of lines, past Python's `sys.stdout`.
+    """Silence PyTorch's exporter.
 
-    And where torchvision is not installed it logs warnings, though nothing of it is used.
+    When it fails, it prints the graph, thousands of lines, past Python's `sys.stdout`. Without torchvision it logs
+    warnings, although it does not need it.
     """
     sys.stdout.flush()
     kept, disabled = os.dup(1), logging.root.manager.disable

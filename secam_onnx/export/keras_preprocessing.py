@@ -1,4 +1,4 @@
-"""What a family of `keras.applications` wants to be fed, found out from its own `preprocess_input`."""
+"""The preprocessing of a family of `keras.applications`, derived from its own `preprocess_input`."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def derive_preprocessing(
 ) -> Preprocessing:
     """Describe Keras's recipe: `load_img(target_size=...)`, which stretches by nearest neighbour, then this function.
 
-    It is shown black and the three pure colours; from an affine map of each channel these give mean, standard deviation
-    and the order of the channels, and random pixels must then agree.
+    Black and the three pure colours give the mean, standard deviation and order of the channels of an affine map; the
+    result must then agree on random pixels.
 
     Parameters
     ----------
     preprocess_input : callable
-        `(..., 3)` float RGB in 0..255 to what the network is fed.
+        From `(..., 3)` float RGB in 0..255 to the input of the network.
     size : (int, int)
         Height and width of the network's input.
     layout : {'NCHW', 'NHWC'}
-        Its axes.
+        The axes of that input.
 
     Raises
     ------
     ModelError
-        It does something else to pixels.
+        The function is not such a map.
     """
 
     def fed(pixels: np.ndarray) -> np.ndarray:
@@ -43,7 +43,9 @@ def derive_preprocessing(
     response = (np.array(colours) - black) / 255  # of each output channel (column) to each colour (row)
     reverse = bool(response[2, 0])
     scale = np.diagonal(response[::-1] if reverse else response)
-    refused = ModelError("Keras's preprocess_input is no affine map of each channel; give another with --preprocess.")
+    refused = ModelError(
+        "Keras's preprocess_input is not an affine map of each channel; choose the preprocessing with --preprocess."
+    )
     if not (scale > 0).all():
         raise refused
     preprocessing = Preprocessing(
@@ -59,11 +61,11 @@ def derive_preprocessing(
     ours = preprocessing.normalise(pixels)[0]
     if layout == "NCHW":
         ours = ours.transpose(1, 2, 0)
-    if not np.allclose(ours, fed(pixels), rtol=0, atol=1e-6 * 255 * scale.max()):  # our float32 against its float64
+    if not np.allclose(ours, fed(pixels), rtol=0, atol=1e-6 * 255 * scale.max()):  # ours is float32, Keras's float64
         raise refused
     return preprocessing
 
 
 def _rounded(values: np.ndarray) -> tuple[float, ...]:
-    """Without the last digits, which are rounding's: 103.939, not 103.93900000000001."""
+    """Without the digits that rounding left: 103.939, not 103.93900000000001."""
     return tuple(round(value, 9) + 0.0 for value in values.tolist())

@@ -1,4 +1,4 @@
-"""Weights of Keras, from a file into a network, with the file's own number of classes."""
+"""Load a file of Keras weights into a network, with the file's number of classes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from secam_onnx.errors import ModelError
 __all__ = ["FILES", "load_weights", "one_line"]
 
 FILES = (".weights.h5", ".h5", ".keras")
-"""Endings: `save_weights`, the files that Keras downloads, whole models."""
+"""File endings: of `save_weights`, of the files that Keras downloads, of whole models."""
 
 
 def load_weights(build: Callable[..., Any], path: str, name: str) -> Any:
-    """Build a network and give it the weights of a file, which run no code.
+    """Build a network and load weights into it; no code of the file runs.
 
     Parameters
     ----------
     build : callable
-        Makes the network, with its usual number of classes or with `classes=`.
+        Builds the network, with its usual number of classes or with `classes=`.
     path : str
         One of `FILES`.
     name : str
-        What the network is called in messages.
+        The network's name, for messages.
 
     Raises
     ------
@@ -53,14 +53,14 @@ def load_weights(build: Callable[..., Any], path: str, name: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network.load_weights(file)
-    except Exception as error:  # of many types
+    except Exception as error:  # Keras raises many types
         raise ModelError(f"The weights in {file} do not fit Keras's {name}: {one_line(error)}.") from error
     if name.startswith("EfficientNetB") and _normalises(network):
-        # Built for ImageNet's weights it rescales its input once more, by constants that no file of weights holds.
+        # For ImageNet's weights Keras adds a layer that rescales the input, by constants that no file of weights holds.
         raise ModelError(
-            f"The weights in {file} are ImageNet's, or began as these, and for them Keras builds {name} with one more "
-            "layer. Save the whole model with model.save('NAME.keras') and export that; a file that Keras offers for "
-            "download belongs into its cache, ~/.keras/models, and is used with --weights imagenet."
+            f"The weights in {file} are ImageNet's or were trained from them, and for these Keras builds {name} with "
+            "one more layer. Save the whole model with model.save('NAME.keras') and export that. If it is Keras's own "
+            "download, put it into Keras's cache, ~/.keras/models, and use --weights imagenet."
         )
     return network
 
@@ -71,7 +71,7 @@ def _normalises(network: Any) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """Keras writes its messages in paragraphs."""
+    """An error message in one line; Keras writes paragraphs."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]}..."
 
@@ -86,7 +86,7 @@ def _opened(file: Path) -> Iterator[h5py.File]:
 
 
 def _shapes(content: h5py.File) -> Counter[tuple[int, ...]]:
-    """How often each shape is there, the optimizer's state left out."""
+    """Count the shapes in the file, without the state of the optimizer."""
     shapes: Counter[tuple[int, ...]] = Counter()
 
     def visit(name: str, entry: Any) -> None:
@@ -98,10 +98,10 @@ def _shapes(content: h5py.File) -> Counter[tuple[int, ...]]:
 
 
 def _classes(shapes: Counter[tuple[int, ...]], network: Any) -> int | None:
-    """How many classes the file is for; None if as many as the network has.
+    """The number of classes of the file; None if it is that of the network.
 
-    Layers are called otherwise in each format, but what is in the file and not in the network can only be the last
-    layer's weight and bias.
+    Layer names differ by format, but the only shapes in the file that the network lacks are those of the last layer's
+    weight and bias.
     """
     odd = shapes - Counter(tuple(variable.shape) for variable in network.variables)
     *inner, _ = next(tuple(variable.shape) for variable in reversed(network.weights) if len(variable.shape) > 1)

@@ -1,4 +1,4 @@
-"""PyTorch modules to ONNX, and weights read safely."""
+"""Export PyTorch modules to ONNX, and read weights safely."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnxscript  # noqa: F401  (torch.onnx needs it; asked for here, so that it is missed before the work begins)
+import onnxscript  # noqa: F401  (torch.onnx needs it; imported here to fail before the work begins)
 import torch
 from onnx import ModelProto
 
@@ -30,14 +30,14 @@ def to_onnx(network: torch.nn.Module, size: tuple[int, int]) -> ModelProto:
     Parameters
     ----------
     network : Module
-        Takes `(N, 3, H, W)` float32, gives `(N, classes)`.
+        Maps `(N, 3, H, W)` float32 to `(N, classes)`.
     size : (int, int)
         Height and width of its input.
 
     Returns
     -------
     ModelProto
-        Input `image`, output `logits`; without the exporter's notes, which hold paths of this machine.
+        Has the input `image` and the output `logits`, and no notes of the exporter, which hold paths of this machine.
     """
     network.eval()
     batch = torch.export.Dim("batch")
@@ -59,13 +59,13 @@ def to_onnx(network: torch.nn.Module, size: tuple[int, int]) -> ModelProto:
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """Read a state dict without running any code from the file.
+    """Read a state dict without running code from the file.
 
     Parameters
     ----------
     path : path
-        `.safetensors`, or what `torch.save` wrote: a state dict, also inside a training checkpoint or with the name
-        prefixes of DataParallel and torch.compile.
+        A `.safetensors` file, or one of `torch.save`: a state dict, on its own or in a training checkpoint, with or
+        without the name prefixes of DataParallel and torch.compile.
 
     Raises
     ------
@@ -84,8 +84,8 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         raise ModelError(f"{file} does not exist; give the path of a .pth or .safetensors file.") from None
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{file} holds more than weights, or is damaged, and is not loaded, since unpickling it could run code. "
-            "Save only model.state_dict()."
+            f"{file} holds more than weights, or is damaged. It is not loaded, as unpickling it could run code; save "
+            "only model.state_dict()."
         ) from error
     except Exception as error:
         raise ModelError(f"{file} cannot be read as weights ({type(error).__name__}: {error}).") from error

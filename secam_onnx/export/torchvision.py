@@ -1,4 +1,4 @@
-"""Networks of torchvision as a source: build, give it weights, export."""
+"""Torchvision as a source: build a network, load weights, export it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def from_torchvision(name: str, weights: str = "DEFAULT", seed: int = 0) -> Sour
     Parameters
     ----------
     name : str
-        As `torchvision.models.list_models` has it: `resnet50`, `inception_v3`, `vgg16`, ...
+        A name from `torchvision.models.list_models`: `resnet50`, `inception_v3`, `vgg16`, ...
     weights : str
         `DEFAULT` or another name of torchvision's (downloaded), a `.pth`, `.pt` or `.safetensors` file, or `none`.
     seed : int
@@ -32,20 +32,20 @@ def from_torchvision(name: str, weights: str = "DEFAULT", seed: int = 0) -> Sour
     Returns
     -------
     Source
-        With a dynamic batch axis. The number of classes follows the weights.
+        The model, with a dynamic batch axis. The weights determine the number of classes.
 
     Raises
     ------
     OptionError
-        Unknown network or weights.
+        The network or the weights are unknown.
     ModelError
-        The weights cannot be downloaded, read, or do not fit.
+        The weights cannot be downloaded or read, or do not fit.
     """
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         raise OptionError(
             f"torchvision has no classifier {name!r}; it has {', '.join(known)}. Keras's networks "
-            "need --source keras; a file is called NAME.onnx or NAME.keras."
+            "need --source keras; files are named NAME.onnx or NAME.keras."
         )
     entries = torchvision.models.get_model_weights(name)
     settings = entries.DEFAULT
@@ -87,7 +87,7 @@ def from_torchvision(name: str, weights: str = "DEFAULT", seed: int = 0) -> Sour
 
 def _build(name: str, **options: Any) -> torch.nn.Module:
     if name in ("inception_v3", "googlenet"):
-        # Both were trained on inputs normalised in another way; their own weights switch this on.
+        # Their weights were trained on another normalisation, which torchvision switches on only with its own weights.
         options = {"transform_input": True, "init_weights": False, **options}
     return torchvision.models.get_model(name, weights=None, **options)
 

@@ -153,7 +153,7 @@ def test_the_three_modes_and_none() -> None:
     ids=["curved", "grey", "nothing"],
 )
 def test_what_is_no_affine_map_is_refused(function: Callable[..., np.ndarray]) -> None:
-    with pytest.raises(ModelError, match=r"no affine map of each channel.*--preprocess"):
+    with pytest.raises(ModelError, match=r"not an affine map of each channel.*--preprocess"):
         derive_preprocessing(function, (8, 8), "NHWC")
 
 
