@@ -1,6 +1,6 @@
-"""SeCAM in Triton's Python backend, with the inputs, outputs and parameters that `secam-onnx serve` has in `infer`.
+"""SeCAM in Triton's Python backend, with the inputs, outputs, parameters and limits of `infer` in `secam-onnx serve`.
 
-It needs secam-onnx with ONNX Runtime, but no KServe. Requests that Triton hands over together share one run.
+It needs secam-onnx and ONNX Runtime, but not KServe. Requests that Triton hands over together share one run.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ LIMITS = RequestLimits()
 
 
 class TritonPythonModel:
-    """What Triton calls."""
+    """The model class that Triton calls."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Open the model and explain a first picture, so that the next one finds everything in place."""
+        """Open the model and explain a first picture, so that no request waits for what happens once."""
         parameters = json.loads(args["model_config"]).get("parameters", {})
         model, provider = (parameters.get(name, {}).get("string_value", "") for name in ("model", "provider"))
         path = Path(args["model_repository"], model) if model else None
@@ -44,7 +44,7 @@ class TritonPythonModel:
         self.pool = ThreadPoolExecutor(cores())
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer each request with its outputs, or with its own error."""
+        """Answer each request with its outputs or its own error."""
         prepared = [self._prepared(request) for request in requests]
         jobs: list[PreparedImage] = []
         queries: list[tuple[ClassQuery, ...]] = []
@@ -67,7 +67,7 @@ class TritonPythonModel:
         self.explainer.close()
 
     def _prepared(self, request: Any) -> _Prepared | SecamError:
-        """A request whose photographs are read and cropped; or why it is refused."""
+        """Read a request and prepare its photographs; or say why it is refused."""
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in (ENCODED, PIXELS)}
         inputs = [InputTensor.of_array(name, given.as_numpy()) for name, given in tensors.items() if given is not None]
         names, parameters = request.requested_output_names(), json.loads(request.parameters() or "{}")
@@ -100,7 +100,7 @@ class TritonPythonModel:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A request, and its photographs when the network has not run yet."""
+    """A request and its prepared photographs."""
 
     request: ExplanationRequest
     jobs: list[PreparedImage]
