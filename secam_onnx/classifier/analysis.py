@@ -41,23 +41,27 @@ class AnalysedModel:
 
     Attributes
     ----------
-    model : ModelProto
-        The model, with the added outputs.
     graph : Graph
-        Its index.
+        The model, with the added outputs, and its index.
     head : Head
         Its head.
     metadata : ModelMetadata
         Its metadata; the model does not hold it yet.
-    folder : Path
-        Where its external data lies.
     """
 
-    model: ModelProto
     graph: Graph
     head: Head
     metadata: ModelMetadata
-    folder: Path = Path()
+
+    @property
+    def model(self) -> ModelProto:
+        """The model."""
+        return self.graph.model
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its external data."""
+        return self.graph.folder
 
     @property
     def input(self) -> ImageInput:
@@ -79,15 +83,13 @@ class AnalysedModel:
         weights : Weights
             The values of initializers that the split added.
         """
-        model, graph, head, weights = with_split_layer(
-            self.model, self.graph, self.head, self.folder, logits=LOGITS, probabilities=PROBABILITIES
-        )
-        return replace(self, model=model, graph=graph, head=head), weights
+        graph, head, weights = with_split_layer(self.graph, self.head, logits=LOGITS, probabilities=PROBABILITIES)
+        return replace(self, graph=graph, head=head), weights
 
     def contribution_model(self, attribution: str, known: runtime.Weights) -> ContributionModel:
         """Derive the contribution model of the head; `known` holds weights that were read already."""
         masking = attribution == "masking"
-        return contribution_model(self.graph, self.head, self.folder, masking=masking, known=known)
+        return contribution_model(self.graph, self.head, masking=masking, known=known)
 
 
 def analyse(
@@ -135,7 +137,7 @@ def analyse(
     input_ = input_for(graph, preprocessing)
     preprocessing, notes = choose_preprocessing(graph, input_, preprocessing, file)
     kept = {name: text for name, text in (origin or {}).items() if name != "preprocessing_warning"}
-    head = locate_head(model, graph, preprocessing, folder, query)
+    head = locate_head(graph, preprocessing, query)
     _check_token_grid(head, query.token_grid)
     head, labels, named = name_classes(graph, head, labels, file, activation)
     notes |= named
@@ -157,7 +159,7 @@ def analyse(
         probabilities=probabilities,
         probability=probability,
     )
-    return AnalysedModel(model, graph, head, metadata, folder)
+    return AnalysedModel(graph, head, metadata)
 
 
 def _check_token_grid(head: Head, asked: tuple[int, int] | None) -> None:

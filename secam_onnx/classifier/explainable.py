@@ -76,7 +76,7 @@ def reopen(
             metadata = completed
     if fixed:
         raise OptionError(_refusal(file, fixed))
-    return AnalysedModel(model, graph, _find_again(model, graph, metadata, file.parent), metadata, file.parent)
+    return AnalysedModel(graph, _find_again(graph, metadata), metadata)
 
 
 def _check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
@@ -110,13 +110,13 @@ def _check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
     check_preprocessing(input_for(graph, metadata.preprocessing), metadata.preprocessing)
 
 
-def _find_again(model: ModelProto, graph: Graph, metadata: ModelMetadata, folder: Path) -> Head:
+def _find_again(graph: Graph, metadata: ModelMetadata) -> Head:
     """Find the head that the metadata describes."""
     known = metadata.head
     if known.own_shape is not None:
         graph.learn({known.features: known.own_shape})
     query = HeadQuery(metadata.explained_output, known.all_features, known.token_grid)
-    head = locate_head(model, graph, metadata.preprocessing, folder, query)
+    head = locate_head(graph, metadata.preprocessing, query)
     paired = (head.n_classes, known.pick) == (1, BINARY)
     return replace(head, class_output=head.class_output.as_pair()) if paired else head
 

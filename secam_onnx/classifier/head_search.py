@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-
-from onnx import ModelProto
 
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
@@ -25,22 +22,18 @@ __all__ = ["locate_head", "locate_heads"]
 
 
 def locate_head(
-    model: ModelProto,
     graph: Graph,
     preprocessing: Preprocessing,
-    folder: Path,
     query: HeadQuery = ANYTHING,
 ) -> Head:
     """Find the head; run the model first if unknown shapes hide it.
 
     Parameters
     ----------
-    model, graph
-        The model and its index, which learns shapes from the run.
+    graph : Graph
+        The model; its index learns shapes from the run.
     preprocessing : Preprocessing
         The preprocessing of the model's input.
-    folder : Path
-        Where the model's external data lies.
     query : HeadQuery
         What to look for.
 
@@ -53,17 +46,15 @@ def locate_head(
     def find() -> list[Head]:
         return [find_head(graph, query)]
 
-    return _with_probes(model, graph, preprocessing, folder, find)[0]
+    return _with_probes(graph, preprocessing, find)[0]
 
 
-def locate_heads(model: ModelProto, graph: Graph, preprocessing: Preprocessing, folder: Path) -> list[Head]:
+def locate_heads(graph: Graph, preprocessing: Preprocessing) -> list[Head]:
     """Find all heads; see `locate_head` and `find_heads`."""
-    return _with_probes(model, graph, preprocessing, folder, lambda: find_heads(graph))
+    return _with_probes(graph, preprocessing, lambda: find_heads(graph))
 
 
-def _with_probes(
-    model: ModelProto, graph: Graph, preprocessing: Preprocessing, folder: Path, find: Callable[[], list[Head]]
-) -> list[Head]:
+def _with_probes(graph: Graph, preprocessing: Preprocessing, find: Callable[[], list[Head]]) -> list[Head]:
     """Search again after runs that measure the unknown shapes, until no more are missing."""
     input_ = input_for(graph, preprocessing)
     lengths = dict(zip("NCHW", (_PROBED, preprocessing.n_channels, *preprocessing.size), strict=True))
@@ -82,10 +73,10 @@ def _with_probes(
         if (heads and all(known)) or not unknown:
             break
         # Measure all of them in one run, instead of one run for each step further up.
-        graph.known_shapes(name for node in model.graph.node for name in node.output if name)
+        graph.known_shapes(name for node in graph.model.graph.node for name in node.output if name)
         unknown = graph.vague - asked
         asked |= unknown
-        graph.learn(probe_shapes(model, graph, sorted(unknown), images, folder))
+        graph.learn(probe_shapes(graph, sorted(unknown), images))
     if not heads:
         raise failure or HeadError("no head was found")
     return heads

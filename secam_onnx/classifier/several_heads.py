@@ -95,7 +95,7 @@ def _analysed(
     """Analyse a copy of the model for each of its heads."""
     graph = Graph(model, file.parent)
     fitted, _ = choose_preprocessing(graph, input_for(graph, preprocessing), preprocessing, file)
-    heads = locate_heads(model, graph, fitted, file.parent)
+    heads = locate_heads(graph, fitted)
     return [analyse(_copy(model), preprocessing, file=file, query=HeadQuery(head.output)) for head in heads]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
@@ -36,6 +37,8 @@ class NodeIndex:
     ----------
     model : ModelProto
         The model.
+    folder : Path
+        The folder of its external data.
     initializers : dict of str to TensorProto
         Its initializers, by name.
     inputs : list of ValueInfoProto
@@ -46,7 +49,7 @@ class NodeIndex:
 
     def __init__(self, model: ModelProto, folder: str | os.PathLike[str] = "") -> None:
         self.model = model
-        self._folder = folder
+        self.folder = Path(folder)
         self.initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         self.inputs = [value for value in model.graph.input if value.name not in self.initializers]
         self._read_nodes()
@@ -124,7 +127,7 @@ class NodeIndex:
     def constant(self, tensor: str) -> np.ndarray:
         """The value of a constant tensor; where nodes make it, ONNX's reference implementation computes it."""
         if tensor in self.initializers:
-            return read_tensor(self.initializers[tensor], self._folder)
+            return read_tensor(self.initializers[tensor], self.folder)
         nodes, initializers = self.ancestry(tensor)
         values = [numpy_helper.from_array(self.constant(name), name) for name in initializers]
         return self.evaluate(nodes, values, tensor)

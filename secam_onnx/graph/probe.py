@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper
+from onnx import TensorProto, helper
 
 from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
@@ -23,23 +22,17 @@ __all__ = ["probe_shapes"]
 _SHAPE = f"{RESERVED}shape_"
 
 
-def probe_shapes(
-    model: ModelProto, graph: Graph, tensors: Iterable[str], images: tuple[int, ...], folder: Path
-) -> dict[str, Shape]:
+def probe_shapes(graph: Graph, tensors: Iterable[str], images: tuple[int, ...]) -> dict[str, Shape]:
     """Run a model on black images and measure the shapes of some tensors.
 
     Parameters
     ----------
-    model : ModelProto
-        An image classifier with one input.
     graph : Graph
-        Its index.
+        An image classifier with one input.
     tensors : iterable of str
         The tensors.
     images : tuple of int
         The shape of the images, `(N, 3, H, W)` or `(N, H, W, 3)`; lengths that the model fixes override it.
-    folder : Path
-        The folder of the model's external data.
 
     Returns
     -------
@@ -49,7 +42,7 @@ def probe_shapes(
     names = [name for name in dict.fromkeys(tensors) if graph.producer(name) is not None]
     (image,) = graph.inputs
     declared = graph.shape(image.name) or ()
-    light, weights = without_weights(model, folder)
+    light, weights = without_weights(graph.model, graph.folder)
     del light.graph.output[:]  # so that a run keeps the shapes and not the tensors
     for index, name in enumerate(names):
         light.graph.node.append(helper.make_node("Shape", [name], [f"{_SHAPE}{index}"]))

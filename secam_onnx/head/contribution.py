@@ -17,7 +17,6 @@ A head that is not understood is run again for each cell instead (`masking`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,12 +84,7 @@ class ContributionModel:
 
 
 def contribution_model(
-    graph: Graph,
-    head: Head,
-    folder: str | os.PathLike[str] = "",
-    *,
-    masking: bool = False,
-    known: Weights | None = None,
+    graph: Graph, head: Head, *, masking: bool = False, known: Weights | None = None
 ) -> ContributionModel:
     """Derive the contribution model of a head.
 
@@ -100,8 +94,6 @@ def contribution_model(
         The model in which the head was found.
     head : Head
         The head.
-    folder : path
-        The folder of the model's external data.
     masking : bool
         Whether to mask the feature map cell by cell although the head is understood.
     known : Weights, optional
@@ -113,7 +105,7 @@ def contribution_model(
         A weight cannot be read.
     """
     builder = Builder(graph, head.n_logits)
-    weights = SharedWeights(folder, known)
+    weights = SharedWeights(graph.folder, known)
     opset = max(_OPSET, graph.opset)
     logit_ids, signs = _of_logits(builder, head.class_output)
     if masking or not head.understood:

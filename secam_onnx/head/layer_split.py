@@ -12,7 +12,6 @@ computes the terms on its way to `y`, with many channels in the time that the la
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -46,25 +45,21 @@ _FEWEST = 32  # channels; with fewer, the terms (as many as W has numbers, over 
 _AT_ONCE = 16  # rows that are transposed together, so that they stay in the cache
 
 
-def with_split_layer(
-    model: ModelProto, graph: Graph, head: Head, folder: str | os.PathLike[str] = "", *, logits: str, probabilities: str
-) -> tuple[ModelProto, Graph, Head, Weights]:
+def with_split_layer(graph: Graph, head: Head, *, logits: str, probabilities: str) -> tuple[Graph, Head, Weights]:
     """The same model with a large layer split, if its head allows it.
 
     Parameters
     ----------
-    model : ModelProto
+    graph : Graph
         The model, which stays as it is.
-    graph, head
-        Its index and its head.
-    folder : path
-        The folder of the model's external data.
+    head : Head
+        Its head.
     logits, probabilities : str
         See `expose`.
 
     Returns
     -------
-    model, graph, head
+    graph, head
         Those of the model with the layer split, or the given ones.
     weights : Weights
         Values of initializers that are new in the model.
@@ -74,12 +69,12 @@ def with_split_layer(
     ModelError
         The matrix cannot be read.
     """
-    whole = model, graph, head, Weights()
+    whole = graph, head, Weights()
     layer = layer_to_split(graph, head)
     if layer is None:
         return whole
-    split, weights = split_layer(model, graph, head, layer, folder)
-    index = Graph(split, folder)
+    split, weights = split_layer(graph, head, layer)
+    index = Graph(split, graph.folder)
     index.learn(graph.known_shapes(head.tensors))
     index.image_size, index.image_axes = graph.image_size, graph.image_axes
     try:
@@ -90,7 +85,7 @@ def with_split_layer(
         return whole
     found = replace(found, class_output=head.class_output)
     expose(index, found, features=FEATURES, logits=logits, probabilities=probabilities)
-    return split, index, found, weights
+    return index, found, weights
 
 
 def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:
@@ -141,21 +136,17 @@ def _first_reader(head: Head) -> Step | None:
         tensor = readers[0].output
 
 
-def split_layer(
-    model: ModelProto, graph: Graph, head: Head, layer: LinearStep, folder: str | os.PathLike[str] = ""
-) -> tuple[ModelProto, Weights]:
+def split_layer(graph: Graph, head: Head, layer: LinearStep) -> tuple[ModelProto, Weights]:
     """Split a layer.
 
     Parameters
     ----------
-    model : ModelProto
+    graph : Graph
         The model, which stays as it is.
-    graph, head
-        Its index and its head.
+    head : Head
+        Its head.
     layer : LinearStep
         See `layer_to_split`.
-    folder : path
-        The folder of the model's external data.
 
     Returns
     -------
@@ -169,16 +160,16 @@ def split_layer(
     ModelError
         The matrix cannot be read.
     """
-    matrix = _by_position(read_tensor(graph.initializers[layer.weight], folder), head, layer)
+    matrix = _by_position(read_tensor(graph.initializers[layer.weight], graph.folder), head, layer)
     n = _written_out(graph, head, layer, matrix.shape)
-    split = without_initializers(model)
+    split = without_initializers(graph.model)
     unexpose(split)
     place = next(index for index, node in enumerate(split.graph.node) if layer.output in node.output)
     nodes = [*split.graph.node[:place], *n.nodes, *split.graph.node[place + 1 :]]
     del split.graph.node[:]
     split.graph.node.extend(nodes)
     read = {name for node in nodes for name in reads(node)} | {value.name for value in split.graph.output}
-    kept = (tensor for tensor in model.graph.initializer if tensor.name in read or tensor.name != layer.weight)
+    kept = (tensor for tensor in graph.model.graph.initializer if tensor.name in read or tensor.name != layer.weight)
     split.graph.initializer.extend([*kept, *n.values, declared(_WEIGHT, matrix.shape, TensorProto.FLOAT)])
     return split, Weights(copied={_WEIGHT: matrix})
 

@@ -51,7 +51,7 @@ def test_shapes_are_those_of_the_run(model: onnx.ModelProto) -> None:
     assert "t" in graph.vague
     with pytest.raises(HeadError, match="unknown number of tokens"):
         find_head(graph)
-    shapes = probe_shapes(model, graph, ["t", "r", "logits"], (2, 3, 32, 32), Path())
+    shapes = probe_shapes(graph, ["t", "r", "logits"], (2, 3, 32, 32))
     assert shapes == {"t": (None, 16, 6), "r": (None, 6, 4, 4), "logits": (None, 5)}
     graph.learn(shapes)
     assert find_head(graph).grid.shape == (6, 4, 4)
@@ -59,7 +59,7 @@ def test_shapes_are_those_of_the_run(model: onnx.ModelProto) -> None:
 
 def test_a_model_that_does_not_run_tells_nothing(model: onnx.ModelProto) -> None:
     model.graph.node[0].op_type = "Nonsense"
-    assert probe_shapes(model, Graph(model), ["t"], (2, 3, 32, 32), Path()) == {}
+    assert probe_shapes(Graph(model), ["t"], (2, 3, 32, 32)) == {}
 
 
 def test_such_a_model_is_explained_exactly_and_found_again(model: onnx.ModelProto, tmp_path: Path) -> None:

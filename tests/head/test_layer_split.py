@@ -70,7 +70,7 @@ def test_logits_and_maps_stay_as_they_were(body: str, layout: str, opset: int) -
     graph, head = found_in(wanted.model, "f")
     layer = layer_to_split(graph, head)
     assert layer is not None
-    model, weights = split_layer(wanted.model, graph, head, layer)
+    model, weights = split_layer(graph, head, layer)
     assert layer.weight not in {tensor.name for tensor in model.graph.initializer}
 
     graph, head = found_in(model, TERMS)
@@ -113,7 +113,7 @@ def test_a_matrix_that_is_read_elsewhere_stays(reader: str) -> None:
     layer = layer_to_split(graph, head)
     assert layer is not None
     before = model.SerializeToString()
-    result, _ = split_layer(model, graph, head, layer)
+    result, _ = split_layer(graph, head, layer)
     assert "w_24x5" in {tensor.name for tensor in result.graph.initializer}
     assert model.SerializeToString() == before
 
@@ -139,5 +139,5 @@ def test_maps_of_a_single_row(shape: tuple[int, ...]) -> None:
     graph, head = found_in(build(LAYERS["gemm"], shape=shape), "f")
     layer = layer_to_split(graph, head)
     assert layer is not None
-    _, found = found_in(split_layer(graph.model, graph, head, layer)[0], TERMS)
+    _, found = found_in(split_layer(graph, head, layer)[0], TERMS)
     assert (found.understood, found.grid.shape) == (True, (6, *shape[1:]))
