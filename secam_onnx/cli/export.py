@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from secam_onnx.cli.fusion_options import fusion_options
-from secam_onnx.cli.options import activation_option, head_options, labels_option
+from secam_onnx.cli.options import activation_option, grouped, head_options, labels_option
 from secam_onnx.cli.preprocessing_options import preprocessing_options
 from secam_onnx.cli.progress import step
 from secam_onnx.head_query import HeadQuery
@@ -23,61 +24,94 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
+@dataclass(frozen=True)
+class SourceOptions:
+    """What is exported."""
+
+    source: str
+    library: str | None
+    weights: str | None
+    seed: int | None
+
+    def open(self) -> Source:
+        """Open the file, or make the network."""
+        from secam_onnx.export import open_source
+
+        with step(f"open {self.source}"):
+            return open_source(self.source, self.weights, self.seed, self.library)
+
+
+@dataclass(frozen=True)
+class TritonOptions:
+    """The configuration for Triton that is written beside the file."""
+
+    triton_config: bool
+    triton_max_batch_size: int | None
+
+    def __post_init__(self) -> None:
+        if self.triton_max_batch_size is not None and not self.triton_config:
+            raise click.UsageError("--triton-max-batch-size goes with --triton-config.")
+
+
 @click.command("export")
-@click.argument("source")
+@grouped(
+    "source",
+    SourceOptions,
+    click.argument("source"),
+    click.option(
+        "--source",
+        "library",
+        type=click.Choice(["onnx", "torchvision", "keras"]),
+        help="Take SOURCE for an ONNX file, or a network of torchvision or Keras.  [default: by its ending; "
+        "torchvision if there is no such file]",
+    ),
+    click.option(
+        "--weights",
+        metavar="NAME|FILE|none",
+        help="Give a network these weights: a name to download (by default DEFAULT for torchvision, imagenet for "
+        "Keras), a file (.pth, .safetensors; .weights.h5, .h5, .keras), or none for random ones.",
+    ),
+    click.option("--seed", type=int, help="With --weights none: use this seed for the random weights.  [default: 0]"),
+)
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     help="Write the model to this file.  [default: SOURCE-secam.onnx or SOURCE-fused.onnx in the current folder]",
 )
-@click.option(
-    "--source",
-    "library",
-    type=click.Choice(["onnx", "torchvision", "keras"]),
-    help="Take SOURCE for an ONNX file, or a network of torchvision or Keras.  [default: by its ending; torchvision if "
-    "there is no such file]",
-)
-@click.option(
-    "--weights",
-    metavar="NAME|FILE|none",
-    help="Give a network these weights: a name to download (by default DEFAULT for torchvision, imagenet for Keras), a "
-    "file (.pth, .safetensors; .weights.h5, .h5, .keras), or none for random ones.",
-)
-@click.option("--seed", type=int, help="With --weights none: use this seed for the random weights.  [default: 0]")
+@click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @preprocessing_options
 @labels_option
 @head_options
 @activation_option
 @fusion_options
-@click.option(
-    "--triton-config",
-    is_flag=True,
-    help="With --fused: write a config.pbtxt for Triton's ONNX Runtime backend, too. With -o MODELS/NAME/1/model.onnx "
-    "it goes into MODELS/NAME, where Triton looks for it; otherwise beside the file.",
+@grouped(
+    "triton",
+    TritonOptions,
+    click.option(
+        "--triton-config",
+        is_flag=True,
+        help="With --fused: write a config.pbtxt for Triton's ONNX Runtime backend, too. With "
+        "-o MODELS/NAME/1/model.onnx it goes into MODELS/NAME, where Triton looks for it; otherwise beside the file.",
+    ),
+    click.option(
+        "--triton-max-batch-size",
+        type=click.IntRange(0),
+        metavar="N",
+        help="With --triton-config: let Triton put at most N pictures into one run; requests then get the default "
+        "classes.  [default: 0, no batching, and requests may name classes]",
+    ),
 )
-@click.option(
-    "--triton-max-batch-size",
-    type=click.IntRange(0),
-    metavar="N",
-    help="With --triton-config: let Triton put at most N pictures into one run; requests then get the default "
-    "classes.  [default: 0, no batching, and requests may name classes]",
-)
-@click.option("--force", is_flag=True, help="Replace the file if it exists.")
 def command(
-    source: str,
+    source: SourceOptions,
     output: Path | None,
-    library: str | None,
-    weights: str | None,
-    seed: int | None,
+    force: bool,
     preprocessing: PreprocessingSettings | None,
     labels: Path | None,
     query: HeadQuery,
     activation: str | None,
     fusion: Fusion | None,
-    triton_config: bool,
-    triton_max_batch_size: int | None,
-    force: bool,
+    triton: TritonOptions,
 ) -> None:
     """Make an explainable model.
 
@@ -90,51 +124,62 @@ def command(
 
     With --fused, all of SeCAM is in the graph: the file explains itself in any runtime, without this package.
     """
+    from secam_onnx.export import export_model
+    from secam_onnx.export.triton_config import write_triton_config
+
+    if triton.triton_config and fusion is None:
+        raise click.UsageError("--triton-config describes a fused file; add --fused.")
+    target = output or Path(f"{Path(source.source).resolve().stem}-{'secam' if fusion is None else 'fused'}.onnx")
+    _check_target(target, source.source, triton, overwrite=force)
+    opened = _opened(source, preprocessing, labels)
+    metadata = export_model(
+        opened, target, query=query, activation=activation, fusion=fusion, overwrite=force, progress=step
+    )
+    _tell_of_head(target, metadata)
+    if metadata.fused is not None:
+        _tell_of_fusion(metadata.fused)
+    _tell(metadata)
+    if triton.triton_config:
+        click.echo(f"Triton's configuration: {write_triton_config(target, triton.triton_max_batch_size or 0)}")
+
+
+def _check_target(target: Path, source: str, triton: TritonOptions, *, overwrite: bool) -> None:
+    """Refuse a file that cannot be written, before the source is opened."""
     from secam_onnx.errors import OptionError
-    from secam_onnx.export import export_model, open_source
-    from secam_onnx.export.triton_config import triton_config_path, write_triton_config
-    from secam_onnx.files import printable
+    from secam_onnx.export.triton_config import triton_config_path
     from secam_onnx.graph.locate import model_file
     from secam_onnx.graph.onnx_file import check_writable
-    from secam_onnx.labels.label_files import read_labels
 
-    if triton_config and fusion is None:
-        raise click.UsageError("--triton-config describes a fused file; add --fused.")
-    if triton_max_batch_size is not None and not triton_config:
-        raise click.UsageError("--triton-max-batch-size goes with --triton-config.")
-    target = output or Path(f"{Path(source).resolve().stem}-{'secam' if fusion is None else 'fused'}.onnx")
-    check_writable(target, overwrite=force)
-    if triton_config:
-        check_writable(triton_config_path(target), overwrite=force)
+    check_writable(target, overwrite=overwrite)
+    if triton.triton_config:
+        check_writable(triton_config_path(target), overwrite=overwrite)
     if target.exists() and Path(source).exists() and target.samefile(model_file(source)):
         raise OptionError(f"{target} is the source itself; name another file with -o.")
+
+
+def _opened(source: SourceOptions, preprocessing: PreprocessingSettings | None, labels: Path | None) -> Source:
+    """Open the source, with the preprocessing and the class names that were given."""
+    from secam_onnx.files import printable
+    from secam_onnx.labels.label_files import read_labels
+
     names = read_labels(labels) if labels else None
-    with step(f"open {source}"):
-        opened = open_source(source, weights, seed, library)
+    opened = source.open()
     if preprocessing is not None:
         opened = _changed(opened, preprocessing)
     if labels is not None:
         origin = {**opened.origin, "labels": f"read from {printable(labels.name)}"}
         opened = dataclasses.replace(opened, labels=names, origin=origin)
-    metadata = export_model(
-        opened,
-        target,
-        query=query,
-        activation=activation,
-        fusion=fusion,
-        overwrite=force,
-        progress=step,
-    )
+    return opened
+
+
+def _tell_of_head(target: Path, metadata: ModelMetadata) -> None:
+    """Say which head was found, and how exactly its parts add up."""
+    head, completeness = metadata.head, metadata.completeness
+    shape = " x ".join("?" if length is None else str(length) for length in head.shape)
     click.echo(
-        f"{target}: head {metadata.head.kind}, feature map {metadata.head.features} "
-        f"{' x '.join('?' if length is None else str(length) for length in metadata.head.shape)}, completeness error "
-        f"{metadata.completeness['max_relative_error']:.1e} over {metadata.completeness['classes']} classes"
+        f"{target}: head {head.kind}, feature map {head.features} {shape}, completeness error "
+        f"{completeness['max_relative_error']:.1e} over {completeness['classes']} classes"
     )
-    if metadata.fused is not None:
-        _tell_of_fusion(metadata.fused)
-    _tell(metadata)
-    if triton_config:
-        click.echo(f"Triton's configuration: {write_triton_config(target, triton_max_batch_size or 0)}")
 
 
 def _tell_of_fusion(record: FusedRecord) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SELECTION",
+    "Decorator",
     "activation_option",
     "attribution_option",
     "grouped",

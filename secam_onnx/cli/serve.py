@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from secam_onnx.cli.options import provider_option, threads_option
-from secam_onnx.serve.settings import Limits
+from secam_onnx.cli.options import Decorator, grouped, provider_option, threads_option
+from secam_onnx.serve.settings import Limits, Settings, bracketed
 
 __all__ = ["command"]
 
@@ -49,90 +49,15 @@ _LIMITS: tuple[tuple[str, str, click.ParamType[Any], str], ...] = (
 )
 
 
-def _limit_options(command: Callable[..., None]) -> Callable[..., None]:
-    defaults = Limits()
-    for name, option, type_, text in reversed(_LIMITS):
-        if name.endswith("_mb"):
-            default = getattr(defaults, name.replace("_mb", "_bytes")) / _MEBIBYTE
-        else:
-            default = getattr(defaults, name)
-        command = click.option(option, name, type=type_, default=default, show_default=True, metavar="N", help=text)(
-            command
-        )
-    return command
+def _limit_option(name: str, option: str, type_: click.ParamType[Any], text: str) -> Decorator:
+    default = getattr(Limits(), name.replace("_mb", "_bytes"))
+    if name.endswith("_mb"):
+        default /= _MEBIBYTE
+    return click.option(option, name, type=type_, default=default, show_default=True, metavar="N", help=text)
 
 
-@click.command("serve")
-@click.option(
-    "-m",
-    "--model",
-    "models",
-    multiple=True,
-    metavar="[NAME=]FILE",
-    help="Serve this ONNX classifier, a file or the folder that holds it; may be repeated.  [default: "
-    "EfficientNet-Lite0 for ImageNet]",
-)
-@click.option(
-    "--model-name",
-    "--model_name",
-    "model_name",
-    metavar="NAME",
-    help="Serve the only model under this name (KServe's option).",
-)
-@click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Listen on this address; 0.0.0.0 stands for all addresses of this machine.",
-)
-@click.option(
-    *("--port", "--http-port", "--http_port"),
-    "port",
-    type=_PORT,
-    default=8080,
-    show_default=True,
-    help="Answer HTTP on this port; 0 takes any free one.",
-)
-@click.option(
-    *("--grpc-port", "--grpc_port"),
-    "grpc_port",
-    type=_PORT,
-    default=8081,
-    show_default=True,
-    help="Answer gRPC on this port.",
-)
-@click.option("--no-grpc", is_flag=True, help="Answer HTTP only.")
-@click.option(
-    *("--predictor-host", "--predictor_host"),
-    "predictor_host",
-    metavar="HOST[:PORT]",
-    help="Forward :predict to this server, as KServe expects of an explainer.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 256),
-    default=1,
-    show_default=True,
-    help="Start N processes, each with its models.",
-)
-@threads_option
-@provider_option
-@click.option(
-    "--api-key-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Ask every request for one of the keys in this file, one per line (# begins a comment).  [default: no keys]",
-)
-@click.option("--no-page", is_flag=True, help="Serve no page at /.")
-@click.option(
-    "--log-level",
-    type=click.Choice(["DEBUG", "INFO", "WARNING"]),
-    default="INFO",
-    show_default=True,
-    help="Write messages of this level and above to the log.",
-)
-@_limit_options
-def command(
+def _settings(
+    *,
     models: tuple[str, ...],
     model_name: str | None,
     host: str,
@@ -140,29 +65,19 @@ def command(
     grpc_port: int,
     no_grpc: bool,
     predictor_host: str | None,
-    workers: int,
     threads: int | None,
     provider: str,
     api_key_file: Path | None,
     no_page: bool,
     log_level: str,
     **limits: Any,
-) -> None:
-    """Serve predictions and explanations over KServe's protocols.
-
-    POST a photograph to /v1/models/NAME:explain, or use any client of the Open Inference Protocol (version 2, HTTP and
-    gRPC). Try it on the page at /. Export models that need options first (`secam-onnx export`).
-    """
-    from secam_onnx.serve import kserve_sdk, logs  # noqa: F401 (the first says what to install if KServe is missing)
-    from secam_onnx.serve.access_log import logger
+) -> Settings:
+    from secam_onnx.serve import kserve_sdk  # noqa: F401 (it says what to install if KServe is missing)
     from secam_onnx.serve.api_keys import read_keys
-    from secam_onnx.serve.server import listen, serve
-    from secam_onnx.serve.settings import Settings, bracketed
-    from secam_onnx.serve.workers import supervise
 
     for name in ("max_body", "max_pending"):
         limits[f"{name}_bytes"] = int(limits.pop(f"{name}_mb") * _MEBIBYTE)
-    settings = Settings(
+    return Settings(
         models=_named(models, model_name),
         host=host,
         port=port,
@@ -175,13 +90,101 @@ def command(
         log_level=log_level,
         limits=Limits(**limits),
     )
-    logs.configure(log_level)
-    if not settings.key_digests and host not in ("127.0.0.1", "localhost", "::1"):
+
+
+@click.command("serve")
+@grouped(
+    "settings",
+    _settings,
+    click.option(
+        "-m",
+        "--model",
+        "models",
+        multiple=True,
+        metavar="[NAME=]FILE",
+        help="Serve this ONNX classifier, a file or the folder that holds it; may be repeated.  [default: "
+        "EfficientNet-Lite0 for ImageNet]",
+    ),
+    click.option(
+        "--model-name",
+        "--model_name",
+        "model_name",
+        metavar="NAME",
+        help="Serve the only model under this name (KServe's option).",
+    ),
+    click.option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        help="Listen on this address; 0.0.0.0 stands for all addresses of this machine.",
+    ),
+    click.option(
+        *("--port", "--http-port", "--http_port"),
+        "port",
+        type=_PORT,
+        default=8080,
+        show_default=True,
+        help="Answer HTTP on this port; 0 takes any free one.",
+    ),
+    click.option(
+        *("--grpc-port", "--grpc_port"),
+        "grpc_port",
+        type=_PORT,
+        default=8081,
+        show_default=True,
+        help="Answer gRPC on this port.",
+    ),
+    click.option("--no-grpc", is_flag=True, help="Answer HTTP only."),
+    click.option(
+        *("--predictor-host", "--predictor_host"),
+        "predictor_host",
+        metavar="HOST[:PORT]",
+        help="Forward :predict to this server, as KServe expects of an explainer.",
+    ),
+    threads_option,
+    provider_option,
+    click.option(
+        "--api-key-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Ask every request for one of the keys in this file, one per line (# begins a comment).  [default: no "
+        "keys]",
+    ),
+    click.option("--no-page", is_flag=True, help="Serve no page at /."),
+    click.option(
+        "--log-level",
+        type=click.Choice(["DEBUG", "INFO", "WARNING"]),
+        default="INFO",
+        show_default=True,
+        help="Write messages of this level and above to the log.",
+    ),
+    *(_limit_option(*limit) for limit in _LIMITS),
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Start N processes, each with its models.",
+)
+def command(settings: Settings, workers: int) -> None:
+    """Serve predictions and explanations over KServe's protocols.
+
+    POST a photograph to /v1/models/NAME:explain, or use any client of the Open Inference Protocol (version 2, HTTP and
+    gRPC). Try it on the page at /. Export models that need options first (`secam-onnx export`).
+    """
+    from secam_onnx.serve import logs
+    from secam_onnx.serve.access_log import logger
+    from secam_onnx.serve.server import listen, serve
+    from secam_onnx.serve.workers import supervise
+
+    logs.configure(settings.log_level)
+    if not settings.key_digests and settings.host not in ("127.0.0.1", "localhost", "::1"):
         logger.warning(
-            "anybody who reaches this address may use it; --api-key-file asks for keys", extra={"host": host}
+            "anybody who reaches this address may use it; --api-key-file asks for keys", extra={"host": settings.host}
         )
-    http = listen(host, port)
-    shown = bracketed(host)
+    http = listen(settings.host, settings.port)
+    shown = bracketed(settings.host)
 
     def started(grpc: int | None) -> None:
         calls = "" if grpc is None else f" and gRPC on {shown}:{grpc}"
