@@ -46,7 +46,7 @@ MODELS: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
         ("Gemm",),
     ),
     "no-opset.onnx": (lambda: damaged(lambda model: model.ClearField("opset_import")), ("opset",)),
-    "contract.onnx": (
+    "metadata.onnx": (
         lambda: damaged(lambda model: model.metadata_props.add(key="secam_onnx", value="{")),
         ("metadata is damaged", "export"),
     ),

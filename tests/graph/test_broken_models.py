@@ -33,7 +33,7 @@ def test_broken_files_are_refused_with_a_reason(name: str, tmp_path: Path) -> No
     model = folder / f"{name}.onnx"
     model.write_bytes(make(folder))
     before = sorted(tmp_path.rglob("*"))
-    uses = (explain, inspect_model) if name.startswith("contract-") else (explain, inspect_model, export)
+    uses = (explain, inspect_model) if name.startswith("metadata-") else (explain, inspect_model, export)
     for use in uses:
         with pytest.raises(SecamError) as caught:
             use(model)

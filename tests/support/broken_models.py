@@ -196,7 +196,7 @@ def function_bomb(model: ModelProto) -> None:
     node.op_type, node.domain = "F0", "own"
 
 
-def contract(**changes: object) -> Callable[[Path], bytes]:
+def with_metadata(**changes: object) -> Callable[[Path], bytes]:
     """An explainable model whose metadata say something else than its graph."""
 
     def make(folder: Path) -> bytes:
@@ -322,19 +322,19 @@ BROKEN: dict[str, tuple[Callable[[Path], bytes], tuple[str, ...]]] = {
     "no-stride": (changed(attribute("Conv", strides=[0, 0])), ("damaged", "Conv", "strides of 0")),
     "transB-float": (changed(attribute("Gemm", transB=1.5)), ("Gemm", "transB")),
     "empty-attribute": (changed(attribute("Gemm", alpha=AttributeProto(name="alpha"))), ("Gemm|alpha",)),
-    "contract-features": (contract(head__features="ghost"), ("ghost", "export")),
-    "contract-output": (contract(explained_output="ghost"), ("ghost", "export")),
-    "contract-logits": (contract(logits="ghost"), ("ghost", "export")),
-    "contract-number": (contract(head__features=5), ("metadata is damaged", "export")),
-    "contract-shape": (contract(head__shape="wide"), ("metadata is damaged", "export")),
-    "contract-labels": (contract(labels=[1, {}, None]), ("metadata is damaged", "export")),
-    "contract-few-labels": (contract(labels=["one"]), ("1 labels? for 7|7 classes", "export|label")),
-    "contract-huge-size": (contract(preprocessing__size=[10**6, 10**6]), ("export|preprocessing|size",)),
-    "contract-list": (changed(metadata("[1]")), ("metadata is damaged", "export")),
-    "contract-deep": (changed(metadata("[" * 200_000)), ("metadata is damaged", "export")),
-    "contract-deep-object": (changed(metadata('{"schema":' * 100_000)), ("metadata is damaged", "export")),
-    "contract-large": (changed(metadata('"' + "x" * 100_000_000 + '"')), ("metadata", "bytes|damaged")),
-    "contract-number-of-digits": (changed(metadata('{"schema": ' + "9" * 10_000 + "}")), ("metadata",)),
-    "contract-other-schema": (changed(metadata('{"schema": 1}')), ("schema 1", "export")),
+    "metadata-features": (with_metadata(head__features="ghost"), ("ghost", "export")),
+    "metadata-output": (with_metadata(explained_output="ghost"), ("ghost", "export")),
+    "metadata-logits": (with_metadata(logits="ghost"), ("ghost", "export")),
+    "metadata-number": (with_metadata(head__features=5), ("metadata is damaged", "export")),
+    "metadata-shape": (with_metadata(head__shape="wide"), ("metadata is damaged", "export")),
+    "metadata-labels": (with_metadata(labels=[1, {}, None]), ("metadata is damaged", "export")),
+    "metadata-few-labels": (with_metadata(labels=["one"]), ("1 labels? for 7|7 classes", "export|label")),
+    "metadata-huge-size": (with_metadata(preprocessing__size=[10**6, 10**6]), ("export|preprocessing|size",)),
+    "metadata-list": (changed(metadata("[1]")), ("metadata is damaged", "export")),
+    "metadata-deep": (changed(metadata("[" * 200_000)), ("metadata is damaged", "export")),
+    "metadata-deep-object": (changed(metadata('{"schema":' * 100_000)), ("metadata is damaged", "export")),
+    "metadata-large": (changed(metadata('"' + "x" * 100_000_000 + '"')), ("metadata", "bytes|damaged")),
+    "metadata-number-of-digits": (changed(metadata('{"schema": ' + "9" * 10_000 + "}")), ("metadata",)),
+    "metadata-other-schema": (changed(metadata('{"schema": 1}')), ("schema 1", "export")),
 }  # fmt: skip
 """What is written to `NAME.onnx`, given the folder, and words of the message."""
