@@ -8,7 +8,7 @@
  *    segments      Int32Array of input_size, dense labels
  *    map_size      rows and columns of a class's `cam`
  *    predictions   the highest classes, best first, each as in `classes`
- *    classes       Map from index to {index, label, probability, logit, bias, cam, scores, contributions}
+ *    classes       Map from index to {index, label, probability, logit, bias, cam, segment_scores, segment_contributions}
  *    add(index)    explains one more class; a promise, after which it is in `classes`
  *    method, timings
  */

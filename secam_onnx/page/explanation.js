@@ -8,18 +8,18 @@ const COVERAGE = 0.5; // default share of what speaks for the class
 const sum = (values) => values.reduce((a, b) => a + b, 0);
 
 /** Superpixels, highest mean score first. */
-export function ranking({ scores }) {
-  return [...scores.keys()].sort((a, b) => scores[b] - scores[a] || a - b);
+export function ranking({ segment_scores }) {
+  return [...segment_scores.keys()].sort((a, b) => segment_scores[b] - segment_scores[a] || a - b);
 }
 
 /** How many superpixels are kept by default: the fewest that carry half of what speaks for the class. */
 export function usual(entry) {
-  const { contributions } = entry;
-  const speaking = ranking(entry).filter((label) => contributions[label] > 0);
-  const enough = COVERAGE * sum(speaking.map((label) => contributions[label])) * (1 - 1e-9);
+  const { segment_contributions } = entry;
+  const speaking = ranking(entry).filter((label) => segment_contributions[label] > 0);
+  const enough = COVERAGE * sum(speaking.map((label) => segment_contributions[label])) * (1 - 1e-9);
   let carried = 0;
   const last = speaking.findIndex((label) => {
-    carried += contributions[label];
+    carried += segment_contributions[label];
     return carried >= enough;
   });
   return last + 1;
@@ -28,16 +28,16 @@ export function usual(entry) {
 /** Which superpixels are kept, by label: the `count` highest, or the usual ones, none of which speaks against. */
 export function kept(entry, count = null) {
   const order = ranking(entry);
-  const chosen = count === null ? order.filter((label) => entry.contributions[label] > 0) : order;
+  const chosen = count === null ? order.filter((label) => entry.segment_contributions[label] > 0) : order;
   const keep = new Array(order.length).fill(false);
   for (const label of chosen.slice(0, count ?? usual(entry))) keep[label] = true;
   return keep;
 }
 
 /** The parts of the logit, and the share of what speaks for the class that is kept. */
-export function parts({ logit, bias, contributions }, keep) {
-  const of = (test) => sum(Array.from(contributions).filter((_, label) => test(label)));
-  const positive = (label) => contributions[label] > 0;
+export function parts({ logit, bias, segment_contributions }, keep) {
+  const of = (test) => sum(Array.from(segment_contributions).filter((_, label) => test(label)));
+  const positive = (label) => segment_contributions[label] > 0;
   const [inside, outside] = [of((label) => keep[label]), of((label) => !keep[label])];
   const share = of((label) => keep[label] && positive(label)) / (of(positive) || 1);
   return { inside, outside, bias, gap: logit - inside - outside - bias, share };
@@ -75,11 +75,11 @@ const IMAGE = { dtype: "uint8", channels: 3, black: 0, white: 255 }; // what bro
 export function report(explanation, counts, photograph) {
   const padded = padding(explanation);
   const entries = Array.from(counts, ([index, count]) => {
-    const { cam, scores, contributions, ...entry } = explanation.classes.get(index);
+    const { cam, segment_scores, segment_contributions, ...entry } = explanation.classes.get(index);
     const keep = kept(explanation.classes.get(index), count);
-    const { gap } = parts({ ...entry, contributions }, keep);
-    const superpixels = Array.from(scores, (score, label) => {
-      const contribution = contributions[label];
+    const { gap } = parts({ ...entry, segment_contributions }, keep);
+    const superpixels = Array.from(segment_scores, (score, label) => {
+      const contribution = segment_contributions[label];
       return { label, score, contribution, kept: keep[label], in_padding: padded[label] };
     });
     return { ...entry, gap, superpixels };

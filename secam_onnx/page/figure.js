@@ -45,7 +45,7 @@ export class Figure {
     this.name.value = scene.names[index];
     this.find(".probability").value = sure(this.entry);
     this.pointer.ariaLabel = `Superpixels for ${scene.names[index]}; use the arrow keys to move between them`;
-    this.slider.max = this.entry.scores.length;
+    this.slider.max = this.entry.segment_scores.length;
     this.find(".keep").hidden = scene.kind !== "superpixels";
     this.find(".legend").hidden = scene.kind === "superpixels";
     this.find(".low").textContent = `${signed(-scene.limit)} against`;
@@ -90,11 +90,11 @@ export class Figure {
     else if (label < 0) this.readout.value = "The model did not see this part.";
     else {
       const rank = ranking(entry).indexOf(label) + 1;
-      const part = entry.contributions[label];
+      const part = entry.segment_contributions[label];
       this.readout.classList.add(part < 0 ? "against" : "for");
       this.readout.value =
         `${signed(part)} of the ${explained(scene.explanation)} ${part < 0 ? "(against)" : "(for)"}, ` +
-        `mean score ${signed(entry.scores[label])} per cell, rank ${rank} of ${entry.scores.length}` +
+        `mean score ${signed(entry.segment_scores[label])} per cell, rank ${rank} of ${entry.segment_scores.length}` +
         (padding(scene.explanation)[label] ? ", in the padding" : "");
     }
   }

@@ -1,4 +1,4 @@
-/** Pictures of one class: kept superpixels, their scores or the plain map, as `explanation/overlays.py` draws them. */
+/** Pictures of one class: kept superpixels, their scores, or the plain map, as `explanation/overlays.py`. */
 
 import { positions, scaled } from "./geometry.js";
 import { rowsOf } from "./photograph.js";
@@ -76,7 +76,7 @@ export function draw(canvas, bitmap, explanation, entry, { kind, keep, limit }) 
         if (found < 0) {
           pixels[i] = pixels[i + 1] = pixels[i + 2] = unseen(mean, row, column);
         } else if (kind !== "superpixels") {
-          heat(pixels, i, mean, (value ? value(row, column) : entry.scores[found]) / (limit || 1));
+          heat(pixels, i, mean, (value ? value(row, column) : entry.segment_scores[found]) / (limit || 1));
         } else if (!keep[found]) {
           for (let channel = i; channel < i + 3; channel++) pixels[channel] *= DARK;
         }

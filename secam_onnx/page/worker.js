@@ -102,8 +102,8 @@ async function explain({ bitmap, classes }) {
       logit: of("class_logits", row)[0],
       bias: of("bias", row)[0],
       cam: of("cam", row),
-      scores: of("segment_scores", row).slice(0, found),
-      contributions: of("segment_contributions", row).slice(0, found),
+      segment_scores: of("segment_scores", row).slice(0, found),
+      segment_contributions: of("segment_contributions", row).slice(0, found),
     })),
     timings,
   };

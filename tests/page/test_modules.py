@@ -42,7 +42,7 @@ OPENED = """async (content) => {
 }"""
 KEPT = """async (entries) => {
   const { kept } = await import("./explanation.js");
-  return entries.map(([scores, contributions]) => kept({ scores, contributions }));
+  return entries.map(([segment_scores, segment_contributions]) => kept({ segment_scores, segment_contributions }));
 }"""
 
 

@@ -58,7 +58,7 @@ export class Remote {
       add: async (index) => {
         if (explanation.classes.has(index)) return;
         const [entry] = entries(await ask(index, [...OF_CLASSES, "n_segments"]), model.labels);
-        if (entry.scores.length !== predictions[0].scores.length) {
+        if (entry.segment_scores.length !== predictions[0].segment_scores.length) {
           throw new Error("The server's settings have changed; open the photograph again.");
         }
         explanation.classes.set(index, entry);
@@ -93,8 +93,8 @@ function entries({ n_segments, ...tensors }, labels) {
       logit: tensors.class_logits.data[row],
       bias: tensors.bias.data[row],
       cam: of("cam", row),
-      scores: of("segment_scores", row).slice(0, n_segments.data[0]),
-      contributions: of("segment_contributions", row).slice(0, n_segments.data[0]),
+      segment_scores: of("segment_scores", row).slice(0, n_segments.data[0]),
+      segment_contributions: of("segment_contributions", row).slice(0, n_segments.data[0]),
     };
   });
 }
