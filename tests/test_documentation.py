@@ -10,6 +10,7 @@ import shlex
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -109,7 +110,7 @@ def test_options_in_the_text_exist() -> None:
 def test_snippets(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the page; its Python blocks share their names."""
     monkeypatch.chdir(workplace)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     for block in blocks(page):
         if not block.is_run:
             continue
@@ -118,6 +119,8 @@ def test_snippets(page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -
                 _run_command(command, shown, workplace)
         elif block.language == "python":
             exec(compile(block.text, page, "exec"), names)
+            for name in [name for name in names if name.startswith("test_")]:
+                names.pop(name)()  # as pytest does with it
         elif block.language == "json" and block.marker.startswith("beginning of: "):
             _compare(block, workplace)
     for file in WRITTEN.get(page, []):
