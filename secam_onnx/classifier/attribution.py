@@ -9,7 +9,7 @@ import numpy as np
 from secam_onnx.classifier.chunked_runs import run_in_chunks
 from secam_onnx.classifier.protocol import ATTRIBUTIONS
 from secam_onnx.errors import ForkError, ModelError, OptionError
-from secam_onnx.head import BIAS, CLASS_IDS, GAP, MAPS, ROUNDING, features_name
+from secam_onnx.head import BIAS, CAM, CLASS_IDS, GAP, ROUNDING, features_name
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -101,7 +101,7 @@ class Attribution:
 
     def local(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Maps, bias and gap of the gradient at these features; together they are the logits. Parameters as above."""
-        maps, bias, gap = self._run([MAPS, BIAS, GAP], features, class_ids)
+        maps, bias, gap = self._run([CAM, BIAS, GAP], features, class_ids)
         return maps, bias, gap
 
     def with_rounding(
@@ -109,7 +109,7 @@ class Attribution:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """As `local`, and the largest change of the logits if each rounding of the head moves by one step."""
         # In one run: ONNX Runtime runs all nodes, whatever the requested outputs.
-        maps, bias, gap, rounding = self._run([MAPS, BIAS, GAP, ROUNDING], features, class_ids)
+        maps, bias, gap, rounding = self._run([CAM, BIAS, GAP, ROUNDING], features, class_ids)
         return maps, bias, gap, rounding
 
     def _run(self, names: list[str], features: Features, class_ids: np.ndarray) -> list[np.ndarray]:

@@ -13,11 +13,11 @@ from secam_onnx.graph.nodes import Nodes
 from secam_onnx.graph.splice import made_by, renamed, self_contained
 from secam_onnx.head import (
     BIAS,
+    CAM,
     CLASS_IDS,
     FEATURES,
     GAP,
     LOGIT_IDS,
-    MAPS,
     OWN_LAYOUT,
     ContributionModel,
     Head,
@@ -88,14 +88,14 @@ def spliced_maps(
             if grid.layout != "NCHW"
         }
         nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own)
-        return Spliced(nodes, initializers, MAPS, BIAS)
+        return Spliced(nodes, initializers, CAM, BIAS)
     # If some tokens have no position, the features of the contribution model are all tokens.
     whole = {FEATURES: _IN_OWN_LAYOUT} if head.grid.special else {}
     nodes = renamed(body.node, _names_inside(body.node) | whole)
     constants = known | {tensor.name for tensor in initializers}
     if attribution == "masking":
         nodes = [self_contained(node, constants, _TYPES) if node.op_type == "Scan" else node for node in nodes]
-        return Spliced(nodes, initializers, MAPS, BIAS)
+        return Spliced(nodes, initializers, CAM, BIAS)
     maps = [features_name(index) for index in range(len(head.grids))]
     types = _TYPES | dict.fromkeys(maps, TensorProto.FLOAT)
     scan = self_contained(_along_the_path(n, nodes, maps), constants, types)
@@ -104,21 +104,21 @@ def spliced_maps(
 
 def _names_inside(nodes: Iterable[NodeProto]) -> dict[str, str]:
     """New names for a second run of the head, on other features."""
-    return {name: f"{_INSIDE}{name}" for name in made_by(nodes) if name not in (MAPS, BIAS, GAP)}
+    return {name: f"{_INSIDE}{name}" for name in made_by(nodes) if name not in (CAM, BIAS, GAP)}
 
 
 def _along_the_path(n: Nodes, nodes: list[NodeProto], features: list[str]) -> NodeProto:
     """A loop over fractions of the features, the last of them 0, which gives maps, bias and gap at each."""
-    inside = {name: f"{_INSIDE}{name}" for name in (MAPS, BIAS, GAP, *features)}
+    inside = {name: f"{_INSIDE}{name}" for name in (CAM, BIAS, GAP, *features)}
     scaled = [helper.make_node("Mul", [name, _FRACTION], [inside[name]]) for name in features]
     body = helper.make_graph(
         [*scaled, *renamed(nodes, inside)],
         "head_at_a_fraction",
         [helper.make_tensor_value_info(_FRACTION, TensorProto.FLOAT, [])],
-        [helper.make_tensor_value_info(inside[name], TensorProto.FLOAT, None) for name in (MAPS, BIAS, GAP)],
+        [helper.make_tensor_value_info(inside[name], TensorProto.FLOAT, None) for name in (CAM, BIAS, GAP)],
     )
     fractions = n.floats(np.append(quadrature()[0], 0))
-    return helper.make_node("Scan", [fractions], [MAPS, BIAS, GAP], body=body, num_scan_inputs=1)
+    return helper.make_node("Scan", [fractions], [CAM, BIAS, GAP], body=body, num_scan_inputs=1)
 
 
 def _integral(n: Nodes) -> tuple[str, str]:
@@ -126,8 +126,8 @@ def _integral(n: Nodes) -> tuple[str, str]:
     fractions, weights = quadrature()
     # The head gives J(a f) . a f; the integrand is J(a f) . f.
     share = n.floats(np.append(weights / fractions, 0)[None])
-    steps = n.op("Reshape", [MAPS, n.integers([len(fractions) + 1, -1])])
-    maps = n.op("Reshape", [n.op("MatMul", [share, steps]), n.op("Shape", [MAPS], start=1)])
+    steps = n.op("Reshape", [CAM, n.integers([len(fractions) + 1, -1])])
+    maps = n.op("Reshape", [n.op("MatMul", [share, steps]), n.op("Shape", [CAM], start=1)])
     bias, gap = (n.op("Gather", [name, n.integers(len(fractions))], axis=0) for name in (BIAS, GAP))
     return maps, n.op("Add", [bias, gap])
 

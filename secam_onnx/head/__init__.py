@@ -3,11 +3,11 @@
 from secam_onnx.head.class_output import BINARY, ClassOutput, activation_elsewhere
 from secam_onnx.head.contribution import (
     BIAS,
+    CAM,
     CLASS_IDS,
     FEATURES,
     GAP,
     LOGIT_IDS,
-    MAPS,
     ROUNDING,
     ContributionModel,
     contribution_model,
@@ -24,11 +24,11 @@ from secam_onnx.head.walk import Rejection
 __all__ = [
     "BIAS",
     "BINARY",
+    "CAM",
     "CLASS_IDS",
     "FEATURES",
     "GAP",
     "LOGIT_IDS",
-    "MAPS",
     "OWN_LAYOUT",
     "ROUNDING",
     "TERMS",

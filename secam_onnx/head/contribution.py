@@ -31,18 +31,18 @@ from secam_onnx.head.cut import cut_out
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.grid import Grid
-from secam_onnx.head.masking import masked_maps
+from secam_onnx.head.masking import masked_cam
 from secam_onnx.head.picture_span import spread_matrix
 from secam_onnx.names import RESERVED
 from secam_onnx.runtime import Weights
 
 __all__ = [
     "BIAS",
+    "CAM",
     "CLASS_IDS",
     "FEATURES",
     "GAP",
     "LOGIT_IDS",
-    "MAPS",
     "ROUNDING",
     "ContributionModel",
     "contribution_model",
@@ -54,7 +54,7 @@ __all__ = [
 FEATURES = f"{RESERVED}features"
 CLASS_IDS = f"{RESERVED}class_ids"
 LOGIT_IDS = f"{RESERVED}logit_ids"
-MAPS = f"{RESERVED}maps"
+CAM = f"{RESERVED}cam"
 BIAS = f"{RESERVED}bias"
 GAP = f"{RESERVED}gap"
 ROUNDING = f"{RESERVED}rounding"
@@ -72,7 +72,7 @@ class ContributionModel:
     model : ModelProto
         Its inputs are `secam_features` float32 `(N, C, h, w)`, or `(N, tokens, C)` if some tokens have no position, for
         further feature maps `secam_features_2` and so on, and `secam_class_ids` int64 `(N, K)`. Its outputs are
-        `secam_maps` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap` float32 `(N, K)`, whose sum is the logit, and
+        `secam_cam` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap` float32 `(N, K)`, whose sum is the logit, and
         `secam_rounding` float32 `(N, K)`, the most that a logit changes if each rounding of the head goes one step
         further.
     weights : Weights
@@ -110,15 +110,15 @@ def contribution_model(
     logit_ids, signs = _of_logits(builder, head.class_output)
     if masking or not head.understood:
         nodes: list[NodeProto] = []
-        maps, bias, gap = _masked(builder, head, logit_ids, weights, opset)
+        cam, bias, gap = _masked(builder, head, logit_ids, weights, opset)
     else:
-        maps, bias, gap = _derived(builder, head, logit_ids)
+        cam, bias, gap = _derived(builder, head, logit_ids)
         nodes = _forward(graph, head, builder.needed, weights, opset)
     rounding = builder.total(builder.rounding, like=CLASS_IDS)
     if signs:
         bias, gap = (builder.op("Mul", [name, signs]) for name in (bias, gap))
-        maps = builder.op("Mul", [maps, builder.op("Unsqueeze", [signs, builder.integers([2, 3])])])
-    results = {MAPS: maps, BIAS: bias, GAP: gap, ROUNDING: rounding}
+        cam = builder.op("Mul", [cam, builder.op("Unsqueeze", [signs, builder.integers([2, 3])])])
+    results = {CAM: cam, BIAS: bias, GAP: gap, ROUNDING: rounding}
     ends = [helper.make_node("Identity", [tensor], [name]) for name, tensor in results.items()]
     inputs, outputs = _inputs_and_outputs(head)
     body = helper.make_graph(
@@ -140,7 +140,7 @@ def _inputs_and_outputs(head: Head) -> tuple[list[ValueInfoProto], list[ValueInf
         for index, shape in enumerate(features)
     ]
     inputs.append(helper.make_tensor_value_info(CLASS_IDS, TensorProto.INT64, ["N", "K"]))
-    outputs = [helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", "K", *head.map_size])]
+    outputs = [helper.make_tensor_value_info(CAM, TensorProto.FLOAT, ["N", "K", *head.map_size])]
     outputs += [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", "K"]) for name in (BIAS, GAP, ROUNDING)]
     return inputs, outputs
 
@@ -175,7 +175,7 @@ def _of_logits(builder: Builder, class_output: ClassOutput) -> tuple[str, str]:
 
 
 def _masked(builder: Builder, head: Head, logit_ids: str, weights: SharedWeights, opset: int) -> tuple[str, str, str]:
-    """Maps, bias and gap by masking.
+    """Map, bias and gap by masking.
 
     Raises
     ------
@@ -188,12 +188,12 @@ def _masked(builder: Builder, head: Head, logit_ids: str, weights: SharedWeights
         )
     nodes = cut_out(builder.graph, [head.features], [head.logits], weights, opset)
     entry = _entry(builder.graph, head.grid, "secam_masked", own_layout(0))
-    maps, bias, gap = masked_maps(builder, head, nodes, FEATURES, logit_ids, entry)
-    return _on_the_picture(builder, maps, head, head.grid), bias, gap
+    cam, bias, gap = masked_cam(builder, head, nodes, FEATURES, logit_ids, entry)
+    return _on_the_picture(builder, cam, head, head.grid), bias, gap
 
 
 def _derived(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, str]:
-    """Maps, bias and gap by the chain rule, backwards through the steps."""
+    """Map, bias and gap by the chain rule, backwards through the steps."""
     gradients = {head.logits: Gradient(class_ids, of=head.logits, form="selection")}
     missed: list[str] = []
     for step in head.steps:
@@ -212,8 +212,8 @@ def _derived(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, st
         _on_the_picture(builder, _join(builder, gradients[grid.tensor], grid, index), head, grid)
         for index, grid in enumerate(head.grids)
     ]
-    maps = builder.total(parts, like=CLASS_IDS)
-    return maps, builder.total(builder.bias, like=CLASS_IDS), builder.total(missed, like=CLASS_IDS)
+    cam = builder.total(parts, like=CLASS_IDS)
+    return cam, builder.total(builder.bias, like=CLASS_IDS), builder.total(missed, like=CLASS_IDS)
 
 
 def _forward(graph: Graph, head: Head, tensors: Sequence[str], weights: SharedWeights, opset: int) -> list[NodeProto]:
@@ -235,11 +235,11 @@ def _join(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
     return b.op("Reshape", [product, shape])
 
 
-def _on_the_picture(builder: Builder, maps: str, head: Head, grid: Grid) -> str:
+def _on_the_picture(builder: Builder, cam: str, head: Head, grid: Grid) -> str:
     """A map on the common grid over the whole picture; see `head.picture_span`."""
     if not head.needs_common_grid:
-        return maps
+        return cam
     edges = zip(grid.shape[1:], grid.span.edges, head.map_size, strict=True)
     rows, columns = (spread_matrix(cells or 1, ends, target or 1) for cells, ends, target in edges)
     b = builder
-    return b.op("MatMul", [b.op("MatMul", [b.floats(rows), maps]), b.floats(columns.T.copy())])
+    return b.op("MatMul", [b.op("MatMul", [b.floats(rows), cam]), b.floats(columns.T.copy())])

@@ -20,10 +20,10 @@ from secam_onnx.head.builder import Builder
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.grid import Grid
 
-__all__ = ["masked_maps"]
+__all__ = ["masked_cam"]
 
 
-def masked_maps(
+def masked_cam(
     builder: Builder,
     head: Head,
     nodes: Sequence[NodeProto],
@@ -50,7 +50,7 @@ def masked_maps(
     Returns
     -------
     tuple of str
-        Maps `(N, K, h, w)`, bias `(N, K)`, gap `(N, K)`.
+        Map `(N, K, h, w)`, bias `(N, K)`, gap `(N, K)`.
     """
     b, grid = builder, head.grid
     size = b.integers([edge or 0 for edge in grid.shape[1:]]) if grid.special else b.op("Shape", [features], start=2)
@@ -62,8 +62,8 @@ def masked_maps(
     alone = b.op("Slice", [scores, b.integers([0]), b.integers([-2]), b.integers([0])])
     per_cell = b.op("Transpose", [b.op("Sub", [alone, bias])], perm=[1, 2, 0])
     gap = b.op("Sub", [b.op("Sub", [full, bias]), b.op("ReduceSum", [per_cell, b.integers([2])], keepdims=0)])
-    maps = b.op("Reshape", [per_cell, b.op("Concat", [b.integers([0, 0]), size], axis=0)])
-    return maps, bias, gap
+    cam = b.op("Reshape", [per_cell, b.op("Concat", [b.integers([0, 0]), size], axis=0)])
+    return cam, bias, gap
 
 
 def _masks(builder: Builder, grid: Grid, size: str) -> str:

@@ -18,7 +18,7 @@ from secam_onnx.classifier.proof import prove
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.cli import progress
 from secam_onnx.cli.progress import step
-from secam_onnx.head import MAPS
+from secam_onnx.head import CAM
 
 RunCli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -73,7 +73,7 @@ def test_a_proof_tells_how_far_it_is_and_runs_a_masked_head_once_an_image(
     monkeypatch.setattr(runtime, "run", lambda *arguments: runs.append(arguments[1]) or run(*arguments))
     prove(classifier, lambda *parts: told.append(parts))
     assert told == [(0, 3), (1, 3), (2, 3)]
-    assert len([names for names in runs if MAPS in names]) == 3, runs
+    assert len([names for names in runs if CAM in names]) == 3, runs
 
 
 @pytest.mark.parametrize("command", [["inspect", "masked.onnx"], ["export", "masked.onnx", "-o", "out.onnx"]])

@@ -12,7 +12,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
-from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, MAPS, contribution_model, find_head
+from secam_onnx.head import BIAS, CAM, CLASS_IDS, FEATURES, contribution_model, find_head
 from secam_onnx.head_query import HeadQuery
 
 CHANNELS, HEIGHT, WIDTH, CLASSES, HIDDEN = 6, 3, 4, 5, 8
@@ -201,7 +201,7 @@ def test_maps_equal_the_closed_form_and_add_up(case: Case) -> None:
     features = RNG.standard_normal((3, CHANNELS, HEIGHT, WIDTH)).astype(np.float32)
     class_ids = np.array([[4, 0], [1, 1], [2, 3]])
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
-    maps, bias = session.run([MAPS, BIAS], {FEATURES: features, CLASS_IDS: class_ids})
+    maps, bias = session.run([CAM, BIAS], {FEATURES: features, CLASS_IDS: class_ids})
 
     jacobian = np.take_along_axis(case.jacobian(features), class_ids[:, :, None, None, None], axis=1)
     np.testing.assert_allclose(maps, (jacobian * features[:, None]).sum(axis=2), rtol=1e-4, atol=1e-5)

@@ -12,10 +12,10 @@ from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import (
     BIAS,
+    CAM,
     CLASS_IDS,
     FEATURES,
     GAP,
-    MAPS,
     TERMS,
     Head,
     contribution_model,
@@ -96,7 +96,7 @@ def test_logits_and_maps_stay_as_they_were(body: str, layout: str, opset: int) -
     ):
         derived = contribution_model(graph, head, known=weights, masking=masking)
         session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
-        found = session.run([MAPS, BIAS, GAP], {FEATURES: terms, CLASS_IDS: wanted.class_ids})
+        found = session.run([CAM, BIAS, GAP], {FEATURES: terms, CLASS_IDS: wanted.class_ids})
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 

@@ -21,7 +21,7 @@ from reference_operators import OPERATORS
 
 from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
-from secam_onnx.head import BIAS, CLASS_IDS, FEATURES, GAP, MAPS, ContributionModel, Head, contribution_model, find_head
+from secam_onnx.head import BIAS, CAM, CLASS_IDS, FEATURES, GAP, ContributionModel, Head, contribution_model, find_head
 from secam_onnx.head_query import HeadQuery
 
 __all__ = [
@@ -204,7 +204,7 @@ def _run(derived: ContributionModel, features: np.ndarray, class_ids: np.ndarray
     session = runtime.open_session(
         derived.model.SerializeToString(), "cpu", weights=derived.weights, integer_kernels=False
     )
-    return session.run([MAPS, BIAS, GAP], {FEATURES: features.astype(np.float32), CLASS_IDS: class_ids})
+    return session.run([CAM, BIAS, GAP], {FEATURES: features.astype(np.float32), CLASS_IDS: class_ids})
 
 
 def answer(
