@@ -68,13 +68,13 @@ def _with_probes(graph: Graph, preprocessing: Preprocessing, find: Callable[[], 
             heads = find()
         except HeadError as error:
             failure = error
-        unknown = graph.vague - asked
+        unknown = graph.unknown_shapes - asked
         known = (head.understood and len(head.grids) == 1 and None not in head.grid.shape for head in heads)
         if (heads and all(known)) or not unknown:
             break
         # Measure all of them in one run, instead of one run for each step further up.
         graph.known_shapes(name for node in graph.model.graph.node for name in node.output if name)
-        unknown = graph.vague - asked
+        unknown = graph.unknown_shapes - asked
         asked |= unknown
         graph.learn(probe_shapes(graph, sorted(unknown), images))
     if not heads:

@@ -31,7 +31,7 @@ class Graph(NodeIndex):
 
     Attributes
     ----------
-    vague : set of str
+    unknown_shapes : set of str
         Tensors whose shapes were asked for but are not known; an unknown batch does not count.
     image_size : (int, int) or None
         Rows and columns of the images that will be fed, for models that leave them open.
@@ -41,7 +41,7 @@ class Graph(NodeIndex):
 
     def __init__(self, model: ModelProto, folder: str | os.PathLike[str] = "") -> None:
         super().__init__(model, folder)
-        self.vague: set[str] = set()
+        self.unknown_shapes: set[str] = set()
         self.image_size: tuple[int, int] | None = None
         self.image_axes: str | None = None
         self._learned: dict[str, Shape] = {}
@@ -57,13 +57,13 @@ class Graph(NodeIndex):
     def shape(self, tensor: str) -> Shape | None:
         """The shape of a tensor as far as it is known; None if not even the rank is.
 
-        Adds the tensor to `vague` if a length besides the batch is not known.
+        Adds the tensor to `unknown_shapes` if a length besides the batch is not known.
         """
         shape = self._learned.get(tensor) or self._inferred_shape(tensor)
         if shape is None or None in (shape if self.fixed_batch is not None else shape[1:]):
             batch = self._depends_on_batch(tensor) or ({0} if self.fixed_batch is None else set())
             if shape is None or any(length is None and axis not in batch for axis, length in enumerate(shape)):
-                self.vague.add(tensor)
+                self.unknown_shapes.add(tensor)
         return shape
 
     def known_shapes(self, tensors: Iterable[str]) -> dict[str, Shape]:
@@ -86,10 +86,10 @@ class Graph(NodeIndex):
         few, more = self._pinned_shapes(tensor)
         if few is None or (shape is not None and len(shape) != len(few)):
             return shape
-        told = tuple(own if own == other else None for own, other in zip(few, more or few, strict=True))
+        settled = tuple(own if own == other else None for own, other in zip(few, more or few, strict=True))
         if shape is None:
-            return (None, *told[1:]) if few[:1] == (_PINNED,) else told
-        return tuple(own or other for own, other in zip(shape, told, strict=True))
+            return (None, *settled[1:]) if few[:1] == (_PINNED,) else settled
+        return tuple(own or other for own, other in zip(shape, settled, strict=True))
 
     def _pinned_shapes(self, tensor: str) -> tuple[Shape | None, Shape | None]:
         """A tensor's shapes for two images and for three, where the model leaves their number open."""
@@ -130,7 +130,7 @@ class Graph(NodeIndex):
         """The precision of a tensor's element type: the distance from 1 to the next larger number."""
         return _EPSILONS.get(self.dtype(tensor), 2.0**-23)
 
-    def for_pinned_batch(self, tensor: str) -> np.ndarray | None:
+    def value_for_two_images(self, tensor: str) -> np.ndarray | None:
         """The value, for two images, of a tensor that is computed from shapes alone; None if it is not."""
         return self._value_from_shapes(tensor, self._types_for(_PINNED))
 

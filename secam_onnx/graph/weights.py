@@ -20,7 +20,7 @@ from secam_onnx.runtime import Weights
 __all__ = [
     "SharedWeights",
     "as_inputs",
-    "declared",
+    "external_initializer",
     "read_tensor",
     "share_safely",
     "without_weights",
@@ -80,10 +80,10 @@ class SharedWeights:
         location = self._location(tensor) if in_file else None
         if location is None:
             self.values.copied[tensor.name] = value
-            bare = declared(tensor.name, tensor.dims, tensor.data_type)
+            bare = external_initializer(tensor.name, tensor.dims, tensor.data_type)
         else:
             self.values.shared[tensor.name] = value
-            bare = declared(tensor.name, tensor.dims, tensor.data_type, location)
+            bare = external_initializer(tensor.name, tensor.dims, tensor.data_type, location)
             bare.external_data.extend(entry for entry in tensor.external_data if entry.key != "location")
         self.tensors.append(bare)
 
@@ -119,10 +119,10 @@ def share_safely(model: ModelProto, weights: Weights) -> None:
     for tensor in model.graph.initializer:
         if tensor.name in moved and tensor.name in weights.shared:
             weights.copied[tensor.name] = weights.shared.pop(tensor.name)
-            tensor.CopyFrom(declared(tensor.name, tensor.dims, tensor.data_type))
+            tensor.CopyFrom(external_initializer(tensor.name, tensor.dims, tensor.data_type))
 
 
-def declared(name: str, dims: Sequence[int], data_type: int, location: str = "in memory") -> TensorProto:
+def external_initializer(name: str, dims: Sequence[int], data_type: int, location: str = "in memory") -> TensorProto:
     """An initializer whose numbers are not in the model; by default they are in no file either."""
     bare = TensorProto(name=name, dims=dims, data_type=data_type, data_location=TensorProto.EXTERNAL)
     bare.external_data.add(key="location", value=location)

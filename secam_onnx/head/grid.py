@@ -110,7 +110,7 @@ def grid_of(
     graph: Graph,
     tensor: str,
     tokens: tuple[int, int] | None = None,
-    told: int | None = None,
+    readers_axis: int | None = None,
     *,
     special: bool = False,
 ) -> Grid:
@@ -125,7 +125,7 @@ def grid_of(
     tokens : (int, int), optional
         Rows and columns of a tensor `(N, tokens, C)`; by default those that the graph tells, or else those in
         proportion to the picture's height and width.
-    told : int, optional
+    readers_axis : int, optional
         The axis that counts channels by the nodes that read the tensor, for tensors whose producers do not tell.
     special : bool
         Whether to allow tokens without position: those that the graph tells, or else those that `tokens` leaves over.
@@ -141,7 +141,7 @@ def grid_of(
         raise NoGridError(f"{text}: the image itself")
     if shape is None or len(shape) not in (3, 4):
         raise NoGridError(f"{text}: no spatial grid")
-    layout = _layout(graph, tensor, shape, told)
+    layout = _layout(graph, tensor, shape, readers_axis)
     batch, axis = layout.index("N"), layout.index("C")
     positions = tuple(length for index, length in enumerate(shape) if index not in (batch, axis))
     if all(length == 1 for length in positions):
@@ -157,11 +157,11 @@ def grid_of(
     return Grid(tensor, layout, (shape[axis], found.rows, found.columns), found.prefix, found.suffix)
 
 
-def _layout(graph: Graph, tensor: str, shape: Shape, told: int | None) -> str:
-    """The axes of a tensor, by the operators that made it; `told` counts channels where these do not tell."""
+def _layout(graph: Graph, tensor: str, shape: Shape, readers_axis: int | None) -> str:
+    """The axes of a tensor, by the operators that made it; `readers_axis` counts channels where these do not tell."""
     text = f"shape {shape_text(shape)}"
     axis = channel_axis(graph, tensor)
-    axis = told if axis is None else axis
+    axis = readers_axis if axis is None else axis
     if axis is None:
         raise NoGridError(f"{text}: its producer does not tell which axis counts channels")
     batch = graph.batch_axis(tensor)

@@ -22,7 +22,7 @@ from secam_onnx.graph.index import Graph
 from secam_onnx.graph.light_copy import without_initializers
 from secam_onnx.graph.node_info import reads
 from secam_onnx.graph.nodes import Nodes
-from secam_onnx.graph.weights import declared, read_tensor
+from secam_onnx.graph.weights import external_initializer, read_tensor
 from secam_onnx.head.contribution import FEATURES
 from secam_onnx.head.expose import expose, unexpose
 from secam_onnx.head.find import find_head
@@ -170,7 +170,7 @@ def split_layer(graph: Graph, head: Head, layer: LinearStep) -> tuple[ModelProto
     split.graph.node.extend(nodes)
     read = {name for node in nodes for name in reads(node)} | {value.name for value in split.graph.output}
     kept = (tensor for tensor in graph.model.graph.initializer if tensor.name in read or tensor.name != layer.weight)
-    split.graph.initializer.extend([*kept, *n.values, declared(_WEIGHT, matrix.shape, TensorProto.FLOAT)])
+    split.graph.initializer.extend([*kept, *n.values, external_initializer(_WEIGHT, matrix.shape, TensorProto.FLOAT)])
     return split, Weights(copied={_WEIGHT: matrix})
 
 

@@ -225,12 +225,12 @@ def _cropped(graph: Graph, node: NodeProto, output: str, view: View) -> View | N
     return replace(view, span=span)
 
 
-def _image_axes(shape: Sequence[int | None], told: str | None) -> tuple[int, int]:
-    """The axes of rows and columns of a model's input: as told, or else all but the axis that has few channels."""
+def _image_axes(shape: Sequence[int | None], image_axes: str | None) -> tuple[int, int]:
+    """The axes of rows and columns of a model's input: `image_axes`, or else all but the axis that has few channels."""
     if len(shape) not in (3, 4):
         raise UnknownPlaceError("the input is no picture")
-    if told is not None and len(told) == len(shape):
-        return told.index("H"), told.index("W")
+    if image_axes is not None and len(image_axes) == len(shape):
+        return image_axes.index("H"), image_axes.index("W")
     first = len(shape) - 3
     few, many = shape[-1], shape[first]
     last = many not in (1, 3, 4) and (few in (1, 3, 4) or (few is not None and many is not None and few < many))

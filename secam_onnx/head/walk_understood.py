@@ -139,7 +139,7 @@ def _feature_map(
     NoGridError
         It is none; the message is the reason.
     """
-    grid = grid_of(graph, tensor, query.token_grid, _told_by_readers(steps, tensor))
+    grid = grid_of(graph, tensor, query.token_grid, _channel_axis_of_readers(steps, tensor))
     check_cells_are_joined(graph, between, grid)
     return grid
 
@@ -164,7 +164,7 @@ def _behind(steps: Sequence[Step], tensor: str) -> list[NodeProto]:
     return nodes
 
 
-def _told_by_readers(steps: Sequence[Step], tensor: str) -> int | None:
+def _channel_axis_of_readers(steps: Sequence[Step], tensor: str) -> int | None:
     """The axis that counts channels, where only pools over the other axes read a tensor."""
     axes = {step.channel_axis for step in steps if tensor in step.inputs}
     return axes.pop() if len(axes) == 1 else None

@@ -48,7 +48,7 @@ def model() -> onnx.ModelProto:
 def test_shapes_are_those_of_the_run(model: onnx.ModelProto) -> None:
     graph = Graph(model)
     assert graph.shape("t") == (None, None, 6)
-    assert "t" in graph.vague
+    assert "t" in graph.unknown_shapes
     with pytest.raises(HeadError, match="unknown number of tokens"):
         find_head(graph)
     shapes = probe_shapes(graph, ["t", "r", "logits"], (2, 3, 32, 32))

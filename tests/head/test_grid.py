@@ -147,9 +147,9 @@ def test_refused(body: str, reason: str) -> None:
 
 def test_a_reader_tells_where_the_producers_do_not() -> None:
     graph = graph_of("y = Cos (f)")
-    assert grid_of(graph, "y", told=1) == Grid("y", "NCHW", (4, 3, 3))
-    assert grid_of(graph, "y", told=3) == Grid("y", "NHWC", (3, 4, 3))
-    assert grid_of(graph, "f", told=3).layout == "NCHW"
+    assert grid_of(graph, "y", readers_axis=1) == Grid("y", "NCHW", (4, 3, 3))
+    assert grid_of(graph, "y", readers_axis=3) == Grid("y", "NHWC", (3, 4, 3))
+    assert grid_of(graph, "f", readers_axis=3).layout == "NCHW"
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC", "NLC", "NCL", "LNC"])

@@ -29,7 +29,7 @@ class StridedRule(Rule):
         before, after = graph.shape(x), graph.shape(node.output[0])
         if attribute(node, "axis", 0) or before is None or before != after:
             raise NoMatchError("it reorders the features")
-        indices = graph.for_pinned_batch(node.input[1])
+        indices = graph.value_for_two_images(node.input[1])
         if indices is None or not np.array_equal(indices.reshape(-1), np.arange(indices.size)):
             raise NoMatchError("it reorders the features by computed indices")
         return PassThroughStep(
