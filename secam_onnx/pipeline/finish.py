@@ -24,7 +24,7 @@ _TOP = 5  # predictions in a result
 _ROWS = 32  # classes in one product
 
 
-def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection: Selection) -> Explanation:
+def finish(model: OpenModel, job: PreparedImage, output: ModelOutput, selection: Selection) -> Explanation:
     """Wait for the superpixels and carry the maps to them.
 
     Parameters
@@ -33,7 +33,7 @@ def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection:
         The model, which has names and method.
     job : PreparedImage
         The photograph.
-    answer : ModelOutput
+    output : ModelOutput
         What the model gave for the photograph.
     selection : Selection
         Which superpixels the pictures keep.
@@ -43,38 +43,38 @@ def finish(model: OpenModel, job: PreparedImage, answer: ModelOutput, selection:
     RuntimeWarning
         The map does not add up to the logit as exactly as it should.
     """
-    superpixels, timings = _pooled(job, answer)
+    superpixels, timings = _pooled(job, output)
     explanation = Explanation(
         image=job.image,
         geometry=job.geometry,
-        predictions=highest(answer, model.metadata.labels, _TOP),
-        classes=_predictions(answer.class_ids, answer, model.metadata.labels),
-        cam=answer.cam,
+        predictions=highest(output, model.metadata.labels, _TOP),
+        classes=_predictions(output.class_ids, output, model.metadata.labels),
+        cam=output.cam,
         segments=superpixels.segments,
         given_labels=job.given_labels,
         segment_scores=superpixels.segment_scores,
         segment_contributions=superpixels.segment_contributions,
-        bias=answer.bias,
+        bias=output.bias,
         selection=selection,
         method=describe(model)
-        | {"map_size": list(answer.cam.shape[1:]), "superpixels": job.segmenter, "image": job.source}
+        | {"map_size": list(output.cam.shape[1:]), "superpixels": job.segmenter, "image": job.source}
         | ({} if model.fidelity is None else {"fidelity": dict(model.fidelity)}),
-        timings={"preprocess": job.preprocess_ms, **answer.timings, **timings},
+        timings={"preprocess": job.preprocess_ms, **output.timings, **timings},
         labels=model.metadata.labels,
     )
     _check(explanation, model)
     return explanation
 
 
-def _pooled(job: PreparedImage, answer: ModelOutput) -> tuple[SuperpixelScores, dict[str, float]]:
+def _pooled(job: PreparedImage, output: ModelOutput) -> tuple[SuperpixelScores, dict[str, float]]:
     """The maps on superpixels, and how many milliseconds that took."""
     if job.segments is None:
-        assert answer.superpixels is not None
-        return answer.superpixels, {}
+        assert output.superpixels is not None
+        return output.superpixels, {}
     segments, superpixels_ms = job.segments.result()
     start = time.perf_counter()
-    contribution, mean_score = pooling_matrices(segments, answer.cam.shape[1:])
-    cells = answer.cam.reshape(len(answer.class_ids), -1)
+    contribution, mean_score = pooling_matrices(segments, output.cam.shape[1:])
+    cells = output.cam.reshape(len(output.class_ids), -1)
     superpixels = SuperpixelScores(segments, _product(cells, mean_score), _product(cells, contribution))
     return superpixels, {"superpixels": superpixels_ms, "scores": ms_since(start)}
 
@@ -105,16 +105,16 @@ def _version() -> str:
     return version("secam-onnx")  # reads a file
 
 
-def highest(answer: ModelOutput, labels: Sequence[str] | None, number: int) -> tuple[Prediction, ...]:
+def highest(output: ModelOutput, labels: Sequence[str] | None, number: int) -> tuple[Prediction, ...]:
     """The classes with the highest logits of a photograph, best first; `labels` are the model's names, if any."""
-    order = np.argsort(-answer.logits, kind="stable")[:number].tolist()
-    return _predictions(order, answer, labels)
+    order = np.argsort(-output.logits, kind="stable")[:number].tolist()
+    return _predictions(order, output, labels)
 
 
-def _predictions(ids: Sequence[int], answer: ModelOutput, labels: Sequence[str] | None) -> tuple[Prediction, ...]:
+def _predictions(ids: Sequence[int], output: ModelOutput, labels: Sequence[str] | None) -> tuple[Prediction, ...]:
     names = [class_name(labels, index) for index in ids]
-    shares = [None if math.isnan(share) else share for share in answer.probabilities[ids].tolist()]
-    return tuple(map(Prediction, ids, names, shares, answer.logits[ids].tolist()))
+    shares = [None if math.isnan(share) else share for share in output.probabilities[ids].tolist()]
+    return tuple(map(Prediction, ids, names, shares, output.logits[ids].tolist()))
 
 
 def _check(explanation: Explanation, model: OpenModel) -> None:

@@ -160,12 +160,12 @@ class AsyncExplainer:
         metrics.BATCH_SIZE.labels(self._name).observe(len(jobs))
         return results
 
-    def _note(self, job: PreparedImage, answer: ModelOutput, queue_s: float, batch_size: int) -> None:
+    def _note(self, job: PreparedImage, output: ModelOutput, queue_s: float, batch_size: int) -> None:
         metrics.PREPARE.labels(self._name).observe(job.preprocess_ms / 1000)
         metrics.QUEUE.labels(self._name).observe(queue_s)
         current_request().notes |= {
             "batch_size": batch_size,
             "prepare_ms": round(job.preprocess_ms, 2),
             "queue_ms": round(queue_s * 1000, 2),
-            "network_ms": round(sum(answer.timings.values()) * batch_size, 2),
+            "network_ms": round(sum(output.timings.values()) * batch_size, 2),
         }
