@@ -1,6 +1,5 @@
 """The head of a classifier: rules find it in the graph, and the contribution model is derived from it."""
 
-from secam_onnx.head.class_output import BINARY, ClassOutput, activation_elsewhere
 from secam_onnx.head.contribution import (
     BIAS,
     CAM,
@@ -19,6 +18,7 @@ from secam_onnx.head.find import find_head, find_heads
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.layer_split import TERMS, layer_to_split, split_layer, with_split_layer
+from secam_onnx.head.outputs.class_output import BINARY, ClassOutput, activation_elsewhere
 from secam_onnx.head.walk import Rejection
 
 __all__ = [

@@ -26,12 +26,12 @@ from secam_onnx.errors import OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.weights import SharedWeights, share_safely
 from secam_onnx.head.builder import Builder
-from secam_onnx.head.class_output import ClassOutput
 from secam_onnx.head.cut import cut_out
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.masking import masked_cam
+from secam_onnx.head.outputs.class_output import ClassOutput
 from secam_onnx.head.picture_span import spread_matrix
 from secam_onnx.names import RESERVED
 from secam_onnx.runtime import Weights

@@ -11,9 +11,9 @@ from dataclasses import replace
 from secam_onnx.errors import HeadError, OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import shape_text
-from secam_onnx.head.class_output import read_class_output
 from secam_onnx.head.found_head import Head
-from secam_onnx.head.ranking import check_largest_wins
+from secam_onnx.head.outputs.class_output import read_class_output
+from secam_onnx.head.outputs.ranking import check_largest_wins
 from secam_onnx.head.walk import Rejection, Walk
 from secam_onnx.head.walk_any_nodes import walk_to_any_grid
 from secam_onnx.head.walk_understood import walk_by_rules, walk_to_several

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from secam_onnx.graph.index import Graph
-from secam_onnx.head.class_output import ClassOutput
 from secam_onnx.head.grid import Grid
+from secam_onnx.head.outputs.class_output import ClassOutput
 from secam_onnx.head.picture_span import WHOLE_PICTURE, common_size
 from secam_onnx.head.rules import Step
 from secam_onnx.head.walk import Rejection

@@ -9,7 +9,7 @@ from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import attribute
-from secam_onnx.head.output_nodes import RESHAPES, constant_number, copy_source, over_classes
+from secam_onnx.head.outputs.output_nodes import RESHAPES, constant_number, copy_source, over_classes
 
 __all__ = ["DecomposedActivation", "decomposed_sigmoid", "decomposed_softmax"]
 

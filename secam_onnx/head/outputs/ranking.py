@@ -10,8 +10,8 @@ from onnx import NodeProto
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import attribute, describe
-from secam_onnx.head.class_tables import Table, class_names, table_of
-from secam_onnx.head.output_nodes import COPIES, RESHAPES, class_axis, copy_source
+from secam_onnx.head.outputs.class_tables import Table, class_names, table_of
+from secam_onnx.head.outputs.output_nodes import COPIES, RESHAPES, class_axis, copy_source
 
 __all__ = ["CLASS_BY_CLASS", "before_ranking", "check_largest_wins", "check_not_sorted"]
 

@@ -14,8 +14,8 @@ from onnx import NodeProto
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import attribute, describe, shape_text
-from secam_onnx.head.decomposed_activation import decomposed_sigmoid, decomposed_softmax
-from secam_onnx.head.output_nodes import (
+from secam_onnx.head.outputs.decomposed_activation import decomposed_sigmoid, decomposed_softmax
+from secam_onnx.head.outputs.output_nodes import (
     COPIES,
     RESHAPES,
     class_axis,
@@ -25,7 +25,7 @@ from secam_onnx.head.output_nodes import (
     over_classes,
     takes_the_only_image,
 )
-from secam_onnx.head.selected_classes import selected_classes
+from secam_onnx.head.outputs.selected_classes import selected_classes
 
 __all__ = ["KnownActivation", "Pick", "count_classes", "find_activation", "without_copies"]
 

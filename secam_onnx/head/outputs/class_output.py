@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
-from secam_onnx.head.known_activation import Pick, count_classes, find_activation, without_copies
-from secam_onnx.head.output_kind import output_kind
-from secam_onnx.head.output_nodes import COPIES, RESHAPES, constant_number
-from secam_onnx.head.ranking import CLASS_BY_CLASS, before_ranking, check_not_sorted
+from secam_onnx.head.outputs.known_activation import Pick, count_classes, find_activation, without_copies
+from secam_onnx.head.outputs.output_kind import output_kind
+from secam_onnx.head.outputs.output_nodes import COPIES, RESHAPES, constant_number
+from secam_onnx.head.outputs.ranking import CLASS_BY_CLASS, before_ranking, check_not_sorted
 
 __all__ = ["BINARY", "ClassOutput", "Pick", "activation_elsewhere", "read_class_output"]
 

@@ -8,8 +8,8 @@ from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import reads
-from secam_onnx.head.decomposed_activation import decomposed_sigmoid, decomposed_softmax
-from secam_onnx.head.output_nodes import COPIES, RESHAPES
+from secam_onnx.head.outputs.decomposed_activation import decomposed_sigmoid, decomposed_softmax
+from secam_onnx.head.outputs.output_nodes import COPIES, RESHAPES
 
 __all__ = ["output_kind"]
 
