@@ -53,9 +53,9 @@ numpydoc_class_members_toctree = False
 
 html_theme = "pydata_sphinx_theme"
 html_context = {"default_mode": "auto"}  # light or dark as the reader's system says
-html_sidebars = {name: [] for name in ("docs/index", "docs/tutorial", "CONTRIBUTING", "SECURITY")}
+html_sidebars = {name: [] for name in ("docs/index", "docs/tutorial", "docs/agents", "CONTRIBUTING", "SECURITY")}
 html_theme_options = {
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 5,
     "navigation_depth": 2,
     "pygments_dark_style": "github-dark",
     "pygments_light_style": "a11y-light",
