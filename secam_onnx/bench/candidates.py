@@ -97,7 +97,7 @@ def open_subject(
             f"{path} is a fused model, whose forward pass cannot be timed by itself. Measure the model that it was "
             "made of; its fused file is then measured, too."
         )
-    if not explainer.preprocessing.of_photographs or (isinstance(opened, Classifier) and opened.input.dropped):
+    if not explainer.preprocessing.takes_rgb or (isinstance(opened, Classifier) and opened.input.dropped):
         channels = explainer.preprocessing.n_channels
         raise ModelError(
             f"{path} takes {channels} channel{'s' * (channels > 1)}, chosen ones, or images without a batch axis; only "

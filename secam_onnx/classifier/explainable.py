@@ -21,7 +21,7 @@ from secam_onnx.head import BINARY, OWN_LAYOUT, ClassOutput, Head, features_name
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.choose_preprocessing import check_preprocessing, choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_settings import OF_IMAGES, PreprocessingSettings
+from secam_onnx.photograph.preprocessing_settings import IMAGE_SETTINGS, PreprocessingSettings
 
 __all__ = ["reopen"]
 
@@ -125,14 +125,14 @@ def _with_preprocessing(
     metadata: ModelMetadata, graph: Graph, preprocessing: Preprocessing | PreprocessingSettings | str
 ) -> ModelMetadata | None:
     """The metadata with another preprocessing; None if the file fixes its own."""
-    if isinstance(preprocessing, PreprocessingSettings) and {*OF_IMAGES}.issuperset(preprocessing.given):
+    if isinstance(preprocessing, PreprocessingSettings) and {*IMAGE_SETTINGS}.issuperset(preprocessing.given):
         # How images are read, which no file fixes.
-        return replace(metadata, preprocessing=metadata.preprocessing.of_images(preprocessing))
+        return replace(metadata, preprocessing=metadata.preprocessing.with_image_settings(preprocessing))
     origin = metadata.origin.get("preprocessing", "")
     if not origin.startswith("assumed"):
         return None
     if isinstance(preprocessing, PreprocessingSettings):
-        preprocessing = preprocessing.over(metadata.preprocessing.settings(origin))
+        preprocessing = preprocessing.with_defaults(metadata.preprocessing.settings(origin))
     chosen, notes = choose_preprocessing(graph, input_for(graph, preprocessing), preprocessing)
     kept = {name: text for name, text in metadata.origin.items() if name != "preprocessing_warning"}
     return replace(metadata, preprocessing=chosen, origin={**kept, **notes})

@@ -202,7 +202,7 @@ def _changed(source: Source, settings: PreprocessingSettings) -> Source:
 
     known = source.preprocessing
     if isinstance(known, Preprocessing) and not settings.complete:
-        settings = settings.over(known.settings(source.origin.get("preprocessing", "as the source has it")))
+        settings = settings.with_defaults(known.settings(source.origin.get("preprocessing", "as the source has it")))
     return dataclasses.replace(source, preprocessing=settings)
 
 

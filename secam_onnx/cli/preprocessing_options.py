@@ -72,7 +72,7 @@ def _settings(
     single["mean"], single["std"] = in_pixel_values(mean, std)
     settings = PreprocessingSettings(**single)
     if preprocess is not None:
-        settings = settings.over(preset(preprocess))
+        settings = settings.with_defaults(preset(preprocess))
     return settings if settings.given else None
 
 

@@ -8,7 +8,7 @@ from secam_onnx.arguments import check_fields
 from secam_onnx.classifier.analysis import AnalysedModel
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.photograph.preprocessing import Preprocessing
-from secam_onnx.photograph.preprocessing_settings import OF_IMAGES
+from secam_onnx.photograph.preprocessing_settings import IMAGE_SETTINGS
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
 
@@ -70,7 +70,7 @@ def check_fits(fusion: Fusion, analysed: AnalysedModel) -> None:
         `top_k` exceeds the number of classes.
     """
     preprocessing, head = analysed.metadata.preprocessing, analysed.head
-    if not preprocessing.of_photographs:
+    if not preprocessing.takes_rgb:
         raise ModelError(_no_photographs(preprocessing))
     if None in head.map_size:
         raise ModelError("The size of the feature map depends on the input; export the model for one image size.")
@@ -82,6 +82,6 @@ def _no_photographs(preprocessing: Preprocessing) -> str:
     """The error for a model that takes other images than 8-bit RGB."""
     takes, less = f"{preprocessing.n_channels} channels", ""
     if preprocessing.n_channels in (1, 3):
-        chosen = [name for name in OF_IMAGES if getattr(preprocessing, name) is not None]
+        chosen = [name for name in IMAGE_SETTINGS if getattr(preprocessing, name) is not None]
         takes, less = f"images by {' and '.join(chosen)}", f", or leave {' and '.join(chosen)} out"
     return f"A fused model takes 8-bit RGB as it is, and this one takes {takes}. Export it without --fused{less}."

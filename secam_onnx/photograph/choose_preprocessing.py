@@ -20,7 +20,7 @@ from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_fields import check_channel_order
 from secam_onnx.photograph.preprocessing_settings import (
     ASSUMED,
-    ASSUMED_OF_DATA,
+    ASSUMED_OTHER_CHANNELS,
     PRESETS,
     PreprocessingSettings,
     preset,
@@ -114,10 +114,10 @@ def _filled_up(
 
     if not settings.complete:
         inside = preprocessing_inside({entry.key: entry.value for entry in graph.model.metadata_props})
-        settings = settings if inside is None else settings.over(inside)
+        settings = settings if inside is None else settings.with_defaults(inside)
     if not settings.complete:
         found, note = (None, "") if file is None else preprocessing_beside(file)
-        settings = settings.over(found or _assumed(input_, settings, beginning, note))
+        settings = settings.with_defaults(found or _assumed(input_, settings, beginning, note))
     raw = PRESETS["raw"]
     if input_.whole_numbers and (any(settings.mean or ()) or any(value != 1 for value in settings.std or ())):
         source = f"the input is {input_.dtype_name}: raw pixels; the rest {settings.source}"
@@ -130,7 +130,7 @@ def _assumed(
 ) -> PreprocessingSettings:
     """What is assumed where nothing is stated; the source gives the reasons."""
     values = known.mean is None and known.std is None
-    assumed = ASSUMED if input_.channels == 3 else ASSUMED_OF_DATA
+    assumed = ASSUMED if input_.channels == 3 else ASSUMED_OTHER_CHANNELS
     reasons, changes = [], dict[str, object]()
     if input_.whole_numbers:
         scale = PRESETS["raw"]
@@ -147,7 +147,7 @@ def _assumed(
         changes["size"] = beginning.size
     if scale is assumed and values:
         source = assumed.source
-    elif assumed is ASSUMED_OF_DATA:
+    elif assumed is ASSUMED_OTHER_CHANNELS:
         source = "assumed: the whole picture, since the file does not say"
     else:
         source = "assumed: torchvision's crop and filter, since the file does not say"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from secam_onnx.errors import OptionError
 from secam_onnx.photograph.preprocessing_fields import check_channels
-from secam_onnx.photograph.preprocessing_settings import ASSUMED_OF_DATA, PRESETS, PreprocessingSettings
+from secam_onnx.photograph.preprocessing_settings import ASSUMED_OTHER_CHANNELS, PRESETS, PreprocessingSettings
 
 __all__ = ["DEFAULT_EDGE", "by_text", "fit_settings"]
 
@@ -34,7 +34,7 @@ def fit_settings(
             f"The model's input is {layout}, but the preprocessing ({source}) makes {settings.layout}; leave the "
             "layout to the model."
         )
-    known = settings.over(PRESETS["torchvision"] if n_channels == 3 else ASSUMED_OF_DATA)
+    known = settings.with_defaults(PRESETS["torchvision"] if n_channels == 3 else ASSUMED_OTHER_CHANNELS)
     values: dict[str, Any] = {name: getattr(known, name) for name in known.given if name not in ("crop", "fit")}
     if known.resize_to is None:
         values["resize_to"] = _resize_to(known, rows, columns)

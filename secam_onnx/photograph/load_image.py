@@ -63,7 +63,7 @@ def load_image(
     ImageError
         The image cannot be read, or lacks channels that are asked for.
     """
-    photographs = preprocessing.of_photographs
+    photographs = preprocessing.takes_rgb
     given = preprocessing.value_range
     image = in_memory(image)
     if isinstance(image, str | os.PathLike | EncodedImage):

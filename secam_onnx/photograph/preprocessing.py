@@ -18,7 +18,7 @@ from secam_onnx.photograph.fit_settings import by_text, fit_settings
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import luma
 from secam_onnx.photograph.preprocessing_fields import check_channels, check_values
-from secam_onnx.photograph.preprocessing_settings import OF_IMAGES, PreprocessingSettings, preset
+from secam_onnx.photograph.preprocessing_settings import IMAGE_SETTINGS, PreprocessingSettings, preset
 from secam_onnx.photograph.resize_and_crop import pad, resize_and_crop
 
 __all__ = ["Geometry", "Preprocessing"]
@@ -121,15 +121,15 @@ class Preprocessing:
         OptionError
             There is no preset of that name.
         """
-        return cls.from_settings(PreprocessingSettings(**changes).over(preset(name)), size, layout)
+        return cls.from_settings(PreprocessingSettings(**changes).with_defaults(preset(name)), size, layout)
 
     @property
     def n_channels(self) -> int:
         """Number of channels of the model's input."""
         return len(self.mean)
 
-    def of_images(self, settings: PreprocessingSettings) -> Preprocessing:
-        """The same for other images: with the `OF_IMAGES` of the settings, where they are given.
+    def with_image_settings(self, settings: PreprocessingSettings) -> Preprocessing:
+        """The same for other images: with the `IMAGE_SETTINGS` of the settings, where they are given.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class Preprocessing:
             They do not fit the model.
         """
         check_channels(settings.channels, self.n_channels)
-        own = {name: getattr(settings, name) for name in OF_IMAGES if getattr(settings, name) is not None}
+        own = {name: getattr(settings, name) for name in IMAGE_SETTINGS if getattr(settings, name) is not None}
         return dataclasses.replace(self, **own)
 
     @property
@@ -146,7 +146,7 @@ class Preprocessing:
         return 3 if self.n_channels == 1 else self.n_channels
 
     @property
-    def of_photographs(self) -> bool:
+    def takes_rgb(self) -> bool:
         """Whether 8-bit RGB is all that the model needs."""
         return self.n_channels in (1, 3) and not (self.value_range or self.channels or self.display_channels)
 

@@ -17,11 +17,11 @@ from secam_onnx.errors import OptionError
 
 __all__ = [
     "ASSUMED",
-    "ASSUMED_OF_DATA",
+    "ASSUMED_OTHER_CHANNELS",
     "FITS",
+    "IMAGE_SETTINGS",
     "INTERPOLATIONS",
     "MAX_CHANNELS",
-    "OF_IMAGES",
     "PRESETS",
     "PreprocessingSettings",
     "in_pixel_values",
@@ -34,7 +34,7 @@ Values = tuple[float, ...]
 MAX_CHANNELS = 512
 """The largest number of channels of an image."""
 
-OF_IMAGES = ("value_range", "channels", "display_channels")
+IMAGE_SETTINGS = ("value_range", "channels", "display_channels")
 """Settings that depend on the images as much as on the model, and may be given with any model."""
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
@@ -130,7 +130,7 @@ class PreprocessingSettings:
         open_ = {"interpolation", "mean", "std", "channel_order"}.difference(self.given)
         return not open_ and bool(_SHAPING.intersection(self.given))
 
-    def over(self, base: PreprocessingSettings) -> PreprocessingSettings:
+    def with_defaults(self, base: PreprocessingSettings) -> PreprocessingSettings:
         """These settings, with those of `base` where they are open.
 
         If only the size differs from that of `base`, the crop keeps the same share of the photograph.
@@ -219,7 +219,7 @@ ASSUMED = dataclasses.replace(
 )
 """What is assumed if nothing says otherwise."""
 
-ASSUMED_OF_DATA = dataclasses.replace(
+ASSUMED_OTHER_CHANNELS = dataclasses.replace(
     PRESETS["unit"],
     crop="none",
     source="assumed: values brought to 0..1, the whole picture, since the file does not say",

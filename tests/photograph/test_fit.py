@@ -72,16 +72,16 @@ def test_the_box_goes_beyond_the_photograph() -> None:
 
 
 def test_settings_in_words_json_and_over_others() -> None:
-    fitted = Preprocessing.from_settings(LETTERBOX.over(PRESETS["unit"]), (32, 48))
+    fitted = Preprocessing.from_settings(LETTERBOX.with_defaults(PRESETS["unit"]), (32, 48))
     assert (fitted.resize_to, fitted.pad_color, fitted.std) == ("letterbox", (114.0,), (255.0,) * 3)
     assert str(fitted).startswith("whole picture fitted inside 32 x 48, the rest padded with 114 (bilinear)")
     assert Preprocessing.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
-    assert Preprocessing.from_settings(PreprocessingSettings(pad_color=(0.0,)).over(fitted.settings())).pad_color == (
-        0.0,
-    )
-    larger = Preprocessing.from_settings(PreprocessingSettings(size=(64, 64)).over(fitted.settings()))
+    assert Preprocessing.from_settings(
+        PreprocessingSettings(pad_color=(0.0,)).with_defaults(fitted.settings())
+    ).pad_color == (0.0,)
+    larger = Preprocessing.from_settings(PreprocessingSettings(size=(64, 64)).with_defaults(fitted.settings()))
     assert (larger.size, larger.resize_to) == ((64, 64), "letterbox")
-    cropped = PreprocessingSettings(crop=0.5).over(PreprocessingSettings(fit="letterbox"))
+    cropped = PreprocessingSettings(crop=0.5).with_defaults(PreprocessingSettings(fit="letterbox"))
     assert (cropped.crop, cropped.fit) == (0.5, None)
     assert Preprocessing.from_settings(PreprocessingSettings(fit="stretch"), (32, 32)).resize_to is None
     assert Preprocessing.from_settings(PreprocessingSettings(fit="crop"), (28, 28)).resize_to == 32
@@ -123,7 +123,7 @@ def wide() -> np.ndarray:
 
 
 def test_padding_carries_its_share_and_is_said(model: Path, wide: np.ndarray) -> None:
-    explainer = Explainer(model, providers="cpu", preprocessing=LETTERBOX.over(PRESETS["torchvision"]))
+    explainer = Explainer(model, providers="cpu", preprocessing=LETTERBOX.with_defaults(PRESETS["torchvision"]))
     result = explainer.explain(wide, "all")
     shown = result.geometry.on_image()
     assert (shown.sum(axis=0) == 32).all()

@@ -172,7 +172,7 @@ def test_an_order_of_three_channels_is_not_taken_without_effect(channels: int, t
     onnx.save(classifier_of(("N", channels, SIZE, SIZE), channels=channels), tmp_path / "model.onnx")
     settings = PreprocessingSettings(channel_order="BGR")
     for preset in ({}, {"mean": (0.0,), "std": (1.0,), "source": "preset raw"}):
-        given = settings.over(PreprocessingSettings(**preset))
+        given = settings.with_defaults(PreprocessingSettings(**preset))
         with pytest.raises(OptionError, match=rf"three channels, and the model takes {channels}\. .*--channel-order"):
             Explainer(tmp_path / "model.onnx", preprocessing=given)
     Explainer(tmp_path / "model.onnx", preprocessing=PreprocessingSettings(channel_order="RGB"))

@@ -31,24 +31,24 @@ def test_settings_lie_over_others() -> None:
     own = PreprocessingSettings(mean=(1.0, 2.0, 3.0), crop="none")
     assert own.given == ("crop", "mean")
     assert not own.complete
-    both = own.over(PRESETS["lite"])
+    both = own.with_defaults(PRESETS["lite"])
     assert (both.mean, both.std, both.crop, both.interpolation) == ((1, 2, 3), (128,), "none", "bicubic")
     assert both.source == "preset lite; as given: crop, mean"
-    assert both.over(ASSUMED) == both
-    assert both.over(ASSUMED).source == both.source
-    assert own.over(own).source == ""
+    assert both.with_defaults(ASSUMED) == both
+    assert both.with_defaults(ASSUMED).source == both.source
+    assert own.with_defaults(own).source == ""
 
 
 def test_a_crop_takes_the_place_of_another() -> None:
     absolute = PreprocessingSettings(size=(224, 224), resize_to=256)
-    assert PreprocessingSettings(crop=0.5).over(absolute) == PreprocessingSettings(size=(224, 224), crop=0.5)
-    assert PreprocessingSettings(resize_to=300).over(PRESETS["unit"]).crop is None
+    assert PreprocessingSettings(crop=0.5).with_defaults(absolute) == PreprocessingSettings(size=(224, 224), crop=0.5)
+    assert PreprocessingSettings(resize_to=300).with_defaults(PRESETS["unit"]).crop is None
 
 
 def test_another_size_keeps_the_share_of_the_photograph() -> None:
     base = PreprocessingSettings(size=(224, 224), resize_to=256, mean=(0.0,) * 3)
-    assert Preprocessing.from_settings(PreprocessingSettings(size=(448, 448)).over(base)).resize_to == 512
-    assert PreprocessingSettings(size=(224, 224)).over(base).resize_to == 256
+    assert Preprocessing.from_settings(PreprocessingSettings(size=(448, 448)).with_defaults(base)).resize_to == 512
+    assert PreprocessingSettings(size=(224, 224)).with_defaults(base).resize_to == 256
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_preprocessing_as_settings_and_back() -> None:
         settings = given.settings("somewhere")
         assert settings.complete
         assert Preprocessing.from_settings(settings, (96, 128), given.layout) == given
-        darker = PreprocessingSettings(mean=(0.0,) * 3).over(settings)
+        darker = PreprocessingSettings(mean=(0.0,) * 3).with_defaults(settings)
         assert darker.source == "somewhere; as given: mean"
         assert Preprocessing.from_settings(darker, given.size, given.layout).resize_to == given.resize_to
 
@@ -175,9 +175,9 @@ def test_in_words(preprocessing: Preprocessing, words: str) -> None:
 
 
 def test_who_gives_mean_std_and_crop_has_assumed_nothing() -> None:
-    essential = PreprocessingSettings(mean=(1.0,) * 3, std=(2.0,) * 3, crop="none").over(ASSUMED)
+    essential = PreprocessingSettings(mean=(1.0,) * 3, std=(2.0,) * 3, crop="none").with_defaults(ASSUMED)
     assert essential.source.startswith("as given: crop, mean, std; the rest assumed")
-    partly = PreprocessingSettings(mean=(1.0,) * 3, crop="none").over(ASSUMED)
+    partly = PreprocessingSettings(mean=(1.0,) * 3, crop="none").with_defaults(ASSUMED)
     assert partly.source.startswith("assumed")
     assert partly.source.endswith("as given: crop, mean")
 
