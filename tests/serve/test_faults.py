@@ -218,7 +218,7 @@ def test_a_file_that_is_no_model_ends_it(workers: str, tmp_path: Path) -> None:
         (["--model", "none.onnx"], "none.onnx"),
         (["--model", "a b=model.onnx"], "a b=model.onnx does not exist"),
         (["--model", "x=model.onnx", "--model", "x=model.onnx"], "Two models are called 'x'"),
-        (["--model", "x=model.onnx", "--model", "model.onnx", "--model-name", "y"], "--model-name is for one model"),
+        (["--model", "x=model.onnx", "--model", "model.onnx", "--model-name", "y"], "--model-name goes with one model"),
         (["--model", "model.onnx", "--model-name", "a/b"], "'a/b' cannot be a model's name"),
         (["--model", "model.onnx", "--max-images", "65"], "make queue_length at least as large"),
         (["--model", "model.onnx", "--timeout", "0"], "0.0 is not in the range"),
