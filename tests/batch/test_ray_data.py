@@ -224,7 +224,7 @@ def test_a_killed_driver(cluster: Any, tmp_path: Path, tiny_model: Path, photos:
     ("changes", "error", "words"),
     [
         ({"settings": "another model"}, SecamError, ("are not those", "put the same ones on", "(On ")),
-        ({"providers": "cuda"}, ProviderError, ("no GPU in the cluster",)),
+        ({"providers": "cuda"}, ProviderError, ("Ray cluster has no GPU",)),
         ({"features": "nothing"}, SecamError, ("nothing", "(On ")),
         ({"unknown_to_this_version": 1}, SecamError, ("Ray gave up", "--resume")),
     ],
