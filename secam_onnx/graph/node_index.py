@@ -117,7 +117,9 @@ class NodeIndex:
                     "or out of order. Export it again."
                 )
             if self.producer(name) is None and all(name != value.name for value in self.inputs):
-                raise ModelError(f"The model is damaged: {describe(node)} reads {name!r}, which nothing makes.")
+                raise ModelError(
+                    f"The model is damaged: {describe(node)} reads {name!r}, which nothing makes. Export it again."
+                )
         return names
 
     def is_constant(self, tensor: str) -> bool:

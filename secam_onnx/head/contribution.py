@@ -184,7 +184,7 @@ def _masked(builder: Builder, head: Head, logit_ids: str, weights: SharedWeights
     """
     if len(head.grids) > 1:
         raise OptionError(
-            f"Attribution 'masking' needs one feature map; this head takes {len(head.grids)}, one of each branch."
+            f"Attribution 'masking' needs one feature map; this head takes {len(head.grids)}, one for each branch."
         )
     nodes = cut_out(builder.graph, [head.features], [head.logits], weights, opset)
     entry = _entry(builder.graph, head.grid, "secam_masked", own_layout(0))

@@ -84,7 +84,7 @@ def _known_shape(graph: Graph, node: NodeProto, features: str) -> list[NodeProto
     shape = graph.shape(node.input[0])
     if shape is None or None in shape[1:]:
         raise HeadError(
-            f"The head asks for the shape of {node.input[0]!r}, {shape_text(shape)}, outside of it ({describe(node)}). "
+            f"The head asks for the shape of {node.input[0]!r}, {shape_text(shape)}, outside it ({describe(node)}). "
             "Export the model for one image size."
         )
     (name,) = node.output

@@ -87,7 +87,7 @@ def _outputs(graph: Graph, query: HeadQuery) -> list[str]:
     for name in query.feature_names:
         if name not in known and graph.producer(name) is None:
             raise OptionError(
-                f"The model has no tensor {name!r}; `secam-onnx inspect` lists those on the way from the logits."
+                f"The model has no tensor {name!r}; `secam-onnx inspect` lists those on the paths to the logits."
             )
     return own if asked is None else [asked]
 

@@ -148,12 +148,12 @@ def grid_of(
         raise NoGridError(f"{text}: no spatial grid")
     node = graph.producer(tensor)
     if len(positions) == 2 and 1 in positions and node is not None and node.op_type in ("Reshape", "Unsqueeze"):
-        raise NoGridError(f"{text}: one row of cells, made of tokens")
+        raise NoGridError(f"{text}: a single row of cells, made from tokens")
     if len(positions) == 2:
         return Grid(tensor, layout, (shape[axis], *positions))
     found = _cells(graph, tensor, layout.index("L"), tokens, text, special=special)
     if found.prefix + found.suffix and (not special or layout == "NCL"):
-        raise NoGridError(f"{text}: of its tokens {found.prefix + found.suffix} have no position, as a class token")
+        raise NoGridError(f"{text}: {found.prefix + found.suffix} of its tokens have no position, like a class token")
     return Grid(tensor, layout, (shape[axis], found.rows, found.columns), found.prefix, found.suffix)
 
 
@@ -170,7 +170,7 @@ def _layout(graph: Graph, tensor: str, shape: Shape, readers_axis: int | None) -
     layout = _LAYOUTS.get((len(shape), batch, axis))
     if layout is None:
         where = f"the batch on axis {batch} and channels" if batch else "channels"
-        raise NoGridError(f"{text}: {where} on axis {axis} are no known layout")
+        raise NoGridError(f"{text}: {where} on axis {axis} are an unknown layout")
     return layout
 
 
@@ -188,14 +188,14 @@ def _cells(graph: Graph, tensor: str, axis: int, wanted: tuple[int, int] | None,
             return replace(found, rows=wanted[0], columns=wanted[1])
         left = length - math.prod(wanted)
         if left and not (special and found is None and 0 < left <= _MOST_SPECIAL):
-            raise NoGridError(f"{text}: its {length} tokens are no grid of {wanted[0]} x {wanted[1]}")
+            raise NoGridError(f"{text}: its {length} tokens do not form a grid of {wanted[0]} x {wanted[1]}")
         return Tokens(*wanted, prefix=left)
     if found is not None:
         return found
     size = cells_by_aspect(graph, tensor, length) if length else None
     if size is None:
         raise NoGridError(
-            f"{text}: its {length or 'unknown number of'} tokens are no grid in the proportion of the "
+            f"{text}: its {length or 'unknown number of'} tokens do not form a grid in proportion to the "
             "picture's height and width; give the grid (--token-grid)"
         )
     return Tokens(*size)

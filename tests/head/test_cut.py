@@ -47,7 +47,7 @@ def test_shapes_of_tensors_outside_of_the_head(shape: str, masking: bool) -> Non
 def test_a_shape_outside_that_the_run_decides_is_refused() -> None:
     shape = "o = NonZero (x) s = Shape (o) b = Gather (s, i_0) t = Concat <axis = 0> (b, i_24) "
     graph = Graph(build(shape + "r = Relu (f) v = Reshape (r, t) logits = MatMul (v, w_24x5)"))
-    with pytest.raises(HeadError, match=r"asks for the shape of 'o', \(4, \?\), outside of it \(Shape 's'\)"):
+    with pytest.raises(HeadError, match=r"asks for the shape of 'o', \(4, \?\), outside it \(Shape 's'\)"):
         cut_out(graph, ["f"], ["v"], SharedWeights(), 18)
 
 

@@ -90,7 +90,7 @@ def test_tokens_that_are_not_traced_are_as_the_picture_is(
     if expected is not None:
         assert grid_of(graph, "y").shape == (4, *expected)
         return
-    with pytest.raises(NoGridError, match=r"proportion of the picture's height and width; give the grid|no spatial"):
+    with pytest.raises(NoGridError, match=r"proportion to the picture's height and width; give the grid|no spatial"):
         grid_of(graph, "y")
 
 
@@ -121,7 +121,7 @@ def test_some_of_the_cells_are_no_grid() -> None:
 
 def test_a_grid_that_the_tokens_are_not() -> None:
     oblong = graph_of(TOKENS + "y = Relu (t)", shape=(4, 2, 3))
-    with pytest.raises(NoGridError, match="its 6 tokens are no grid of 3 x 3"):
+    with pytest.raises(NoGridError, match="its 6 tokens do not form a grid of 3 x 3"):
         grid_of(oblong, "y", (3, 3))
 
 
@@ -132,7 +132,7 @@ REFUSED = {
     "unknown operator": ("y = Cos (f)", "its producer does not tell which axis counts channels"),
     "channels between rows and columns": (
         "y = Transpose <perm = [0, 2, 1, 3]> (f)",
-        "channels on axis 2 are no known layout",
+        "channels on axis 2 are an unknown layout",
     ),
     "channels torn apart": ("y = Reshape (f, i_0_2_2_9)", "does not tell which axis"),
     "one class token": (TOKENS + "y = Slice (t, i_0, i_1, i_1)", "no spatial grid"),

@@ -137,7 +137,7 @@ def damage_explained(model: ModelProto) -> Iterator[None]:
         reason = _broken_rule(model) if isinstance(error, HeadError) else None
         if reason is None:
             raise
-        raise HeadError(f"{error} What is more, onnx's checker finds the model damaged: {reason}.") from error
+        raise HeadError(f"{error} Also, onnx's checker finds the model damaged: {reason}.") from error
     except Exception as error:
         reason = _broken_rule(model)
         if reason is not None:

@@ -77,8 +77,8 @@ def check_not_sorted(graph: Graph, logits: str) -> None:
     while tensor is not None and (node := graph.producer(tensor)) is not None and node.input:
         if node.op_type == "TopK" and _over_all(graph, node):
             raise HeadError(
-                f"its values are sorted by {describe(node)}, so that a place is no class; --logits {node.input[0]} "
-                "explains the classes before"
+                f"its values are sorted by {describe(node)}, so their places are not classes; --logits {node.input[0]} "
+                "explains the tensor before"
             )
         if node.op_type not in CLASS_BY_CLASS:
             return
@@ -104,8 +104,8 @@ def _check_largest(graph: Graph, node: NodeProto) -> None:
     smallest = node.op_type in _SMALLEST or (node.op_type == "TopK" and not attribute(node, "largest", 1))
     if smallest and _over_all(graph, node):
         raise HeadError(
-            f"{describe(node)} takes the smallest of {node.input[0]!r}, as of distances; logits were "
-            "expected, the largest of which wins. Export the model with negative distances and the largest"
+            f"{describe(node)} takes the smallest of {node.input[0]!r}, as one does with distances; logits were "
+            "expected, of which the largest wins. Export the model with negated distances and with the largest"
         )
 
 

@@ -103,7 +103,7 @@ def test_where_the_smallest_wins_the_file_is_refused(tail: str, outputs: str, tm
 )
 def test_places_of_a_ranking_are_no_classes(tail: str, tmp_path: Path) -> None:
     file = saved(network(tail), tmp_path)
-    with pytest.raises(HeadError, match="sorted by TopK 'v', so that a place is no class; --logits z"):
+    with pytest.raises(HeadError, match="sorted by TopK 'v', so their places are not classes; --logits z"):
         Explainer(file, providers="cpu")
     found = Explainer(file, providers="cpu", logits="z").explain(PICTURE, "all")
     assert len(found.classes) == 4
