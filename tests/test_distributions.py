@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 import tomllib
 import zipfile
@@ -85,7 +86,10 @@ def test_metadata_say_who_where_and_for_what(metadata: Message) -> None:
     assert "Issues, https://github.com/secam-onnx/secam-onnx/issues" in metadata.get_all("Project-URL", [])
     described = metadata.get_payload(decode=True)
     assert isinstance(described, bytes)
-    assert described.decode() == (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert described.decode().splitlines()[0] == readme.splitlines()[0]
+    for link in re.findall(r"\]\(([^)]+)\)", described.decode()):
+        assert link.startswith(("https://", "#")), link  # PyPI has none of the repository's files
     required = [entry for entry in metadata.get_all("Requires-Dist", []) if "extra ==" not in entry]
     assert len(required) == len(PROJECT["dependencies"])
     assert not any(entry.startswith(("torch", "onnxruntime")) for entry in required)
