@@ -25,6 +25,7 @@ with contextlib.suppress(ImportError):
         torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT))  # spawned processes import tests by name; last, so that an installed package comes first
 PHOTO = ROOT / "docs" / "chelsea.png"
 
 # No test is timed: other processes may keep this one waiting.
