@@ -252,8 +252,10 @@ def tensorflow(session: nox.Session) -> None:
 @checked("full")
 def paddle(session: nox.Session) -> None:
     """Networks through PaddlePaddle and paddle2onnx, which wants an older onnx than this package."""
-    # The last two are what paddle2onnx would install by itself while it runs.
-    session.install("paddlepaddle==3.3.1", "paddle2onnx==2.1.0", "onnx_graphsurgeon==0.6.1", "sympy", "pytest")
+    # paddle imports setuptools, which uv's environments lack; paddle2onnx would install the two behind it by itself.
+    session.install(
+        "paddlepaddle==3.3.1", "paddle2onnx==2.1.0", "setuptools", "onnx_graphsurgeon==0.6.1", "sympy", "pytest"
+    )
     folder = session.create_tmp()
     for name in ("resnet18", "mobilenet_v2"):
         session.run(
