@@ -138,9 +138,9 @@ def test_own_superpixels(explainer: Explainer, chelsea: np.ndarray, cat: Explana
     explanation = explainer.explain(chelsea, "top-3", segments=halves)
     assert explanation.segment_scores.shape == (3, 2)
     assert explanation.method["superpixels"] == {"method": "given label map"}
-    assert explanation.given_labels is not None
-    assert explanation.given_labels.tolist() == [0, 77]
-    assert [entry["given_label"] for entry in explanation.to_dict()["classes"][0]["superpixels"]] == [0, 77]
+    assert explanation.given_segment_ids is not None
+    assert explanation.given_segment_ids.tolist() == [0, 77]
+    assert [entry["given_segment_id"] for entry in explanation.to_dict()["classes"][0]["superpixels"]] == [0, 77]
     np.testing.assert_allclose(
         explanation.segment_contributions.sum(axis=1), cat.segment_contributions.sum(axis=1), rtol=1e-4
     )

@@ -62,7 +62,7 @@ class Explanation:
         `(K, S)` float32, what each superpixel adds to the logit.
     bias : ndarray
         `(K,)` float32, the part of the logit that comes from no superpixel.
-    given_labels : ndarray or None
+    given_segment_ids : ndarray or None
         `(S,)`, the number of each superpixel in the label map that was given, masked for padding outside it; None
         where none was given.
     selection : Selection
@@ -84,7 +84,7 @@ class Explanation:
     segment_scores: np.ndarray
     segment_contributions: np.ndarray
     bias: np.ndarray
-    given_labels: np.ndarray | None = None
+    given_segment_ids: np.ndarray | None = None
     selection: Selection = field(default_factory=Selection)
     method: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
@@ -235,9 +235,9 @@ class Explanation:
                     zip(*(column.tolist() for column in columns), strict=True)
                 )
             ]
-            if self.given_labels is not None:
-                for entry_, given in zip(superpixels, self.given_labels.tolist(), strict=True):
-                    entry_["given_label"] = given
+            if self.given_segment_ids is not None:
+                for entry_, given in zip(superpixels, self.given_segment_ids.tolist(), strict=True):
+                    entry_["given_segment_id"] = given
             numbers = {"bias": float(self.bias[row]), "gap": float(self.gap[row])}
             classes.append({**vars(entry), **numbers, "superpixels": superpixels})
         return {
@@ -298,8 +298,8 @@ class Explanation:
             "input_size": np.array(self.geometry.input_size),
             "box": np.array(self.geometry.box),
         }
-        if self.given_labels is not None:
-            arrays["given_labels"] = np.ma.getdata(self.given_labels)
+        if self.given_segment_ids is not None:
+            arrays["given_segment_ids"] = np.ma.getdata(self.given_segment_ids)
         return arrays
 
     def _pictures(self, classes: int | None) -> Iterator[tuple[str, Image.Image]]:

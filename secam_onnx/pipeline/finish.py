@@ -51,7 +51,7 @@ def finish(model: OpenModel, job: PreparedImage, output: ModelOutput, selection:
         classes=_predictions(output.class_ids, output, model.metadata.labels),
         cam=output.cam,
         segments=superpixels.segments,
-        given_labels=job.given_labels,
+        given_segment_ids=job.given_segment_ids,
         segment_scores=superpixels.segment_scores,
         segment_contributions=superpixels.segment_contributions,
         bias=output.bias,

@@ -15,7 +15,7 @@ from secam_onnx.errors import OptionError
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph
 from secam_onnx.photograph.load_image import load_image
-from secam_onnx.superpixels import Segmenter, check_labels, dense_labels, segment
+from secam_onnx.superpixels import Segmenter, check_label_map, dense_label_map, segment
 
 __all__ = ["ImageWarning", "PreparedImage", "prepare"]
 
@@ -40,7 +40,7 @@ class PreparedImage:
         Where the input lies on the photograph.
     segments : Future or None
         Label map `(h, w)`, and the milliseconds that it took; None if the model makes its own, or none is wanted.
-    given_labels : ndarray or None
+    given_segment_ids : ndarray or None
         The user's own labels of the superpixels, if a label map was given; masked for padding, which has none.
     segmenter : dict
         How superpixels are made, for the result; empty if there are none.
@@ -54,7 +54,7 @@ class PreparedImage:
     inputs: np.ndarray
     geometry: Geometry
     segments: Future[tuple[np.ndarray, float]] | None
-    given_labels: np.ndarray | None
+    given_segment_ids: np.ndarray | None
     segmenter: dict[str, object]
     preprocess_ms: float
     source: dict[str, object] = dataclasses.field(default_factory=dict)
@@ -110,7 +110,7 @@ def prepare(
     if own_segments is not None:
         fitted, given = _fit_segments(own_segments, geometry)
         segments, how = Future(), {"method": "given label map"}
-        segments.set_result((dense_labels(fitted), 0.0))
+        segments.set_result((dense_label_map(fitted), 0.0))
     elif segmenter is not None and segmenter != model.segmenter:
         segments = pool.submit(_timed_segments, seen, segmenter)
     return PreparedImage(loaded.shown, inputs, geometry, segments, given, how, ms_since(start), loaded.source)
@@ -124,7 +124,7 @@ def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray,
 def _fit_segments(labels: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
     """A label map at the model's input size, and its own labels, masked for padding, which has none."""
     labels, padding = np.asarray(labels), None
-    check_labels(labels)
+    check_label_map(labels)
     if labels.shape == geometry.image_size:
         labels = geometry.to_input(labels)
         shown = geometry.on_image()

@@ -17,7 +17,7 @@ from secam_onnx.errors import OptionError
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["SEGMENTERS", "Segmenter", "check_labels", "dense_labels", "segment"]
+__all__ = ["SEGMENTERS", "Segmenter", "check_label_map", "dense_label_map", "segment"]
 
 _SPAN = 1 << 20  # a wider range of labels is sorted instead of counted
 
@@ -70,10 +70,10 @@ def segment(image: np.ndarray, segmenter: Segmenter) -> np.ndarray:
         `(H, W)` int32, labels 0..S-1 without gaps; S may differ from `segmenter.n_segments`.
     """
     labels = SEGMENTERS[segmenter.method](image, segmenter)
-    return labels if segmenter.method == "kmeans" else dense_labels(labels)  # whose labels have no gaps
+    return labels if segmenter.method == "kmeans" else dense_label_map(labels)  # whose labels have no gaps
 
 
-def dense_labels(labels: np.ndarray) -> np.ndarray:
+def dense_label_map(labels: np.ndarray) -> np.ndarray:
     """Renumber the labels of a label map to 0..S-1 without gaps, in their order.
 
     Raises
@@ -82,7 +82,7 @@ def dense_labels(labels: np.ndarray) -> np.ndarray:
         The label map is not two-dimensional, is empty, or does not hold integers.
     """
     labels = np.asarray(labels)
-    check_labels(labels)
+    check_label_map(labels)
     low, high = int(labels.min()), int(labels.max())
     if high - low > _SPAN:
         _, dense = np.unique(labels, return_inverse=True)
@@ -93,7 +93,7 @@ def dense_labels(labels: np.ndarray) -> np.ndarray:
     return numbers.astype(np.int32)[shifted]
 
 
-def check_labels(labels: np.ndarray) -> None:
+def check_label_map(labels: np.ndarray) -> None:
     """Check that an array is a label map.
 
     Raises

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from secam_onnx import Preprocessing
 from secam_onnx.photograph.images import read_image
-from secam_onnx.superpixels import dense_labels
+from secam_onnx.superpixels import dense_label_map
 
 __all__ = ["KINDS", "SIZE", "SPLITS", "Scene", "scenes"]
 
@@ -111,7 +111,7 @@ def _mosaics(files: list[Path]) -> Iterator[Scene]:
         truth = heights.argmax(axis=0)
         parts = np.stack([_seen(files[index]) for index in chosen])
         picture = np.take_along_axis(parts, truth[None, ..., None], axis=0)[0]
-        yield Scene("mosaics", f"mosaic-{file.stem}", picture, dense_labels(truth))
+        yield Scene("mosaics", f"mosaic-{file.stem}", picture, dense_label_map(truth))
 
 
 def _drawn(files: list[Path]) -> Iterator[Scene]:
@@ -120,4 +120,4 @@ def _drawn(files: list[Path]) -> Iterator[Scene]:
         # The whole picture: a centre crop would cut regions away.
         truth = np.asarray(labels.resize((SIZE, SIZE), Image.Resampling.NEAREST))
         picture = Image.fromarray(read_image(file)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-        yield Scene("drawn", file.stem, np.asarray(picture), dense_labels(truth))
+        yield Scene("drawn", file.stem, np.asarray(picture), dense_label_map(truth))

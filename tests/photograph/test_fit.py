@@ -176,22 +176,22 @@ def test_the_padding_is_a_superpixel_of_its_own_beside_given_ones(
     own = np.zeros((80, 160), dtype=np.uint8)
     own[:, 80:] = 255
     result = Explainer(model, providers="cpu", preprocessing=LETTERBOX).explain(wide, segments=own)
-    assert result.given_labels is not None
-    assert result.given_labels.tolist() == [0, 255, None]
+    assert result.given_segment_ids is not None
+    assert result.given_segment_ids.tolist() == [0, 255, None]
     assert result.padding.tolist() == [False, False, True]
     np.testing.assert_array_equal(result.segments == 2, ~result.geometry.on_image())
     result.save(tmp_path / "result")
     report = json.loads((tmp_path / "result" / "explanation.json").read_text(encoding="utf-8"))
-    superpixels = [(entry["given_label"], entry["in_padding"]) for entry in report["classes"][0]["superpixels"]]
+    superpixels = [(entry["given_segment_id"], entry["in_padding"]) for entry in report["classes"][0]["superpixels"]]
     assert superpixels == [(0, False), (255, False), (None, True)]
-    assert np.load(tmp_path / "result" / "arrays.npz")["given_labels"].tolist()[:2] == [0, 255]
+    assert np.load(tmp_path / "result" / "arrays.npz")["given_segment_ids"].tolist()[:2] == [0, 255]
 
 
 def test_numbers_given_to_the_padding_are_kept(model: Path, wide: np.ndarray) -> None:
     explainer = Explainer(model, providers="cpu", preprocessing=LETTERBOX)
     shown = explainer.explain(wide).geometry.on_image()
     superpixels = explainer.explain(wide, segments=np.where(shown, 5, 77)).to_dict()["classes"][0]["superpixels"]
-    assert [(entry["given_label"], entry["in_padding"]) for entry in superpixels] == [(5, False), (77, True)]
+    assert [(entry["given_segment_id"], entry["in_padding"]) for entry in superpixels] == [(5, False), (77, True)]
 
 
 def test_a_fused_model_takes_the_letterboxed_picture(model: Path, wide: np.ndarray, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from skimage.color import rgb2lab
 from skimage.segmentation import slic
 
 from secam_onnx import runtime
-from secam_onnx.superpixels import Segmenter, dense_labels, segment
+from secam_onnx.superpixels import Segmenter, dense_label_map, segment
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.kmeans import kmeans_model
 
@@ -143,7 +143,7 @@ def test_labels_are_dense_from_the_model_itself(photograph):
     model = kmeans_model((96, 96), 1500, compactness=1.0)
     (labels,) = runtime.open_session(model.SerializeToString(), "cpu").run(None, {"image": picture[None]})
     assert labels.max() + 1 < Cells.fitted((96, 96), 1500, 8).count
-    np.testing.assert_array_equal(labels[0], dense_labels(labels[0]))
+    np.testing.assert_array_equal(labels[0], dense_label_map(labels[0]))
 
 
 @pytest.mark.parametrize("size", [(224, 224), (150, 211), (5, 200)])
@@ -196,7 +196,7 @@ def test_colours_are_as_even_as_with_scikit_image(photographs):
         labels = segment(picture, Segmenter())
         asked = labels.max() + 1
         while True:
-            other = dense_labels(slic(picture, n_segments=asked, compactness=10, sigma=1, start_label=0))
+            other = dense_label_map(slic(picture, n_segments=asked, compactness=10, sigma=1, start_label=0))
             if other.max() >= labels.max():
                 break
             asked += 2

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from skimage.segmentation import slic
 
 from secam_onnx.errors import OptionError
-from secam_onnx.superpixels import SEGMENTERS, Segmenter, dense_labels, segment
+from secam_onnx.superpixels import SEGMENTERS, Segmenter, dense_label_map, segment
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +143,10 @@ INTEGERS = hnp.integer_dtypes(endianness="=") | hnp.unsigned_integer_dtypes(endi
 
 @given(hnp.arrays(INTEGERS, hnp.array_shapes(min_dims=2, max_dims=2, max_side=8)))
 def test_dense_labels_renumber_in_order_and_change_nothing_else(labels):
-    dense = dense_labels(labels)
+    dense = dense_label_map(labels)
     assert_dense(dense, labels.shape)
     np.testing.assert_array_equal(np.unique(labels)[dense], labels)
-    np.testing.assert_array_equal(dense_labels(dense), dense)
+    np.testing.assert_array_equal(dense_label_map(dense), dense)
 
 
 @pytest.mark.parametrize(
@@ -154,4 +154,4 @@ def test_dense_labels_renumber_in_order_and_change_nothing_else(labels):
 )
 def test_what_is_no_label_map(labels):
     with pytest.raises(OptionError, match=r"The label map has shape .* \(H, W\) integers were expected"):
-        dense_labels(labels)
+        dense_label_map(labels)

@@ -9,7 +9,7 @@ from scipy.ndimage import binary_dilation, maximum_filter, minimum_filter
 from skimage.measure import label as components
 
 from secam_onnx.graph.nodes import Nodes
-from secam_onnx.superpixels import dense_labels
+from secam_onnx.superpixels import dense_label_map
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.lab import LAB_OF_ROOTS, cube_roots
 
@@ -64,7 +64,7 @@ def plain_kmeans(
     labels = np.where(area > 0, members.argmax(axis=0), NOBODY)
     held = plainly_held_together(labels, np.where(members, distances, np.inf), cells, area, rounds)
     allowed = away[:, index[0], index[1]] <= 1
-    return dense_labels(_nearest(held, pixels, centres, cells, allowed))
+    return dense_label_map(_nearest(held, pixels, centres, cells, allowed))
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
