@@ -4,6 +4,7 @@ Every message says what was found, what was expected and what to do.
 """
 
 __all__ = [
+    "REPORT_MODEL",
     "ClassError",
     "FidelityError",
     "ForkError",
@@ -17,6 +18,9 @@ __all__ = [
     "ProviderError",
     "SecamError",
 ]
+
+REPORT_MODEL = "Please report this model at https://github.com/secam-onnx/secam-onnx/issues."
+"""Advice at the end of an error that is a bug: the project's issue tracker."""
 
 
 class SecamError(Exception):

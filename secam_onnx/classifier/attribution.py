@@ -8,7 +8,7 @@ import numpy as np
 
 from secam_onnx.classifier.chunked_runs import run_in_chunks
 from secam_onnx.classifier.protocol import ATTRIBUTIONS
-from secam_onnx.errors import ForkError, ModelError, OptionError
+from secam_onnx.errors import REPORT_MODEL, ForkError, ModelError, OptionError
 from secam_onnx.head import BIAS, CAM, CLASS_IDS, GAP, ROUNDING, features_name
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Attribution:
         except Exception as error:
             raise ModelError(
                 f"The head fails on a feature map of shape {' and '.join(str(array.shape) for array in features)}, "
-                f"run alone: {error}. Please report this model."
+                f"run alone: {error}. {REPORT_MODEL}"
             ) from error
 
     def _integrate(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from secam_onnx import runtime
 from secam_onnx.classifier.metadata import LOGITS
-from secam_onnx.errors import FidelityError, ModelError, OptionError
+from secam_onnx.errors import REPORT_MODEL, FidelityError, ModelError, OptionError
 from secam_onnx.names import RESERVED
 from secam_onnx.photograph.images import read_image
 from secam_onnx.photograph.sample import sample_photograph
@@ -70,8 +70,7 @@ ON_A_CARD = 0.05
 """The tolerance on a GPU, where matrices may be multiplied in TF32, which is as coarse as half precision."""
 
 REPORT = (
-    "This is a bug in secam-onnx or in ONNX Runtime; please report this model. To explain it anyway: "
-    "verify=False (--no-verify)."
+    f"This is a bug in secam-onnx or in ONNX Runtime. {REPORT_MODEL} To explain it anyway: verify=False (--no-verify)."
 )
 """Advice at the end of an error about a difference."""
 
@@ -211,7 +210,8 @@ def outputs_of(session: onnxruntime.InferenceSession, feeds: Feeds, names: Seque
     except Exception as error:
         shapes = ", ".join(str(value.shape) for feed in feeds.values() for value in feed.values())
         raise ModelError(
-            f"The model fails on inputs of shape {shapes}: {error}. Does the preprocessing fit it?"
+            f"The model fails on inputs of shape {shapes}: {error}. Compare the preprocessing with the input "
+            "that secam-onnx inspect shows, and set it with --preprocess."
         ) from error
 
 

@@ -29,7 +29,7 @@ def open_model(
 ) -> OpenModel:
     """Open a fused, an explainable or an ordinary model; parameters and errors as of `open_classifier`.
 
-    A fused model leaves `preprocessing`, `query`, `activation` and `attribution` no choice; giving one is an error.
+    In a fused model `preprocessing`, `query`, `activation` and `attribution` are fixed; giving one is an error.
     """
     metadata = fused_metadata(path)
     if metadata is not None:

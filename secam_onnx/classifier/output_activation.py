@@ -9,7 +9,7 @@ import numpy as np
 
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.protocol import probabilities_of
-from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.errors import REPORT_MODEL, ModelError, OptionError
 from secam_onnx.head import ClassOutput
 
 __all__ = ["ACTIVATIONS", "check_activation", "choose_activation"]
@@ -142,5 +142,5 @@ def _compare(metadata: ModelMetadata, output: ClassOutput, logits: np.ndarray, p
         raise ModelError(
             f"The model was read as {output.activation} of {output.logits!r}, but for class {worst} the output "
             f"{metadata.explained_output!r} gives {found[0, worst]:.4g}, where that is {expected[0, worst]:.4g}. "
-            f"Please report this model; --logits {output.logits} explains the numbers before."
+            f"{REPORT_MODEL} --logits {output.logits} explains the numbers before."
         )

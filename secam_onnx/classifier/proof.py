@@ -13,7 +13,7 @@ from secam_onnx.classifier.fused import FusedModel
 from secam_onnx.classifier.protocol import OpenModel
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.completeness import completeness_error
-from secam_onnx.errors import HeadError, ModelError
+from secam_onnx.errors import REPORT_MODEL, HeadError, ModelError
 from secam_onnx.superpixels import pooling_matrices, segment
 
 __all__ = [
@@ -106,12 +106,12 @@ def prove(classifier: Classifier, update: Update | None = None) -> Completeness:
     if not max(identity) <= classifier.tolerance:
         raise HeadError(
             f"The head was read as {kind}, but its map does not add up to the logits: relative error "
-            f"{max(identity):.1e}, at most {classifier.tolerance:g} was expected. Please report this model."
+            f"{max(identity):.1e}, at most {classifier.tolerance:g} was expected. {REPORT_MODEL}"
         )
     if contribute.attribution == "integrated" and not max(measured) <= _INTEGRAL_TOLERANCE:
         raise HeadError(
             f"The head was read as {kind}, but its gradient does not integrate to the logits: relative error "
-            f"{max(measured):.1e}, at most {_INTEGRAL_TOLERANCE:g} was expected. Please report this model."
+            f"{max(measured):.1e}, at most {_INTEGRAL_TOLERANCE:g} was expected. {REPORT_MODEL}"
         )
     return {
         "max_relative_error": float(max(measured)),
@@ -162,7 +162,7 @@ def prove_fused(fused: FusedModel, classifier: Classifier, file: ReferenceOutput
     if not max(differences) <= tolerance:
         raise ModelError(
             f"The fused model's contributions differ from the explainer's by {max(differences):.1e}, relative; at most "
-            f"{tolerance:g} was expected. Please report this model."
+            f"{tolerance:g} was expected. {REPORT_MODEL}"
         )
     return {
         "max_relative_difference": max(differences),

@@ -195,7 +195,8 @@ class Classifier:
             raise
         except Exception as error:
             raise ModelError(
-                f"The model fails on an input of shape {inputs.shape}: {error}. Does the preprocessing fit it?"
+                f"The model fails on an input of shape {inputs.shape}: {error}. Compare "
+                "the preprocessing with the input that secam-onnx inspect shows, and set it with --preprocess."
             ) from error
         for values in (values for part in parts for values in part[len(maps) :]):
             if values.shape[:1] != (size,):

@@ -62,7 +62,7 @@ class TritonOptions:
         "--source",
         "library",
         type=click.Choice(["onnx", "torchvision", "keras"]),
-        help="Take SOURCE for an ONNX file, or a network of torchvision or Keras.  [default: by its ending; "
+        help="Treat SOURCE as an ONNX file, or as a network of torchvision or Keras.  [default: by its ending; "
         "torchvision if there is no such file]",
     ),
     click.option(

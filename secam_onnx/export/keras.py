@@ -132,7 +132,10 @@ def _built(name: str, **options: Any) -> Any:
     try:
         return _APPLICATIONS[name](**options)
     except ValueError as error:  # NASNet is not for every backend
-        raise ModelError(f"Keras cannot build {name} ({one_line(error)}).") from error
+        raise ModelError(
+            f"Keras cannot build {name} ({one_line(error)}). Try another backend: set the "
+            "environment variable KERAS_BACKEND to torch or tensorflow."
+        ) from error
 
 
 def _download(name: str) -> Any:

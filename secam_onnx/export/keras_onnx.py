@@ -57,7 +57,8 @@ def to_onnx(network: Any) -> ModelProto:
             return _exported(network, keras.InputSpec(shape=shape, dtype=dtype, name=name))
         except ImportError as error:
             raise MissingDependencyError(
-                f"Keras, with the {BACKEND} backend, needs one more package to export ONNX ({error})."
+                f"Keras, with the {BACKEND} backend, needs one more package to export ONNX ({error}): "
+                'pip install "secam-onnx[keras]" for torch, pip install tf2onnx for tensorflow.'
             ) from error
         except Exception as error:
             failures.append(error)

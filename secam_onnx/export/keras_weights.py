@@ -54,7 +54,10 @@ def load_weights(build: Callable[..., Any], path: str, name: str) -> Any:
             warnings.simplefilter("ignore")
             network.load_weights(file)
     except Exception as error:  # Keras raises many types
-        raise ModelError(f"The weights in {file} do not fit Keras's {name}: {one_line(error)}.") from error
+        raise ModelError(
+            f"The weights in {file} do not fit Keras's {name}: {one_line(error)}. Give the "
+            "network that they were saved from, or save the whole model with model.save('NAME.keras') and export that."
+        ) from error
     if name.startswith("EfficientNetB") and _normalises(network):
         # For ImageNet's weights Keras adds a layer that rescales the input, by constants that no file of weights holds.
         raise ModelError(

@@ -88,7 +88,9 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             "only model.state_dict()."
         ) from error
     except Exception as error:
-        raise ModelError(f"{file} cannot be read as weights ({type(error).__name__}: {error}).") from error
+        raise ModelError(
+            f"{file} cannot be read as weights ({type(error).__name__}: {error}). Save model.state_dict() again."
+        ) from error
     for key in _WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]

@@ -115,5 +115,8 @@ def _load(name: str, state: dict[str, torch.Tensor], where: str) -> torch.nn.Mod
         network.load_state_dict(state)
     except RuntimeError as error:
         first = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise ModelError(f"The weights in {where} do not fit torchvision's {name}: {first[:300]}.") from error
+        raise ModelError(
+            f"The weights in {where} do not fit torchvision's {name}: {first[:300]}. "
+            "Give the network that they were saved from; one with changed layers must be exported from your own code."
+        ) from error
     return network

@@ -94,7 +94,7 @@ def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, Mo
         default = numpy_helper.from_array(-1 - np.arange(fusion.top_k)[None], "classes")
         fused.graph.initializer.append(default)
     if fusion.float16:
-        # Ours are no weights: superpixels depend on their last bit.
+        # The constants added here stay float32: superpixels depend on their last bit.
         halve_weights(fused, {value.name for value in parts.constants})
     return fused, dataclasses.replace(split.metadata, fused=record)
 
@@ -212,11 +212,11 @@ def _results(
 
 
 def _header(model: ModelProto, network: ModelProto, contribution: ModelProto) -> ModelProto:
-    """A model without nodes that says of itself what the original says: author, licence, documentation, version."""
+    """A model without nodes that carries the original's author, licence, documentation and version."""
     fused = ModelProto(ir_version=max(model.ir_version, _IR_VERSION), producer_name="secam-onnx")
     fused.opset_import.extend(contribution.opset_import)
     fused.functions.extend(network.functions)
-    # Of several values of one key the last one, as ONNX Runtime has it; our own entry is for the caller.
+    # If a key occurs twice, its last value counts, as in ONNX Runtime. The caller writes our own entry.
     entries = {entry.key: entry.value for entry in model.metadata_props if entry.key != KEY}
     helper.set_model_props(fused, entries)
     fused.doc_string, fused.graph.doc_string = model.doc_string, model.graph.doc_string
@@ -237,8 +237,8 @@ def _add_nodes(graph: GraphProto, network: ModelProto, record: FusedRecord, part
     graph.node.extend(needed(nodes, [*record.own_outputs.values(), *record.outputs]))
     of_classes = {name for node in parts.classes.nodes for name in node.output}
     for place, node in enumerate(graph.node):
-        # Names of two graphs may be the same, and they are a tenth of what is added. Only the nodes that fail on
-        # what a user asks for keep one.
+        # Node names of two graphs may clash, and make up a tenth of what is added. Only nodes that can fail on a
+        # user's request get one.
         node.name = f"which_classes_{place}" if of_classes.intersection(node.output) else ""
 
 

@@ -62,7 +62,9 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     except FileNotFoundError:
         raise ModelError(f"{file} does not exist; give the path of an .onnx file.") from None
     except OSError as error:
-        raise ModelError(f"{file} cannot be read: {error.strerror or error}.") from error
+        raise ModelError(
+            f"{file} cannot be read: {error.strerror or error}. Check its path and permissions."
+        ) from error
     except DecodeError as error:
         known = foreign_file(file)
         raise ModelError(
@@ -83,7 +85,10 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
         try:
             onnx.load_external_data_for_model(model, str(file.parent))
         except Exception as error:
-            raise ModelError(f"{file}: its external data cannot be read: {error}.") from error
+            raise ModelError(
+                f"{file}: its external data cannot be read: {error}. Put the data files beside the model, "
+                "under the names that they were exported with."
+            ) from error
     return model
 
 

@@ -148,7 +148,10 @@ def read_tensor(tensor: TensorProto, folder: str | os.PathLike[str] = "") -> np.
         whole = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=data.tobytes())
         return numpy_helper.to_array(whole)
     except Exception as error:
-        raise ModelError(f"The weight {tensor.name!r} cannot be read ({error}); is its data file beside it?") from error
+        raise ModelError(
+            f"The weight {tensor.name!r} cannot be read ({error}). Put the model's data file beside it, "
+            "or export it again."
+        ) from error
 
 
 def without_weights(

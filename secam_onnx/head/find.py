@@ -104,7 +104,7 @@ def _without_embeddings(found: list[Head]) -> list[Head]:
 
 
 def _distinct(found: list[Head]) -> list[Head]:
-    """One head for each tensor of logits: the one that says most of the classes, with the names of all."""
+    """One head for each tensor of logits: the one that tells most about the classes, with the names of all."""
     # Heads with all classes come before rankings, and those whose probabilities are known before others.
     found = sorted(found, key=lambda head: (len(head.class_output.ranking), head.class_output.probabilities is None))
     heads: list[Head] = []
@@ -120,7 +120,7 @@ def _distinct(found: list[Head]) -> list[Head]:
 
 
 def _several(graph: Graph, heads: Iterable[Head]) -> str:
-    """The question which head is meant, with the facts about each."""
+    """The message that asks which head is meant, with the facts about each."""
     listed = "; ".join(
         f"{head.output!r} {shape_text(graph.shape(head.output))}, {head.n_classes} class{'es' * (head.n_classes > 1)}, "
         + {"none": "no activation"}.get(head.activation, head.activation)

@@ -39,7 +39,7 @@ def check_cells_are_joined(graph: Graph, nodes: Iterable[NodeProto], grid: Grid)
     Raises
     ------
     NoGridError
-        Each logit does; the message is the reason.
+        Each logit is computed from a single cell; the message is the reason.
     """
     _, rows, columns = grid.shape
     cells = rows * columns if rows and columns else None

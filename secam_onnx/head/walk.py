@@ -84,17 +84,19 @@ def shared_tensors(graph: Graph, logits: str, inputs: Inputs, features: Sequence
 
 
 def pictures_of(graph: Graph, features: Sequence[str]) -> Pictures:
-    """The tensors of a graph that are still the picture, of which the features asked for must be none.
+    """The tensors of a graph that are still the picture; the features asked for must not be among them.
 
     Raises
     ------
     HeadError
-        One of them is.
+        One of the features asked for is still the picture.
     """
     pictures = Pictures(graph)
     for name in features:
         if name in pictures:
-            raise HeadError(f"the tensor {name!r} is no feature map: it is the image itself, no weights have mixed it")
+            raise HeadError(
+                f"the tensor {name!r} is not a feature map: it is the image itself, no weights have mixed it"
+            )
     return pictures
 
 
@@ -111,7 +113,7 @@ def placed(pictures: Pictures, grid: Grid) -> tuple[Grid, str]:
     except TurnedError as reason:
         raise HeadError(
             f"the feature map {grid.tensor!r} would lie on the wrong places of the picture, as {reason}. Leave "
-            "that Transpose out of the graph, and turn the photographs instead"
+            "that Transpose out of the graph, and swap rows and columns of the photographs before they are fed"
         ) from reason
     except DisplacedError as reason:
         return grid, (

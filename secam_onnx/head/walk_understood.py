@@ -67,7 +67,7 @@ def walk_by_rules(graph: Graph, logits: str, query: HeadQuery) -> Walk:
                 grid = _feature_map(graph, tensor, query, steps, (step.node for step in steps))
             except NoGridError as reason:
                 if features:
-                    raise HeadError(f"the tensor {tensor!r} is no feature map: {reason}") from reason
+                    raise HeadError(f"the tensor {tensor!r} is not a feature map: {reason}") from reason
                 rejected.append(Rejection(tensor, str(reason)))
                 continue
             if features or any(step.mixes for step in steps):
@@ -89,7 +89,7 @@ def walk_by_rules(graph: Graph, logits: str, query: HeadQuery) -> Walk:
 def walk_to_several(graph: Graph, logits: str, query: HeadQuery) -> Walk:
     """Walk through understood nodes, on each branch to the nearest feature map with weights between it and the logits.
 
-    Or to the feature maps that were asked for.
+    If the query names feature maps, walk to those instead.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def _feature_map(
     Raises
     ------
     NoGridError
-        It is none; the message is the reason.
+        The tensor is not a feature map; the message is the reason.
     """
     grid = grid_of(graph, tensor, query.token_grid, _channel_axis_of_readers(steps, tensor))
     check_cells_are_joined(graph, between, grid)

@@ -17,6 +17,7 @@ __all__ = ["is_yaml", "names_in_yaml"]
 _NAMES = re.compile(r"^([\"']?)names\1[ \t]*:(?=\s|$)(?P<value>.*)$", re.MULTILINE)
 _PAIR = re.compile(r"(?P<key>\"[^\"]*\"|'[^']*'|[^:\"'\s][^:]*?)\s*:\s+(?P<value>\S.*)")
 _ENDS = {"[": "]", "{": "}"}
+_OTHER_FORM = "this form of YAML is not read, only names as lines `- cat` or `0: cat`, or in one [...] or {...}"
 
 
 def is_yaml(text: str) -> bool:
@@ -79,7 +80,7 @@ def _block(lines: Sequence[str], *, nested: bool) -> Iterator[str]:
         if indent < edge or (nested and indent == 0 and not text.startswith("- ")):
             return  # the next key
         if indent > edge:
-            raise ValueError(f"it is YAML of another form: {text[:80]!r} continues the line before")
+            raise ValueError(f"{_OTHER_FORM}: {text[:80]!r} continues the line before")
         yield text
 
 
@@ -88,7 +89,7 @@ def _flow(text: str) -> tuple[str, ...]:
     cuts = [0]
     for at, char in _outside(text):
         if at and char in _ENDS:
-            raise ValueError(f"it is YAML of another form: a list or mapping inside another, near {text[at:][:40]!r}")
+            raise ValueError(f"{_OTHER_FORM}: a list or mapping inside another, near {text[at:][:40]!r}")
         if char == "," or char in _ENDS.values():
             cuts.append(at)
         if char == _ENDS[text[0]]:
@@ -127,5 +128,5 @@ def _scalar(text: str) -> str:
     if len(text) > 1 and text[0] == text[-1] == "'":
         return text[1:-1].replace("''", "'")
     if text.startswith((*"\"'&*!|>%@`[{", "- ")):
-        raise ValueError(f"it is YAML of another form: {text[:80]!r}")
+        raise ValueError(f"{_OTHER_FORM}: {text[:80]!r}")
     return text

@@ -34,7 +34,7 @@ __all__ = ["check_preprocessing", "choose_preprocessing", "input_for"]
 _PRESETS = {"pixels": "raw", "unit": "unit"}
 _MADE_FOR = {"pixels": "pixels of 0..255", "unit": "pixels divided by 255"}
 _FED = {"pixels": "raw pixels are fed", "unit": "pixels divided by 255 are fed"}
-_NEAR = 0.1  # of the range, which is as much as the ends may differ
+_NEAR = 0.1  # how far the ends may differ, as a share of the range
 
 
 def input_for(graph: Graph, preprocessing: Preprocessing | PreprocessingSettings | str | None) -> ImageInput:
@@ -187,7 +187,7 @@ def _check_raw(input_: ImageInput, mean: Sequence[float] | None, std: Sequence[f
         raise OptionError(
             f"The model's input {input_.name!r} is {input_.dtype_name}: it takes raw pixels, 0..255, and nothing else. "
             f"The preprocessing that was asked for, {shown} of pixels in 0..255, cannot be fed to it; use --preprocess "
-            "raw, or leave mean and std out."
+            'raw (preprocessing="raw" in Python), or leave mean and std out.'
         )
 
 
@@ -207,9 +207,9 @@ def _contradiction(beginning: GraphPreprocessing, chosen: Preprocessing, note: s
         (values - np.array(beginning.mean)) / np.array(beginning.std) for values in (kept, np.array([[0.0], [top]]))
     )
     return (
-        f"The graph begins with {beginning}, which is made for {_MADE_FOR[beginning.expects]}, of which it makes "
-        f"{_range(meant)}. The preprocessing{f' ({note})' if note else ''} feeds it {_range(fed)}, of which it makes "
-        f"{_range(made)}. Unless the network was trained so, --preprocess {_PRESETS[beginning.expects]} is right."
+        f"The graph begins with {beginning}, which is made for {_MADE_FOR[beginning.expects]} and turns them "
+        f"into {_range(meant)}. The preprocessing{f' ({note})' if note else ''} feeds it {_range(fed)}, which it turns "
+        f"into {_range(made)}. Unless the network was trained so, --preprocess {_PRESETS[beginning.expects]} is right."
     )
 
 

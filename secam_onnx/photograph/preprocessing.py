@@ -129,12 +129,12 @@ class Preprocessing:
         return len(self.mean)
 
     def with_image_settings(self, settings: PreprocessingSettings) -> Preprocessing:
-        """The same for other images: with the `IMAGE_SETTINGS` of the settings, where they are given.
+        """A copy for other images: the `IMAGE_SETTINGS` that are given replace its own.
 
         Raises
         ------
         OptionError
-            They do not fit the model.
+            The settings do not fit the model.
         """
         check_channels(settings.channels, self.n_channels)
         own = {name: getattr(settings, name) for name in IMAGE_SETTINGS if getattr(settings, name) is not None}

@@ -167,10 +167,13 @@ def _check_segments(page: TiffPage, file: BinaryIO, name: str) -> None:
     if page.compression not in {_NONE, *_DEFLATE}:
         raise ImageError(
             f"{name} is a TIFF compressed by {getattr(page.compression, 'name', page.compression)}; with more than 8 "
-            "bits or other than 1, 3 or 4 channels, it must be uncompressed or Deflate. Save it so, or as NPY."
+            "bits, or with other than 1, 3 or 4 channels, it must be uncompressed or Deflate. Save it so, or as NPY."
         )
     if len(page.dataoffsets) > _MOST_SEGMENTS:
-        raise ImageError(f"{name} is cut into {len(page.dataoffsets):,} strips or tiles; save it in fewer.")
+        raise ImageError(
+            f"{name} is cut into {len(page.dataoffsets):,} strips or tiles, "
+            f"at most {_MOST_SEGMENTS:,} are read; save it in fewer."
+        )
     if page.compression == _NONE:
         return
     rows, columns = min(page.rowsperstrip or page.imagelength, page.imagelength), page.imagewidth

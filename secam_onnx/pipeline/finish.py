@@ -80,7 +80,7 @@ def _pooled(job: PreparedImage, output: ModelOutput) -> tuple[SuperpixelScores, 
 
 
 def describe(model: OpenModel) -> dict[str, object]:
-    """What results say of how they were made, apart from what depends on the photograph; plain JSON types."""
+    """How results were made, except for what depends on the photograph; plain JSON types."""
     metadata = model.metadata
     told = {"note": metadata.origin.get("preprocessing"), "warning": metadata.origin.get("preprocessing_warning")}
     return {

@@ -134,7 +134,7 @@ def _fit_segments(labels: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, n
     if labels.shape != geometry.input_size:
         raise OptionError(
             f"The label map has shape {labels.shape}; the photograph's {geometry.image_size} or the model input's "
-            f"{geometry.input_size} was expected."
+            f"{geometry.input_size} was expected. Resize it, by the nearest label."
         )
     numbers = np.unique(labels)
     return labels, numbers if padding is None else np.ma.masked_equal(numbers, padding)

@@ -85,7 +85,7 @@ def open_session(
     wants_cuda = CUDA in names
     options.log_severity_level = _FATAL  # errors are raised in our words, not logged in colours
     if wants_cuda:
-        # A missing driver is raised as well, of which the library would log a page.
+        # A missing driver is raised as an error too; the library would also log a page about it.
         ort.set_default_logger_severity(_FATAL)
         _preload_cuda()
     source = model if isinstance(model, bytes) else str(Path(model))

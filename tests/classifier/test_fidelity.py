@@ -89,7 +89,7 @@ def test_every_way_to_open_an_ordinary_file_compares(tmp_path: Path, altered: Ca
     assert Explainer(path, providers="cpu").classifier.fidelity is not None
     altered(1.0)
     for fails in (Explainer, inspect_model):
-        with pytest.raises(FidelityError, match=r"output 'logits' is .* report this model"):
+        with pytest.raises(FidelityError, match=r"output 'logits' is .* report this model at https"):
             fails(path)
     Explainer(path, verify=False)
 
@@ -119,7 +119,7 @@ def test_an_explainable_file_is_compared_on_request(tmp_path: Path, altered: Cal
     assert found is not None
     assert len(found["images"]) == 3
     altered(1.0)
-    with pytest.raises(FidelityError, match=r"output 'logits' is .* report this model"):
+    with pytest.raises(FidelityError, match=r"output 'logits' is .* report this model at https"):
         Explainer(path, providers="cpu", verify=True)
 
 
@@ -134,7 +134,7 @@ def test_an_export_is_compared_with_its_source(
     assert len(metadata.fidelity["images"]) == 3
     assert inspect_model(path)["fidelity"]["at_export"] == metadata.fidelity
     altered(1.0)
-    with pytest.raises(FidelityError, match=r"output 'probabilities' is .* report this model"):
+    with pytest.raises(FidelityError, match=r"output 'probabilities' is .* report this model at https"):
         export_model(from_onnx(source), tmp_path / "never.onnx", fusion=fusion)
     assert not (tmp_path / "never.onnx").exists()
 

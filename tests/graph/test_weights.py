@@ -45,7 +45,7 @@ def test_too_little_or_too_much_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"'w' cannot be read .*200 bytes.* 36 were read"):
         read_tensor(tensor, tmp_path)
     (tmp_path / "w.bin").unlink()
-    with pytest.raises(ModelError, match=r"'w' cannot be read .*is its data file beside it"):
+    with pytest.raises(ModelError, match=r"'w' cannot be read .*Put the model's data file beside it"):
         read_tensor(tensor, tmp_path)
     tensor.external_data[2].value = "400"
     (tmp_path / "w.bin").write_bytes(bytes(1000))

@@ -246,7 +246,7 @@ def test_what_is_refused(joined: str, reason: str) -> None:
 def test_the_picture_is_no_feature_map_when_it_is_named(last: bool) -> None:
     begin = "y = Transpose <perm = [0, 3, 1, 2]> (x) " if last else "y = Sub (x, wm_1x3x1x1) "
     network = model(begin + branch("y", "a") + branch("y", "b") + MEAN, last=last)
-    with pytest.raises(HeadError, match="'y' is no feature map: it is the image itself, no weights have mixed it"):
+    with pytest.raises(HeadError, match="'y' is not a feature map: it is the image itself, no weights have mixed it"):
         find_head(Graph(network), HeadQuery(features="y"))
 
 

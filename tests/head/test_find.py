@@ -121,7 +121,7 @@ def test_two_heads_ask_for_a_name() -> None:
 
 
 def test_a_feature_map_that_is_not_on_the_way_is_refused() -> None:
-    with pytest.raises(HeadError, match=r"the tensor 'x' is no feature map: .*the image itself"):
+    with pytest.raises(HeadError, match=r"the tensor 'x' is not a feature map: .*the image itself"):
         find_head(Graph(model(GOOD)), HeadQuery(features="x"))
 
 

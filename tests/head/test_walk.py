@@ -62,7 +62,7 @@ def test_a_tensor_whose_cells_are_the_classes_is_no_map(body: str) -> None:
 
 
 def test_such_a_tensor_by_name() -> None:
-    with pytest.raises(HeadError, match=r"'c' is no feature map: .* its cells are the classes"):
+    with pytest.raises(HeadError, match=r"'c' is not a feature map: .* its cells are the classes"):
         find_head(Graph(build("c = Conv (f, w_1x4x1x1) logits = Flatten (c)")), HeadQuery(features="c"))
 
 

@@ -316,8 +316,8 @@ def test_what_is_given_wins_and_is_warned_of(tmp_path: Path, chelsea: np.ndarray
     assert [entry.filename for entry in caught] == [__file__]
     assert explainer.preprocessing.mean == pytest.approx(MEAN * 255)
     warning = explainer.preprocessing_warning or ""
-    assert "is made for pixels of 0..255, of which it makes -2.12 to 2.64" in warning
-    assert "(preset torchvision) feeds it -2.12 to 2.64, of which it makes -2.15 to -1.76" in warning
+    assert "is made for pixels of 0..255 and turns them into -2.12 to 2.64" in warning
+    assert "(preset torchvision) feeds it -2.12 to 2.64, which it turns into -2.15 to -1.76" in warning
     assert "--preprocess raw is right" in warning
     assert explainer.explain(chelsea).to_dict()["method"]["preprocessing"]["warning"] == warning
     report = inspect_model(path, preprocessing="torchvision")
@@ -338,8 +338,8 @@ def test_what_is_cut_off_is_warned_of(tmp_path: Path) -> None:
     path = saved(BEGINNINGS["quantisation of 0..1"][0], tmp_path)
     assert Explainer(path, providers="cpu").preprocessing.std == (255,) * 3
     warning = Explainer(path, providers="cpu", preprocessing="torchvision").preprocessing_warning or ""
-    assert "a QuantizeLinear to 0..1, which is made for pixels divided by 255, of which it makes 0 to 1" in warning
-    assert "feeds it -2.12 to 2.64, of which it makes 0 to 1. Unless" in warning
+    assert "a QuantizeLinear to 0..1, which is made for pixels divided by 255 and turns them into 0 to 1" in warning
+    assert "feeds it -2.12 to 2.64, which it turns into 0 to 1. Unless" in warning
 
 
 def test_a_resize_in_the_graph_gives_the_size(tmp_path: Path, chelsea: np.ndarray) -> None:

@@ -78,7 +78,9 @@ def read_attributes(model: ModelProto, folder: Path) -> None:
             try:
                 load_external_data_for_tensor(tensor, str(folder))
             except Exception as error:
-                raise ModelError(f"The data of {tensor.name!r} cannot be read: {error}.") from error
+                raise ModelError(
+                    f"The data of {tensor.name!r} cannot be read: {error}. Put the model's data file beside it."
+                ) from error
             tensor.data_location = TensorProto.DEFAULT
             del tensor.external_data[:]
 

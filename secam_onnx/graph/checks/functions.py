@@ -70,7 +70,10 @@ def _check_size(model: ModelProto) -> None:
         todo.pop()
     total = len(model.graph.node) + sum(sizes[called] for called in _calls(model.graph.node, functions))
     if total > _MOST:
-        raise ModelError(f"The model's functions would expand to {total} nodes; at most {_MOST} were expected.")
+        raise ModelError(
+            f"The model's functions would expand to {total} nodes; at most {_MOST} are accepted. "
+            "Export a smaller model."
+        )
 
 
 def _calls(nodes: Iterable[NodeProto], functions: dict[_Name, FunctionProto]) -> list[_Name]:

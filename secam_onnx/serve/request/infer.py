@@ -72,12 +72,12 @@ def infer_request(
 
 
 def check_bool(given: Mapping[str, Any], name: str) -> None:
-    """Refuse a parameter that is there and neither true nor false.
+    """Check that a parameter, if given, is true or false.
 
     Raises
     ------
     OptionError
-        It shows the value.
+        It is neither; the message shows the value.
     """
     if not isinstance(given.get(name, True), bool):
         raise OptionError(f"{name!r} is {shown(given[name])}; true or false was expected.")

@@ -52,7 +52,7 @@ class ExplanationRequest:
     queries : tuple of int or str
         Which classes to explain.
     n_maps : int
-        How many classes that are, at most.
+        The largest number of classes that `queries` can stand for.
     segmenter : Segmenter or None
         How superpixels are made; None where the outputs need none.
     kept_pixels : int
