@@ -19,6 +19,7 @@ ROOMS = [
     "errors",
     "arguments",
     "names",
+    "default_model",
     "head_query",
     "completeness",
     "files",

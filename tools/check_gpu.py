@@ -33,7 +33,7 @@ from benchmarking.networks import ROOT
 from benchmarking.options import names_among
 
 from secam_onnx.bench import record
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 
 NETWORKS = ("lite0", "resnet50", "vgg16", "vit_b_16")
 

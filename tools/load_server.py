@@ -20,7 +20,7 @@ from serving.process import server
 from serving.scenes import CONNECTIONS, alone, many, overload, photographs, soak
 
 from secam_onnx import Explainer
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 from secam_onnx.photograph.images import EncodedImage
 
 ROOT = Path(__file__).parent.parent

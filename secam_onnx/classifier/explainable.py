@@ -14,9 +14,9 @@ from secam_onnx.classifier.class_names import check_labels
 from secam_onnx.classifier.head_search import locate_head
 from secam_onnx.classifier.metadata import ModelMetadata
 from secam_onnx.classifier.output_activation import choose_activation
+from secam_onnx.default_model import default_model
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.graph.index import Graph
-from secam_onnx.graph.locate import default_model
 from secam_onnx.head import BINARY, OWN_LAYOUT, ClassOutput, Head, features_name
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.choose_preprocessing import check_preprocessing, choose_preprocessing, input_for

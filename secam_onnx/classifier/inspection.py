@@ -11,7 +11,8 @@ from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.proof import Progress, pooled_error, prove, silent
 from secam_onnx.classifier.protocol import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.unfused import Classifier
-from secam_onnx.graph.locate import default_model, model_file
+from secam_onnx.default_model import default_model
+from secam_onnx.graph.locate import model_file
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings

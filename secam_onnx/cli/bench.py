@@ -63,8 +63,8 @@ def command(
     that needs options first (`secam-onnx export`). Keep the machine free of other work meanwhile.
     """
     from secam_onnx.bench import Settings, measure, record, report
+    from secam_onnx.default_model import default_model
     from secam_onnx.files import new_file
-    from secam_onnx.graph.locate import default_model
 
     settings = Settings(
         rounds=rounds,

@@ -40,7 +40,7 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
     (`secam-onnx export`). Ctrl-C stops the page.
     """
     from secam_onnx.classifier.fused import fused_metadata
-    from secam_onnx.graph.locate import default_model
+    from secam_onnx.default_model import default_model
     from secam_onnx.page import MODEL, PageServer, check_folder, model_for_browsers, page_files, write_page
 
     if force and folder is None:

@@ -147,7 +147,7 @@ def _explainer(model: ModelOptions, options: dict[str, Any], engine: EngineOptio
 
 def _heads(model: ModelOptions, options: dict[str, Any], engine: EngineOptions) -> Heads:
     """All heads of a model; options of a single head are refused."""
-    from secam_onnx.graph.locate import default_model
+    from secam_onnx.default_model import default_model
     from secam_onnx.heads import Heads
 
     given = {name: value for name, value in options.items() if value is not None and name != "logits"}

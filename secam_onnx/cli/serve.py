@@ -198,8 +198,9 @@ def command(settings: Settings, workers: int) -> None:
 
 def _named(models: Sequence[str], only: str | None) -> dict[str, Path]:
     """Model files by name: the given one, or that of the file."""
+    from secam_onnx.default_model import default_model
     from secam_onnx.errors import ModelError
-    from secam_onnx.graph.locate import default_model, model_file
+    from secam_onnx.graph.locate import model_file
 
     if only is not None and len(models) > 1:
         raise click.UsageError("--model-name goes with one model; name several with --model NAME=FILE.")

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.default_model import default_model
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.export.keras_onnx import BACKEND, SIDE, keras, to_onnx
 from secam_onnx.export.keras_preprocessing import derive_preprocessing
 from secam_onnx.export.keras_weights import FILES, load_weights, one_line
 from secam_onnx.export.source import Source
 from secam_onnx.files import printable
-from secam_onnx.graph.locate import default_model
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.photograph.preprocessing import Preprocessing
 

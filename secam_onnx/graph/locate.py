@@ -1,4 +1,4 @@
-"""Where a model lies: a path, a folder that holds one, or the default model of the package."""
+"""Where a model lies: a path, or a folder that holds one."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pathlib import Path
 from secam_onnx.errors import ModelError
 from secam_onnx.graph.checks.foreign import foreign_folder
 
-__all__ = ["default_model", "model_file"]
-
-_DEFAULT_MODEL = "efficientnet-lite0.onnx"
+__all__ = ["model_file"]
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:
@@ -38,11 +36,3 @@ def model_file(path: str | os.PathLike[str]) -> Path:
         names = ", ".join(file.name for file in found[:10]) + (", ..." if len(found) > 10 else "")
         raise ModelError(f"The folder {given} holds {len(found)} models ({names}); give the path of one.")
     return found[0]
-
-
-def default_model() -> Path:
-    """The model inside the package: EfficientNet-Lite0, ImageNet-1k."""
-    package = Path(__file__).parents[1]
-    # The wheel carries it inside the package; in a checkout it lies beside it.
-    installed, checkout = (folder / "models" / _DEFAULT_MODEL for folder in (package, package.parent))
-    return checkout if checkout.exists() else installed

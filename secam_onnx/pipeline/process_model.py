@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from secam_onnx import runtime
 from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.protocol import OpenModel
+from secam_onnx.default_model import default_model
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import file_state, sha256
 from secam_onnx.forks import lock_here
-from secam_onnx.graph.locate import default_model, model_file
+from secam_onnx.graph.locate import model_file
 from secam_onnx.pipeline.finish import describe
 
 __all__ = ["ProcessModel"]

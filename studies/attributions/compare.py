@@ -31,7 +31,7 @@ from PIL import Image
 
 from secam_onnx import Preprocessing
 from secam_onnx.classifier.open_classifier import open_classifier
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 from studies.attributions.heads import EPSILONS, HEADS, Data, agreement, as_confident, linear_head
 from studies.attributions.learning import Study, features_of_crops, fitted, softmax
 from studies.attributions.measuring import Row, explainers, measure_fitted, measure_model, time_ways, write_heads

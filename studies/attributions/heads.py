@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import nn
 
 from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 
 __all__ = [
     "EPSILONS",

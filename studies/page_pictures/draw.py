@@ -17,9 +17,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from secam_onnx.default_model import default_model
 from secam_onnx.export import export_model, open_source
 from secam_onnx.fusion import Fusion
-from secam_onnx.graph.locate import default_model
 from secam_onnx.page import MODEL, PageServer, model_for_browsers, page_files
 
 DOCS = Path(__file__).parents[2] / "docs"

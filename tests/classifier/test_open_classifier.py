@@ -15,8 +15,8 @@ from tiny_models import HEADS, classifier, mlp_on_pixels
 
 from secam_onnx import Explainer, Preprocessing, PreprocessingSettings, runtime
 from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.default_model import default_model
 from secam_onnx.errors import ModelError, OptionError
-from secam_onnx.graph.locate import default_model
 from secam_onnx.head_query import HeadQuery
 
 

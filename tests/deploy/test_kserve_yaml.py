@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from served import explained, served, status
 
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 
 kserve = pytest.importorskip("kserve")
 kubernetes = pytest.importorskip("kubernetes")

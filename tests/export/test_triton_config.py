@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 
 from secam_onnx import Fusion, fuse
+from secam_onnx.default_model import default_model
 from secam_onnx.errors import OptionError
 from secam_onnx.export.triton_config import triton_config
-from secam_onnx.graph.locate import default_model
 from secam_onnx.serve.request.parameters import OUTPUTS
 
 if find_spec("kserve"):

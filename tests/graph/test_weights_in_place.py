@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tiny_models import HEADS, classifier
 
+from secam_onnx.default_model import default_model
 from secam_onnx.errors import ModelError
 from secam_onnx.graph import protobuf, weights_in_place
-from secam_onnx.graph.locate import default_model
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.graph.weights_in_place import read_without_weights
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pages import OpenPage, give, running
 
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 from secam_onnx.page import MODEL, PageServer, model_for_browsers, page_files, write_page
 
 

@@ -17,8 +17,8 @@ from servers import running
 from serving import Server
 
 from secam_onnx import Explainer
+from secam_onnx.default_model import default_model
 from secam_onnx.explanation import Explanation
-from secam_onnx.graph.locate import default_model
 from secam_onnx.photograph.images import EncodedImage
 
 # Below the defaults, so that little is enough to be too much.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from serving import b64, instances
 
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 
 pytest.importorskip("kserve")
 import httpx

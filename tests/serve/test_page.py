@@ -37,10 +37,10 @@ from servers import WHITE, Running, busy_model, png, running
 from tiny_models import classifier
 
 from secam_onnx import Explainer
+from secam_onnx.default_model import default_model
 from secam_onnx.explanation.overlays import KINDS
 from secam_onnx.export import export_model, open_source
 from secam_onnx.fusion import Fusion
-from secam_onnx.graph.locate import default_model
 
 LABELS = ["crane", "lynx", "crane"]
 SAME = 1e-5  # relative; the same code ran on the same bytes

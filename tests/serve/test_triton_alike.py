@@ -16,7 +16,7 @@ from servers import encoded, png
 from serving import Server
 from triton_stub import InferenceRequest, InferenceResponse, TritonError, triton_model
 
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 
 pytest.importorskip("kserve")
 from secam_onnx.serve.request.limits import RequestLimits

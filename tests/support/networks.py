@@ -12,8 +12,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tiny_models import classifier
 from variants import noise, quantised
 
+from secam_onnx.default_model import default_model
 from secam_onnx.fusion import Fusion
-from secam_onnx.graph.locate import default_model
 
 __all__ = ["NETWORKS", "Network"]
 

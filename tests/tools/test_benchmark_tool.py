@@ -17,7 +17,7 @@ from benchmarking.report import written
 from benchmarking.targets import targets
 
 from secam_onnx.bench import DropoutError
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "speed.json"

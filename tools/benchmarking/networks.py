@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from secam_onnx.graph.locate import default_model
+from secam_onnx.default_model import default_model
 from secam_onnx.head import FEATURES
 
 __all__ = ["NETWORKS", "PHOTO", "ROOT", "model_file", "plain_file"]
