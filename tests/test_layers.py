@@ -22,6 +22,7 @@ ROOMS = [
     "default_model",
     "head_query",
     "completeness",
+    "progress",
     "files",
     "forks",
     "threads",

@@ -8,7 +8,7 @@ from typing import Any
 
 from secam_onnx.classifier.metadata import WHOLE, BranchRecord, Declared, HeadRecord, ModelMetadata
 from secam_onnx.classifier.open import open_model
-from secam_onnx.classifier.proof import Progress, pooled_error, prove, silent
+from secam_onnx.classifier.proof import pooled_error, prove
 from secam_onnx.classifier.protocol import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.default_model import default_model
@@ -16,6 +16,7 @@ from secam_onnx.graph.locate import model_file
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.progress import Progress, silent
 
 __all__ = ["inspect_model"]
 

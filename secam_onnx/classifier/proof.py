@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import TypedDict
 
 import numpy as np
@@ -14,35 +12,21 @@ from secam_onnx.classifier.protocol import OpenModel
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import REPORT_MODEL, HeadError, ModelError
+from secam_onnx.progress import Update
 from secam_onnx.superpixels import pooling_matrices, segment
 
 __all__ = [
     "Agreement",
     "Completeness",
-    "Progress",
-    "Update",
     "pooled_error",
     "prove",
     "prove_fused",
-    "silent",
 ]
 
 _INTEGRATED_CLASSES = 5
 _COMPARED = 5  # classes
 _FLOAT16_TOLERANCE = 0.1  # for rounded weights; how far outputs move with them is reported, not judged
 _INTEGRAL_TOLERANCE = 0.1  # of the quadrature; with a wrong gradient the error is as large as the logit
-
-
-Update = Callable[[int, int], object]
-"""Called with the number of images done and their total."""
-
-Progress = Callable[[str], AbstractContextManager[Update | None]]
-"""Called with the name of a step, which runs inside the returned context manager; that yields an `Update` or None."""
-
-
-def silent(_: str) -> AbstractContextManager[None]:
-    """A `Progress` that shows nothing."""
-    return nullcontext()
 
 
 class Completeness(TypedDict):

@@ -17,7 +17,7 @@ from secam_onnx.classifier.analysis import AnalysedModel, analyse
 from secam_onnx.classifier.fidelity import REPORT, ReferenceOutputs, rounding_tolerance, run_reference, trial_images
 from secam_onnx.classifier.fused import FusedModel
 from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.classifier.proof import Progress, prove, prove_fused, silent
+from secam_onnx.classifier.proof import prove, prove_fused
 from secam_onnx.classifier.sessions import open_network, open_sessions
 from secam_onnx.classifier.trials import check_probabilities
 from secam_onnx.classifier.unfused import Classifier
@@ -30,6 +30,7 @@ from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.labels.given import given_labels
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.progress import Progress, silent
 
 __all__ = ["Progress", "export_model", "fuse"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.classifier.proof import Progress, silent
 from secam_onnx.errors import ModelError, OutputError
 from secam_onnx.export import export_model, open_source
 from secam_onnx.files import new_file, output_errors
@@ -16,6 +15,7 @@ from secam_onnx.fusion import Fusion
 from secam_onnx.graph.locate import model_file
 from secam_onnx.graph.onnx_file import EXTERNAL_DATA_LIMIT, read_model, weight_bytes, write_model
 from secam_onnx.page.content import INDEX, MODEL, page_files
+from secam_onnx.progress import Progress, silent
 
 if TYPE_CHECKING:
     from onnx import ModelProto
