@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from secam_onnx.errors import ImageError
 from secam_onnx.photograph.images import ENDINGS, EncodedImage
 
-__all__ = ["RemoteImage", "is_address", "remote_images", "shown"]
+__all__ = ["RemoteImage", "is_address", "remote_images", "without_credentials"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def remote_images(address: str) -> Iterator[RemoteImage]:
     ImageError
         Nothing is there, or the store cannot be reached.
     """
-    base = shown(address)
+    base = without_credentials(address)
     try:
         from pyarrow import fs
 
@@ -91,7 +91,7 @@ def remote_images(address: str) -> Iterator[RemoteImage]:
         yield RemoteImage(base.rstrip("/") + path.removeprefix(top.rstrip("/")), address, path)
 
 
-def shown(address: str) -> str:
+def without_credentials(address: str) -> str:
     """Strip credentials and options off an address."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

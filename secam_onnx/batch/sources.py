@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeVar
 
 from secam_onnx.batch.folder_names import alike, digest, folder_name, unique_stems
 from secam_onnx.batch.key_set import KeySet
-from secam_onnx.batch.object_stores import RemoteImage, is_address, remote_images, shown
+from secam_onnx.batch.object_stores import RemoteImage, is_address, remote_images, without_credentials
 from secam_onnx.batch.tar_shards import SHARD_ENDINGS, shard_images
 from secam_onnx.errors import ImageError, OptionError
 from secam_onnx.files import printable
@@ -194,12 +194,12 @@ class Sources:
                 todo = "Download it, and give the path of the file."
                 if not address.lower().startswith(("http://", "https://")):
                     todo = "Give the path of a file; --engine ray reads addresses."
-                raise ImageError(f"{shown(address)} is an address; a file was expected. {todo}")
+                raise ImageError(f"{without_credentials(address)} is an address; a file was expected. {todo}")
             for image in remote_images(address):
                 if wanted(image.key, folder_name(image.key)):
                     yield Item(image.key, folder_name(image.key), image)
         except ImageError as error:
-            yield from _failed(shown(address), wanted, error)
+            yield from _failed(without_credentials(address), wanted, error)
 
     def _walk(self, top: str, folder: str, wanted: Wanted) -> Iterator[Item]:
         if self._exclude is not None and os.path.realpath(top) == self._exclude:
