@@ -14,7 +14,7 @@ import numpy as np
 from secam_onnx import runtime
 from secam_onnx.arguments import checked
 from secam_onnx.classifier.fidelity import Fidelity, Verify
-from secam_onnx.classifier.protocol import ATTRIBUTIONS, OpenModel
+from secam_onnx.classifier.opened_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.errors import OptionError, PreprocessingWarning, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.files import printable
@@ -27,7 +27,7 @@ from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.pipeline import Pipeline
 from secam_onnx.pipeline.finish import describe
-from secam_onnx.pipeline.process_model import ProcessModel
+from secam_onnx.pipeline.per_process_model import PerProcessModel
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
 from secam_onnx.threads import cores
@@ -136,7 +136,7 @@ class Explainer:
             "threads": threads,
             "verify": verify,
         }
-        self.pipeline = Pipeline(ProcessModel(model, options), segmenter, selection)
+        self.pipeline = Pipeline(PerProcessModel(model, options), segmenter, selection)
         if self.preprocessing_warning:
             warnings.warn(self.preprocessing_warning, PreprocessingWarning, stacklevel=3)
 
@@ -151,7 +151,7 @@ class Explainer:
     ) -> Explainer:
         """Make an explainer of a model that is open already; another process opens it with these options."""
         explainer = cls.__new__(cls)
-        explainer.pipeline = Pipeline(ProcessModel(model, options, opened), segmenter, selection)
+        explainer.pipeline = Pipeline(PerProcessModel(model, options, opened), segmenter, selection)
         return explainer
 
     def close(self) -> None:
@@ -172,7 +172,7 @@ class Explainer:
     @property
     def model(self) -> Path:
         """The model's file."""
-        return self.pipeline.process_model.path
+        return self.pipeline.per_process_model.path
 
     @property
     def classifier(self) -> OpenModel:
@@ -231,7 +231,7 @@ class Explainer:
         return describe(self.classifier) | {"superpixels": dict(vars(self.pipeline.segmenter)), "selection": selection}
 
     def __repr__(self) -> str:
-        if self.pipeline.process_model.closed:
+        if self.pipeline.per_process_model.closed:
             return f"<Explainer of {printable(self.model.name)}: closed>"
         model = self.classifier
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self.providers)

@@ -12,7 +12,7 @@ import numpy as np
 
 from secam_onnx import runtime
 from secam_onnx.classifier.fidelity import Verify
-from secam_onnx.classifier.protocol import ModelOutput
+from secam_onnx.classifier.opened_model import ModelOutput
 from secam_onnx.classifier.several_heads import open_heads
 from secam_onnx.errors import ClassError, ModelError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer

@@ -18,7 +18,7 @@ PACKAGE = Path(secam_onnx.__file__).parent
 ROOMS = [
     "errors",
     "arguments",
-    "names",
+    "reserved_prefix",
     "default_model",
     "head_query",
     "completeness",

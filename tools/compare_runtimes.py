@@ -29,7 +29,7 @@ from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.default_model import default_model
 from secam_onnx.export import export_model, open_source
 from secam_onnx.fusion import Fusion
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
 

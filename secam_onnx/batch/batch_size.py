@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.classifier.protocol import OpenModel
+from secam_onnx.classifier.opened_model import OpenModel
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import BATCH_SIZE
 

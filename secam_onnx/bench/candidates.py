@@ -14,7 +14,7 @@ from secam_onnx.bench.fused_file import fused_run
 from secam_onnx.bench.lime import lime_explanation
 from secam_onnx.bench.plain_model import PlainModel
 from secam_onnx.bench.rounds import Candidate
-from secam_onnx.classifier.protocol import softmax
+from secam_onnx.classifier.opened_model import softmax
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import MissingDependencyError, ModelError, SecamError
 from secam_onnx.explainer import Explainer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from secam_onnx.classifier.chunked_runs import run_in_chunks
-from secam_onnx.classifier.protocol import ATTRIBUTIONS
+from secam_onnx.classifier.opened_model import ATTRIBUTIONS
 from secam_onnx.errors import REPORT_MODEL, ForkError, ModelError, OptionError
 from secam_onnx.head import BIAS, CAM, CLASS_IDS, GAP, ROUNDING, features_name
 

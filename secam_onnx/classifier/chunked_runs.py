@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.classifier.protocol import pad_batch
+from secam_onnx.classifier.opened_model import pad_batch
 
 if TYPE_CHECKING:
     import onnxruntime

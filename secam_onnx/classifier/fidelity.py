@@ -17,9 +17,9 @@ import numpy as np
 from secam_onnx import runtime
 from secam_onnx.classifier.metadata import LOGITS
 from secam_onnx.errors import REPORT_MODEL, FidelityError, ModelError, OptionError
-from secam_onnx.names import RESERVED
 from secam_onnx.photograph.images import read_image
 from secam_onnx.photograph.sample import sample_photograph
+from secam_onnx.reserved_prefix import RESERVED
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -24,7 +24,7 @@ from secam_onnx.classifier.fidelity import (
     trial_images,
 )
 from secam_onnx.classifier.metadata import KEY, FusedRecord, ModelMetadata
-from secam_onnx.classifier.protocol import (
+from secam_onnx.classifier.opened_model import (
     ModelOutput,
     SuperpixelScores,
     check_logits,

@@ -8,8 +8,8 @@ from typing import Any
 
 from secam_onnx.classifier.metadata import WHOLE, BranchRecord, Declared, HeadRecord, ModelMetadata
 from secam_onnx.classifier.open import open_model
+from secam_onnx.classifier.opened_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.proof import pooled_error, prove
-from secam_onnx.classifier.protocol import ATTRIBUTIONS, OpenModel
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.default_model import default_model
 from secam_onnx.graph.locate import model_file

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from secam_onnx.errors import ModelError, SecamError
-from secam_onnx.names import RESERVED
 from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.reserved_prefix import RESERVED
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
 

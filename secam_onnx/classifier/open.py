@@ -6,7 +6,7 @@ from pathlib import Path
 
 from secam_onnx.classifier.fidelity import Verify
 from secam_onnx.classifier.fused import fused_metadata, open_fused
-from secam_onnx.classifier.protocol import OpenModel
+from secam_onnx.classifier.opened_model import OpenModel
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.classifier.protocol import probabilities_of
+from secam_onnx.classifier.opened_model import probabilities_of
 from secam_onnx.errors import REPORT_MODEL, ModelError, OptionError
 from secam_onnx.head import ClassOutput
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from secam_onnx.classifier.fidelity import ReferenceOutputs, trial_images
 from secam_onnx.classifier.fused import FusedModel
-from secam_onnx.classifier.protocol import OpenModel
+from secam_onnx.classifier.opened_model import OpenModel
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.completeness import completeness_error
 from secam_onnx.errors import REPORT_MODEL, HeadError, ModelError

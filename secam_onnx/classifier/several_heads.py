@@ -29,10 +29,10 @@ from secam_onnx.graph.locate import model_file
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.graph.splice import made_by, renamed
 from secam_onnx.head_query import HeadQuery
-from secam_onnx.names import RESERVED
 from secam_onnx.photograph.choose_preprocessing import choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.reserved_prefix import RESERVED
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -20,7 +20,7 @@ from secam_onnx.classifier.fidelity import (
     outputs_of,
 )
 from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.classifier.protocol import ModelOutput, check_logits, ms_since, pad_batch, probabilities_of
+from secam_onnx.classifier.opened_model import ModelOutput, check_logits, ms_since, pad_batch, probabilities_of
 from secam_onnx.completeness import TOLERANCE
 from secam_onnx.errors import ForkError, ModelError
 from secam_onnx.head import OWN_LAYOUT, features_name

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from secam_onnx.errors import OptionError
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 
 __all__ = ["halve_weights"]
 

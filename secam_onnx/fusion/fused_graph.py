@@ -22,7 +22,7 @@ from secam_onnx.graph.nodes import Nodes
 from secam_onnx.graph.opset import at_opset, opset_of
 from secam_onnx.graph.splice import made_by, needed, renamed
 from secam_onnx.head import CLASS_IDS, ContributionModel
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 from secam_onnx.runtime import Weights
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.kmeans import BLOCKS, kmeans

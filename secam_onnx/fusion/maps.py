@@ -24,7 +24,7 @@ from secam_onnx.head import (
     features_name,
     own_layout,
 )
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 
 __all__ = ["Spliced", "spliced_maps"]
 

@@ -12,7 +12,7 @@ from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import Shape
 from secam_onnx.graph.weights import without_weights
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from onnx import AttributeProto, GraphProto, NodeProto, helper
 
 from secam_onnx.graph.node_info import reads
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 
 __all__ = ["made_by", "needed", "renamed", "self_contained"]
 

@@ -11,7 +11,7 @@ from secam_onnx.graph.index import Graph
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.window import Window
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 
 __all__ = ["Builder"]
 

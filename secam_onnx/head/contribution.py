@@ -33,7 +33,7 @@ from secam_onnx.head.grid import Grid
 from secam_onnx.head.masking import masked_cam
 from secam_onnx.head.outputs.class_output import ClassOutput
 from secam_onnx.head.picture_span import spread_matrix
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 from secam_onnx.runtime import Weights
 
 __all__ = [

@@ -10,7 +10,7 @@ from secam_onnx.graph.index import Graph
 from secam_onnx.graph.nodes import Nodes
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.grid import Grid
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 
 __all__ = ["OWN_LAYOUT", "expose", "unexpose"]
 

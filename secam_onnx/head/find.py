@@ -18,7 +18,7 @@ from secam_onnx.head.walk import Rejection, Walk
 from secam_onnx.head.walk_any_nodes import walk_to_any_grid
 from secam_onnx.head.walk_understood import walk_by_rules, walk_to_several
 from secam_onnx.head_query import ANYTHING, HeadQuery
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 
 __all__ = ["find_head", "find_heads"]
 

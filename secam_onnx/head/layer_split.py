@@ -29,7 +29,7 @@ from secam_onnx.head.find import find_head
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.rules import LinearStep, PassThroughStep, ReshapeStep, Step
 from secam_onnx.head_query import HeadQuery
-from secam_onnx.names import RESERVED
+from secam_onnx.reserved_prefix import RESERVED
 from secam_onnx.runtime import Weights
 
 __all__ = ["TERMS", "layer_to_split", "split_layer", "with_split_layer"]

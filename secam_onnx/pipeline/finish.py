@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from secam_onnx.classifier.protocol import ATTRIBUTIONS, ModelOutput, OpenModel, SuperpixelScores, ms_since
+from secam_onnx.classifier.opened_model import ATTRIBUTIONS, ModelOutput, OpenModel, SuperpixelScores, ms_since
 from secam_onnx.explanation import Explanation, Prediction
 from secam_onnx.labels.queries import class_name
 from secam_onnx.pipeline.prepare import PreparedImage

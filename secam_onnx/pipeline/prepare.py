@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secam_onnx.classifier.protocol import OpenModel, ms_since
+from secam_onnx.classifier.opened_model import OpenModel, ms_since
 from secam_onnx.errors import OptionError
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph

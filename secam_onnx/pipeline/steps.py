@@ -8,14 +8,14 @@ from concurrent.futures import Executor
 
 import numpy as np
 
-from secam_onnx.classifier.protocol import ModelOutput, OpenModel
+from secam_onnx.classifier.opened_model import ModelOutput, OpenModel
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.labels.queries import ClassQuery
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph
 from secam_onnx.pipeline.finish import finish
+from secam_onnx.pipeline.per_process_model import PerProcessModel
 from secam_onnx.pipeline.prepare import PreparedImage, prepare
-from secam_onnx.pipeline.process_model import ProcessModel
 from secam_onnx.pipeline.stream import stream
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
@@ -31,7 +31,7 @@ class Pipeline:
 
     Parameters
     ----------
-    process_model : ProcessModel
+    per_process_model : PerProcessModel
         The model, which is opened again in a forked or unpickled pipeline.
     segmenter : Segmenter, optional
         How superpixels are made; by default as a fused model makes them, or `Segmenter()`.
@@ -40,9 +40,9 @@ class Pipeline:
     """
 
     def __init__(
-        self, process_model: ProcessModel, segmenter: Segmenter | None = None, selection: Selection | None = None
+        self, per_process_model: PerProcessModel, segmenter: Segmenter | None = None, selection: Selection | None = None
     ) -> None:
-        self.process_model = process_model
+        self.per_process_model = per_process_model
         fused = self.model.metadata.fused
         self.segmenter = segmenter or (fused.segmenter if fused else Segmenter())
         self.selection = selection or (fused.selection if fused else Selection())
@@ -56,7 +56,7 @@ class Pipeline:
         OptionError
             The pipeline is closed.
         """
-        return self.process_model.model
+        return self.per_process_model.model
 
     def prepare(
         self,
@@ -92,7 +92,7 @@ class Pipeline:
         OptionError
             The label map does not fit, or the pipeline is closed.
         """
-        pool = self.process_model.pool if executor is None else executor
+        pool = self.per_process_model.pool if executor is None else executor
         job = prepare(image, self.model, segmenter, segments, pool, max_pixels=max_pixels)
         return job if keep_image else job.without_image()
 
@@ -169,4 +169,4 @@ class Pipeline:
 
     def close(self) -> None:
         """Shut the threads down and let go of the model; later calls raise OptionError."""
-        self.process_model.close()
+        self.per_process_model.close()

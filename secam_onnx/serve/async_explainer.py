@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from secam_onnx.classifier.protocol import ModelOutput
+from secam_onnx.classifier.opened_model import ModelOutput
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import Explainer
 from secam_onnx.labels.queries import ClassQuery

@@ -15,8 +15,8 @@ from onnx import TensorProto, numpy_helper
 from tails import PICTURE, network, own_values, saved, with_maps
 
 from secam_onnx import Explainer
+from secam_onnx.classifier.opened_model import probabilities_of as in_numpy
 from secam_onnx.classifier.output_activation import check_activation
-from secam_onnx.classifier.protocol import probabilities_of as in_numpy
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explanation import Explanation, Prediction
 from secam_onnx.export import export_model, from_onnx, fuse

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx_nodes import evaluate
 
-from secam_onnx.classifier.protocol import probabilities_of as in_numpy
+from secam_onnx.classifier.opened_model import probabilities_of as in_numpy
 from secam_onnx.fusion.classes import chosen_classes, class_probabilities
 from secam_onnx.graph.nodes import Nodes
 

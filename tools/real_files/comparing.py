@@ -25,7 +25,7 @@ from real_files.authors import Recipe, in_pillow, probabilities, recipes
 from skimage import data
 
 from secam_onnx import Explainer, PreprocessingSettings
-from secam_onnx.classifier.protocol import ATTRIBUTIONS
+from secam_onnx.classifier.opened_model import ATTRIBUTIONS
 from secam_onnx.errors import SecamError
 
 __all__ = ["compare", "difference", "photographs"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secam_onnx.classifier.protocol import ModelOutput
+from secam_onnx.classifier.opened_model import ModelOutput
 from secam_onnx.explainer import Explainer
 from secam_onnx.explanation import Explanation, overlays
 from secam_onnx.labels.queries import class_name

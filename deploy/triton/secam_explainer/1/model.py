@@ -16,7 +16,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from secam_onnx import Explainer, SecamError
-from secam_onnx.classifier.protocol import ModelOutput
+from secam_onnx.classifier.opened_model import ModelOutput
 from secam_onnx.errors import ModelError
 from secam_onnx.labels.queries import ClassQuery
 from secam_onnx.photograph.images import EncodedImage

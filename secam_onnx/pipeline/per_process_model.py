@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from secam_onnx import runtime
 from secam_onnx.classifier.open import open_model
-from secam_onnx.classifier.protocol import OpenModel
+from secam_onnx.classifier.opened_model import OpenModel
 from secam_onnx.default_model import default_model
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import file_state, sha256
@@ -17,7 +17,7 @@ from secam_onnx.forks import lock_here
 from secam_onnx.graph.locate import model_file
 from secam_onnx.pipeline.finish import describe
 
-__all__ = ["ProcessModel"]
+__all__ = ["PerProcessModel"]
 
 
 class _Here(NamedTuple):
@@ -29,7 +29,7 @@ class _Here(NamedTuple):
     states: dict[Path, tuple[int, ...] | None]
 
 
-class ProcessModel:
+class PerProcessModel:
     """A model that is open in this process.
 
     A forked child opens it again at first use, and an unpickled copy at once. Both read the same files, which must not
