@@ -141,7 +141,7 @@ def test_shared_weights_are_used() -> None:
     weight.data_location = onnx.TensorProto.EXTERNAL
     weight.external_data.add(key="location", value="in memory")
     value = np.array([[0, 1], [1, 0]], dtype=np.float32)
-    session = runtime.open_session(model.SerializeToString(), "cpu", weights=runtime.Weights(copied={"w": value}))
+    session = runtime.open_session(model.SerializeToString(), "cpu", weights=runtime.SharedWeights(copied={"w": value}))
     (out,) = session.run(None, {"x": np.array([[5, 7]], dtype=np.float32)})
     np.testing.assert_array_equal(out, [[7, 5]])
 

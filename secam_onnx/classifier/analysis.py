@@ -73,20 +73,20 @@ class AnalysedModel:
         """The largest completeness error that the precision of the head explains."""
         return tolerance_of(self.head.epsilon(self.graph))
 
-    def with_split_layer(self) -> tuple[AnalysedModel, runtime.Weights]:
+    def with_split_layer(self) -> tuple[AnalysedModel, runtime.SharedWeights]:
         """Run a large layer on the flattened feature map cell by cell, if the head has one; see `head.layer_split`.
 
         Returns
         -------
         analysed : AnalysedModel
             The model with the layer split, or this one.
-        weights : Weights
+        weights : SharedWeights
             The values of initializers that the split added.
         """
         graph, head, weights = with_split_layer(self.graph, self.head, logits=LOGITS, probabilities=PROBABILITIES)
         return replace(self, graph=graph, head=head), weights
 
-    def contribution_model(self, attribution: str, known: runtime.Weights) -> ContributionModel:
+    def contribution_model(self, attribution: str, known: runtime.SharedWeights) -> ContributionModel:
         """Derive the contribution model of the head; `known` holds weights that were read already."""
         masking = attribution == "masking"
         return contribution_model(self.graph, self.head, masking=masking, known=known)

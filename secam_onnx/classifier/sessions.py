@@ -49,7 +49,7 @@ def open_sessions(
         Run a large layer on the flattened feature map cell by cell (see `head.layer_split`).
     """
     attribution = choose_attribution(analysed.head.algebra, attribution)
-    made = runtime.Weights()
+    made = runtime.SharedWeights()
     if split:
         analysed, made = analysed.with_split_layer()
     light, weights, fed = separated(analysed.model, analysed.folder, providers, made)
@@ -64,8 +64,8 @@ def open_sessions(
 
 
 def separated(
-    model: ModelProto, folder: Path, providers: runtime.Providers, made: runtime.Weights | None = None
-) -> tuple[ModelProto, runtime.Weights, dict[str, np.ndarray]]:
+    model: ModelProto, folder: Path, providers: runtime.Providers, made: runtime.SharedWeights | None = None
+) -> tuple[ModelProto, runtime.SharedWeights, dict[str, np.ndarray]]:
     """Separate a model from its weights.
 
     Parameters
@@ -76,26 +76,26 @@ def separated(
         Where its external data lies.
     providers
         See `runtime.resolve_providers`.
-    made : Weights, optional
+    made : SharedWeights, optional
         The values of initializers that the model only declares.
 
     Returns
     -------
     light : ModelProto
         The model, for `open_network`.
-    weights : Weights
+    weights : SharedWeights
         Its weights.
     fed : dict of str to ndarray
         The weights that each run takes as inputs; none except on the CPU.
     """
-    made = made or runtime.Weights()
+    made = made or runtime.SharedWeights()
     light, weights = without_weights(model, folder, made)
     on_cpu = runtime.resolve_providers(providers)[0] == [runtime.CPU]
     return light, weights, as_inputs(light, weights, made.copied) if on_cpu else {}
 
 
 def open_network(
-    light: ModelProto, weights: runtime.Weights, providers: runtime.Providers, threads: int | None = None
+    light: ModelProto, weights: runtime.SharedWeights, providers: runtime.Providers, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """Open the session of a network that was separated from its weights."""
     return runtime.open_session(light.SerializeToString(), providers, weights=weights, prepack=True, threads=threads)
@@ -104,7 +104,7 @@ def open_network(
 def open_attribution(
     analysed: AnalysedModel,
     attribution: str,
-    known: runtime.Weights,
+    known: runtime.SharedWeights,
     providers: runtime.Providers,
     threads: int | None,
 ) -> Attribution:

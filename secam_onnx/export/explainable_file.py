@@ -172,7 +172,7 @@ def fuse(
 
 
 def _reference(
-    source: Source, original: tuple[ModelProto, runtime.Weights] | None, analysed: AnalysedModel
+    source: Source, original: tuple[ModelProto, runtime.SharedWeights] | None, analysed: AnalysedModel
 ) -> ReferenceOutputs:
     """The outputs of the source for the trial images: of its file, or of the model as it was before the analysis."""
     if source.file is not None:

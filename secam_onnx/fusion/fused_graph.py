@@ -23,7 +23,7 @@ from secam_onnx.graph.opset import at_opset, opset_of
 from secam_onnx.graph.splice import made_by, needed, renamed
 from secam_onnx.head import CLASS_IDS, ContributionModel
 from secam_onnx.reserved_prefix import RESERVED
-from secam_onnx.runtime import Weights
+from secam_onnx.runtime import SharedWeights
 from secam_onnx.superpixels.cells import Cells
 from secam_onnx.superpixels.kmeans import BLOCKS, kmeans
 from secam_onnx.superpixels.pooling_nodes import pooled
@@ -251,7 +251,7 @@ def _declare(graph: GraphProto, record: FusedRecord, own: Iterable[ValueInfoProt
     graph.output.extend(_declared(name, *declared) for name, declared in record.outputs.items())
 
 
-def _add_initializers(graph: GraphProto, network: ModelProto, parts: _Parts, made: Weights) -> None:
+def _add_initializers(graph: GraphProto, network: ModelProto, parts: _Parts, made: SharedWeights) -> None:
     """The weights and constants that some node reads; `made` has those that the network only declares."""
     read = {name for node in graph.node for name in reads(node)} | {value.name for value in graph.output}
     for tensor in (*network.graph.initializer, *parts.maps.initializers, *parts.constants):

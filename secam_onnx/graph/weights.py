@@ -15,10 +15,10 @@ from secam_onnx.errors import ModelError
 from secam_onnx.graph.checks.external_data import location_of, read_external_data
 from secam_onnx.graph.light_copy import without_initializers
 from secam_onnx.graph.node_info import reads
-from secam_onnx.runtime import Weights
+from secam_onnx.runtime import SharedWeights
 
 __all__ = [
-    "SharedWeights",
+    "WeightCollector",
     "as_inputs",
     "external_initializer",
     "read_tensor",
@@ -31,31 +31,31 @@ _SHARED_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, Ten
 _NEVER_PERMUTED = {("Conv", 1), ("ConvTranspose", 1), ("Gemm", 1), ("MatMul", 1), ("Gather", 0)}
 
 
-class SharedWeights:
+class WeightCollector:
     """The weights of a model that is being built; it declares the large ones as external data.
 
     Parameters
     ----------
     folder : path
         The folder of external data.
-    known : Weights, optional
+    known : SharedWeights, optional
         Values that were read before.
 
     Attributes
     ----------
     tensors : list of TensorProto
         The initializers for the model.
-    values : Weights
+    values : SharedWeights
         The values of the large ones (see `runtime.open_session`).
     """
 
-    def __init__(self, folder: str | os.PathLike[str] = "", known: Weights | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str] = "", known: SharedWeights | None = None) -> None:
         self._folder = Path(folder)
-        self._known = known if known is not None else Weights()
+        self._known = known if known is not None else SharedWeights()
         self.tensors: list[TensorProto] = []
         # ONNX Runtime takes data from one folder only and follows links before it checks. `check_external_data` has
         # checked the places already.
-        self.values = Weights(root=self._folder.resolve().anchor)
+        self.values = SharedWeights(root=self._folder.resolve().anchor)
 
     def declare(self, tensor: TensorProto) -> None:
         """Add a weight.
@@ -98,7 +98,7 @@ class SharedWeights:
         return location
 
 
-def share_safely(model: ModelProto, weights: Weights) -> None:
+def share_safely(model: ModelProto, weights: SharedWeights) -> None:
     """Mark weights that ONNX Runtime may transpose to be copied into the session, in place.
 
     ONNX Runtime binds a shared array to the initializer of that name after it has optimised the graph. The optimiser
@@ -155,8 +155,8 @@ def read_tensor(tensor: TensorProto, folder: str | os.PathLike[str] = "") -> np.
 
 
 def without_weights(
-    model: ModelProto, folder: str | os.PathLike[str] = "", known: Weights | None = None
-) -> tuple[ModelProto, Weights]:
+    model: ModelProto, folder: str | os.PathLike[str] = "", known: SharedWeights | None = None
+) -> tuple[ModelProto, SharedWeights]:
     """A copy of a model that declares its large weights as external data, and their values.
 
     To serialise and parse half a gigabyte would take longer than to find the head.
@@ -166,14 +166,14 @@ def without_weights(
     model : ModelProto
         The model.
     folder, known
-        As in `SharedWeights`.
+        As in `WeightCollector`.
 
     Raises
     ------
     ModelError
         A weight cannot be read.
     """
-    weights = SharedWeights(folder, known)
+    weights = WeightCollector(folder, known)
     # ONNX Runtime drops weights that nothing reads, and then refuses a value for them.
     read = {name for node in model.graph.node for name in reads(node)} | {value.name for value in model.graph.output}
     for tensor in model.graph.initializer:
@@ -185,7 +185,7 @@ def without_weights(
     return light, weights.values
 
 
-def as_inputs(model: ModelProto, weights: Weights, names: Iterable[str]) -> dict[str, np.ndarray]:
+def as_inputs(model: ModelProto, weights: SharedWeights, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Turn initializers into inputs, in place, which are then fed with every run.
 
     On the CPU a session computes with the arrays that it is fed, but copies initializers that are in no file. This

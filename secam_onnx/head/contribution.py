@@ -24,7 +24,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from secam_onnx.errors import OptionError
 from secam_onnx.graph.index import Graph
-from secam_onnx.graph.weights import SharedWeights, share_safely
+from secam_onnx.graph.weights import WeightCollector, share_safely
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.cut import cut_out
 from secam_onnx.head.found_head import Head
@@ -34,7 +34,7 @@ from secam_onnx.head.masking import masked_cam
 from secam_onnx.head.outputs.class_output import ClassOutput
 from secam_onnx.head.picture_span import spread_matrix
 from secam_onnx.reserved_prefix import RESERVED
-from secam_onnx.runtime import Weights
+from secam_onnx.runtime import SharedWeights
 
 __all__ = [
     "BIAS",
@@ -75,16 +75,16 @@ class ContributionModel:
         `secam_cam` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap` float32 `(N, K)`, whose sum is the logit, and
         `secam_rounding` float32 `(N, K)`, the most that a logit changes if each rounding of the head goes one step
         further.
-    weights : Weights
+    weights : SharedWeights
         The large initializers, which the model declares as external data (see `runtime.open_session`).
     """
 
     model: ModelProto
-    weights: Weights
+    weights: SharedWeights
 
 
 def contribution_model(
-    graph: Graph, head: Head, *, masking: bool = False, known: Weights | None = None
+    graph: Graph, head: Head, *, masking: bool = False, known: SharedWeights | None = None
 ) -> ContributionModel:
     """Derive the contribution model of a head.
 
@@ -96,7 +96,7 @@ def contribution_model(
         The head.
     masking : bool
         Whether to mask the feature map cell by cell although the head is understood.
-    known : Weights, optional
+    known : SharedWeights, optional
         Weights that were read before.
 
     Raises
@@ -105,7 +105,7 @@ def contribution_model(
         A weight cannot be read.
     """
     builder = Builder(graph, head.n_logits)
-    weights = SharedWeights(graph.folder, known)
+    weights = WeightCollector(graph.folder, known)
     opset = max(_OPSET, graph.opset)
     logit_ids, signs = _of_logits(builder, head.class_output)
     if masking or not head.understood:
@@ -174,7 +174,7 @@ def _of_logits(builder: Builder, class_output: ClassOutput) -> tuple[str, str]:
     return LOGIT_IDS, builder.op("Gather", [builder.floats(signs), CLASS_IDS]) if min(signs) < 0 else ""
 
 
-def _masked(builder: Builder, head: Head, logit_ids: str, weights: SharedWeights, opset: int) -> tuple[str, str, str]:
+def _masked(builder: Builder, head: Head, logit_ids: str, weights: WeightCollector, opset: int) -> tuple[str, str, str]:
     """Map, bias and gap by masking.
 
     Raises
@@ -216,7 +216,7 @@ def _derived(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, st
     return cam, builder.total(builder.bias, like=CLASS_IDS), builder.total(missed, like=CLASS_IDS)
 
 
-def _forward(graph: Graph, head: Head, tensors: Sequence[str], weights: SharedWeights, opset: int) -> list[NodeProto]:
+def _forward(graph: Graph, head: Head, tensors: Sequence[str], weights: WeightCollector, opset: int) -> list[NodeProto]:
     """The nodes of the head itself that compute some of its tensors from the feature maps."""
     entries = [_entry(graph, grid, features_name(i), own_layout(i)) for i, grid in enumerate(head.grids)]
     nodes = cut_out(graph, [grid.tensor for grid in head.grids], tensors, weights, opset)

@@ -11,7 +11,7 @@ from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import attribute, describe, reads, shape_text
 from secam_onnx.graph.opset import at_opset
-from secam_onnx.graph.weights import SharedWeights
+from secam_onnx.graph.weights import WeightCollector
 
 __all__ = ["cut_out"]
 
@@ -19,7 +19,7 @@ _IR_VERSION = 10
 
 
 def cut_out(
-    graph: Graph, features: Sequence[str], tensors: Sequence[str], weights: SharedWeights, opset: int
+    graph: Graph, features: Sequence[str], tensors: Sequence[str], weights: WeightCollector, opset: int
 ) -> list[NodeProto]:
     """The nodes that compute some tensors from the feature maps, in running order.
 
@@ -31,7 +31,7 @@ def cut_out(
         The feature maps, whose values will be given.
     tensors : sequence of str
         The tensors to compute.
-    weights : SharedWeights
+    weights : WeightCollector
         Receives the initializers that the nodes read.
     opset : int
         The opset of the result.

@@ -30,7 +30,7 @@ from secam_onnx.head.found_head import Head
 from secam_onnx.head.rules import LinearStep, PassThroughStep, ReshapeStep, Step
 from secam_onnx.head_query import HeadQuery
 from secam_onnx.reserved_prefix import RESERVED
-from secam_onnx.runtime import Weights
+from secam_onnx.runtime import SharedWeights
 
 __all__ = ["TERMS", "layer_to_split", "split_layer", "with_split_layer"]
 
@@ -45,7 +45,7 @@ _FEWEST = 32  # channels; with fewer, the terms (as many as W has numbers, over 
 _AT_ONCE = 16  # rows that are transposed together, so that they stay in the cache
 
 
-def with_split_layer(graph: Graph, head: Head, *, logits: str, probabilities: str) -> tuple[Graph, Head, Weights]:
+def with_split_layer(graph: Graph, head: Head, *, logits: str, probabilities: str) -> tuple[Graph, Head, SharedWeights]:
     """The same model with a large layer split, if its head allows it.
 
     Parameters
@@ -61,7 +61,7 @@ def with_split_layer(graph: Graph, head: Head, *, logits: str, probabilities: st
     -------
     graph, head
         Those of the model with the layer split, or the given ones.
-    weights : Weights
+    weights : SharedWeights
         Values of initializers that are new in the model.
 
     Raises
@@ -69,7 +69,7 @@ def with_split_layer(graph: Graph, head: Head, *, logits: str, probabilities: st
     ModelError
         The matrix cannot be read.
     """
-    whole = graph, head, Weights()
+    whole = graph, head, SharedWeights()
     layer = layer_to_split(graph, head)
     if layer is None:
         return whole
@@ -136,7 +136,7 @@ def _first_reader(head: Head) -> Step | None:
         tensor = readers[0].output
 
 
-def split_layer(graph: Graph, head: Head, layer: LinearStep) -> tuple[ModelProto, Weights]:
+def split_layer(graph: Graph, head: Head, layer: LinearStep) -> tuple[ModelProto, SharedWeights]:
     """Split a layer.
 
     Parameters
@@ -152,7 +152,7 @@ def split_layer(graph: Graph, head: Head, layer: LinearStep) -> tuple[ModelProto
     -------
     model : ModelProto
         A copy with the feature map `TERMS` in front of the layer's result, without the outputs that `expose` adds.
-    weights : Weights
+    weights : SharedWeights
         The value of the new initializer.
 
     Raises
@@ -171,7 +171,7 @@ def split_layer(graph: Graph, head: Head, layer: LinearStep) -> tuple[ModelProto
     read = {name for node in nodes for name in reads(node)} | {value.name for value in split.graph.output}
     kept = (tensor for tensor in graph.model.graph.initializer if tensor.name in read or tensor.name != layer.weight)
     split.graph.initializer.extend([*kept, *n.values, external_initializer(_WEIGHT, matrix.shape, TensorProto.FLOAT)])
-    return split, Weights(copied={_WEIGHT: matrix})
+    return split, SharedWeights(copied={_WEIGHT: matrix})
 
 
 def _written_out(graph: Graph, head: Head, layer: LinearStep, shape: tuple[int, ...]) -> Nodes:

@@ -4,14 +4,14 @@ from secam_onnx.runtime.installation import load
 from secam_onnx.runtime.opening import open_as_it_is, open_session
 from secam_onnx.runtime.providers import CPU, CUDA, Providers, resolve_providers
 from secam_onnx.runtime.running import Interrupt, input_dtype, run
-from secam_onnx.runtime.shared_weights import Weights
+from secam_onnx.runtime.shared_weights import SharedWeights
 
 __all__ = [
     "CPU",
     "CUDA",
     "Interrupt",
     "Providers",
-    "Weights",
+    "SharedWeights",
     "input_dtype",
     "load",
     "open_as_it_is",

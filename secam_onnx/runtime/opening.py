@@ -13,7 +13,7 @@ from secam_onnx.errors import ModelError, ProviderError
 from secam_onnx.forks import needs_threads
 from secam_onnx.runtime.installation import load
 from secam_onnx.runtime.providers import CPU, CUDA, Providers, resolve_providers
-from secam_onnx.runtime.shared_weights import Weights
+from secam_onnx.runtime.shared_weights import SharedWeights
 from secam_onnx.threads import thread_limit
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def open_session(
     model: bytes | str | os.PathLike[str],
     providers: Providers = "auto",
     *,
-    weights: Weights | None = None,
+    weights: SharedWeights | None = None,
     prepack: bool = False,
     integer_kernels: bool = True,
     threads: int | None = None,
@@ -41,7 +41,7 @@ def open_session(
         A serialised model or the file that holds one.
     providers : str or sequence of str
         See `resolve_providers`.
-    weights : Weights, optional
+    weights : SharedWeights, optional
         Values of initializers that the model declares as external data.
     prepack : bool
         Copy these matrices into the order in which the kernels run fastest.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Weights"]
+__all__ = ["SharedWeights"]
 
 
 @dataclass(frozen=True)
-class Weights:
+class SharedWeights:
     """Values of initializers that a model declares as external data.
 
     Attributes

@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from secam_onnx import runtime
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
-from secam_onnx.graph.weights import SharedWeights
+from secam_onnx.graph.weights import WeightCollector
 from secam_onnx.head import contribution_model, find_head
 from secam_onnx.head.cut import cut_out
 from secam_onnx.head_query import HeadQuery
@@ -48,7 +48,7 @@ def test_a_shape_outside_that_the_run_decides_is_refused() -> None:
     shape = "o = NonZero (x) s = Shape (o) b = Gather (s, i_0) t = Concat <axis = 0> (b, i_24) "
     graph = Graph(build(shape + "r = Relu (f) v = Reshape (r, t) logits = MatMul (v, w_24x5)"))
     with pytest.raises(HeadError, match=r"asks for the shape of 'o', \(4, \?\), outside it \(Shape 's'\)"):
-        cut_out(graph, ["f"], ["v"], SharedWeights(), 18)
+        cut_out(graph, ["f"], ["v"], WeightCollector(), 18)
 
 
 def test_a_second_dependence_on_the_image_is_refused() -> None:
