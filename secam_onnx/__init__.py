@@ -3,6 +3,15 @@
 >>> import secam_onnx
 >>> explanation = secam_onnx.Explainer().explain("photo.jpg")  # doctest: +SKIP
 >>> explanation.panel().save("why.png")  # doctest: +SKIP
+
+To read the code, begin with `pipeline/steps.py` for an image and with `classifier/open.py` for a model. The rooms, from
+the ground up:
+
+- modules beside this one: errors, checks of arguments, files; `runtime/`: ONNX Runtime
+- `labels/`, `graph/`, `superpixels/`, `photograph/`: class names, ONNX graphs, label maps, the model's input
+- `head/`, then `classifier/`: from the logits back to the feature map; a model, opened
+- `explanation/`, `pipeline/`, `explainer`, `heads`: results, the steps to them, the public classes
+- `fusion/`, `export/`, `batch/`, `bench/`, `page/`, `serve/`, `cli/`: all that builds on these
 """
 
 import importlib
