@@ -66,6 +66,7 @@ class Selection:
             `(S,)` bool. `threshold` and `coverage` never keep superpixels that speak against the class; where nothing
             speaks for the class, they keep none.
         """
+        # Repeated in fusion/pictures.py (as nodes) and page/explanation.js; test_pictures and test_modules compare.
         order = np.argsort(-segment_scores, kind="stable")
         keep = np.zeros(len(segment_scores), dtype=bool)
         if self.top_segments is not None:
