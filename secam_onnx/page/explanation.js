@@ -71,6 +71,13 @@ export const limit = ({ cam }) => cam.reduce((most, value) => Math.max(most, Mat
 
 const IMAGE = { dtype: "uint8", channels: 3, black: 0, white: 255 }; // what browsers decode all files to
 
+/** The rule for which superpixels are kept. Each class has a slider of its own, so they may differ; null: by coverage. */
+function selection(counts) {
+  const [first] = counts;
+  if (counts.some((count) => count !== first)) return { top_segments_per_class: counts };
+  return first === null ? { coverage: COVERAGE } : { top_segments: first };
+}
+
 /** As `explanation.json` of secam-onnx; `counts` maps the classes that are shown to how many superpixels are kept. */
 export function report(explanation, counts, photograph) {
   const padded = padding(explanation);
@@ -88,7 +95,6 @@ export function report(explanation, counts, photograph) {
     const size = Math.max(Math.abs(logit), sum(superpixels.map((part) => Math.abs(part.contribution))), 1e-30);
     return Math.abs(gap) / size;
   });
-  const chosen = [...counts.values()]; // null: by coverage
   return {
     schema: 2,
     image: photograph,
@@ -98,7 +104,7 @@ export function report(explanation, counts, photograph) {
     classes: entries,
     completeness_error: Math.max(...error),
     method: { ...explanation.method, image: IMAGE },
-    selection: chosen.every((count) => count === null) ? { coverage: COVERAGE } : { top_segments: chosen },
+    selection: selection([...counts.values()]),
     geometry: explanation.geometry,
     timings_ms: explanation.timings,
   };

@@ -117,8 +117,10 @@ def test_the_slider_keeps_the_highest(explained: Any, expected: Any, tmp_path: P
     slider.fill("3")
     assert text(explained, ".carried").startswith("3 of 49 superpixels carry ")
     selection = Selection(top_segments=3)
-    found = numbers(explained, tmp_path)["classes"][0]["superpixels"]
-    assert [part["kept"] for part in found] == expected.keep(selection=selection).tolist()
+    found = numbers(explained, tmp_path)
+    assert found["selection"] == dataclasses.replace(expected, selection=selection).to_dict()["selection"]
+    kept = [part["kept"] for part in found["classes"][0]["superpixels"]]
+    assert kept == expected.keep(selection=selection).tolist()
     off = np.abs(picture(saved(explained, ".save", tmp_path)) - np.asarray(expected.overlay(selection=selection)))
     assert off.max() <= 2
     slider.focus()
@@ -233,6 +235,9 @@ def test_two_classes_are_compared(
     both = explainer.explain(photo, classes=["tiger cat", "goldfish"])
     assert f"for +{np.abs(both.cam).max():.2f}" in legends[0]
     assert_same_numbers(found, both)
+    explained.check("input[value=superpixels]", force=True)
+    explained.locator(".keep input").nth(1).fill("3")
+    assert numbers(explained, tmp_path)["selection"] == {"top_segments_per_class": [None, 3]}
     explained.uncheck("#compare")
     expect(explained.locator("figure")).to_have_count(1)
 

@@ -170,6 +170,7 @@ def assert_same_numbers(found: dict[str, Any], explanation: Any, tolerance: floa
             np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
         assert [part["kept"] for part in entry["superpixels"]] == [part["kept"] for part in other["superpixels"]]
     assert found["completeness_error"] < 1e-5
+    assert found["selection"] == known["selection"]
 
 
 def picture(path: Path) -> np.ndarray:
