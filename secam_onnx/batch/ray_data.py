@@ -68,7 +68,7 @@ def explain_on_ray(
     totals : Totals, optional
         Counted up as the run goes on, for whoever shows its progress.
     on_result : callable
-        Called with each image for which there is no result, and the error.
+        Called with each image that has no result, and the error.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def open_classifier(
     Raises
     ------
     ModelError
-        The file cannot be read, is no classifier that can be explained, or its outputs differ from ours.
+        The file cannot be read, is not a classifier that can be explained, or its outputs differ from ours.
     OptionError
         An option contradicts the file.
     ProviderError

@@ -34,7 +34,7 @@ def choose_activation(
     wanted : {'softmax', 'sigmoid', 'none', 'auto'}, optional
         The user's choice.
     beside : (str, str), optional
-        What other outputs or the files beside the model say of raw outputs, and a note where that comes from.
+        What other outputs or the files beside the model say about raw outputs, and a note where that comes from.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def check_activation(
     inputs: Iterable[np.ndarray],
     wanted: str | None = None,
 ) -> ModelMetadata:
-    """Check by runs what the graph says of probabilities; if neither graph nor user says, decide by the values.
+    """Check by runs what the graph says about probabilities; if neither graph nor user says, decide by the values.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What `secam-onnx explain` says of the images while it runs."""
+"""What `secam-onnx explain` says about the images while it runs."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def from_keras_file(path: str | os.PathLike[str]) -> Source:
     Raises
     ------
     ModelError
-        The file cannot be read, needs code that it does not contain, or is no image classifier.
+        The file cannot be read, needs code that it does not contain, or is not an image classifier.
     """
     file = Path(path)
     if not file.exists():

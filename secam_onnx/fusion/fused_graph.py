@@ -19,7 +19,7 @@ from secam_onnx.fusion.options import Fusion, check_fits
 from secam_onnx.fusion.pictures import normalised, overlay
 from secam_onnx.graph.node_info import reads
 from secam_onnx.graph.nodes import Nodes
-from secam_onnx.graph.opset import at_opset, opset_of
+from secam_onnx.graph.opset import OLDEST_IR_VERSION, OPSET, at_opset, opset_of
 from secam_onnx.graph.splice import made_by, needed, renamed
 from secam_onnx.head import CLASS_IDS, ContributionModel
 from secam_onnx.reserved_prefix import RESERVED
@@ -30,8 +30,6 @@ from secam_onnx.superpixels.pooling_nodes import pooled
 
 __all__ = ["fused_model", "ready_to_fuse"]
 
-_OPSET = 18  # of K-means and of the contribution models
-_IR_VERSION = 8  # the lowest for that opset, for older runtimes
 _TYPES = {
     "float32": TensorProto.FLOAT,
     "int32": TensorProto.INT32,
@@ -48,7 +46,7 @@ def ready_to_fuse(model: ModelProto) -> ModelProto:
     ModelError
         It cannot be converted.
     """
-    return at_opset(model, _OPSET)
+    return at_opset(model, OPSET)
 
 
 def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, ModelMetadata]:
@@ -213,7 +211,7 @@ def _results(
 
 def _header(model: ModelProto, network: ModelProto, contribution: ModelProto) -> ModelProto:
     """A model without nodes that carries the original's author, licence, documentation and version."""
-    fused = ModelProto(ir_version=max(model.ir_version, _IR_VERSION), producer_name="secam-onnx")
+    fused = ModelProto(ir_version=max(model.ir_version, OLDEST_IR_VERSION), producer_name="secam-onnx")
     fused.opset_import.extend(contribution.opset_import)
     fused.functions.extend(network.functions)
     # If a key occurs twice, its last value counts, as in ONNX Runtime. The caller writes our own entry.

@@ -25,7 +25,9 @@ def model_file(path: str | os.PathLike[str]) -> Path:
             return given
         given.stat()
     except (OSError, ValueError) as error:  # too long, with a null character, or a folder that may not be looked into
-        raise ModelError(f"{str(path)[:80]!r} is no path of a model ({error}); give that of an .onnx file.") from error
+        raise ModelError(
+            f"{str(path)[:80]!r} is not the path of a model ({error}); give that of an .onnx file."
+        ) from error
     for usual in (given / "model.onnx", given / "onnx" / "model.onnx"):  # the second is where optimum writes
         if usual.is_file():
             return usual

@@ -42,7 +42,7 @@ class NodeIndex:
     initializers : dict of str to TensorProto
         Its initializers, by name.
     inputs : list of ValueInfoProto
-        Its inputs that are no initializers.
+        Its inputs that are not initializers.
     outputs : list of str
         Names of its outputs.
     """

@@ -1,4 +1,4 @@
-"""What a node says of itself, and how messages name nodes and shapes."""
+"""What a node tells about itself, and how messages name nodes and shapes."""
 
 from __future__ import annotations
 

@@ -7,7 +7,16 @@ from onnx import ModelProto, helper
 
 from secam_onnx.errors import ModelError
 
-__all__ = ["at_opset", "opset_of"]
+__all__ = ["IR_VERSION", "OLDEST_IR_VERSION", "OPSET", "at_opset", "opset_of"]
+
+OPSET = 18
+"""What this package writes: the first with ScatterElements(add), Shape(start), CastLike and axes as inputs."""
+
+OLDEST_IR_VERSION = 8
+"""The lowest for that opset, so that older runtimes read the files that are written."""
+
+IR_VERSION = 10
+"""Of parts cut from a model; the default of an installed onnx may be newer than ONNX Runtime reads."""
 
 _RESIZES_FROM_CENTRES = 11
 
@@ -49,7 +58,7 @@ def at_opset(model: ModelProto, opset: int, part: str = "model") -> ModelProto:
             f"The {part} cannot be converted from opset {own} to {opset} ({error}). Export the model with opset "
             f"{opset} or newer."
         ) from error
-    # Some versions of onnx keep the metadata, others do not. Of a key that is there twice, the last value counts.
+    # Some versions of onnx keep the metadata, others do not. If a key occurs twice, its last value counts.
     helper.set_model_props(newer, {entry.key: entry.value for entry in model.metadata_props})
     if own < _RESIZES_FROM_CENTRES:
         _resize_from_corners(newer)

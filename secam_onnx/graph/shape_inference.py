@@ -17,7 +17,7 @@ __all__ = ["Types", "copy_for_inference", "infer_types", "pin_batch"]
 Types = dict[str, tuple[int, Shape | None]]
 """Element type and shape of tensors, by name."""
 
-_SMALL = 1024  # numbers; larger constants are weights, of which inference needs the dimensions alone
+_SMALL = 1024  # numbers; larger constants are weights; inference needs only their dimensions
 _LARGEST = 2**31  # numbers in a tensor; no classifier of one photograph comes near
 
 

@@ -1,4 +1,4 @@
-"""Reading an ONNX file without its weights, of which only the place in the file is kept.
+"""Reading an ONNX file without its weights: only their places in the file are kept.
 
 protobuf would read the whole file into a copy of its own, and the weights, most of it, would then be copied again.
 """
@@ -43,7 +43,7 @@ def read_without_weights(path: str | os.PathLike[str]) -> ModelProto:
     Raises
     ------
     DecodeError
-        The file is no model.
+        The file is not a model.
     OSError
         The file cannot be read.
     """

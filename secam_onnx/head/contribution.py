@@ -24,6 +24,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from secam_onnx.errors import OptionError
 from secam_onnx.graph.index import Graph
+from secam_onnx.graph.opset import IR_VERSION, OPSET
 from secam_onnx.graph.weights import WeightCollector, share_safely
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.cut import cut_out
@@ -58,9 +59,6 @@ CAM = f"{RESERVED}cam"
 BIAS = f"{RESERVED}bias"
 GAP = f"{RESERVED}gap"
 ROUNDING = f"{RESERVED}rounding"
-
-_OPSET = 18  # the first with ScatterElements(add), Shape(start), CastLike and axes as inputs everywhere
-_IR_VERSION = 10
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def contribution_model(
     """
     builder = Builder(graph, head.n_logits)
     weights = WeightCollector(graph.folder, known)
-    opset = max(_OPSET, graph.opset)
+    opset = max(OPSET, graph.opset)
     logit_ids, signs = _of_logits(builder, head.class_output)
     if masking or not head.understood:
         nodes: list[NodeProto] = []
@@ -126,7 +124,7 @@ def contribution_model(
     )
     opsets = [entry for entry in graph.model.opset_import if entry.domain not in ("", "ai.onnx")]
     opsets.append(helper.make_opsetid("", opset))
-    ir_version = max(_IR_VERSION, graph.model.ir_version)
+    ir_version = max(IR_VERSION, graph.model.ir_version)
     model = helper.make_model(body, opset_imports=opsets, ir_version=ir_version)
     share_safely(model, weights.values)
     return ContributionModel(model, weights.values)

@@ -10,12 +10,10 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import attribute, describe, reads, shape_text
-from secam_onnx.graph.opset import at_opset
+from secam_onnx.graph.opset import IR_VERSION, at_opset
 from secam_onnx.graph.weights import WeightCollector
 
 __all__ = ["cut_out"]
-
-_IR_VERSION = 10
 
 
 def cut_out(
@@ -113,5 +111,5 @@ def _nodes_at_opset(graph: Graph, nodes: list[NodeProto], opset: int) -> list[No
     body = helper.make_graph(nodes, "head", typed, ends)
     opsets = [entry for entry in graph.model.opset_import if entry.domain not in ("", "ai.onnx")]
     opsets.append(helper.make_opsetid("", graph.opset))
-    old = helper.make_model(body, opset_imports=opsets, ir_version=_IR_VERSION)
+    old = helper.make_model(body, opset_imports=opsets, ir_version=IR_VERSION)
     return list(at_opset(old, opset, "head").graph.node)

@@ -24,7 +24,7 @@ _MOST_SPECIAL = 16  # tokens without position that --token-grid alone may imply
 
 
 class NoGridError(Exception):
-    """A tensor is no feature map; the message is the reason, in words for the user."""
+    """A tensor is not a feature map; the message is the reason, in words for the user."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def grid_of(
     Raises
     ------
     NoGridError
-        The tensor is no feature map; the message is the reason.
+        The tensor is not a feature map; the message is the reason.
     """
     shape = graph.shape(tensor)
     text = f"shape {shape_text(shape)}"

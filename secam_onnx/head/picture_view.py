@@ -71,7 +71,7 @@ def view_of_input(graph: Graph, tensor: str) -> View:
     Raises
     ------
     UnknownPlaceError
-        The input is no picture.
+        The input is not a picture.
     """
     return View(_image_axes(graph.shape(tensor) or (), graph.image_axes))
 
@@ -228,7 +228,7 @@ def _cropped(graph: Graph, node: NodeProto, output: str, view: View) -> View | N
 def _image_axes(shape: Sequence[int | None], image_axes: str | None) -> tuple[int, int]:
     """The axes of rows and columns of a model's input: `image_axes`, or else all but the axis that has few channels."""
     if len(shape) not in (3, 4):
-        raise UnknownPlaceError("the input is no picture")
+        raise UnknownPlaceError("the input is not a picture")
     if image_axes is not None and len(image_axes) == len(shape):
         return image_axes.index("H"), image_axes.index("W")
     first = len(shape) - 3

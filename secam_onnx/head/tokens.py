@@ -29,7 +29,7 @@ _MOVE = {
 
 
 class CutTokensError(Exception):
-    """Some of the cells were left out; the others are no grid over the picture."""
+    """Some of the cells were left out; the others do not form a grid over the picture."""
 
 
 @dataclass(frozen=True)

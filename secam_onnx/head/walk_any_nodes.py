@@ -26,7 +26,7 @@ def walk_to_any_grid(graph: Graph, logits: str, query: HeadQuery) -> Walk:
     Raises
     ------
     HeadError
-        There is none.
+        There is no such feature map.
     """
     rejected: list[Rejection] = []
     features = query.feature_names
@@ -89,6 +89,6 @@ def _before_all_attention(graph: Graph, tensor: str) -> str:
         return ""
     return (
         f"The feature map {tensor!r} lies before all attention, as no tokens behind it are known to form a grid. "
-        "What a whole transformer makes of a single cell may say little. Name a tensor of tokens with --features, and "
-        "its rows and columns with --token-grid."
+        "The output of a whole transformer for a single cell may say little. Name a tensor of tokens with "
+        "--features, and its rows and columns with --token-grid."
     )

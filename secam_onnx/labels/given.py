@@ -23,7 +23,7 @@ def given_labels(labels: Any) -> tuple[str, ...]:
     Raises
     ------
     OptionError
-        They are none of these.
+        The value is none of these.
     """
     if isinstance(labels, str | os.PathLike):
         from secam_onnx.labels.label_files import read_labels  # with its parsers, which an explanation rarely needs

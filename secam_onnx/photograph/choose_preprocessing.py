@@ -194,7 +194,7 @@ def _check_raw(input_: ImageInput, mean: Sequence[float] | None, std: Sequence[f
 def _contradiction(beginning: GraphPreprocessing, chosen: Preprocessing, note: str) -> str:
     """The warning where a step is done twice, outside the graph and in it, or not at all; otherwise empty.
 
-    It is no error: some networks were trained that way by mistake, and then it is right.
+    This is not an error: some networks were trained that way by mistake, and then it is right.
     """
     if not beginning.expects or len(chosen.mean) != len(beginning.mean):
         return ""

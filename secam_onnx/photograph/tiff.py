@@ -139,7 +139,7 @@ def _of_type(pixels: np.ndarray, name: str) -> tuple[float, float]:
 @contextlib.contextmanager
 def _opened(file: BinaryIO, name: str, *, stack: bool) -> Iterator[list[TiffPage]]:
     """The first page, and of a stack those behind it of the same kind."""
-    import tifffile  # here, as most images are none
+    import tifffile  # imported here, as most images are not TIFF
 
     logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters is raised
     try:

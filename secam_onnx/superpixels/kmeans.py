@@ -17,6 +17,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
 from secam_onnx.graph.nodes import Nodes
+from secam_onnx.graph.opset import OLDEST_IR_VERSION, OPSET
 from secam_onnx.superpixels.cells import NOWHERE, Cells
 from secam_onnx.superpixels.lab import BLACK, LAB_OF_ROOTS, cube_roots
 from secam_onnx.superpixels.pieces import FAR, held_together
@@ -26,8 +27,6 @@ __all__ = ["BLOCKS", "kmeans", "kmeans_model"]
 BLOCKS = 8
 """Blocks along the edge of a cell, approximately: fewer are faster, more follow finer structures."""
 
-_OPSET = 18
-_IR_VERSION = 8  # the lowest for this opset, so that older runtimes read the model
 _EMPTY = 1e-3  # blocks
 _CHANNELS = 6  # L, a, b, y, x, 1
 _GREY = 50.0  # subtracted from the lightness, as float32 is finer for small numbers
@@ -74,7 +73,7 @@ def kmeans_model(
         [helper.make_tensor_value_info("segments", TensorProto.INT32, ["N", *size])],
         n.values,
     )
-    return helper.make_model(body, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=OLDEST_IR_VERSION)
 
 
 def kmeans(n: Nodes, image: str, cells: Cells, *, compactness: float = 15.0, iterations: int = 5) -> str:

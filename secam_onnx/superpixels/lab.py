@@ -34,7 +34,7 @@ BLACK = LAB_OF_ROOTS @ (_DARK + _SLOPE * _CURVE[0] * _XYZ.sum(axis=1) / _WHITE)
 
 
 def cube_roots(nodes: Nodes, colours: str) -> str:
-    """Write the three nonlinear numbers of which CIELAB is a linear function.
+    """Write the three nonlinear numbers that CIELAB is a linear function of.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Names for files that are given as a model but are no ONNX, recognised by their content or else by their name."""
+"""Names for files that are given as a model but are not ONNX, recognised by their content or else by their name."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the outputs of a model say of its classes: names, ranking, softmax or sigmoid, and the logits before these."""
+"""What a model's outputs tell about its classes: names, ranking, softmax or sigmoid, and the logits before these."""

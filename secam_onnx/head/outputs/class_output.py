@@ -86,7 +86,7 @@ def read_class_output(graph: Graph, output: str) -> ClassOutput:
     Raises
     ------
     HeadError
-        It is no tensor of classes; the message is the reason.
+        It is not a tensor of classes; the message is the reason.
     """
     tensor, labels, ranking = before_ranking(graph, output)
     scaled = tensor

@@ -17,7 +17,7 @@ Table = Mapping[Any, Any]
 
 
 def table_of(graph: Graph, node: NodeProto) -> Table | None:
-    """The mapping of a node from each number or name; None if it is no table."""
+    """The mapping of a node from each number or name; None if it is not a table."""
     if node.op_type == "LabelEncoder":
         strings = attribute(node, "classes_strings")
         if strings:  # the first version of the operator maps both ways

@@ -87,7 +87,7 @@ def check_not_sorted(graph: Graph, logits: str) -> None:
 
 
 def check_largest_wins(graph: Graph, logits: str) -> None:
-    """Refuse raw outputs of which the model itself takes the smallest, as it does with distances.
+    """Refuse raw outputs if the model itself takes the smallest of them, as it does with distances.
 
     Raises
     ------

@@ -41,7 +41,7 @@ _SIGNED = {"Add", "BatchNormalization", "Conv", "Gemm", "MatMul", "Sub"}
 
 @dataclass(frozen=True)
 class QuantizeStep(Step):
-    """Rounding by two nodes, of which `node` is the second."""
+    """Rounding by two nodes; `node` is the second."""
 
     from_zero: bool
     """Whether the grid has no negative values."""

@@ -9,7 +9,7 @@ a channel they do `(value - mean) / std`, and the size of these two numbers tell
 - Either of them: a Clip or QuantizeLinear that keeps 0..255, or 0..1, of the input. Other ranges tell nothing.
 - Unknown: anything else, such as the rescaling in torchvision's Inception-v3.
 
-Of a BatchNormalization the running mean and variance count, which are those of the training data.
+For a BatchNormalization the running mean and variance count, which are those of the training data.
 """
 
 from __future__ import annotations

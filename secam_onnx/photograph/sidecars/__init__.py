@@ -1,1 +1,1 @@
-"""What the files beside a model, and its own metadata, say of its preprocessing and its class names."""
+"""What the files beside a model, and its own metadata, say about its preprocessing and its class names."""

@@ -1,4 +1,4 @@
-"""What the files beside a model say of its preprocessing, its class names and its probabilities.
+"""What the files beside a model say about its preprocessing, its class names and its probabilities.
 
 Hugging Face's `config.json` and `preprocessor_config.json`, timm's `config.json`, and OTX's `label_schema.json`.
 """

@@ -1,4 +1,4 @@
-"""Files that are no ONNX models are named as what they are, with what to do, by every command that takes a model."""
+"""Files that are not ONNX models are named as what they are, with what to do, by every command that takes a model."""
 
 from __future__ import annotations
 
