@@ -107,11 +107,12 @@ def checked(*sets: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def install_with_torch(session: nox.Session) -> None:
-    """The wheel, with all that its tests compare it with."""
+    """The package, with all that its tests compare it with."""
     # torchvision without its dependencies: some places have a CPU build of PyTorch only.
     session.install("torch==2.13.0")
     session.install("--no-deps", "torchvision==0.28.0")
-    session.install(".[cpu,export,parquet]", *groups("test", "readers"))
+    # In place, since coverage takes `secam_onnx` for the folder; `runtime` and `package` test the wheel.
+    session.install("-e", ".[cpu,export,parquet]", *groups("test", "readers"))
 
 
 @checked("fast", "default", "full")
@@ -134,7 +135,7 @@ def quick(session: nox.Session) -> None:
 
 @checked("default", "full")
 def tests(session: nox.Session) -> None:
-    """All tests but those marked full, PyTorch's parity tests included, of the wheel, with coverage."""
+    """All tests but those marked full, PyTorch's parity tests included, with coverage."""
     install_with_torch(session)
     session.run(*PYTEST, "--cov", *session.posargs)
 
