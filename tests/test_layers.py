@@ -61,7 +61,8 @@ def imported(file: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            # The package as well, which runs first even where only a module of it is wanted.
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
     return {_module(name) for name in names if name.startswith("secam_onnx.")}
 
 

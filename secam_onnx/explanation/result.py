@@ -18,7 +18,7 @@ from PIL import Image
 from secam_onnx.arguments import checked
 from secam_onnx.completeness import TOLERANCE, completeness_error
 from secam_onnx.errors import ClassError, OptionError
-from secam_onnx.explanation import overlays
+from secam_onnx.explanation.overlays import KINDS, heat_overlay, kept_overlay, map_on_image, segments_on_image
 from secam_onnx.explanation.panel import TILE, compose
 from secam_onnx.explanation.prediction import Prediction, signed
 from secam_onnx.explanation.saving import picture_stem, save_folder
@@ -145,7 +145,7 @@ class Explanation:
             The class was not explained.
         """
         kept = np.append(self.keep(class_, selection), False)
-        return kept[overlays.segments_on_image(self.segments, self.geometry)]
+        return kept[segments_on_image(self.segments, self.geometry)]
 
     @checked("class_")
     def overlay(
@@ -168,18 +168,18 @@ class Explanation:
             The kind is unknown, or the photograph was not kept.
         """
         self._check_image()
-        if kind not in overlays.KINDS:
-            raise OptionError(f"Unknown kind of picture {kind!r}; choose from {', '.join(overlays.KINDS)}.")
+        if kind not in KINDS:
+            raise OptionError(f"Unknown kind of picture {kind!r}; choose from {', '.join(KINDS)}.")
         row = self._row(class_)
         if kind == "superpixels":
-            segments = overlays.segments_on_image(self.segments, self.geometry)
-            return Image.fromarray(overlays.kept_overlay(self.image, segments, self.keep(class_, selection)))
+            segments = segments_on_image(self.segments, self.geometry)
+            return Image.fromarray(kept_overlay(self.image, segments, self.keep(class_, selection)))
         if kind == "heatmap":
-            segments = overlays.segments_on_image(self.segments, self.geometry)
+            segments = segments_on_image(self.segments, self.geometry)
             values = np.append(self.segment_scores[row], np.float32(np.nan))[segments]
         else:
-            values = overlays.map_on_image(self.cam[row], self.geometry)
-        return Image.fromarray(overlays.heat_overlay(self.image, values, self._limit(row)))
+            values = map_on_image(self.cam[row], self.geometry)
+        return Image.fromarray(heat_overlay(self.image, values, self._limit(row)))
 
     @checked("class_")
     def panel(self, class_: ClassQuery | None = None, selection: Selection | None = None) -> Image.Image:
@@ -193,7 +193,7 @@ class Explanation:
         small = self._shrunk(2 * TILE)
         tiles = [
             (caption, np.asarray(small.overlay(entry.index, chosen, kind=kind)))
-            for caption, kind in zip(captions, overlays.KINDS, strict=True)
+            for caption, kind in zip(captions, KINDS, strict=True)
         ]
         parts = self.segment_contributions[row]
         what = str(self.method.get("explained", "logit"))
@@ -307,7 +307,7 @@ class Explanation:
         for entry in sorted(self.classes, key=lambda entry: -entry.logit)[:classes]:
             stem = picture_stem(entry)
             yield f"{stem}-panel", self.panel(entry.index)
-            for kind in overlays.KINDS:
+            for kind in KINDS:
                 yield f"{stem}-{kind}", self.overlay(entry.index, kind=kind)
 
     def _repr_html_(self) -> str | None:
