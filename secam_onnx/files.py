@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever stops the program while it writes."""
+"""Files and folders that appear whole or not at all, whatever stops the program; and reading without waiting."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from secam_onnx.errors import ModelError, OutputError
 
@@ -18,13 +20,22 @@ __all__ = [
     "file_state",
     "new_file",
     "new_folder",
+    "open_regular",
     "output_errors",
     "printable",
+    "regular_file",
     "remove_leftovers",
     "sha256",
     "unchanged",
 ]
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()  # seconds between attempts to rename
 
 
@@ -102,6 +113,70 @@ def remove_leftovers(folder: Path, *, deep: bool = False) -> None:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+
+def regular_file(path: str | os.PathLike[str]) -> os.stat_result:
+    """Find out that a path leads to a regular file, without opening it: opening a named pipe can wait for ever.
+
+    Parameters
+    ----------
+    path : path
+        A file or a link to one.
+
+    Returns
+    -------
+    stat_result
+        Of the file.
+
+    Raises
+    ------
+    OSError
+        There is nothing, it cannot be reached, or it is a folder, a pipe, a socket or a device, which `strerror` says.
+        A name that no file can have is such an error, too.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 (of any kind of path)
+    except ValueError as error:  # a null character, or text that cannot be encoded
+        raise OSError(errno.EINVAL, f"no file can have such a name ({error})", os.fspath(path)) from None
+    _check_regular(found, path)
+    return found
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading; anything else is refused, and never waited for.
+
+    Parameters
+    ----------
+    path : path
+        A file or a link to one.
+
+    Returns
+    -------
+    BinaryIO
+        The open file, buffered.
+
+    Raises
+    ------
+    OSError
+        As of `regular_file`, or the file may not be read.
+    """
+    regular_file(path)
+    # It may be replaced by a pipe in between, so it is opened without waiting, and looked at again.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        _check_regular(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
+    kind = stat.S_IFMT(found.st_mode)
+    if kind != stat.S_IFREG:
+        number = errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL
+        raise OSError(number, f"it is {_KINDS.get(kind, 'no file')}, and a file was expected", os.fspath(path))
 
 
 def printable(text: str) -> str:

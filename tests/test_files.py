@@ -1,12 +1,14 @@
 import errno
+import os
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from secam_onnx.errors import ModelError, OutputError
-from secam_onnx.files import new_file, new_folder, remove_leftovers, unchanged
+from secam_onnx.files import new_file, new_folder, open_regular, regular_file, remove_leftovers, unchanged
 
 STOPS = [ValueError("stop"), KeyboardInterrupt(), SystemExit(3)]
 
@@ -209,3 +211,43 @@ def test_leftovers_of_a_killed_program(tmp_path, deep):
     (place / "mine").write_text("whole")
     remove_leftovers(tmp_path, deep=deep)
     assert [path.name for path in place.iterdir()] == ["mine"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such files are no paths on Windows")
+def test_only_regular_files_are_opened_and_none_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    (tmp_path / "file").write_bytes(b"some")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo("pipe")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind("socket")
+    for name in ("file", "link"):
+        assert regular_file(name).st_size == 4
+        with open_regular(name) as handle:
+            assert handle.read() == b"some"
+    refused = {
+        "pipe": "named pipe",
+        "socket": "socket",
+        ".": "folder",
+        "/dev/zero": "device",
+        "loop": "symbolic links",
+        "n" * 300: "too long",
+        "a\0b": "no file can have such a name",
+        "\ud800": "no file can have such a name",
+        "gone": "No such file",
+    }
+    for name, words in refused.items():
+        for act in (regular_file, open_regular):
+            with pytest.raises(OSError, match=words):
+                act(name)
+    with listening, pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no named pipes")
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr("secam_onnx.files.regular_file", lambda path: None)
+    with pytest.raises(OSError, match="named pipe"):
+        open_regular(tmp_path / "pipe")
