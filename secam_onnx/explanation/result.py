@@ -230,8 +230,8 @@ class Explanation:
             kept = self.selection.keep(self.segment_scores[row], self.segment_contributions[row])
             columns = (self.segment_scores[row], self.segment_contributions[row], kept, padding)
             superpixels: list[dict[str, Any]] = [
-                {"label": label, "score": score, "contribution": contribution, "kept": keep, "in_padding": padded}
-                for label, (score, contribution, keep, padded) in enumerate(
+                {"segment_id": number, "score": score, "contribution": contribution, "kept": keep, "in_padding": padded}
+                for number, (score, contribution, keep, padded) in enumerate(
                     zip(*(column.tolist() for column in columns), strict=True)
                 )
             ]

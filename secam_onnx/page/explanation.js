@@ -85,9 +85,9 @@ export function report(explanation, counts, photograph) {
     const { cam, segment_scores, segment_contributions, ...entry } = explanation.classes.get(index);
     const keep = kept(explanation.classes.get(index), count);
     const { gap } = parts({ ...entry, segment_contributions }, keep);
-    const superpixels = Array.from(segment_scores, (score, label) => {
-      const contribution = segment_contributions[label];
-      return { label, score, contribution, kept: keep[label], in_padding: padded[label] };
+    const superpixels = Array.from(segment_scores, (score, segment_id) => {
+      const contribution = segment_contributions[segment_id];
+      return { segment_id, score, contribution, kept: keep[segment_id], in_padding: padded[segment_id] };
     });
     return { ...entry, gap, superpixels };
   });

@@ -56,7 +56,7 @@ def read(folder: Path) -> dict[str, Any]:
         shares = np.array([superpixel["contribution"] for superpixel in entry["superpixels"]])
         size = max(abs(entry["logit"]), np.abs(shares).sum())
         assert abs(shares.sum() + entry["bias"] - entry["logit"]) < 1e-3 * size
-        assert [superpixel["label"] for superpixel in entry["superpixels"]] == list(range(len(shares)))
+        assert [superpixel["segment_id"] for superpixel in entry["superpixels"]] == list(range(len(shares)))
         assert 0 < entry["probability"] < 1
     return report
 

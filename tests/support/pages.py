@@ -168,6 +168,7 @@ def assert_same_numbers(found: dict[str, Any], explanation: Any, tolerance: floa
         for name in ("contribution", "score"):
             mine, theirs = (np.array([part[name] for part in each["superpixels"]]) for each in (entry, other))
             np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
+        assert [part["segment_id"] for part in entry["superpixels"]] == [*range(len(other["superpixels"]))]
         assert [part["kept"] for part in entry["superpixels"]] == [part["kept"] for part in other["superpixels"]]
     assert found["completeness_error"] < 1e-5
     assert found["selection"] == known["selection"]
