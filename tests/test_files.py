@@ -2,13 +2,23 @@ import errno
 import os
 import re
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from secam_onnx.errors import ModelError, OutputError
-from secam_onnx.files import new_file, new_folder, open_regular, regular_file, remove_leftovers, unchanged
+from secam_onnx.files import (
+    new_file,
+    new_folder,
+    open_regular,
+    regular_file,
+    remove_leftovers,
+    remove_unfinished,
+    unchanged,
+    writing,
+)
 
 STOPS = [ValueError("stop"), KeyboardInterrupt(), SystemExit(3)]
 
@@ -200,6 +210,31 @@ def test_what_changes_under_a_reader_is_noticed(tmp_path: Path) -> None:
         raise ValueError("as before")
 
 
+@pytest.mark.parametrize("moved_aside", [False, True])
+def test_what_is_being_written_is_removed_by_a_program_that_ends_at_once(tmp_path, writer, moved_aside, monkeypatch):
+    """Another thread may be at any step of it."""
+    monkeypatch.setattr(writing, "_ended", threading.Event())
+    target = written(writer, tmp_path / "out", "old")
+    before = tree(tmp_path)
+    if moved_aside and writer is new_file:
+        pytest.skip("files are never moved aside")
+
+    def write() -> None:
+        with writer(target) as temporary:
+            put(temporary, "half")
+            if moved_aside:
+                target.replace(temporary.with_suffix(".old"))
+            remove_unfinished()
+            assert tree(tmp_path) == before
+
+    with pytest.raises(OutputError, match="No such file"):
+        write()
+    assert tree(tmp_path) == before
+    with pytest.raises(OutputError, match="being stopped"):
+        written(writer, target)
+    assert tree(tmp_path) == before
+
+
 @pytest.mark.parametrize("deep", [False, True])
 def test_leftovers_of_a_killed_program(tmp_path, deep):
     """The new result, and the old one that was moved aside."""
@@ -248,6 +283,6 @@ def test_only_regular_files_are_opened_and_none_is_waited_for(tmp_path, monkeypa
 @pytest.mark.skipif(os.name == "nt", reason="there are no named pipes")
 def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
-    monkeypatch.setattr("secam_onnx.files.regular_file", lambda path: None)
+    monkeypatch.setattr("secam_onnx.files.reading.regular_file", lambda path: None)
     with pytest.raises(OSError, match="named pipe"):
         open_regular(tmp_path / "pipe")

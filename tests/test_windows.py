@@ -18,6 +18,7 @@ from PIL import Image
 from secam_onnx import cli, files
 from secam_onnx.batch.folder_names import folder_name, unique_stems
 from secam_onnx.errors import OutputError
+from secam_onnx.files import writing
 
 if not Path("/proc/self/fd").exists():
     pytest.skip("what is open is read from /proc", allow_module_level=True)
@@ -153,11 +154,11 @@ def test_one_name_for_several_folders_where_case_counts_for_nothing(room: Path) 
 
 
 def test_a_moment_in_which_another_program_has_the_file(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(writing, "_PAUSES", (0.0, 0.0))
     target = room / "out.txt"
     target.write_text("old", encoding="utf-8")
     held = target.open("rb")
-    monkeypatch.setattr(files.time, "sleep", lambda _: held.close())
+    monkeypatch.setattr(writing.time, "sleep", lambda _: held.close())
     with files.new_file(target) as temporary:
         temporary.write_text("new", encoding="utf-8")
     assert target.read_text(encoding="utf-8") == "new"

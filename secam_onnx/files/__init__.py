@@ -1,0 +1,25 @@
+"""Files: written whole or not at all, read without waiting for what is no file, and folders locked for one run."""
+
+from secam_onnx.files.reading import file_state, open_regular, regular_file, sha256, unchanged
+from secam_onnx.files.writing import (
+    new_file,
+    new_folder,
+    output_errors,
+    printable,
+    remove_leftovers,
+    remove_unfinished,
+)
+
+__all__ = [
+    "file_state",
+    "new_file",
+    "new_folder",
+    "open_regular",
+    "output_errors",
+    "printable",
+    "regular_file",
+    "remove_leftovers",
+    "remove_unfinished",
+    "sha256",
+    "unchanged",
+]

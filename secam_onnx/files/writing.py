@@ -1,0 +1,195 @@
+"""Files and folders that appear whole or not at all, whatever stops the program while it writes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from secam_onnx.errors import OutputError
+
+__all__ = ["new_file", "new_folder", "output_errors", "printable", "remove_leftovers", "remove_unfinished"]
+
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()  # seconds between attempts to rename
+
+_unfinished: dict[Path, Path] = {}  # what is being written, and what it will replace
+_beginning = threading.Lock()  # held while a temporary file or folder is made
+_ended = threading.Event()
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which replaces `path` in one step when the block succeeds.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or read-only, or the disk is full. `path` keeps what it held before.
+    """
+    target = _real(path)
+    temporary = _beside(target)
+    try:
+        with output_errors(target):
+            with _begun(temporary, target):
+                temporary.touch(exist_ok=False)
+            yield temporary
+            with temporary.open("r+b") as handle:  # Windows flushes no file that is open for reading only
+                os.fsync(handle.fileno())
+            _move(temporary, target)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        _unfinished.pop(temporary, None)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, which replaces `path` when the block succeeds.
+
+    An existing folder at `path` is moved aside first and removed last, so a reader sees the old result, for an
+    instant none, or the new one, never a mixture.
+
+    Raises
+    ------
+    OutputError
+        The parent cannot be created or written, or the disk is full. `path` keeps what it held before.
+    """
+    target = _real(path)
+    temporary = _beside(target)
+    old = _old(temporary)
+    try:
+        with output_errors(target):
+            if target.exists() and not target.is_dir():
+                raise OutputError(f"{target} is a file; choose another name for the folder.")
+            with _begun(temporary, target):
+                temporary.mkdir(parents=True)
+            yield temporary
+            try:
+                # Inside the try: a signal may come as soon as the old folder is out of the way.
+                if target.exists():
+                    _move(target, old)
+                _move(temporary, target)
+            except BaseException:
+                if old.exists() and not target.exists():
+                    _move(old, target)
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if target.exists():
+                shutil.rmtree(old, ignore_errors=True)
+        _unfinished.pop(temporary, None)
+
+
+def remove_unfinished() -> None:
+    """Remove what this process is writing, and begin nothing more: it ends at once, without waiting for its threads.
+
+    What was moved aside for a new result is put back. Threads that still write get an error.
+    """
+    taken = _beginning.acquire(timeout=0.5)  # the thread that is interrupted may hold it
+    _ended.set()
+    for temporary, target in list(_unfinished.items()):
+        claimed, old = _beside(temporary), _old(temporary)
+        with contextlib.suppress(OSError):
+            temporary.replace(claimed)  # from here on no thread can move it into place
+        with contextlib.suppress(OSError):
+            if old.exists() and not target.exists():
+                old.replace(target)
+        for path in (claimed, old):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True) if not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
+    if taken:
+        _beginning.release()
+
+
+def remove_leftovers(folder: Path, *, deep: bool = False) -> None:
+    """Remove what a killed program left half-written in a folder, or anywhere below it.
+
+    Raises
+    ------
+    OutputError
+        It cannot be removed.
+    """
+    with output_errors(folder):
+        found = [*(folder.rglob if deep else folder.glob)(".secam-*")]
+        for entry in (entry for entry in found if entry.suffix in (".tmp", ".old")):
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+
+def printable(text: str) -> str:
+    """A file name as text that can be encoded; bytes that are not UTF-8 show as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+@contextlib.contextmanager
+def _begun(temporary: Path, target: Path) -> Iterator[None]:
+    """Note what is being made, before it is there."""
+    with _beginning:
+        if _ended.is_set():
+            raise OutputError(f"{target} was not written: the program is being stopped.")
+        _unfinished[temporary] = target
+        yield
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename a file or a folder; on Windows a virus scanner or an indexer may hold new ones for a moment."""
+    for pause in _PAUSES:
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    source.replace(target)
+
+
+def _real(path: str | os.PathLike[str]) -> Path:
+    """Where a path leads: a symbolic link stays, and leads to what is new."""
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError as error:
+        raise OutputError(f"{path!r} cannot be written: {error}; choose another name.") from error
+
+
+def _beside(target: Path) -> Path:
+    # Without the target's own name, which may be as long as the file system allows.
+    return target.with_name(f".secam-{secrets.token_hex(6)}.tmp")
+
+
+def _old(temporary: Path) -> Path:
+    return temporary.with_suffix(".old")
+
+
+@contextlib.contextmanager
+def output_errors(target: Path) -> Iterator[None]:
+    """Turn the operating system's errors into an `OutputError` that names the target.
+
+    Raises
+    ------
+    OutputError
+        In place of any OSError, with its `errno`.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        first = ""
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            first = "free some space or "
+        elif os.name == "nt" and isinstance(error, PermissionError):
+            first = "close the program that has it open, or "
+        refused = OutputError(
+            f"Cannot write {target}: {error.strerror or error}. Nothing was changed there; {first}choose another place."
+        )
+        refused.errno = error.errno
+        raise refused from error
