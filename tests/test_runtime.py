@@ -168,3 +168,54 @@ def test_nothing_is_kept_of_what_was_run(tmp_path: os.PathLike[str]) -> None:
     folders = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment | folders)
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_all_work_of_a_process_is_ended_for_good(tmp_path: Path) -> None:
+    """In a process of its own, as that never works again: a run, a run within an `Interrupt`, and what comes later."""
+    program = """
+import contextlib, sys, threading
+import numpy as np
+from secam_onnx import runtime
+endless = runtime.open_session(sys.argv[1], "cpu")
+feeds = {"x": np.zeros(1, dtype=np.float32)}
+threading.Timer(0.3, runtime.stop_all).start()
+def stops(work):
+    try:
+        work()
+    except runtime.Stopped:
+        return True
+ended = []
+def run(block):
+    with block:
+        ended.append(stops(lambda: runtime.run(endless, ["y"], feeds)))
+threads = [threading.Thread(target=run, args=[block]) for block in (contextlib.nullcontext(), runtime.Interrupt())]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+run(contextlib.nullcontext())
+ended.append(stops(lambda: runtime.open_session(sys.argv[1], "cpu")))
+print(ended)
+"""
+    (tmp_path / "endless.onnx").write_bytes(parser.parse_model(ENDLESS).SerializeToString())
+    command = [sys.executable, "-c", program, str(tmp_path / "endless.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.strip() == "[True, True, True, True]"
+
+
+def test_the_opening_of_a_session_is_ended(tmp_path: Path) -> None:
+    """Ten thousand nodes are many steps; the optimiser looks at the flag between them."""
+    nodes = " ".join(f"t{index + 1} = Relu (t{index})" for index in range(60_000))
+    text = f'<ir_version: 8, opset_import: ["" : 18]> net (float[1] t0) => (float[1] t60000) {{ {nodes} }}'
+    (tmp_path / "long.onnx").write_bytes(parser.parse_model(text).SerializeToString())
+    program = """
+import sys, threading
+from secam_onnx import runtime
+runtime.load()
+threading.Timer(0.3, runtime.stop_all).start()
+try:
+    runtime.open_session(sys.argv[1], "cpu")
+except runtime.Stopped:
+    print("stopped")
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "long.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.strip() == "stopped"

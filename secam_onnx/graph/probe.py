@@ -61,7 +61,8 @@ def probe_shapes(graph: Graph, tensors: Iterable[str], images: tuple[int, ...]) 
 def _run(session: onnxruntime.InferenceSession, image: str, declared: Shape, images: tuple[int, ...]) -> list[Shape]:
     shape = [own or other for own, other in zip(declared, images, strict=True)]
     black = np.zeros(shape, dtype=runtime.input_dtype(session))
-    return [tuple(map(int, value)) for value in session.run(None, {image: black})]
+    names = [output.name for output in session.get_outputs()]
+    return [tuple(map(int, value)) for value in runtime.run(session, names, {image: black})]
 
 
 def _open(shape: Shape, other: Shape, batch: int) -> Shape:

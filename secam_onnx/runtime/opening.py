@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from secam_onnx.forks import needs_threads
 from secam_onnx.runtime.installation import load
 from secam_onnx.runtime.providers import CPU, CUDA, Providers, resolve_providers
 from secam_onnx.runtime.shared_weights import SharedWeights
+from secam_onnx.runtime.stopping import stoppable
 from secam_onnx.threads import thread_limit
 
 if TYPE_CHECKING:
@@ -56,6 +59,8 @@ def open_session(
         ONNX Runtime does not accept the model.
     ProviderError
         A provider asked for by name cannot start on this machine.
+    Stopped
+        See `stop_all`.
     """
     ort = load()
     names, required = resolve_providers(providers)
@@ -91,7 +96,7 @@ def open_session(
     source = model if isinstance(model, bytes) else str(Path(model))
     name = "the model" if isinstance(source, bytes) else source
     try:
-        session = ort.InferenceSession(source, options, providers=names)
+        session = _opened(source, options, names)
     except Exception as error:
         raise ModelError(
             f"ONNX Runtime cannot open {name}: {_first_line(error)}. "
@@ -127,6 +132,8 @@ def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> o
     ------
     ModelError
         ONNX Runtime does not accept it.
+    Stopped
+        See `stop_all`.
     """
     ort = load()
     options = ort.SessionOptions()
@@ -139,7 +146,7 @@ def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> o
     except UnicodeEncodeError:  # ONNX Runtime takes only names that are Unicode
         file = Path(path).read_bytes()
     try:
-        session = ort.InferenceSession(file, options, providers=[CPU])
+        session = _opened(file, options, [CPU])
     except Exception as error:
         raise ModelError(
             f"ONNX Runtime cannot open {path} as it is: {_first_line(error)}. Check the file with onnx.checker, or "
@@ -147,6 +154,13 @@ def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> o
         ) from error
     needs_threads(session)
     return session
+
+
+def _opened(
+    source: bytes | str, options: onnxruntime.SessionOptions, names: Sequence[str]
+) -> onnxruntime.InferenceSession:
+    with stoppable(functools.partial(options.set_load_cancellation_flag, True)):
+        return load().InferenceSession(source, options, providers=names)
 
 
 def _first_line(error: Exception) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from secam_onnx.errors import ModelError
 from secam_onnx.forks import check_process
 from secam_onnx.runtime.installation import load
+from secam_onnx.runtime.stopping import stoppable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +58,7 @@ _run_options: contextvars.ContextVar[Any] = contextvars.ContextVar("run_options"
 def run(
     session: onnxruntime.InferenceSession, names: Sequence[str], feeds: Mapping[str, np.ndarray]
 ) -> list[np.ndarray]:
-    """Run a session; an `Interrupt` around the call can end it.
+    """Run a session; an `Interrupt` around the call can end it, and so can `stop_all`.
 
     Parameters
     ----------
@@ -76,11 +78,15 @@ def run(
     ------
     ForkError
         This process was forked from the one that opened the session.
+    Stopped
+        See `stop_all`.
     Exception
         ONNX Runtime raises errors of many kinds.
     """
     check_process(session)
-    return session.run(names, feeds, _run_options.get())
+    options = _run_options.get() or load().RunOptions()
+    with stoppable(functools.partial(setattr, options, "terminate", True)):
+        return session.run(names, feeds, options)
 
 
 def input_dtype(session: onnxruntime.InferenceSession) -> str:
