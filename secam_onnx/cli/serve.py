@@ -68,6 +68,7 @@ def _settings(
     threads: int | None,
     provider: str,
     api_key_file: Path | None,
+    allowed_hosts: tuple[str, ...],
     no_page: bool,
     log_level: str,
     **limits: Any,
@@ -86,6 +87,7 @@ def _settings(
         threads=threads,
         predictor_host=predictor_host,
         key_digests=read_keys(api_key_file) if api_key_file is not None else (),
+        allowed_hosts=allowed_hosts,
         page=not no_page,
         log_level=log_level,
         limits=Limits(**limits),
@@ -149,6 +151,14 @@ def _settings(
         metavar="FILE",
         help="Ask every request for one of the keys in this file, one per line (# begins a comment).  [default: no "
         "keys]",
+    ),
+    click.option(
+        "--allowed-host",
+        "allowed_hosts",
+        multiple=True,
+        metavar="NAME",
+        help="Answer requests for this name (their Host header) as well, as behind a proxy; may be repeated, and * "
+        "takes every name.  [default: addresses, localhost, --host, and this machine's name if others reach it]",
     ),
     click.option("--no-page", is_flag=True, help="Serve no page at /."),
     click.option(

@@ -13,6 +13,7 @@ from typing import Any
 
 from secam_onnx.errors import OptionError
 from secam_onnx.page.content import HEADERS, media_type
+from secam_onnx.page.visitors import LOOPBACK, ForeignPageError, WrongHostError, check_host, check_page
 
 __all__ = ["PageServer"]
 
@@ -77,11 +78,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(file, file.stat().st_size)
 
     def _found(self) -> Path | None:
-        # A foreign page could make its own host name lead here and read the model (DNS rebinding).
-        if self.headers.get("Host") not in {f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")}:
-            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+        path = self.path.partition("?")[0]
+        hosts = self.headers.get_all("Host", [])
+        try:
+            check_host(hosts, LOOPBACK)
+            check_page(self.command, hosts[0], self.headers.get, is_page=path == "/")
+        except WrongHostError as error:
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, explain=str(error))
             return None
-        file = self.server.files.get(self.path.partition("?")[0])
+        except ForeignPageError as error:
+            self.send_error(HTTPStatus.FORBIDDEN, explain=str(error))
+            return None
+        file = self.server.files.get(path)
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
         return file

@@ -5,19 +5,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from secam_onnx.page.visitors import ForeignPageError, WrongHostError, check_host, check_page
 from secam_onnx.serve import metrics
 from secam_onnx.serve.access_log import log_request, logger
 from secam_onnx.serve.api_keys import check_key
 from secam_onnx.serve.request_context import RequestContext, enter_request, request_id
-from secam_onnx.serve.request_errors import BusyError, RequestError, SlowError, StoppedError, TooLargeError
+from secam_onnx.serve.request_errors import (
+    BusyError,
+    ForbiddenError,
+    MisdirectedError,
+    RequestError,
+    SlowError,
+    StoppedError,
+    TooLargeError,
+)
 from secam_onnx.serve.settings import Settings
 
 __all__ = ["GuardMiddleware"]
 
+_ADVICE = "Use its address, or start it with --allowed-host {name} if that name is its own."
+# No page of another site may load an answer as a picture or a script.
+_CLOSED = ((b"cross-origin-resource-policy", b"same-origin"), (b"x-content-type-options", b"nosniff"))
 _OPEN = {"/", "/v2/health/live", "/v2/health/ready"}  # no key is needed for the page itself and for health checks
 _SHOWN = 200  # characters of a path in the log
 _GONE = 499  # the client left; nginx's status, as HTTP has none
@@ -38,6 +51,7 @@ class GuardMiddleware:
         self._application = application
         self._limits = settings.limits
         self._digests = settings.key_digests
+        self._hosts = settings.hosts
         self._pending_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,6 +67,7 @@ class GuardMiddleware:
         answer = _Answer(send, request.id)
         start = time.perf_counter()
         try:
+            self._check_sender(scope)
             most = self._limits.max_body_bytes
             if scope["path"] in _OPEN or scope["path"].startswith("/page/"):
                 most = 0  # without a key nobody fills the memory with bodies
@@ -71,6 +86,28 @@ class GuardMiddleware:
             log_request(
                 "http", request, status, start, method=scope["method"], path=scope["path"][:_SHOWN], bytes=request.bytes
             )
+
+    def _check_sender(self, scope: Scope) -> None:
+        """Refuse what a web page of another site sent, and what was meant for another host."""
+        fields = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
+        hosts = [value for name, value in fields if name == b"host"]
+        target = urlsplit(scope["state"].get("target", b"/").decode("latin-1")).netloc
+        if target:  # of a client that takes this server for a proxy; it counts more than the header
+            hosts = [target]
+        try:
+            # A browser always names a host; an old client that names none was not sent by a page.
+            if hosts or scope["http_version"] != "1.0":
+                check_host(hosts, self._hosts, _ADVICE)
+            check_page(
+                scope["method"],
+                hosts[0] if hosts else "",
+                lambda wanted: next((value for name, value in fields if name == wanted.encode()), None),
+                is_page=scope["path"] == "/",
+            )
+        except WrongHostError as error:
+            raise MisdirectedError(str(error)) from error
+        except ForeignPageError as error:
+            raise ForbiddenError(str(error)) from error
 
     async def _body(self, request: RequestContext, headers: Mapping[str, str], receive: Receive, most: int) -> bytes:
         """Read the whole body; what is held of it is counted as it comes."""
@@ -151,6 +188,8 @@ class _Answer:
             given = [(name, value) for name, value in message.get("headers", []) if name != b"x-request-id"]
             if not any(name.lower() == b"content-type" for name, _ in given):
                 given.append((b"content-type", _guessed(given)))  # the SDK leaves it out of some responses
+            named = {name.lower() for name, _ in given}
+            given += [pair for pair in _CLOSED if pair[0] not in named]
             # Held back until the body is there, whose length the SDK leaves out of some responses.
             self._start = {**message, "headers": [*given, (b"x-request-id", self._id)]}
             return

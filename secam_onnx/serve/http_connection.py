@@ -61,6 +61,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._within(self._patience)
+        self.scope["state"]["target"] = self.url  # the guard looks whether it names a host
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -19,13 +19,14 @@ _IMAGES = ("image/jpeg", _PNG, "image/webp")
 _REASONS = {
     400: "Bad input; the error says what was found and what was expected.",
     401: "The key is missing or unknown.",
-    403: "Models are chosen when the server starts.",
+    403: "A web page of another site sent this; or models, which are chosen when the server starts.",
     404: "Unknown model.",
     405: "Method not allowed.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The content type is neither JSON nor an image.",
-    429: "Too many photographs are waiting; Retry-After says when to try again.",
+    421: "The Host is no name of this server.",
+    429: "Too many photographs are waiting, or the memory set aside is full; Retry-After says when to try again.",
     502: "The predictor does not answer.",
     503: "The model is not ready yet, or too many connections are open.",
     504: "The answer took too long.",
@@ -95,7 +96,7 @@ def _refused(verb: str, models: Sequence[str]) -> Schema:
         "operationId": verb,
         "summary": "Refused: models are chosen when the server starts.",
         "parameters": [_of(models)],
-        "responses": _errors(401, 403),
+        "responses": _errors(401, 403, 421),
     }
     return {"post": operation}
 
@@ -266,11 +267,11 @@ def _tensors() -> Schema:
     return _object(model_name=_STRING, id=_STRING, outputs=_array(found, minItems=1))
 
 
-_POSTED = (400, 401, 404, 408, 413, 415, 429, 502, 503, 504)
+_POSTED = (400, 401, 403, 404, 408, 413, 415, 421, 429, 502, 503, 504)
 
 
 def _get(summary: str, answer: Schema, models: Sequence[str] = (), errors: Sequence[int] = ()) -> Schema:
-    failures = (401, 404, 503) if models else (401, *errors)
+    failures = (401, 403, 404, 421, 503) if models else (401, 403, 421, *errors)
     operation = {
         "summary": summary,
         "responses": {"200": {"description": summary, "content": {_JSON: {"schema": answer}}}} | _errors(*failures),

@@ -10,6 +10,7 @@ __all__ = [
     "BusyError",
     "ForbiddenError",
     "MalformedError",
+    "MisdirectedError",
     "NoKeyError",
     "PredictorError",
     "RequestError",
@@ -58,6 +59,12 @@ class ForbiddenError(RequestError):
     """The request asks for something that this server never does."""
 
     status, code = 403, StatusCode.PERMISSION_DENIED
+
+
+class MisdirectedError(RequestError):
+    """The request was meant for a host of another name."""
+
+    status, code = 421, StatusCode.INVALID_ARGUMENT
 
 
 class SlowError(RequestError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from secam_onnx.errors import OptionError
+from secam_onnx.page.visitors import LOOPBACK, host_name
 from secam_onnx.serve.request.limits import RequestLimits
 
 __all__ = ["Limits", "Settings", "address_family", "bracketed"]
@@ -94,6 +95,8 @@ class Settings:
         SHA-256 of the model files, so that all processes serve the same.
     share_grpc_port : bool
         Whether several processes listen on the gRPC port.
+    allowed_hosts : tuple of str
+        Names that requests may call this server by (`Host`), besides addresses and `localhost`; `*` for all.
     limits : Limits
         Limits of requests.
     """
@@ -110,6 +113,7 @@ class Settings:
     log_level: str = "INFO"
     model_digests: Mapping[str, str] = field(default_factory=dict)
     share_grpc_port: bool = False
+    allowed_hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -119,6 +123,21 @@ class Settings:
                     f"{name!r} cannot be a model's name, which may have letters, digits, '.', '_' and '-'. Give "
                     "another one: --model NAME=FILE."
                 )
+        for name in self.allowed_hosts:
+            if name != "*" and host_name(name) != name.lower():
+                raise OptionError(
+                    f"{name!r} cannot be a host's name; one as in why.example.com was expected, without scheme and "
+                    "port, or *: --allowed-host NAME."
+                )
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names that requests may call this server by, in lower case; `*` among them for all."""
+        names = {self.host, *self.allowed_hosts}
+        if self.host not in (*LOOPBACK, "127.0.0.1", "::1"):  # other machines use this one's own name
+            own = socket.gethostname()
+            names |= {own, f"{own}.local"}
+        return LOOPBACK | {name.lower() for name in names}
 
 
 def address_family(host: str) -> socket.AddressFamily:

@@ -105,6 +105,35 @@ def test_other_names_for_this_machine_are_refused(server: PageServer) -> None:
     assert ask(server, "/model.onnx", Host=f"localhost:{server.server_port}").status == 200
 
 
+@pytest.mark.parametrize("host", ["evil@localhost", "localhost.evil.example", "", "127.1"])
+def test_what_is_no_name_of_this_machine(server: PageServer, host: str) -> None:
+    assert ask(server, "/model.onnx", Host=host).status == 421
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"},
+    ],
+)
+def test_pages_of_other_sites_get_nothing(server: PageServer, headers: dict[str, str]) -> None:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    for path in ("/", "/model.onnx", "/main.js"):
+        for method in ("GET", "HEAD"):
+            answer = ask(server, path, method, **sent)
+            assert answer.status == 403
+            assert answer.getheader("Cross-Origin-Resource-Policy") == "same-origin"
+
+
+def test_a_link_leads_to_the_page(server: PageServer) -> None:
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert ask(server, "/", **link).status == 200
+    assert ask(server, "/model.onnx", **link).status == 403
+
+
 def test_only_this_machine_is_served(server: PageServer) -> None:
     assert server.server_address[0] == "127.0.0.1"
 

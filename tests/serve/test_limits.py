@@ -22,7 +22,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 from servers import PATIENCE_S, WHITE, Running, busy_model, encoded, png, running
 
 KB = 1 << 10
-HEAD = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+HEAD = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: [::1]\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def send(server: Running, *parts: bytes) -> bytes:
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_large_body_is_not_taken(announced: bool, busy: Running) -> None:
     before = memory_kb(busy)
-    head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: [::1]\r\nContent-Type: image/png\r\n"
     if announced:
         answer = send(busy, head + b"Content-Length: 400000000\r\n\r\n", *[b"x" * (1 << 20)] * 50)
     else:
@@ -222,7 +222,7 @@ def test_a_queue_that_is_full(busy: Running) -> None:
     all_is_well(busy)
 
 
-@pytest.mark.parametrize("sent", [b"", b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/models/model:explain HTTP/1.1\r\nHost: [::1]\r\nX-Slow: "])
 def test_a_client_that_does_not_finish_its_headers_is_let_go(sent: bytes, busy: Running) -> None:
     with busy.connect() as connection:
         connection.sendall(sent)
@@ -242,7 +242,7 @@ def test_a_client_that_does_not_finish_its_headers_is_let_go(sent: bytes, busy: 
 
 
 def test_a_client_that_does_not_finish_its_body_is_told(busy: Running) -> None:
-    answer = send(busy, b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+    answer = send(busy, b"POST /v1/models/model:explain HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 100\r\n\r\nabc")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"The body did not arrive within 1.5 s." in answer
     all_is_well(busy)
@@ -308,7 +308,7 @@ def test_a_deadline_of_the_clients_own(tmp_path: Path) -> None:
 
 
 def test_headers_without_end(busy: Running) -> None:
-    answer = send(busy, b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X-More: " + b"a" * 1000 + b"\r\n"] * 200)
+    answer = send(busy, b"GET / HTTP/1.1\r\nHost: [::1]\r\n", *[b"X-More: " + b"a" * 1000 + b"\r\n"] * 200)
     assert answer.startswith(b"HTTP/1.1 400 ") or answer == b""
     all_is_well(busy)
 
@@ -362,7 +362,7 @@ def test_requests_of_one_batch_get_their_own_answers(tmp_path: Path, chelsea: np
         assert max(sizes) > 1
 
 
-GET = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+GET = b"GET /v2/health/live HTTP/1.1\r\nHost: [::1]\r\n\r\n"
 
 
 @pytest.mark.parametrize("more", [b"\r\n", b"GET / HTTP/1.1\r\nX: "])
@@ -382,7 +382,7 @@ def test_what_follows_an_answer_and_is_no_request_is_not_waited_for(more: bytes,
 @pytest.mark.parametrize("trailers", [b"a:\r\n" * (1 << 14), b"a: " + b"x" * (1 << 16)])
 def test_trailers_without_end(trailers: bytes, busy: Running) -> None:
     before = memory_kb(busy)
-    head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+    head = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: [::1]\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
     send(busy, head, *[trailers] * 300)
     assert memory_kb(busy) < before + 20_000
     all_is_well(busy)

@@ -263,7 +263,7 @@ def test_a_busy_server_is_said(visit: OpenPage, busy: Running) -> None:
     give(page, file(png()))
     before = page.input_value(".class")
     white = json.dumps({"instances": [{"image": {"b64": base64.b64encode(png(WHITE)).decode()}}]}).encode()
-    head = f"POST /v1/models/busy:explain HTTP/1.1\r\nHost: x\r\nContent-Length: {len(white)}\r\n\r\n".encode()
+    head = f"POST /v1/models/busy:explain HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(white)}\r\n\r\n".encode()
     with busy.connect() as other:
         other.sendall(head + white)
         busy.wait(lambda: busy.figure("secam_pending_images") == 1)
