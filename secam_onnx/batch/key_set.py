@@ -47,5 +47,5 @@ class KeySet:
 
 
 def _digest(key: str) -> int:
-    name = key.encode(errors="surrogateescape")
+    name = key.encode(errors="surrogatepass")
     return int.from_bytes(blake2b(name, digest_size=8).digest(), "big") or 1

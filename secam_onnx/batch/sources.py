@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
-import glob
-import io
-import itertools
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
 
-from secam_onnx.batch.folder_names import alike, digest, folder_name, unique_stems
-from secam_onnx.batch.key_set import KeySet
+from secam_onnx.batch.folder_names import Places, folder_name, unique_stems
+from secam_onnx.batch.listing import entries, has_magic, matches
+from secam_onnx.batch.lists import is_whole, listed
 from secam_onnx.batch.object_stores import RemoteImage, is_address, remote_images, without_credentials
 from secam_onnx.batch.tar_shards import SHARD_ENDINGS, shard_images
 from secam_onnx.errors import ImageError, OptionError
@@ -23,11 +18,11 @@ from secam_onnx.photograph.images import ENDINGS, NPY, EncodedImage
 
 __all__ = ["Item", "Sources"]
 
-Entry = TypeVar("Entry")
 Wanted = Callable[[str, str], bool]
 """Called with key and folder of an image; returns whether it is to be explained."""
 
-_SORTED = 10_000  # entries of a folder that are sorted at a time, which bounds the memory
+_Place = Callable[[str, str], str | None]
+"""Called with key and folder of an image; returns the folder that it gets, or None if it is not to be explained."""
 
 
 @dataclass(frozen=True)
@@ -102,18 +97,17 @@ class Sources:
     def countable(self) -> bool:
         """Whether the images can be counted before they are read, and quickly."""
         packed = [name for name in self._names if name.lower().endswith(SHARD_ENDINGS[1:])]
-        return self._list != "-" and not packed
+        return not packed and (self._list is None or is_whole(self._list))
 
     def count(self) -> int:
         """Count the images by going through all of them."""
         count = 0
 
-        def tally(key: str, folder: str) -> bool:
+        def tally(key: str, folder: str) -> None:
             nonlocal count
             count += 1
-            return False
 
-        for _ in self.items(tally):
+        for _ in self._items(tally):
             pass
         return count
 
@@ -130,10 +124,19 @@ class Sources:
         Item
             An image; files are not read yet. A folder or shard that cannot be read gives one item with an error.
         """
+        places = Places()
+
+        def place(key: str, folder: str) -> str | None:
+            folder = places.of(key, folder)
+            return folder if wanted(key, folder) else None
+
+        yield from self._items(place)
+
+    def _items(self, place: _Place) -> Iterator[Item]:
         for name, folder in zip(self._names, unique_stems(self._names), strict=True):
-            yield from self._named(name, folder, wanted)
-        for name in _lines(self._list) if self._list is not None else ():
-            yield from self._expand(name, folder_name(name), wanted)
+            yield from self._named(name, folder, place)
+        for name in listed(self._list) if self._list is not None else ():
+            yield from self._expand(name, folder_name(name), place)
 
     def nothing(self) -> list[str]:
         """Why there is no image, one reason per name; empty where there may be one. Lists are not read."""
@@ -146,49 +149,49 @@ class Sources:
             reasons.append(str(item.error))
         return reasons
 
-    def _named(self, name: str, folder: str, wanted: Wanted) -> Iterator[Item]:
+    def _named(self, name: str, folder: str, place: _Place) -> Iterator[Item]:
         found = False
 
-        def asked(key: str, folder: str) -> bool:
+        def asked(key: str, folder: str) -> str | None:
             nonlocal found
             found = True
-            return wanted(key, folder)
+            return place(key, folder)
 
         pattern = _is_pattern(name)
         yield from self._matches(name, asked) if pattern else self._expand(name, folder, asked)
         if found:
             return
         called = printable(name)
-        if self._exclude is not None and os.path.realpath(name) == self._exclude:
+        if self._is_excluded(name):
             text = (
                 f"The folder {called} is the folder of the results, which is not searched; choose another one with -o."
             )
-        elif pattern and not any(glob.iglob(name, recursive=True)):  # noqa: PTH207 (text in, text out)
+        elif pattern and not any(matches(name)):
             text = f"{called} does not exist and, as a pattern, matches nothing; give the path of an image."
         else:
             what = f"Nothing that {called} matches is an image" if pattern else f"The folder {called} holds no image"
             text = f"{what}; JPEG, PNG, WebP, TIFF, ... and .tar shards are recognised by the endings of their names."
-        yield from _failed(name, wanted, _NothingError(text))
+        yield from _failed(name, place, _NothingError(text))
 
-    def _matches(self, pattern: str, wanted: Wanted) -> Iterator[Item]:
+    def _matches(self, pattern: str, place: _Place) -> Iterator[Item]:
         # Label maps are NPY files, too, so NPY files are images only where the pattern names them.
         endings = (*ENDINGS, *SHARD_ENDINGS, *([NPY] if pattern.lower().endswith(NPY) else []))
-        for path in _in_order(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 (text in, text out)
-            if os.path.isdir(path) or path.lower().endswith(endings):  # noqa: PTH112 (speed)
-                yield from self._expand(path, folder_name(path), wanted)
+        for found in matches(pattern):
+            path = found.path
+            if found.error is not None:
+                yield from _failed(path, place, found.error)
+            elif os.path.isdir(path) or path.lower().endswith(endings):  # noqa: PTH112 (speed)
+                yield from self._expand(path, folder_name(path), place)
 
-    def _expand(self, name: str, folder: str, wanted: Wanted) -> Iterator[Item]:
-        key = printable(str(Path(name)))
+    def _expand(self, name: str, folder: str, place: _Place) -> Iterator[Item]:
         if is_address(name):
-            yield from self._stored(name, wanted)
-        elif Path(name).is_dir():
-            yield from self._walk(name, folder, wanted)
-        elif name.lower().endswith(SHARD_ENDINGS):
-            yield from _members(name, key, folder, wanted)
-        elif wanted(key, folder):
-            yield Item(key, folder, name)
+            yield from self._stored(name, place)
+        elif os.path.isdir(name):  # noqa: PTH112 (False for what cannot be looked at: the reader says why)
+            yield from self._walk(name, folder, place)
+        else:
+            yield from _files(name, folder, place)
 
-    def _stored(self, address: str, wanted: Wanted) -> Iterator[Item]:
+    def _stored(self, address: str, place: _Place) -> Iterator[Item]:
         try:
             if not self._stores:
                 todo = "Download it, and give the path of the file."
@@ -196,102 +199,71 @@ class Sources:
                     todo = "Give the path of a file; --engine ray reads addresses."
                 raise ImageError(f"{without_credentials(address)} is an address; a file was expected. {todo}")
             for image in remote_images(address):
-                if wanted(image.key, folder_name(image.key)):
-                    yield Item(image.key, folder_name(image.key), image)
+                if (folder := place(image.key, folder_name(image.key))) is not None:
+                    yield Item(image.key, folder, image)
         except ImageError as error:
-            yield from _failed(without_credentials(address), wanted, error)
+            yield from _failed(without_credentials(address), place, error)
 
-    def _walk(self, top: str, folder: str, wanted: Wanted) -> Iterator[Item]:
-        if self._exclude is not None and os.path.realpath(top) == self._exclude:
+    def _walk(self, top: str, folder: str, place: _Place) -> Iterator[Item]:
+        levels = [(entries(top, _is_wanted), folder)]  # by hand: a folder may be deeper than Python's stack
+        if self._is_excluded(top):
             return
-        try:
-            for entry in _entries(top):
-                below = f"{folder}/{folder_name(entry.name)}"
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self._walk(entry.path, below, wanted)
-                elif entry.name.lower().endswith((*ENDINGS, *SHARD_ENDINGS)) and not entry.is_dir():
-                    yield from self._expand(entry.path, below, wanted)
-        except ImageError as error:
-            yield from _failed(top, wanted, error)
+        while levels:
+            inside, around = levels[-1]
+            found = next(inside, None)
+            below = f"{around}/{folder_name(found.name)}" if found else ""
+            if found is None:
+                levels.pop()
+            elif found.error is not None:
+                yield from _failed(found.path, place, found.error)
+            elif not found.folder:
+                yield from _files(found.path, below, place)
+            elif not self._is_excluded(found.path):
+                levels.append((entries(found.path, _is_wanted), below))
+
+    def _is_excluded(self, folder: str) -> bool:
+        return self._exclude is not None and os.path.realpath(folder) == self._exclude
 
 
-def _entries(top: str) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(top) as entries:
-            visible = (entry for entry in entries if not entry.name.startswith("."))
-            yield from _in_order(visible, key=lambda entry: entry.name)
-    except OSError as error:
-        raise ImageError(
-            f"The folder {printable(top)} cannot be read: {error.strerror}; change its permissions or leave it out."
-        ) from error
+def _is_wanted(name: str) -> bool:
+    return name.lower().endswith((*ENDINGS, *SHARD_ENDINGS))
 
 
-def _members(shard: str, key: str, folder: str, wanted: Wanted) -> Iterator[Item]:
-    met, place = KeySet(), ""
+def _files(path: str, folder: str, place: _Place) -> Iterator[Item]:
+    """The image in a file, or those in a shard."""
+    key = printable(str(Path(path)))
+    if path.lower().endswith(SHARD_ENDINGS):
+        yield from _members(path, key, folder, place)
+    elif (given := place(key, folder)) is not None:
+        yield Item(key, given, path)
+
+
+def _members(shard: str, key: str, folder: str, place: _Place) -> Iterator[Item]:
+    given: str | None = None
 
     def asked(member: str) -> bool:
-        nonlocal place
-        place = f"{folder}/{folder_name(member)}"
-        if not met.add(alike(place)):
-            place = f"{place}-{digest(member)}"
-        return wanted(f"{key}/{member}", place)
+        nonlocal given
+        given = place(f"{key}/{member}", f"{folder}/{folder_name(member)}")
+        return given is not None
 
     for member, image in shard_images(shard, asked):
         if not isinstance(image, ImageError):
-            yield Item(f"{key}/{member}", place, image)
+            yield Item(f"{key}/{member}", given or "", image)
         elif member:
-            yield Item(f"{key}/{member}", place, error=image)
-        elif wanted(key, folder):
-            yield Item(key, folder, error=image)
+            yield Item(f"{key}/{member}", given or "", error=image)
+        elif (of_shard := place(key, folder)) is not None:
+            yield Item(key, of_shard, error=image)
 
 
-def _in_order(entries: Iterable[Entry], key: Callable[[Entry], str] | None = None) -> Iterator[Entry]:
-    """Sort entries in portions, without a list of all of them."""
-    entries = iter(entries)
-    while some := list(itertools.islice(entries, _SORTED)):
-        yield from sorted(some, key=key)  # type: ignore[type-var, arg-type]
-
-
-def _failed(name: str, wanted: Wanted, error: ImageError) -> Iterator[Item]:
-    if wanted(printable(name), folder_name(name)):
-        yield Item(printable(name), folder_name(name), error=error)
+def _failed(name: str, place: _Place, error: ImageError) -> Iterator[Item]:
+    if (folder := place(printable(name), folder_name(name))) is not None:
+        yield Item(printable(name), folder, error=error)
 
 
 def _is_pattern(name: str) -> bool:
-    return glob.has_magic(name) and not is_address(name) and not os.path.lexists(name)
+    return has_magic(name) and not is_address(name) and not os.path.lexists(name)
 
 
 def _is_several(name: str) -> bool:
-    return _is_pattern(name) or is_address(name) or Path(name).is_dir() or name.lower().endswith(SHARD_ENDINGS)
-
-
-def _lines(name: str) -> Iterator[str]:
-    if name == "-":
-        yield from _names(sys.stdin.buffer, "on stdin")
-        return
-    try:
-        with Path(name).open("rb") as handle:
-            yield from _names(handle, name)
-    except OSError as error:
-        raise OptionError(
-            f"Cannot read the list {name}: {error.strerror}. Give a text file with one image per line, or - for stdin."
-        ) from error
-
-
-def _names(handle: BinaryIO, where: str) -> Iterator[str]:
-    for line in _as_utf8(handle):
-        if b"\0" in line:
-            raise OptionError(f"The list {where} is not a text file; one image, folder or shard per line was expected.")
-        if name := os.fsdecode(line.rstrip(b"\r\n")):
-            yield name
-
-
-def _as_utf8(handle: BinaryIO) -> Iterator[bytes]:
-    """The lines of a list in UTF-8; PowerShell writes a byte order mark, and UTF-16 by default."""
-    first = handle.readline()
-    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = io.TextIOWrapper(io.BytesIO(first + handle.read()), encoding="utf-16", errors="replace")
-        yield from (line.encode() for line in text)
-    else:
-        yield first.removeprefix(codecs.BOM_UTF8)
-        yield from handle
+    # Not Path.is_dir, which raises an error where a folder around it is closed, or the name is too long.
+    return _is_pattern(name) or is_address(name) or os.path.isdir(name) or name.lower().endswith(SHARD_ENDINGS)  # noqa: PTH112

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from secam_onnx.errors import ImageError
-from secam_onnx.files import printable
+from secam_onnx.files import open_regular, printable
 from secam_onnx.photograph.images import ENDINGS, EncodedImage
 
 __all__ = ["MAX_MEMBER_BYTES", "SHARD_ENDINGS", "shard_images"]
@@ -85,8 +85,11 @@ def shard_images(
     mode = "r:" if path.lower().endswith(SHARD_ENDINGS[0]) else "r|*"
     try:
         with _damage(shard):
-            archive = tarfile.open(path, mode, tarinfo=_Member)  # type: ignore[call-overload]  # noqa: SIM115
-        with archive:
+            file = open_regular(path)
+        with file, contextlib.ExitStack() as opened:
+            with _damage(shard):
+                made = tarfile.open(path, mode, file, tarinfo=_Member)  # type: ignore[call-overload]  # noqa: SIM115
+                archive = opened.enter_context(made)
             while (member := _next(archive, shard)) is not None:
                 name = printable(member.name).removeprefix("./")
                 if _is_image(member, name) and wanted(name):

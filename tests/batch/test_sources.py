@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from secam_onnx.batch import sources as module
+from secam_onnx.batch import listing as module
 from secam_onnx.batch.sources import Sources
 from secam_onnx.errors import OptionError
 from secam_onnx.photograph.images import EncodedImage
@@ -113,7 +113,9 @@ def test_a_list(stdin: bool, photos: MakePhotos, shard: MakeShard, monkeypatch: 
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
     sources = Sources([], "-" if stdin else "list.txt")
     assert sources.countable != stdin
-    found = {item.key: item.folder for item in sources.items()}
+    met: list[str] = []
+    wanted = lambda key, folder: key not in met and not met.append(key)  # noqa: E731
+    found = {item.key: item.folder for item in sources.items(wanted)}
     assert list(found) == [
         "photos/sub/0001.jpg",
         str(absolute),
