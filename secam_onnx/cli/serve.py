@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -182,9 +183,13 @@ def command(settings: Settings, workers: int) -> None:
 
     POST a photograph to /v1/models/NAME:explain, or use any client of the Open Inference Protocol (version 2, HTTP and
     gRPC). Try it on the page at /. Export models that need options first (`secam-onnx export`).
+
+    Ends on SIGTERM or Ctrl-C, within --grace and two seconds; a second one ends it at once. Exit code 0: everything
+    that was accepted was answered; 1: something was cut off; 2: it could not start.
     """
     from secam_onnx.serve import logs
     from secam_onnx.serve.access_log import logger
+    from secam_onnx.serve.ending import CUT_OFF, Ending, leave, on_signals
     from secam_onnx.serve.server import listen, serve
     from secam_onnx.serve.workers import supervise
 
@@ -201,7 +206,9 @@ def command(settings: Settings, workers: int) -> None:
         click.echo(f"http://{shown}:{http.getsockname()[1]}/{calls} (Ctrl-C to stop)")
 
     if workers == 1:
-        serve(settings, http, started=started)
+        ending = Ending(settings.limits.grace_s)
+        on_signals(ending.ask, functools.partial(leave, CUT_OFF))
+        serve(settings, http, ending, started=started)
     else:
         supervise(settings, http, workers, started=started)
 

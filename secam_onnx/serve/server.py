@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import math
-import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
-from typing import Any
+from typing import cast
 
 import uvicorn
 
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.serve.access_log import logger
+from secam_onnx.serve.ending import Ending
 from secam_onnx.serve.grpc_server import grpc_server
 from secam_onnx.serve.guard import GuardMiddleware
+from secam_onnx.serve.heartbeat import Supervisor
 from secam_onnx.serve.http_application import application
 from secam_onnx.serve.http_connection import GuardedConnection
 from secam_onnx.serve.kserve_data_plane import ExplainerDataPlane
@@ -27,7 +28,6 @@ from secam_onnx.serve.settings import Settings, address_family
 
 __all__ = ["listen", "serve"]
 
-_POLL_S = 0.1
 _KEEP_ALIVE_S = 65  # longer than proxies keep their connections; the SDK has the same
 
 
@@ -50,12 +50,12 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(
     settings: Settings,
     http: socket.socket,
+    ending: Ending,
     *,
     started: Callable[[int | None], None] = lambda _: None,
-    ready: Callable[[], None] = lambda: None,
-    open_first: bool = False,
+    supervisor: Supervisor | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the accepted requests.
+    """Serve until asked to stop, then finish the accepted requests.
 
     Parameters
     ----------
@@ -63,17 +63,20 @@ def serve(
         Models, addresses and limits.
     http : socket
         See `listen`.
+    ending : Ending
+        Asks the server to stop, and ends the process if it does not.
     started : callable
         Called with the gRPC port, or None, once connections are accepted.
-    ready : callable
-        Called once every model has explained a first picture.
-    open_first : bool
-        Whether to accept no connection before that.
+    supervisor : Supervisor, optional
+        Gets a sign of life every second. No connection is accepted before every model has explained a first picture,
+        as another process may be ready already.
 
     Raises
     ------
     SecamError
         A model cannot be opened, or the gRPC port cannot be used.
+    SystemExit
+        At the end; see `Ending.run`.
     """
     repository = ModelRepository()
     for name, path in settings.models.items():
@@ -91,19 +94,17 @@ def serve(
         server_header=False,
         limit_concurrency=limits.max_connections,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=math.ceil(limits.grace_s),
+        timeout_graceful_shutdown=cast(int, limits.grace_s),  # what takes it takes parts of a second as well
     )
-    server = uvicorn.Server(config)
 
-    def stop(*_: Any) -> None:
-        # For signals that come before uvicorn handles them. When uvicorn is done it raises the signal again; then this
-        # does nothing.
-        server.should_exit = True
+    def work() -> None:
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            try:
+                runner.run(_serve(uvicorn.Server(config), http, data_plane, settings, ending, started, supervisor))
+            except SecamError as error:
+                ending.answered(error)  # now, as closing the runner waits for models that are being opened
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(server, http, data_plane, settings, started, ready, open_first))
+    ending.run(work)
 
 
 async def _serve(
@@ -111,39 +112,64 @@ async def _serve(
     http: socket.socket,
     data_plane: ExplainerDataPlane,
     settings: Settings,
+    ending: Ending,
     started: Callable[[int | None], None],
-    ready: Callable[[], None],
-    open_first: bool,
+    supervisor: Supervisor | None,
 ) -> None:
     models = list(data_plane.model_registry.get_models().values())
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    ending.when_asked(lambda: loop.call_soon_threadsafe(stopping.set))
 
     async def open_models() -> None:
         try:
             for model in models:
                 await model.open()
                 logger.info("ready", extra={"model": model.name, "file": str(model.path)})
-            ready()
+            if supervisor is not None:
+                supervisor.changed()
         except SecamError:
-            server.should_exit = True
+            ending.ask()
             raise
 
     opening = asyncio.create_task(open_models())
-    if open_first:
-        await asyncio.wait([opening])
-    async with _grpc(data_plane, settings, server) as port:
-        started(port)
-        await server.serve([http])
-        opening.cancel()
-        (failure,) = await asyncio.gather(opening, return_exceptions=True)
+    if supervisor is not None:
+        supervisor.report(loop, data_plane.ready)
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait([opening, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if supervisor is None or not stopping.is_set():
+        async with _grpc(data_plane, settings, stopping, ending) as port:
+            started(port)
+            await _http(server, http, stopping)
+            if server.server_state.connections or server.server_state.tasks:
+                ending.cut()
+    opening.cancel()
+    (failure,) = await asyncio.gather(opening, return_exceptions=True)
+    ending.answered(failure if isinstance(failure, SecamError) else None)
     for model in models:
         await model.close()
     if isinstance(failure, SecamError):
         raise failure
 
 
+async def _http(server: uvicorn.Server, http: socket.socket, stopping: asyncio.Event) -> None:
+    """Answer HTTP until told to stop, and then what was accepted, for the time of grace."""
+
+    async def stop() -> None:
+        await stopping.wait()
+        server.should_exit = True
+
+    task = asyncio.create_task(stop())
+    try:
+        await server.serve([http])
+    finally:
+        task.cancel()
+
+
 @contextlib.asynccontextmanager
-async def _grpc(data_plane: ExplainerDataPlane, settings: Settings, http: uvicorn.Server) -> AsyncIterator[int | None]:
-    """Run the gRPC server, if there is to be one, until HTTP stops; yields its port."""
+async def _grpc(
+    data_plane: ExplainerDataPlane, settings: Settings, stopping: asyncio.Event, ending: Ending
+) -> AsyncIterator[int | None]:
+    """Run the gRPC server, if there is to be one, until told to stop; yields its port."""
     if settings.grpc_port is None:
         yield None
         return
@@ -151,13 +177,16 @@ async def _grpc(data_plane: ExplainerDataPlane, settings: Settings, http: uvicor
     await server.start()
 
     async def stop() -> None:
-        while not http.should_exit:
-            await asyncio.sleep(_POLL_S)
-        await server.stop(settings.limits.grace_s)
+        await stopping.wait()
+        grace = settings.limits.grace_s
+        since = time.monotonic()
+        await server.stop(grace)
+        if time.monotonic() - since >= grace:  # what ran still was cancelled
+            ending.cut()
 
-    stopping = asyncio.create_task(stop())
+    task = asyncio.create_task(stop())
     try:
         yield port
     finally:
-        http.should_exit = True
-        await stopping
+        stopping.set()
+        await task

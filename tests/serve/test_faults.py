@@ -21,6 +21,7 @@ from processes import UNMEASURED
 from servers import PATIENCE_S, WHITE, Running, busy_model, png, running
 
 from secam_onnx.errors import OptionError
+from secam_onnx.serve.ending import CUT_OFF
 from secam_onnx.serve.server import listen
 from secam_onnx.serve.settings import Settings
 from secam_onnx.serve.workers import supervise
@@ -69,7 +70,7 @@ def test_the_grace_ends(tmp_path: Path) -> None:
     with running(*options) as server, ThreadPoolExecutor(1) as pool:
         endless = pool.submit(server.explain, png(WHITE))
         server.wait(lambda: server.figure("secam_pending_images") == 1)
-        assert server.stop() == 0
+        assert server.stop() == CUT_OFF
         assert endless.exception(PATIENCE_S) is not None or endless.result()[0] >= 500
 
 
