@@ -1,7 +1,10 @@
 """The errors that this package raises on purpose: one family, `SecamError`, printed by the command without a traceback.
 
-Every message says what was found, what was expected and what to do.
+Every message says what was found, what was expected and what to do. It often quotes a stranger, whose text is shown
+as `shown_text` allows; `args` has it as it is.
 """
+
+from secam_onnx.shown_text import shown
 
 __all__ = [
     "REPORT_MODEL",
@@ -17,13 +20,21 @@ __all__ = [
     "PreprocessingWarning",
     "ProviderError",
     "SecamError",
+    "ShownMessage",
 ]
 
 REPORT_MODEL = "Please report this model at https://github.com/secam-onnx/secam-onnx/issues."
 """Advice at the end of an error that is a bug: the project's issue tracker."""
 
 
-class SecamError(Exception):
+class ShownMessage(Exception):  # noqa: N818 (warnings are shown, too)
+    """An error or a warning whose message is fit for any terminal, also in a traceback."""
+
+    def __str__(self) -> str:
+        return shown(super().__str__())
+
+
+class SecamError(ShownMessage):
     """Base of all errors that secam-onnx raises on purpose."""
 
 
@@ -67,5 +78,5 @@ class MissingDependencyError(SecamError, ImportError):
     """A package that this step needs is not installed."""
 
 
-class PreprocessingWarning(UserWarning):
+class PreprocessingWarning(ShownMessage, UserWarning):
     """The preprocessing repeats a step of the graph, or leaves out one that the graph needs."""

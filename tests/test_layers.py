@@ -16,6 +16,7 @@ import secam_onnx
 PACKAGE = Path(secam_onnx.__file__).parent
 # From the ground up, one room a row: a module imports from its own room and from those above it in this list.
 ROOMS = [
+    "shown_text",
     "errors",
     "arguments",
     "reserved_prefix",

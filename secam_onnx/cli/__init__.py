@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import click
 
+from secam_onnx.cli.console import say, say_lines, show_tracebacks_safely
 from secam_onnx.errors import PreprocessingWarning, SecamError
 
 __all__ = ["command", "main"]
@@ -70,7 +71,7 @@ def _shown_once(message: Warning | str, *_: object) -> None:
     """Show a warning once, without its place in the code."""
     if str(message) not in _shown:
         _shown.add(str(message))
-        click.echo(f"Warning: {message}", err=True)
+        say(f"Warning: {message}", err=True)
 
 
 def _with_model_hint(error: click.ClickException) -> click.ClickException:
@@ -94,15 +95,18 @@ def main() -> None:
         warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.simplefilter("ignore", PreprocessingWarning)  # the commands print it themselves
     warnings.showwarning = _shown_once  # type: ignore[assignment]
+    show_tracebacks_safely()
     try:
         code = command(standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("Stopped. No file was left incomplete.", err=True)
+        say("Stopped. No file was left incomplete.", err=True)
         code = 130
     except click.ClickException as error:
-        _with_model_hint(error).show()
+        said = io.StringIO()
+        _with_model_hint(error).show(said)
+        say_lines(said.getvalue().rstrip("\n"), err=True)
         code = 2
     except SecamError as error:
-        click.echo(f"Error: {error}", err=True)
+        say(f"Error: {error}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

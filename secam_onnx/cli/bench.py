@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from secam_onnx.cli.console import say_lines
 from secam_onnx.cli.progress import step
 
 __all__ = ["command"]
@@ -81,7 +82,7 @@ def command(
         with step(str(model)):
             name = str(model) if model.stem in results["models"] else model.stem
             results["models"][name] = measure(model, settings)
-    click.echo(report(results))
+    say_lines(report(results))
     if json_file is not None:
         with new_file(json_file) as temporary:
             temporary.write_text(json.dumps(results, indent=1, default=str) + "\n", encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from secam_onnx.cli.console import say
 from secam_onnx.cli.options import model_option
 from secam_onnx.cli.progress import step
 
@@ -56,20 +57,20 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
         origin = metadata.origin if metadata is not None else {}
         note, warning = origin.get("preprocessing", ""), origin.get("preprocessing_warning")
         if note.startswith("assumed"):
-            click.echo(f"Preprocessing {note}. To change it: secam-onnx export MODEL --preprocess PRESET.", err=True)
+            say(f"Preprocessing {note}. To change it: secam-onnx export MODEL --preprocess PRESET.", err=True)
         if metadata is not None and metadata.probability_note.startswith(("assumed", "none")):
-            click.echo(f"Probability {metadata.probability_note}.", err=True)
+            say(f"Probability {metadata.probability_note}.", err=True)
         if warning:
-            click.echo(f"Warning: {warning}", err=True)
+            say(f"Warning: {warning}", err=True)
         if folder is not None:
             write_page(folder, ready, force=force)
-            click.echo(f"{folder}: put it on a web server, or try `python -m http.server -d {folder}`.")
+            say(f"{folder}: put it on a web server, or try `python -m http.server -d {folder}`.")
             return
         with PageServer({**page_files(), MODEL: ready}, _PORT if port is None else port) as server:
-            click.echo(f"{server.address} (Ctrl-C to stop)")
+            say(f"{server.address} (Ctrl-C to stop)")
             if not no_browser:
                 webbrowser.open(server.address)
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
-                click.echo("Stopped.", err=True)
+                say("Stopped.", err=True)

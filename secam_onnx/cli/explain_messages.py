@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
+from secam_onnx.cli.console import clear_line, say, say_json
 from secam_onnx.cli.explain_options import OutputOptions
+from secam_onnx.shown_text import shown
 
 if TYPE_CHECKING:
     from secam_onnx.batch.run import Totals
@@ -86,7 +85,7 @@ class Messages:
     def _failed(self, item: Item, error: SecamError) -> None:
         self._errors += 1
         if self._output.json_progress:
-            click.echo(json.dumps({"event": "failed", "image": item.key, "message": str(error)}), err=True)
+            say_json({"event": "failed", "image": item.key, "message": str(error)}, err=True)
         elif self._each or self._errors <= _ERRORS_SHOWN:
             self._say(f"Error: {error}")
 
@@ -98,19 +97,19 @@ class Messages:
 
     def _say(self, text: str) -> None:
         if self._output.json_progress:
-            text = json.dumps({"event": "note", "message": text})
+            say_json({"event": "note", "message": text}, err=True)
         elif self._live:
             from tqdm import tqdm
 
-            tqdm.write(text, file=sys.stderr)
-            return
-        click.echo(text, err=True)
+            tqdm.write(shown(text), file=sys.stderr)
+        else:
+            say(text, err=True)
 
     def _explained(self, name: str, folder: Path, explanation: Explanation) -> None:
         if not self._live and not self._output.parquet:
             if self._each and sys.stderr.isatty():
-                click.echo("\r\033[K", nl=False, err=True)  # clears the line of seconds that count up
-            click.echo(_summary(name, folder, explanation, self._output.pictures))
+                clear_line()  # of seconds that count up
+            say(_summary(name, folder, explanation, self._output.pictures))
 
 
 def _summary(name: str, folder: Path, explanation: Explanation, pictures: int) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-import click
+from secam_onnx.cli.console import say, say_json
 
 if TYPE_CHECKING:
     from secam_onnx.explainer import Explainer
@@ -18,7 +17,10 @@ __all__ = ["say_notes"]
 def say_notes(explainers: Iterable[Explainer], verify: bool | None, *, as_json: bool) -> None:
     """Write the notes on one head or several to stderr; notes that several share appear once."""
     for note in dict.fromkeys(note for explainer in explainers for note in _notes(explainer, verify)):
-        click.echo(json.dumps({"event": "note", "message": note}) if as_json else note, err=True)
+        if as_json:
+            say_json({"event": "note", "message": note}, err=True)
+        else:
+            say(note, err=True)
 
 
 def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:

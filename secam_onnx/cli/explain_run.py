@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from secam_onnx.cli.console import say
 from secam_onnx.cli.explain_messages import Messages, head_folder, images_in_words, passed_over
 from secam_onnx.cli.explain_options import OutputOptions
 from secam_onnx.cli.progress import bar, json_lines, step
@@ -107,13 +108,13 @@ def explain_all(job: Job) -> None:
     except (KeyboardInterrupt, SystemExit):  # the latter on SIGTERM
         if not job.brief and not output.json_progress:
             finished = images_in_words(totals.explained)
-            click.echo(f"{finished} finished in {output.folder}; go on with --resume.", err=True)
+            say(f"{finished} finished in {output.folder}; go on with --resume.", err=True)
         raise
     if not job.brief and not output.json_progress and totals.explained + totals.passed_over:
         rate = totals.explained / (time.perf_counter() - start)
         facts = [f"{rate:.1f} images/s", reason] if totals.explained else []
         facts += passed_over(totals)
-        click.echo(f"{images_in_words(totals.explained)} -> {output.folder} ({'; '.join(facts)})")
+        say(f"{images_in_words(totals.explained)} -> {output.folder} ({'; '.join(facts)})")
     _end(totals, None if job.brief else table, quiet=output.json_progress)
 
 
@@ -203,5 +204,5 @@ def _end(totals: Totals, table: Path | None, *, quiet: bool) -> None:
         where = f"; see {table}" if table is not None else ""
         earlier = f", {totals.failed_earlier} of them earlier (--retry-errors)" if totals.failed_earlier else ""
         if not quiet:
-            click.echo(f"{failed} of {images_in_words(seen)} could not be explained{earlier}{where}.", err=True)
+            say(f"{failed} of {images_in_words(seen)} could not be explained{earlier}{where}.", err=True)
         raise click.exceptions.Exit(_SOME_FAILED if totals.explained + totals.finished_earlier else _ALL_FAILED)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from secam_onnx.cli.console import say
 from secam_onnx.cli.fusion_options import fusion_options
 from secam_onnx.cli.options import activation_option, grouped, head_options, labels_option
 from secam_onnx.cli.preprocessing_options import preprocessing_options
@@ -140,7 +141,7 @@ def command(
         _tell_of_fusion(metadata.fused)
     _tell(metadata)
     if triton.triton_config:
-        click.echo(f"Triton's configuration: {write_triton_config(target, triton.triton_max_batch_size or 0)}")
+        say(f"Triton's configuration: {write_triton_config(target, triton.triton_max_batch_size or 0)}")
 
 
 def _check_target(target: Path, source: str, triton: TritonOptions, *, overwrite: bool) -> None:
@@ -176,7 +177,7 @@ def _tell_of_head(target: Path, metadata: ModelMetadata) -> None:
     """Say which head was found, and how exactly its parts add up."""
     head, completeness = metadata.head, metadata.completeness
     shape = " x ".join("?" if length is None else str(length) for length in head.shape)
-    click.echo(
+    say(
         f"{target}: head {head.kind}, feature map {head.features} {shape}, completeness error "
         f"{completeness['max_relative_error']:.1e} over {completeness['classes']} classes"
     )
@@ -186,10 +187,10 @@ def _tell_of_fusion(record: FusedRecord) -> None:
     """Say what goes into a fused file and comes out of it, and how well it agrees with the explainer."""
     for way, tensors in (("Inputs", record.inputs), ("Outputs", record.outputs)):
         listed = (f"{name} {dtype} ({', '.join(map(str, shape))})" for name, (dtype, shape) in tensors.items())
-        click.echo(f"{way}: {'; '.join(listed)}")
+        say(f"{way}: {'; '.join(listed)}")
     default = f"top-{record.top_k} by default" if record.default_classes else "no default, every run must name them"
-    click.echo(f"The model's own outputs: {', '.join(record.own_outputs.values())}. Classes: {default}")
-    click.echo(
+    say(f"The model's own outputs: {', '.join(record.own_outputs.values())}. Classes: {default}")
+    say(
         f"Opset {record.opset}. Compared with the explainer, superpixels are the same; contributions differ by at most "
         f"{record.agreement['max_relative_difference']:.1e}, relative, and probabilities by at most "
         f"{record.agreement['max_probability_difference']:.1e}"
@@ -209,15 +210,15 @@ def _changed(source: Source, settings: PreprocessingSettings) -> Source:
 def _tell(metadata: ModelMetadata) -> None:
     """Say what else the file holds, and where it was found."""
     note = metadata.origin.get("preprocessing", "as the source has it")
-    click.echo(f"Preprocessing {note}: {metadata.preprocessing}")
+    say(f"Preprocessing {note}: {metadata.preprocessing}")
     if metadata.labels:
         names = f"{len(metadata.labels)}, the first is {metadata.labels[0]!r}"
-        click.echo(f"Class names {metadata.origin.get('labels', 'as the source has them')}: {names}")
+        say(f"Class names {metadata.origin.get('labels', 'as the source has them')}: {names}")
     else:
-        click.echo(f"Class names: {metadata.origin.get('labels', 'none')}")
-    click.echo(f"Explained: the {metadata.explained}. Probability: {metadata.probability_note}")
+        say(f"Class names: {metadata.origin.get('labels', 'none')}")
+    say(f"Explained: the {metadata.explained}. Probability: {metadata.probability_note}")
     if note.startswith("assumed"):
-        click.echo(f"Preprocessing {note}. To change it: --preprocess PRESET, or --mean, --std and --crop.", err=True)
+        say(f"Preprocessing {note}. To change it: --preprocess PRESET, or --mean, --std and --crop.", err=True)
     for name in ("preprocessing_warning", "features_warning"):
         if warning := metadata.origin.get(name):
-            click.echo(f"Warning: {warning}", err=True)
+            say(f"Warning: {warning}", err=True)

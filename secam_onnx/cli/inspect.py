@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import functools
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from secam_onnx.cli.console import say, say_json
 from secam_onnx.cli.options import activation_option, attribution_option, head_options
 from secam_onnx.cli.preprocessing_options import preprocessing_options
 from secam_onnx.cli.progress import step
@@ -58,7 +58,7 @@ def command(
     if as_json:
         # A console that cannot show a character would replace it, and spoil the JSON.
         unicode = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
-        click.echo(json.dumps(report, ensure_ascii=not unicode, indent=1))
+        say_json(report, indent=1, ascii_only=not unicode)
         return
     labels = report["labels"] or []
     report["labels"] = [*labels[:3], "..."] if labels else "none"
@@ -66,24 +66,25 @@ def command(
     report["exported"] = f"yes: {kind}" if report["exported"] else "no: an ordinary ONNX file, explained as it is"
     for key, value in report.items():
         if isinstance(value, dict):
-            click.echo(f"{click.style(_words(key), bold=True)}:")
+            say(":", heading=_words(key))
             for name, entry in value.items():
-                _show(_words(name), entry, indent="  ")
+                _show(f"  {_words(name)}", entry)
         else:
-            _show(click.style(_words(key), bold=True), value)
+            _show("", value, heading=_words(key))
     if with_labels:
         for index, label in enumerate(labels):
-            click.echo(f"  {index}: {label}")
+            say(f"  {index}: {label}")
 
 
-def _show(name: str, value: object, indent: str = "") -> None:
+def _show(name: str, value: object, heading: str = "") -> None:
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        click.echo(f"{indent}{name}:")
+        say(f"{name}:", heading=heading)
+        indent = " " * (len(name) - len(name.lstrip()) + 2)
         for entry in value:
             first, *rest = entry.values()
-            click.echo(f"{indent}  {first}: {'; '.join(map(str, rest))}")
+            say(f"{indent}{first}: {'; '.join(map(str, rest))}")
     else:
-        click.echo(f"{indent}{name}: {_text(value)}")
+        say(f"{name}: {_text(value)}", heading=heading)
 
 
 def _words(key: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import click
+from secam_onnx.cli.console import clear_line, overwrite_line, say, say_json
 
 if TYPE_CHECKING:
     from secam_onnx.batch.run import Totals
@@ -41,9 +40,9 @@ def step(text: str, *, keep: bool = True) -> Iterator[Callable[[int, int], None]
         nonlocal due
         seconds = time.perf_counter() - start
         if live:
-            click.echo(f"\r\033[K  ... {text}{part} {seconds:.0f} s", nl=False, err=True)
+            overwrite_line(f"  ... {text}{part} {seconds:.0f} s")
         elif seconds >= due:
-            click.echo(f"  ... {text}{part} ({seconds:.0f} s so far)", err=True)
+            say(f"  ... {text}{part} ({seconds:.0f} s so far)", err=True)
             due *= 2
 
     mark = "failed"
@@ -53,9 +52,9 @@ def step(text: str, *, keep: bool = True) -> Iterator[Callable[[int, int], None]
         mark = "done"
     finally:
         if live:
-            click.echo("\r\033[K", nl=False, err=True)
+            clear_line()
         if keep:
-            click.echo(f"  {mark}: {text} ({time.perf_counter() - start:.1f} s)", err=True)
+            say(f"  {mark}: {text} ({time.perf_counter() - start:.1f} s)", err=True)
 
 
 @contextlib.contextmanager
@@ -95,7 +94,7 @@ def json_lines(totals: Totals, sources: Sources, **facts: object) -> Iterator[No
             "seconds_left": None if left is None or not totals.done else round(left / rate, 1),
             **facts,
         }
-        click.echo(json.dumps(line), err=True)
+        say_json(line, err=True)
 
     event = "stopped"
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from secam_onnx.cli.console import say
 from secam_onnx.cli.options import Decorator, grouped, provider_option, threads_option
 from secam_onnx.serve.settings import Limits, Settings, bracketed
 
@@ -203,7 +204,7 @@ def command(settings: Settings, workers: int) -> None:
 
     def started(grpc: int | None) -> None:
         calls = "" if grpc is None else f" and gRPC on {shown}:{grpc}"
-        click.echo(f"http://{shown}:{http.getsockname()[1]}/{calls} (Ctrl-C to stop)")
+        say(f"http://{shown}:{http.getsockname()[1]}/{calls} (Ctrl-C to stop)")
 
     if workers == 1:
         ending = Ending(settings.limits.grace_s)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from secam_onnx.shown_text import shown_name
+
 __all__ = ["Prediction", "signed"]
 
 
@@ -30,7 +32,7 @@ class Prediction:
 
     def __str__(self) -> str:
         number = signed(self.logit) if self.probability is None else f"{self.probability:.3f}"
-        return f"{self.label} ({self.index}) {number}"
+        return f"{shown_name(self.label)} ({self.index}) {number}"
 
 
 def signed(value: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from secam_onnx.classifier.opened_model import OpenModel, ms_since
-from secam_onnx.errors import OptionError
+from secam_onnx.errors import OptionError, ShownMessage
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph
 from secam_onnx.photograph.load_image import load_image
@@ -22,7 +22,7 @@ __all__ = ["ImageWarning", "PreparedImage", "prepare"]
 _NO_IMAGE = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
-class ImageWarning(UserWarning):
+class ImageWarning(ShownMessage, UserWarning):
     """An image may have been read wrongly; its result says so too, in `method["image"]["doubt"]`."""
 
 

@@ -20,8 +20,8 @@ from secam_onnx.serve.kserve_sdk import (
     PredictorProtocol,
     RequestedOutput,
 )
-from secam_onnx.serve.request.shown import shown
 from secam_onnx.serve.request_errors import ForbiddenError, MalformedError, UnknownKindError
+from secam_onnx.shown_text import quoted
 
 __all__ = ["MOST_ENTRIES", "ExplainerDataPlane", "FixedRepository"]
 
@@ -104,7 +104,7 @@ class ExplainerDataPlane(DataPlane):
         length = headers.get(_LENGTH, str(len(body)))
         if not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= len(body)):
             raise MalformedError(
-                f"{_LENGTH} is {shown(length)}; the length of the JSON before the tensors was expected, at most the "
+                f"{_LENGTH} is {quoted(length)}; the length of the JSON before the tensors was expected, at most the "
                 f"{len(body)} bytes of the body."
             )
         head, tail = body[: int(length)], memoryview(body)[int(length) :]
@@ -116,7 +116,7 @@ class ExplainerDataPlane(DataPlane):
             if size is not None:
                 if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(tail) - start:
                     raise MalformedError(
-                        f"Input {shown(tensor.name)} has a {_SIZE} of {shown(size)}; {len(tail) - start} bytes are "
+                        f"Input {quoted(tensor.name)} has a {_SIZE} of {quoted(size)}; {len(tail) - start} bytes are "
                         "left in the body."
                     )
                 made._raw_data = bytes(tail[start : start + size])
@@ -153,7 +153,7 @@ def _kind(body: bytes, headers: Mapping[str, str], *, images: bool) -> str:
     if kind == _BYTES or (images and kind.startswith("image/")) or "ce-specversion" in headers:
         return kind
     raise UnknownKindError(
-        f"Content-Type is {shown(given)}; application/json was expected, or "
+        f"Content-Type is {quoted(given)}; application/json was expected, or "
         + ("that of an image, such as image/jpeg." if images else f"{_BYTES} if binary tensors follow the JSON.")
     )
 
@@ -176,7 +176,7 @@ def _validated(head: bytes) -> InferenceRequest:
             if _SIZE in (tensor.get("parameters") or {}):
                 if tensor.get("data"):
                     raise MalformedError(
-                        f"Input {shown(tensor.get('name'))} has both 'data' and {_SIZE!r}; give one of them."
+                        f"Input {quoted(tensor.get('name'))} has both 'data' and {_SIZE!r}; give one of them."
                     )
                 tensor["data"] = []
         return InferenceRequest.model_validate(given, strict=True)
@@ -184,7 +184,8 @@ def _validated(head: bytes) -> InferenceRequest:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise MalformedError(
-            f"The body is not an inference request of version 2 ({where}: {first['msg']}, not {shown(first['input'])})."
+            f"The body is not an inference request of version 2 ({where}: {first['msg']}, not "
+            f"{quoted(first['input'])})."
         ) from error
     except orjson.JSONDecodeError as error:
         raise MalformedError(f"The body is not valid JSON ({error}).") from error
@@ -206,4 +207,4 @@ def _check_lengths(given: Mapping[str, Any]) -> None:
 
 def _check_length(name: str, value: Any) -> None:
     if isinstance(value, list | dict) and len(value) > MOST_ENTRIES:
-        raise MalformedError(f"{shown(name)} has {len(value)} entries; at most {MOST_ENTRIES} are accepted.")
+        raise MalformedError(f"{quoted(name)} has {len(value)} entries; at most {MOST_ENTRIES} are accepted.")

@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from grpc import StatusCode
 
+from secam_onnx.errors import ShownMessage
+
 __all__ = [
     "BusyError",
     "ForbiddenError",
@@ -22,7 +24,7 @@ __all__ = [
 ]
 
 
-class RequestError(Exception):
+class RequestError(ShownMessage):
     """A request that gets no answer; the message says why.
 
     Attributes

@@ -14,9 +14,9 @@ from secam_onnx.serve.request.drawing import PICTURE_KINDS
 from secam_onnx.serve.request.infer import check_bool, infer_request, of_protocol
 from secam_onnx.serve.request.input_images import InputTensor, images_of_instances
 from secam_onnx.serve.request.parameters import ExplanationRequest, explanation_request, prediction_request
-from secam_onnx.serve.request.shown import shown
 from secam_onnx.serve.request_errors import MalformedError
 from secam_onnx.serve.settings import Limits
+from secam_onnx.shown_text import quoted
 
 __all__ = ["forwardable", "read_file", "read_infer", "read_instances"]
 
@@ -40,7 +40,7 @@ def read_instances(body: Any, query: str, explainer: Explainer, limits: Limits, 
         )
     unknown = set(body) - {"instances", "parameters"}
     if unknown:
-        raise MalformedError(f"Unknown entry {shown(min(unknown))}; 'instances' and 'parameters' were expected.")
+        raise MalformedError(f"Unknown entry {quoted(min(unknown))}; 'instances' and 'parameters' were expected.")
     images = images_of_instances(body["instances"], limits)
     parameters = _with_fields(body.get("parameters"), query)
     return (
@@ -83,7 +83,7 @@ def forwardable(body: Any, query: str) -> Any:
 def read_infer(request: InferRequest, explainer: Explainer, limits: Limits) -> ExplanationRequest:
     """Read an `infer` request; raises as `read_instances`, and ImageError for pixels that are not a picture."""
     if request.model_version:
-        raise MalformedError(f"Unknown version {shown(request.model_version)}; models have no versions here.")
+        raise MalformedError(f"Unknown version {quoted(request.model_version)}; models have no versions here.")
     for entry in request.request_outputs or []:
         _check_output_parameters(entry.name, entry.parameters or {})
     inputs = [_input_tensor(given) for given in request.inputs]
@@ -100,7 +100,7 @@ def _check_output_parameters(name: str, parameters: Mapping[str, Any]) -> None:
     unknown = set(parameters) - {_BINARY}
     if unknown:
         raise MalformedError(
-            f"Output {shown(name)} has an unknown parameter {shown(min(unknown))}; only {_BINARY!r} exists."
+            f"Output {quoted(name)} has an unknown parameter {quoted(min(unknown))}; only {_BINARY!r} exists."
         )
     check_bool(parameters, _BINARY)
 
@@ -110,17 +110,17 @@ def _parameters(request: InferRequest) -> dict[str, Any]:
     readable = to_http_parameters(given)
     for name in given:
         if name not in readable and not of_protocol(name):  # the SDK leaves out kinds that it does not know
-            raise MalformedError(f"Parameter {shown(name)} is of an unknown kind; bool, int64 or string was expected.")
+            raise MalformedError(f"Parameter {quoted(name)} is of an unknown kind; bool, int64 or string was expected.")
     return dict(readable)
 
 
 def _with_fields(parameters: Any, query: str) -> dict[str, Any]:
     if parameters is not None and not isinstance(parameters, Mapping):
-        raise MalformedError(f"'parameters' is {shown(parameters)}; an object was expected.")
+        raise MalformedError(f"'parameters' is {quoted(parameters)}; an object was expected.")
     fields = _fields(query)
     both = set(fields) & set(parameters or {})
     if both:
-        raise MalformedError(f"{shown(min(both))} is both in the URL and in the body; give it once.")
+        raise MalformedError(f"{quoted(min(both))} is both in the URL and in the body; give it once.")
     return {**(parameters or {}), **fields}
 
 
@@ -134,7 +134,7 @@ def _fields(query: str) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for name, values in fields.items():
         if len(values) > 1:
-            raise MalformedError(f"{shown(name)} comes {len(values)} times; give it once.")
+            raise MalformedError(f"{quoted(name)} comes {len(values)} times; give it once.")
         parameters[name] = values[0]
     if classes and "classes" in parameters:
         raise MalformedError("Both 'class' and 'classes' are given; give one of them.")
@@ -150,5 +150,5 @@ def _fields(query: str) -> dict[str, Any]:
 
 def _whole_number(text: str, name: str) -> int:
     if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 10):
-        raise MalformedError(f"{name!r} is {shown(text)}; a whole number was expected.")
+        raise MalformedError(f"{name!r} is {quoted(text)}; a whole number was expected.")
     return int(text)

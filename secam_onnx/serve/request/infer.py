@@ -16,7 +16,7 @@ from secam_onnx.serve.request.parameters import (
     check_names,
     explanation_request,
 )
-from secam_onnx.serve.request.shown import shown
+from secam_onnx.shown_text import quoted
 
 __all__ = ["check_bool", "infer_request", "of_protocol"]
 
@@ -57,7 +57,7 @@ def infer_request(
         Pixels that are not a picture.
     """
     if len(inputs) != 1:
-        found = shown([given.name for given in inputs])
+        found = quoted([given.name for given in inputs])
         raise OptionError(f"There are {len(inputs)} inputs, {found}; one was expected, {ENCODED!r} or {PIXELS!r}.")
     names = tuple(dict.fromkeys(outputs))
     check_names(names, OUTPUTS)
@@ -80,7 +80,7 @@ def check_bool(given: Mapping[str, Any], name: str) -> None:
         It is neither; the message shows the value.
     """
     if not isinstance(given.get(name, True), bool):
-        raise OptionError(f"{name!r} is {shown(given[name])}; true or false was expected.")
+        raise OptionError(f"{name!r} is {quoted(given[name])}; true or false was expected.")
 
 
 def of_protocol(name: str) -> bool:

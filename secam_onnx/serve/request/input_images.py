@@ -17,7 +17,7 @@ import numpy as np
 from secam_onnx.errors import OptionError
 from secam_onnx.photograph.images import EncodedImage, as_rgb
 from secam_onnx.serve.request.limits import RequestLimits
-from secam_onnx.serve.request.shown import shown
+from secam_onnx.shown_text import quoted
 
 __all__ = ["ENCODED", "PIXELS", "InputTensor", "images_of_instances", "images_of_tensor"]
 
@@ -86,7 +86,7 @@ def images_of_tensor(given: InputTensor, limits: RequestLimits) -> Sequence[Enco
     unknown = set(given.parameters) - _OF_INPUTS
     if unknown:
         raise OptionError(
-            f"Input {shown(given.name)} has an unknown parameter {shown(min(unknown))}; data must come with the "
+            f"Input {quoted(given.name)} has an unknown parameter {quoted(min(unknown))}; data must come with the "
             "request, not in shared memory."
         )
     if given.name == ENCODED:
@@ -94,7 +94,7 @@ def images_of_tensor(given: InputTensor, limits: RequestLimits) -> Sequence[Enco
     if given.name == PIXELS:
         return _pixels(given, limits)
     raise OptionError(
-        f"Unknown input {shown(given.name)}; {PIXELS!r} takes UINT8 (N, H, W, 3), {ENCODED!r} BYTES (N,)."
+        f"Unknown input {quoted(given.name)}; {PIXELS!r} takes UINT8 (N, H, W, 3), {ENCODED!r} BYTES (N,)."
     )
 
 
@@ -103,7 +103,7 @@ def _instance(instance: Any, place: int) -> EncodedImage:
     if not isinstance(image, Mapping) or set(image) != {"b64"} or not isinstance(image["b64"], str):
         named = set(image) if isinstance(image, Mapping) else set(instance) if isinstance(instance, Mapping) else set()
         why = " URLs and paths are not opened; send the file itself." if named & _ELSEWHERE else ""
-        raise OptionError(f'instances[{place}] is {shown(instance)}; {{"image": {{"b64": "..."}}}} was expected.{why}')
+        raise OptionError(f'instances[{place}] is {quoted(instance)}; {{"image": {{"b64": "..."}}}} was expected.{why}')
     return EncodedImage(f"instances[{place}]", _decoded(image["b64"], f"instances[{place}].image.b64"))
 
 
@@ -111,7 +111,7 @@ def _decoded(text: str, where: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise OptionError(f"{where} is not valid base64 ({error}): {shown(text)}") from error
+        raise OptionError(f"{where} is not valid base64 ({error}): {quoted(text)}") from error
 
 
 def _encoded(given: InputTensor, limits: RequestLimits) -> list[EncodedImage]:
@@ -124,7 +124,9 @@ def _encoded(given: InputTensor, limits: RequestLimits) -> list[EncodedImage]:
         name = f"{given.name}[{place}]"
         data = _decoded(value, name) if isinstance(value, str) else value  # as in JSON, which has no bytes
         if not isinstance(data, bytes):
-            raise OptionError(f"{name} is {shown(value)}; the bytes of an image file were expected, in JSON as base64.")
+            raise OptionError(
+                f"{name} is {quoted(value)}; the bytes of an image file were expected, in JSON as base64."
+            )
         images.append(EncodedImage(name, data))
     return images
 
@@ -152,7 +154,7 @@ def _pixels(given: InputTensor, limits: RequestLimits) -> list[np.ndarray]:
     if channels != 3 or min(height, width) < 1:
         hint = " Channels come last." if height == 3 else ""
         raise OptionError(
-            f"Input {given.name!r} has shape {shown(list(given.shape))}; (N, H, W, 3) was expected.{hint}"
+            f"Input {given.name!r} has shape {quoted(list(given.shape))}; (N, H, W, 3) was expected.{hint}"
         )
     if height * width > limits.max_pixels:
         raise OptionError(
@@ -187,7 +189,7 @@ def _flat(given: InputTensor) -> list[Any]:
         level = [item for entry in level for item in entry] if even else []
     if not even or any(isinstance(entry, list) for entry in level):
         raise OptionError(
-            f"The data of input {given.name!r} is not nested as its shape {shown(list(given.shape))} is; nest it so, "
+            f"The data of input {given.name!r} is not nested as its shape {quoted(list(given.shape))} is; nest it so, "
             "or give all values in one list."
         )
     return level
@@ -196,7 +198,7 @@ def _flat(given: InputTensor) -> list[Any]:
 def _length(given: InputTensor, shape: Sequence[int], axes: int, limits: RequestLimits) -> int:
     if len(shape) != axes or not all(isinstance(length, int) and length >= 0 for length in shape):
         expected = "(N, H, W, 3)" if axes == 4 else "(N,)"
-        raise OptionError(f"Input {given.name!r} has shape {shown(list(given.shape))}; {expected} was expected.")
+        raise OptionError(f"Input {given.name!r} has shape {quoted(list(given.shape))}; {expected} was expected.")
     _check_number(shape[0], limits)
     return shape[0]
 
@@ -205,14 +207,14 @@ def _check_count(given: InputTensor, found: int, expected: int) -> None:
     if found != expected:
         values = "more" if given.raw is not None and given.name == ENCODED and found > expected else found
         raise OptionError(
-            f"Input {given.name!r} has shape {shown(list(given.shape))}, so {expected} values were expected; {values} "
+            f"Input {given.name!r} has shape {quoted(list(given.shape))}, so {expected} values were expected; {values} "
             "came."
         )
 
 
 def _check_dtype(given: InputTensor, expected: str) -> None:
     if given.datatype != expected:
-        raise OptionError(f"Input {given.name!r} is {shown(given.datatype)}; {expected} was expected.")
+        raise OptionError(f"Input {given.name!r} is {quoted(given.datatype)}; {expected} was expected.")
 
 
 def _check_number(images: int, limits: RequestLimits) -> None:

@@ -16,7 +16,7 @@ from secam_onnx.labels.queries import ClassQuery, class_codes
 from secam_onnx.photograph.images import EncodedImage, announced_pixels
 from secam_onnx.serve.request.drawing import PICTURE_KINDS
 from secam_onnx.serve.request.limits import RequestLimits
-from secam_onnx.serve.request.shown import shown
+from secam_onnx.shown_text import quoted
 from secam_onnx.superpixels import Segmenter
 
 __all__ = [
@@ -136,13 +136,13 @@ def check_names(names: Iterable[str], known: Sequence[str]) -> None:
     """
     for name in names:
         if name not in known:
-            raise OptionError(f"Unknown output {shown(name)}; there are {', '.join(known)}.")
+            raise OptionError(f"Unknown output {quoted(name)}; there are {', '.join(known)}.")
 
 
 def _check_parameters(parameters: Mapping[str, Any], known: Sequence[str]) -> None:
     unknown = set(parameters) - set(known)
     if unknown:
-        raise OptionError(f"Unknown parameter {shown(min(unknown))}; there are {', '.join(known)}.")
+        raise OptionError(f"Unknown parameter {quoted(min(unknown))}; there are {', '.join(known)}.")
 
 
 def _classes(
@@ -161,7 +161,7 @@ def _classes(
     codes: set[int] = set()
     for query in queries or ["top-1"]:
         if isinstance(query, str) and len(query) > limits.max_name_length:
-            raise OptionError(f"No class has a name of {len(query)} characters: {shown(query)}.")
+            raise OptionError(f"No class has a name of {len(query)} characters: {quoted(query)}.")
         some = class_codes([query], n_classes, explainer.labels)
         codes.update(some)
         found.append(some[0] if len(some) == 1 and some[0] >= 0 else query)
@@ -175,13 +175,13 @@ def _listed(given: Any) -> list[Any]:
         try:
             queries = json.loads(given)
         except (ValueError, RecursionError) as error:
-            raise OptionError(f"'classes' is not a valid JSON list ({error}): {shown(given)}.") from error
+            raise OptionError(f"'classes' is not a valid JSON list ({error}): {quoted(given)}.") from error
     elif isinstance(given, str):
         queries = [part.strip() for part in given.split(",") if part.strip()]
     elif not isinstance(given, list):
         queries = [given]
     if not all(isinstance(query, int | str) and not isinstance(query, bool) for query in queries):
-        raise OptionError(f"'classes' is {shown(given)}; names, indices, top-K or all were expected.")
+        raise OptionError(f"'classes' is {quoted(given)}; names, indices, top-K or all were expected.")
     if not queries:
         raise OptionError("'classes' is empty; give a name, an index, top-K or all.")
     return list(queries)
@@ -197,14 +197,14 @@ def _segmenter(value: Any, explainer: Explainer, limits: RequestLimits) -> Segme
 
 def _whole(value: Any, name: str, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise OptionError(f"{name!r} is {shown(value)}; a whole number from 1 to {most} was expected.")
+        raise OptionError(f"{name!r} is {quoted(value)}; a whole number from 1 to {most} was expected.")
     return value
 
 
 def _extras(given: Any) -> tuple[str, ...]:
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise OptionError(f"'outputs' is {shown(given)}; a list of names was expected: {', '.join(EXTRAS)}.")
+        raise OptionError(f"'outputs' is {quoted(given)}; a list of names was expected: {', '.join(EXTRAS)}.")
     check_names(names, EXTRAS)
     return tuple(dict.fromkeys(names))
 
