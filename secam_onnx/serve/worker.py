@@ -85,10 +85,11 @@ class Worker:
 
     def stop(self) -> None:
         """Ask the process to finish its requests and end; by the pipe, as Windows knows no SIGTERM."""
+        self._pulse.feel(self._beats())
         self._here.close()
 
     def join(self, until: Callable[[], bool]) -> int:
-        """Wait for the process to end, then kill it; gives its exit code.
+        """Wait for the process to end, then kill it; gives its exit code, or 0 if it had accepted nothing.
 
         Parameters
         ----------
@@ -100,7 +101,7 @@ class Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join(0.2)
-        return 0 if self._again_at is not None else (self._process.exitcode or 0)
+        return (self._process.exitcode or 0) if self._pulse.was_ready and self._again_at is None else 0
 
     def _ended(self) -> None:
         if not self._was_ready:

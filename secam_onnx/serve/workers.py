@@ -10,10 +10,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from secam_onnx.errors import OptionError
 from secam_onnx.files import sha256
-from secam_onnx.serve.ending import CUT_OFF, last_resort, on_signals
+from secam_onnx.serve.ending import CUT_OFF, last_resort, leave, on_signals
 from secam_onnx.serve.grpc_server import grpc_port_error
 from secam_onnx.serve.metrics import PROCESSES
 from secam_onnx.serve.settings import Settings, address_family
@@ -22,11 +23,13 @@ from secam_onnx.serve.worker import Worker
 __all__ = ["supervise"]
 
 _LOOK_S = 0.1
-_SLACK_S = 1.4  # beyond the grace period, at whose end processes end by themselves
+_SLACK_S = 1.3  # beyond the grace period, at whose end processes end by themselves
 
 
-def supervise(settings: Settings, http: socket.socket, workers: int, started: Callable[[int | None], None]) -> None:
-    """Serve in several processes until SIGTERM or SIGINT.
+def supervise(settings: Settings, http: socket.socket, workers: int, started: Callable[[int | None], None]) -> NoReturn:
+    """Serve in several processes until SIGTERM or SIGINT, which end this process.
+
+    Its exit code is 0, or `CUT_OFF` if something that was accepted got no answer.
 
     Parameters
     ----------
@@ -39,8 +42,6 @@ def supervise(settings: Settings, http: socket.socket, workers: int, started: Ca
     ------
     SecamError
         A process cannot start.
-    SystemExit
-        With `CUT_OFF`, if something that was accepted got no answer.
     """
     stop, at_once = threading.Event(), threading.Event()
     grace_s = settings.limits.grace_s
@@ -64,8 +65,7 @@ def supervise(settings: Settings, http: socket.socket, workers: int, started: Ca
                     process.look()
         finally:
             codes = _stopped(processes, grace_s + _SLACK_S, at_once)
-    if any(codes):
-        raise SystemExit(CUT_OFF)
+    leave(CUT_OFF if any(codes) else 0)  # the interpreter's own end takes its time
 
 
 def _stopped(processes: list[Worker], seconds: float, at_once: threading.Event) -> list[int]:
