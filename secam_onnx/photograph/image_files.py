@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -17,21 +18,19 @@ from PIL import Image, UnidentifiedImageError
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
+from secam_onnx.photograph.file_structure.image_structure import ImageStructure
+from secam_onnx.photograph.file_structure.read_structure import read_structure
 from secam_onnx.photograph.memory_images import has_deep_colours, raster_of, stacked_pages, upper_bits_do
-from secam_onnx.photograph.preprocessing_settings import MAX_CHANNELS
 from secam_onnx.photograph.raster import DARK, MAX_PIXELS, Raster, check_size, make_raster, undecodable
-from secam_onnx.photograph.tiff import MAGIC, read_tiff, tiff_pixels
+from secam_onnx.photograph.tiff import read_tiff
 
-__all__ = ["FORMATS", "EncodedImage", "announced_size", "read_raster"]
-
-# Pillow's rarer decoders are old, little used and a target for attacks, and read no photographs.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
-"""The formats that are read, by Pillow's names."""
+__all__ = ["EncodedImage", "announced_pixels", "read_raster"]
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # all that matters is raised
 
-_NPY = b"\x93NUMPY"
 _HALF = 128  # of 256: pixels that Pillow took the upper 8 bits of
+_BYTES_A_PIXEL = 12  # three channels of 32 bits
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ def read_raster(
     max_pixels: int = MAX_PIXELS,
     value_range: tuple[float, float] | None = None,
     stack: bool = False,
+    formats: tuple[str, ...] = DEFAULT_FORMATS,
 ) -> Raster:
     """Read a file, upright: Pillow's formats, NPY, and TIFF of any number of channels.
 
@@ -70,38 +70,34 @@ def read_raster(
         The values of black and white.
     stack : bool
         Whether the pages of a grey TIFF are the channels of one image; otherwise the first page is read.
+    formats : tuple of str
+        The formats that are read, of `FORMATS`.
 
     Raises
     ------
     ImageError
-        The file is missing, empty, cut off, too large, or not an image, or its black and white are not known.
+        The file is missing, empty, cut off, too large, or not an image, its black and white are not known, or it is
+        built so that decoding it would take long or much memory, which is known before it begins.
     """
     with _file(source) as (file, name):
-        head = file.read(len(_NPY))
-        file.seek(0)
+        structure = _structure(file, name, max_pixels, formats, stack)
         try:
-            if head == _NPY:
-                pixels = _npy(file, name, max_pixels)
+            if structure.format == "NPY":
+                pixels = _npy(file, name, structure)
                 return make_raster(pixels, pixels.shape[2] in (2, 4), None, value_range, name)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
-                with Image.open(file, formats=FORMATS) as image:
-                    if (
-                        stack
-                        and image.format == "TIFF"
-                        and (pages := stacked_pages(image, name, max_pixels, value_range))
-                    ):
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked
+                with Image.open(file, formats=(structure.format,)) as image:
+                    if stack and (pages := stacked_pages(image, name, max_pixels, value_range)):
                         return pages
                     deep = has_deep_colours(image)
                     if not deep or (value_range is None and upper_bits_do(image)):
                         check_size((image.height, image.width, 3), name, max_pixels)
                         found = raster_of(image, name=name, value_range=value_range)
                         return replace(found, doubt=DARK) if deep and found.pixels.max() < _HALF else found
-        except UnidentifiedImageError:
-            if head[:4] not in MAGIC:
-                raise ImageError(
-                    f"{name} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF and NPY can be."
-                ) from None
+        except UnidentifiedImageError as error:
+            if structure.format != "TIFF":
+                raise ImageError(f"{name} cannot be decoded; it is damaged. Get the file again.") from error
         except Image.DecompressionBombError:
             raise ImageError(f"{name} is over the limit of {max_pixels:,} pixels; make it smaller.") from None
         except ImageError:
@@ -112,16 +108,27 @@ def read_raster(
         return make_raster(pixels, alpha, known, value_range, name, file=True)
 
 
-def announced_size(image: EncodedImage) -> int:
-    """How many pixels an NPY file, or a TIFF that Pillow does not read, declares; 0 if it does not say."""
-    file = io.BytesIO(image.data)
+def announced_pixels(image: EncodedImage, formats: tuple[str, ...] = DEFAULT_FORMATS) -> int:
+    """How many pixels an image file declares, by its structure alone; 0 if it does not say, or would not be read."""
     try:
-        if image.data.startswith(_NPY):
-            height, width, _ = _npy_header(file, image.name)
-            return height * width
-        return tiff_pixels(file, image.name) if image.data.startswith(MAGIC) else 0
-    except Exception:  # the reason is given when the file is read
+        return read_structure(io.BytesIO(image.data), image.name, formats=formats).pixels
+    except ImageError:  # the reason is given when the file is read
         return 0
+
+
+def _structure(file: BinaryIO, name: str, max_pixels: int, formats: tuple[str, ...], stack: bool) -> ImageStructure:
+    """What the file is made of, within limits."""
+    found = read_structure(file, name, formats=formats, stack=stack)
+    kept = found.format == "NPY" or stack  # all channels as they are stored
+    check_size((found.height, found.width, found.channels if kept else 3), name, max_pixels)
+    values = found.pixels * found.channels * found.itemsize
+    if values > _BYTES_A_PIXEL * max_pixels:
+        raise ImageError(
+            f"{name} has {values:,} bytes of values ({found.width} x {found.height} x {found.channels} channels of "
+            f"{found.itemsize} bytes), over the limit of {_BYTES_A_PIXEL * max_pixels:,}; make it smaller."
+        )
+    file.seek(0)
+    return found
 
 
 @contextmanager
@@ -147,23 +154,10 @@ def _file(source: str | os.PathLike[str] | EncodedImage) -> Iterator[tuple[Binar
         yield opened, name
 
 
-def _npy(file: BinaryIO, name: str, max_pixels: int) -> np.ndarray:
-    """The array of an NPY file, after its header declared an image of bounded size."""
-    height, width, channels = _npy_header(file, name)
-    check_size((height, width, channels), name, max_pixels)
+def _npy(file: BinaryIO, name: str, structure: ImageStructure) -> np.ndarray:
+    """The array of an NPY file of bounded size, if all of it is there."""
+    shape = structure.height, structure.width, structure.channels
+    if file.seek(0, os.SEEK_END) < math.prod(shape) * structure.itemsize:
+        raise undecodable(name, EOFError("it is shorter than its header says"))
     file.seek(0)
-    return np.asarray(np.load(file, allow_pickle=False)).reshape(height, width, channels)
-
-
-def _npy_header(file: BinaryIO, name: str) -> tuple[int, int, int]:
-    """Height, width and channels."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    if len(shape) not in (2, 3) or dtype.hasobject or 0 in shape or (*shape, 1)[2] > MAX_CHANNELS:
-        raise ImageError(
-            f"{name} holds an array of shape {shape} and dtype {dtype}; an image (H, W) or (H, W, C) of numbers, with "
-            f"at most {MAX_CHANNELS} channels, was expected. Store one image, channels last."
-        )
-    height, width, channels = (*shape, 1)[:3]
-    return height, width, channels
+    return np.asarray(np.load(file, allow_pickle=False)).reshape(shape)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,8 +11,8 @@ from PIL import Image
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
-from secam_onnx.photograph.image_files import FORMATS, EncodedImage, announced_size, read_raster
-from secam_onnx.photograph.memory_images import UNDECODABLE, raster_of
+from secam_onnx.photograph.image_files import EncodedImage, announced_pixels, read_raster
+from secam_onnx.photograph.memory_images import raster_of
 from secam_onnx.photograph.raster import MAX_ASPECT, MAX_PIXELS, MIN_SIDE, Raster
 
 __all__ = [
@@ -106,17 +104,6 @@ def in_memory(image: Photograph) -> str | os.PathLike[str] | EncodedImage | Imag
     if not isinstance(data, bytes):
         raise ImageError(f"{name} is open in text mode; open it in binary mode, as in open(path, 'rb').")
     return EncodedImage(name, data)
-
-
-def announced_pixels(image: EncodedImage) -> int:
-    """How many pixels an image file declares, before it is decoded; 0 if it does not say."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(image.data), formats=FORMATS) as opened:
-                return opened.width * opened.height
-    except (*UNDECODABLE, Image.DecompressionBombError):
-        return announced_size(image)
 
 
 def as_rgb(image: Image.Image | np.ndarray, *, name: str = "the image") -> np.ndarray:

@@ -12,13 +12,11 @@ from PIL import Image, ImageOps
 from secam_onnx.errors import ImageError
 from secam_onnx.photograph.preprocessing_settings import MAX_CHANNELS
 from secam_onnx.photograph.raster import Raster, check_size, make_raster, undecodable
-from secam_onnx.photograph.tiff import PHOTOMETRIC, WHITE_IS_ZERO, nominal_range
+from secam_onnx.photograph.tiff import PHOTOMETRIC, RANGE_TAGS, WHITE_IS_ZERO, nominal_range
 
-__all__ = ["UNDECODABLE", "has_deep_colours", "raster_of", "stacked_pages", "upper_bits_do"]
+__all__ = ["has_deep_colours", "raster_of", "stacked_pages", "upper_bits_do"]
 
-UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError)
-"""What Pillow's decoders raise on damaged files."""
-
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError)  # what Pillow's decoders raise on damaged files
 _BITS, _SAMPLE_FORMAT = 258, 339
 _OWN_TYPES = {("L", 2, 8): np.int8, ("I", 2, 16): np.int16, ("I", 1, 32): np.uint32}
 
@@ -67,8 +65,8 @@ def stacked_pages(
     """
     if image.format != "TIFF":
         return None
-    count, size, mode = getattr(image, "n_frames", 1), image.size, image.mode
-    if count == 1 or len(image.getbands()) > 1 or mode == "P":
+    size, mode = image.size, image.mode
+    if len(image.getbands()) > 1 or mode == "P" or (count := getattr(image, "n_frames", 1)) == 1:
         return None
     if count > MAX_CHANNELS:
         raise ImageError(f"{name} has {count:,} pages; at most {MAX_CHANNELS} were expected.")
@@ -84,21 +82,27 @@ def stacked_pages(
 
 def has_deep_colours(image: Image.Image) -> bool:
     """Whether this is a colour TIFF whose lower bits Pillow would drop."""
-    bits = dict(getattr(image, "tag_v2", {})).get(_BITS, ())
+    bits = _tags(image).get(_BITS, ())
     return isinstance(bits, tuple) and len(bits) > 1 and max(bits) > 8
 
 
 def upper_bits_do(image: Image.Image) -> bool:
     """Whether only Pillow unpacks these 16-bit colours, to their upper 8 bits, and no tag gives another range."""
-    known = nominal_range(np.dtype(np.uint16), dict(getattr(image, "tag_v2", {})))
+    known = nominal_range(np.dtype(np.uint16), _tags(image))
     return image.mode == "RGB" and image.info.get("compression") in ("tiff_lzw", "packbits") and known is None
 
 
+def _tags(image: Image.Image) -> dict[int, Any]:
+    """Those of a TIFF's tags that are asked for; Pillow unpacks each when it is looked at."""
+    tags = getattr(image, "tag_v2", {})
+    return {code: tags[code] for code in (*RANGE_TAGS, PHOTOMETRIC, _SAMPLE_FORMAT) if code in tags}
+
+
 def _of_pillow(image: Image.Image, name: str, value_range: tuple[float, float] | None) -> Raster:
-    tags: dict[int, Any] = dict(getattr(image, "tag_v2", {}))
+    tags = _tags(image)
     try:
         image.load()
-    except UNDECODABLE as error:
+    except _UNDECODABLE as error:
         raise undecodable(name, error) from error
     clear = image.info.get("transparency")
     image = ImageOps.exif_transpose(image)

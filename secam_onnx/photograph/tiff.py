@@ -17,18 +17,17 @@ from secam_onnx.photograph.preprocessing_settings import MAX_CHANNELS
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-__all__ = ["MAGIC", "PHOTOMETRIC", "WHITE_IS_ZERO", "nominal_range", "read_tiff", "tiff_pixels"]
-
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""The first bytes of TIFF files."""
+__all__ = ["PHOTOMETRIC", "RANGE_TAGS", "WHITE_IS_ZERO", "nominal_range", "read_tiff"]
 
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
 _BITS, _ORIENTATION = 258, 274
 _MIN, _MAX, _SMIN, _SMAX = 280, 281, 340, 341
+RANGE_TAGS = (_BITS, _MIN, _MAX, _SMIN, _SMAX)
+"""The tags that tell the values of black and white."""
+
 _COLOURS = {0, 1, 2}  # white is zero, black is zero, RGB; Pillow reads palettes, CMYK, YCbCr
 _NONE, _DEFLATE = 1, {8, 32946}
 _ALPHA = {1, 2}
-_MOST_SEGMENTS = 65_536
 _UPRIGHT = {
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -38,18 +37,6 @@ _UPRIGHT = {
     7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
     8: lambda a: a.swapaxes(0, 1)[::-1],
 }
-
-
-def tiff_pixels(file: BinaryIO, name: str) -> int:
-    """Number of pixels of the first page.
-
-    Raises
-    ------
-    ImageError
-        The file cannot be read.
-    """
-    with _opened(file, name, stack=False) as (first,):
-        return int(first.imagelength) * int(first.imagewidth)
 
 
 def read_tiff(
@@ -95,7 +82,7 @@ def read_tiff(
         pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
         if pixels.shape != (height, width, channels):
             raise ImageError(f"{name} unpacks to another size than it declares; it is damaged. Get the file again.")
-        tags = {tag.code: tag.value for tag in first.tags.values()}
+        tags = {code: first.tags[code].value for code in (*RANGE_TAGS, _ORIENTATION) if code in first.tags}
         known = nominal_range(pixels.dtype, tags)
         if first.photometric == WHITE_IS_ZERO:
             low, high = known or _of_type(pixels, name)
@@ -144,7 +131,8 @@ def _opened(file: BinaryIO, name: str, *, stack: bool) -> Iterator[list[TiffPage
     logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters is raised
     try:
         file.seek(0)
-        with tifffile.TiffFile(file) as opened:
+        # Vendors' kinds of TIFF, each with tables of its own, are read as the plain TIFF that they are as well.
+        with tifffile.TiffFile(file, is_lsm=False, is_scanimage=False, is_ndpi=False) as opened:
             first = cast("TiffPage", opened.pages[0])
             if first.photometric not in _COLOURS or first.imagedepth != 1:
                 raise ImageError(
@@ -168,11 +156,6 @@ def _check_segments(page: TiffPage, file: BinaryIO, name: str) -> None:
         raise ImageError(
             f"{name} is a TIFF compressed by {getattr(page.compression, 'name', page.compression)}; with more than 8 "
             "bits, or with other than 1, 3 or 4 channels, it must be uncompressed or Deflate. Save it so, or as NPY."
-        )
-    if len(page.dataoffsets) > _MOST_SEGMENTS:
-        raise ImageError(
-            f"{name} is cut into {len(page.dataoffsets):,} strips or tiles, "
-            f"at most {_MOST_SEGMENTS:,} are read; save it in fewer."
         )
     if page.compression == _NONE:
         return

@@ -42,8 +42,6 @@ def save_kinds(photo: Image.Image, folder: Path) -> list[str]:
         "plain.tiff": (photo, {}),
         "plain.bmp": (photo, {}),
     }
-    if features.check_codec("jpg_2000"):
-        kinds["plain.jp2"] = (photo, {})
     if features.check_module("avif"):
         kinds["plain.avif"] = (photo, {"quality": 90})
     for name, (image, options) in kinds.items():

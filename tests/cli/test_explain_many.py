@@ -65,8 +65,8 @@ def test_a_folder_and_a_shard(room: Path, run_cli: RunCli) -> None:
     assert "batches of 4, larger ones are no faster on the CPU" in total
     table = str(Path("secam-out", "errors.csv"))
     assert done.stderr.splitlines() == [
-        f"Error: {Path('photos', 'bad.jpg')} is not an image that can be read; JPEG, PNG, WebP, TIFF, GIF, BMP, "
-        "AVIF and NPY can be.",
+        f"Error: {Path('photos', 'bad.jpg')} is not an image that can be read; JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, "
+        "NPY and AVIF can be.",
         f"1 of 28 images could not be explained; see {table}.",
     ]
     again = run_cli("explain", "photos", "shard.tar", *OPTIONS, "--resume")

@@ -99,7 +99,7 @@ def png_chunks_bomb(count: int = 1_000_000, *, behind: bool = False) -> bytes:
     return _png(_chunk(b"teSt") * count, behind=behind)
 
 
-def icc_bomb(megabytes: int = 1000) -> bytes:
+def icc_bomb(megabytes: int = 100) -> bytes:
     """A PNG whose colour profile unpacks to that many megabytes."""
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
@@ -207,7 +207,6 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "EXIF of entries that share a value": exif_bomb,
     "a million chunks of PNG": png_chunks_bomb,
     "a million chunks of PNG behind the pixels": functools.partial(png_chunks_bomb, behind=True),
-    "iCCP": icc_bomb,
     "zTXt": text_bomb,
     "iTXt": functools.partial(text_bomb, kind=b"iTXt"),
     "tiles of one pixel at one offset": tiled_tiff_bomb,
@@ -219,4 +218,5 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "a PPM of digits": plain_ppm_bomb,
     "a million chunks of WebP": webp_chunks_bomb,
 }
-"""Those that are refused whatever they are read for; `pages_bomb` is one where pages are channels."""
+"""Those that are refused by their structure, whatever they are read for. `pages_bomb` is one where pages are channels,
+and Pillow itself refuses to unpack `icc_bomb`."""

@@ -1,0 +1,44 @@
+"""GIF: the blocks before the first frame."""
+
+from __future__ import annotations
+
+from secam_onnx.photograph.file_structure.file_reader import FileReader
+from secam_onnx.photograph.file_structure.image_structure import ImageStructure
+
+__all__ = ["gif_structure"]
+
+_MOST_BLOCKS = 20_000
+
+
+def gif_structure(reader: FileReader) -> ImageStructure:
+    """The structure of a GIF up to its first frame, which may be larger than the canvas.
+
+    Raises
+    ------
+    ImageError
+        It is damaged, or has too many blocks before its first frame.
+    """
+    width, height, flags = reader.unpack("<HHB", 6)
+    place, blocks = 13 + _colours(flags), 0
+    while True:
+        kind = reader.read(place, 1)
+        blocks += 1
+        reader.at_most(blocks, _MOST_BLOCKS, "blocks before the first frame")
+        place += 1
+        if kind == b",":
+            left, top, across, down, _ = reader.unpack("<HHHHB", place)
+            return ImageStructure("GIF", max(width, left + across), max(height, top + down))
+        if kind == b";":
+            reader.cut_off()
+        if kind == b"!":
+            place += 1
+            while length := reader.read(place, 1)[0]:
+                blocks += 1
+                reader.at_most(blocks, _MOST_BLOCKS, "blocks before the first frame")
+                place += 1 + length
+            place += 1
+
+
+def _colours(flags: int) -> int:
+    """Bytes of a table of colours."""
+    return 3 << (flags & 7) + 1 if flags & 128 else 0

@@ -1,0 +1,282 @@
+"""Files are refused by what they are made of, before a decoder sees them; ordinary ones of every kind are read."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bomb_images
+import numpy as np
+import pytest
+import skimage
+import tifffile
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from secam_onnx.errors import ImageError, OptionError
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS, FORMATS, checked_formats
+from secam_onnx.photograph.file_structure.read_structure import read_structure
+from secam_onnx.photograph.image_files import EncodedImage, announced_pixels, read_raster
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)).resize((131, 97))
+FRAMES = [PICTURE.rotate(angle) for angle in (90, 180, 270)]
+
+
+def read(data: bytes, **options: Any) -> Any:
+    return read_raster(EncodedImage("the file", data), **options)
+
+
+@pytest.fixture
+def no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither Pillow nor tifffile opens a file."""
+
+    def opened(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("a decoder was started")
+
+    monkeypatch.setattr(Image, "open", opened)
+    monkeypatch.setattr(tifffile, "TiffFile", opened)
+
+
+@pytest.mark.usefixtures("no_decoder")
+@pytest.mark.parametrize("name", bomb_images.BOMBS)
+def test_bombs_are_refused_before_a_decoder_starts(name: str, tmp_path: Path) -> None:
+    data = bomb_images.BOMBS[name]()
+    (tmp_path / "image").write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match=r"has more than|would take minutes|larger than the file") as caught:
+            read(data)
+        assert announced_pixels(EncodedImage("the file", data)) == 0
+        with pytest.raises(ImageError) as from_path:
+            read_raster(tmp_path / "image")
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+    assert str(caught.value).startswith("the file ")
+    assert str(from_path.value).removeprefix(str(tmp_path / "image")) == str(caught.value).removeprefix("the file")
+
+
+@pytest.mark.usefixtures("no_decoder")
+def test_pages_beyond_the_most_channels_are_refused_where_they_are_channels() -> None:
+    data = bomb_images.pages_bomb()
+    with pytest.raises(ImageError, match="more than 512 pages"):
+        read(data, stack=True)
+
+
+def test_a_profile_that_unpacks_to_100_megabytes_is_not_unpacked() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="too large"):
+            read(bomb_images.icc_bomb())
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_of_many_pages_the_first_is_read() -> None:
+    assert read(bomb_images.pages_bomb()).pixels.shape == (48, 64, 1)
+
+
+def test_a_file_within_the_limits_is_read() -> None:
+    assert read(bomb_images.slow_but_allowed(700)).pixels.shape == (700, 700, 3)
+
+
+EXIF = Image.Exif()
+EXIF[0x0112], EXIF[0x010E] = 6, "words " * 30
+EXIF.get_ifd(0x8769)[0x9000] = b"0230"
+EXIF.get_ifd(0x8825)[1] = "N"
+TEXTS = PngInfo()
+TEXTS.add_text("plain", "text" * 1000)
+TEXTS.add_text("packed", "text" * 10_000, zip=True)
+TEXTS.add_itxt("XML:com.adobe.xmp", "<xmp/>" * 100, zip=True)
+MORE = {"save_all": True, "append_images": FRAMES}
+META = {"exif": EXIF, "icc_profile": bytes(300_000)}
+
+ORDINARY: dict[str, tuple[str, list[str], list[dict[str, Any]]]] = {  # format, modes, options
+    "JPEG": (
+        "JPEG",
+        ["RGB", "L", "CMYK"],
+        [
+            {},
+            {"progressive": True},
+            {"progressive": True, "quality": 100, "subsampling": 0},
+            {"optimize": True, "subsampling": 1},
+            {"restart_marker_blocks": 1},
+            {"progressive": True, "restart_marker_rows": 1},
+            {"comment": b"c" * 60_000, **META},
+            {"keep_rgb": True},
+        ],
+    ),
+    "MPO": ("MPO", ["RGB"], [MORE, {**MORE, **META}]),
+    "PNG": (
+        "PNG",
+        ["RGB", "L", "1", "P", "RGBA", "LA", "I;16"],
+        [{}, {"optimize": True}, {"pnginfo": TEXTS}, META, MORE, {**MORE, "default_image": True}],
+    ),
+    "WebP": ("WEBP", ["RGB", "RGBA"], [{}, {"lossless": True}, {**META, "xmp": b"<xmp/>"}, MORE]),
+    "GIF": ("GIF", ["RGB", "L", "P"], [{}, {"interlace": 0}, {**MORE, "loop": 0, "comment": b"c" * 3000}]),
+    "BMP": ("BMP", ["RGB", "L", "1", "P", "RGBA"], [{}]),
+    "PPM": ("PPM", ["RGB", "L", "1", "I;16"], [{}]),
+    "TIFF": (
+        "TIFF",
+        ["RGB", "L", "1", "P", "RGBA", "CMYK", "I;16"],
+        [
+            {},
+            *({"compression": name} for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma")),
+            {"big_tiff": True},
+            META,
+            {"strip_size": 1},
+        ],
+    ),
+    "TIFF of photographs": ("TIFF", ["RGB", "L"], [{"compression": "jpeg"}]),
+    "TIFF of two colours": ("TIFF", ["1"], [{"compression": name} for name in ("group3", "group4", "tiff_ccitt")]),
+    "AVIF": ("AVIF", ["RGB", "RGBA", "L"], [{}, {"quality": 100, "subsampling": "4:4:4"}, META, {"tile_cols": 1}]),
+    "JPEG 2000": (
+        "JPEG2000",
+        ["RGB", "L", "RGBA"],
+        [
+            {},
+            {"irreversible": True},
+            {"tile_size": (64, 64)},
+            {"quality_layers": [20, 5]},
+            {"no_jp2": True},
+            {"codeblock_size": (32, 32), "precinct_size": (64, 64)},
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ORDINARY)
+def test_what_pillow_writes_is_read(kind: str) -> None:
+    form, modes, all_options = ORDINARY[kind]
+    for mode in modes:
+        for options in all_options:
+            buffer = io.BytesIO()
+            picture = PICTURE.convert("L").convert(mode) if mode == "I;16" else PICTURE.convert(mode)
+            picture.save(buffer, form, **options)
+            found = read_structure(buffer, "the file", formats=FORMATS)
+            assert (found.width, found.height) == PICTURE.size, (mode, options)
+            assert read(buffer.getvalue(), formats=FORMATS).pixels.shape[0] in PICTURE.size, (mode, options)
+            assert announced_pixels(EncodedImage("the file", buffer.getvalue()), FORMATS) == 131 * 97
+
+
+TIFFS: list[dict[str, Any]] = [
+    {"tile": (16, 16)},
+    {"tile": (256, 256), "compression": "zlib"},
+    {"bigtiff": True, "byteorder": ">"},
+    {"rowsperstrip": 1},
+    {"compression": "zlib", "predictor": True},
+    {"imagej": True},
+    {"ome": True},
+]
+
+
+@pytest.mark.parametrize("options", TIFFS, ids=str)
+def test_what_tifffile_writes_is_read(options: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.asarray(PICTURE), photometric="rgb", **options)
+    np.testing.assert_array_equal(read(buffer.getvalue()).pixels, np.asarray(PICTURE))
+
+
+def test_pictures_that_come_with_scikit_image_are_read() -> None:
+    files = [
+        file
+        for file in Path(skimage.__file__).parent.joinpath("data").iterdir()
+        if file.suffix in (".jpg", ".jpeg", ".png", ".gif", ".tif", ".tiff", ".bmp")
+    ]
+    for file in files:
+        found = read_raster(file)
+        assert announced_pixels(EncodedImage("the file", file.read_bytes())) == np.prod(found.pixels.shape[:2])
+
+
+def test_a_damaged_tag_of_exif_is_no_reason_to_refuse_a_photograph() -> None:
+    exif = b"Exif\0\0II*\0" + struct.pack("<LH", 8, 2)
+    exif += struct.pack("<HHLL", 0x0112, 3, 1, 6) + struct.pack("<HHLL", 0x927C, 7, 2**32 - 1, 50) + bytes(4)
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "JPEG", exif=exif)
+    assert read(buffer.getvalue()).pixels.shape == (131, 97, 3)  # turned
+
+
+def frame(marker: int, bits: int = 8, height: int = 48) -> Callable[[bytes], bytes]:
+    def change(data: bytes) -> bytes:
+        place = data.index(b"\xff\xc0")
+        return data[:place] + struct.pack(">BBHBH", 0xFF, marker, 17, bits, height) + data[place + 7 :]
+
+    return change
+
+
+RARE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "arithmetic coding": (frame(0xC9), "of arithmetic coding"),
+    "lossless": (frame(0xC3), "a lossless JPEG"),
+    "hierarchical": (frame(0xC5), "a hierarchical JPEG"),
+    "12 bits": (frame(0xC1, 12), "a JPEG of 12 bits"),
+    "height at the end": (frame(0xC0, height=0), "does not say its size"),
+    "two frames": (
+        lambda data: data.replace(b"\xff\xc4", data[data.index(b"\xff\xc0") :][:19] + b"\xff\xc4", 1),
+        "frames",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), RARE.values(), ids=RARE)
+def test_rare_kinds_of_jpeg_are_named(change: Callable[[bytes], bytes], message: str) -> None:
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "JPEG")
+    with pytest.raises(ImageError, match=message):
+        read(change(buffer.getvalue()))
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">L4s", len(body) + 8, kind) + body
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"heix"])
+def test_heic_is_named(brand: bytes) -> None:
+    with pytest.raises(ImageError, match=r"HEIC, which is not read.*JPEG.*pillow-heif"):
+        read(box(b"ftyp", brand + bytes(4) + b"mif1heic") + box(b"meta", bytes(100)))
+
+
+def test_formats_that_are_off_are_named_with_the_option() -> None:
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "JPEG2000")
+    with pytest.raises(ImageError, match=r"format JPEG2000, which is switched off.*--formats"):
+        read(buffer.getvalue())
+    assert read(buffer.getvalue(), formats=checked_formats(["jpeg2000"])).pixels.shape == (97, 131, 3)
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, "GIF")
+    with pytest.raises(ImageError, match="format GIF, which is switched off"):
+        read(buffer.getvalue(), formats=("PNG",))
+
+
+def test_names_of_formats() -> None:
+    assert checked_formats(["jpg", "Png", "tif"]) == ("JPEG", "PNG", "TIFF")
+    assert set(DEFAULT_FORMATS) < set(FORMATS)
+    with pytest.raises(OptionError, match="'pdf'; some of JPEG, PNG"):
+        checked_formats(["png", "pdf"])
+    with pytest.raises(OptionError, match="empty"):
+        checked_formats([])
+
+
+def test_a_file_is_opened_as_what_it_was_checked_as(monkeypatch: pytest.MonkeyPatch) -> None:
+    formats = []
+    original = Image.open
+    monkeypatch.setattr(
+        Image, "open", lambda *a, **options: formats.append(options["formats"]) or original(*a, **options)
+    )
+    for form in ("JPEG", "PNG", "TIFF"):
+        buffer = io.BytesIO()
+        PICTURE.save(buffer, form)
+        read(buffer.getvalue())
+    assert formats == [("JPEG",), ("PNG",), ("TIFF",)]
+
+
+def test_wide_values_count_as_bytes() -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((40, 40, 3)))
+    assert read(buffer.getvalue(), max_pixels=3200).channels == 3
+    with pytest.raises(ImageError, match=r"38,400 bytes of values .*over the limit of 38,388"):
+        read(buffer.getvalue(), max_pixels=3199)
