@@ -18,6 +18,7 @@ PACKAGE = Path(secam_onnx.__file__).parent
 ROOMS = [
     "shown_text",
     "errors",
+    "schema",
     "arguments",
     "reserved_prefix",
     "default_model",

@@ -32,7 +32,7 @@ from secam_onnx.photograph.model_input import ImageInput
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 
-__all__ = ["AnalysedModel", "analyse"]
+__all__ = ["AnalysedModel", "analyse", "head_record"]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def analyse(
         explained_output=head.output,
         logits=logits,
         activation=head.activation,
-        head=_record(head),
+        head=head_record(head),
         preprocessing=preprocessing,
         labels=labels,
         origin=kept | notes,
@@ -171,7 +171,8 @@ def _check_token_grid(head: Head, asked: tuple[int, int] | None) -> None:
         )
 
 
-def _record(head: Head) -> HeadRecord:
+def head_record(head: Head) -> HeadRecord:
+    """What the metadata says of a head."""
     return HeadRecord(
         kind=head.kind,
         features=head.features,

@@ -1,4 +1,4 @@
-"""Opening an explainable model: check its metadata against its graph, and complete it from options."""
+"""Opening an explainable model: its head found again, its metadata held against it and completed from options."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from secam_onnx.classifier.analysis import AnalysedModel
 from secam_onnx.classifier.class_names import check_labels
 from secam_onnx.classifier.head_search import locate_head
 from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.classifier.metadata_and_graph import check_names, corrected
 from secam_onnx.classifier.output_activation import choose_activation
 from secam_onnx.default_model import default_model
-from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.errors import OptionError
 from secam_onnx.graph.index import Graph
-from secam_onnx.head import BINARY, OWN_LAYOUT, ClassOutput, Head, features_name
+from secam_onnx.head import BINARY, ClassOutput, Head
 from secam_onnx.head_query import ANYTHING, HeadQuery
-from secam_onnx.photograph.choose_preprocessing import check_preprocessing, choose_preprocessing, input_for
+from secam_onnx.photograph.choose_preprocessing import choose_preprocessing, input_for
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import IMAGE_SETTINGS, PreprocessingSettings
 
@@ -59,7 +60,7 @@ def reopen(
         An option contradicts the metadata.
     """
     graph = Graph(model, file.parent)
-    _check_metadata(metadata, graph)
+    check_names(metadata, graph)
     given = {
         "preprocessing": preprocessing,
         "activation": None if activation == "auto" else activation,
@@ -76,38 +77,8 @@ def reopen(
             metadata = completed
     if fixed:
         raise OptionError(_refusal(file, fixed))
-    return AnalysedModel(graph, _find_again(graph, metadata), metadata)
-
-
-def _check_metadata(metadata: ModelMetadata, graph: Graph) -> None:
-    """Compare the metadata of a model with its graph.
-
-    Raises
-    ------
-    ModelError
-        The metadata names tensors that are missing, or other numbers than the graph has.
-    """
-    again = "Export the original model again with `secam-onnx export`."
-    head = metadata.head
-    exposed = [features_name(index) for index in range(len(head.all_features))]
-    if head.special:
-        exposed[0] += OWN_LAYOUT
-    there = [
-        *(("feature map", name, graph.producer(name) is not None) for name in head.all_features),
-        ("output", metadata.explained_output, graph.producer(metadata.explained_output) is not None),
-        ("logits", metadata.logits, metadata.logits in graph.outputs),
-        ("probabilities", metadata.probabilities, metadata.probabilities in (None, *graph.outputs)),
-        *(("added output", name, name in graph.outputs) for name in exposed),
-    ]
-    for what, name, found in there:
-        if not found:
-            raise ModelError(f"The model's secam_onnx metadata names the {what} {name!r}, which is not in it. {again}")
-    classes = (graph.shape(metadata.logits) or ())[1:]
-    if metadata.labels is not None and classes and classes[0] not in (None, len(metadata.labels)):
-        raise ModelError(
-            f"The model's secam_onnx metadata has {len(metadata.labels)} labels for {classes[0]} classes. {again}"
-        )
-    check_preprocessing(input_for(graph, metadata.preprocessing), metadata.preprocessing)
+    head = _find_again(graph, metadata)
+    return AnalysedModel(graph, head, corrected(metadata, head))
 
 
 def _find_again(graph: Graph, metadata: ModelMetadata) -> Head:

@@ -10,12 +10,12 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from secam_onnx import runtime
-from secam_onnx.classifier.metadata import LOGITS
+from secam_onnx.classifier.metadata import LOGITS, Fidelity
 from secam_onnx.errors import REPORT_MODEL, FidelityError, ModelError, OptionError
 from secam_onnx.photograph.images import read_image
 from secam_onnx.photograph.sample import sample_photograph
@@ -75,15 +75,6 @@ REPORT = (
 """Advice at the end of an error about a difference."""
 
 _HALF_TYPES = {10, 16}  # of TensorProto: float16, bfloat16
-
-
-class Fidelity(TypedDict):
-    """How the outputs of a session compare with those of the original file."""
-
-    max_relative_difference: float
-    outputs: list[str]
-    images: list[str]
-    tolerance: float
 
 
 def check_verify(verify: Verify) -> Verify:

@@ -23,7 +23,7 @@ from secam_onnx.classifier.fidelity import (
     outputs_of,
     trial_images,
 )
-from secam_onnx.classifier.metadata import KEY, FusedRecord, ModelMetadata
+from secam_onnx.classifier.metadata import KEY, Declared, FusedRecord, ModelMetadata
 from secam_onnx.classifier.opened_model import (
     ModelOutput,
     SuperpixelScores,
@@ -261,8 +261,6 @@ def open_fused(
         clashing.append("labels")
     if clashing:
         raise OptionError(f"{path} is a fused model, which fixes its own {' and '.join(clashing)}; fuse it again.")
-    if metadata.labels is not None and len(metadata.labels) != record.n_classes:
-        raise ModelError(f"The fused model has {len(metadata.labels)} labels for {record.n_classes} classes. {_AGAIN}")
     with unchanged(path):
         session = runtime.open_session(path, providers, prepack=True, threads=threads)
         _check(session, metadata, record)
@@ -275,21 +273,37 @@ def open_fused(
 
 def _check(session: onnxruntime.InferenceSession, metadata: ModelMetadata, record: FusedRecord) -> None:
     """Compare the inputs and outputs of a session with those in the metadata."""
-    given = {entry.name: entry for entry in (*session.get_inputs(), *session.get_overridable_initializers())}
+    with_default = {entry.name: entry for entry in session.get_overridable_initializers()}
+    given = {entry.name: entry for entry in session.get_inputs()} | with_default
     made = {entry.name: entry for entry in session.get_outputs()}
-    for what, name in (("logits", metadata.logits), ("probabilities", metadata.probabilities)):
-        if name is not None and record.own_outputs.get(name) not in made:
-            raise ModelError(f"The fused model has no output of its {what}, {name!r}. {_AGAIN}")
-    for there, said in ((given, record.inputs), (made, record.outputs)):
+    for own in record.own_outputs.values():
+        if own not in made:
+            raise ModelError(f"The fused model has no output {own!r}, which its metadata name. {_AGAIN}")
+    of_classes: Declared = {
+        record.own_outputs[name]: ("float32", ["N", record.n_classes])
+        for name in (metadata.logits, metadata.probabilities)
+        if name is not None
+    }
+    for there, said in ((given, record.inputs), (made, record.outputs), (made, of_classes)):
         for name, (dtype, shape) in said.items():
             entry = there.get(name)
-            found = None if entry is None else [length for length in entry.shape if isinstance(length, int)]
-            if (
-                entry is None
-                or (dtype, len(shape)) != (_DTYPES.get(entry.type), len(entry.shape))
-                or found != [length for length in shape if isinstance(length, int)]
-            ):
+            if entry is None or dtype != _DTYPES.get(entry.type) or not _like(shape, entry.shape):
                 now = "nothing of that name" if entry is None else f"{entry.type} {entry.shape}"
                 raise ModelError(
                     f"The fused model's metadata promise {name!r} as {dtype} {shape}; there is {now}. {_AGAIN}"
                 )
+    for what, promised, found in (
+        ("default_classes", record.default_classes, "classes" in with_default),
+        ("overlay", record.overlay, "overlay" in made),
+    ):
+        if promised != found:
+            raise ModelError(f"The fused model's metadata has {what} {promised}, but its graph {found}. {_AGAIN}")
+
+
+def _like(promised: Sequence[int | str], there: Sequence[int | str | None]) -> bool:
+    """Whether two shapes have the same lengths; `"N"` of the batch may be a number."""
+    pairs = list(zip(promised, there, strict=False))
+    return len(promised) == len(there) and all(
+        (said == found) if isinstance(said, int) else (place == 0 or not isinstance(found, int))
+        for place, (said, found) in enumerate(pairs)
+    )

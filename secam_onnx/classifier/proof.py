@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import numpy as np
 
 from secam_onnx.classifier.fidelity import ReferenceOutputs, trial_images
 from secam_onnx.classifier.fused import FusedModel
+from secam_onnx.classifier.metadata import Agreement, Completeness
 from secam_onnx.classifier.opened_model import OpenModel
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.completeness import completeness_error
@@ -16,8 +15,6 @@ from secam_onnx.progress import Update
 from secam_onnx.superpixels import pooling_matrices, segment
 
 __all__ = [
-    "Agreement",
-    "Completeness",
     "pooled_error",
     "prove",
     "prove_fused",
@@ -27,27 +24,6 @@ _INTEGRATED_CLASSES = 5
 _COMPARED = 5  # classes
 _FLOAT16_TOLERANCE = 0.1  # for rounded weights; how far outputs move with them is reported, not judged
 _INTEGRAL_TOLERANCE = 0.1  # of the quadrature; with a wrong gradient the error is as large as the logit
-
-
-class Completeness(TypedDict):
-    """How well maps, bias and logits agree."""
-
-    max_relative_error: float
-    attribution: str
-    identity_error: float
-    images: list[str]
-    classes: int
-    tolerance: float
-
-
-class Agreement(TypedDict):
-    """How well a fused model agrees with the explainer."""
-
-    max_relative_difference: float
-    max_probability_difference: float
-    images: list[str]
-    classes: int
-    tolerance: float
 
 
 def prove(classifier: Classifier, update: Update | None = None) -> Completeness:

@@ -16,7 +16,7 @@ from secam_onnx.arguments import checked
 from secam_onnx.classifier.analysis import AnalysedModel, analyse
 from secam_onnx.classifier.fidelity import REPORT, ReferenceOutputs, rounding_tolerance, run_reference, trial_images
 from secam_onnx.classifier.fused import FusedModel
-from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.classifier.metadata import Fidelity, ModelMetadata
 from secam_onnx.classifier.proof import prove, prove_fused
 from secam_onnx.classifier.sessions import open_network, open_sessions
 from secam_onnx.classifier.trials import check_probabilities
@@ -105,7 +105,7 @@ def export_model(
             classifier.compare(reference, REPORT if model is source.model else _CONVERTED)
             check_probabilities(classifier, analysed.head.class_output, activation)
             metadata = dataclasses.replace(
-                classifier.metadata, completeness=prove(classifier, update), fidelity=dict(classifier.fidelity or {})
+                classifier.metadata, completeness=prove(classifier, update), fidelity=classifier.fidelity or Fidelity()
             )
         if fusion is not None:
             with progress("fuse, and compare with the explainer"):

@@ -86,7 +86,7 @@ def fused_model(analysed: AnalysedModel, fusion: Fusion) -> tuple[ModelProto, Mo
 
     fused = _header(analysed.model, split.model, contribution.model)
     _add_nodes(fused.graph, split.model, record, parts)
-    _declare(fused.graph, record, own)
+    _declare(fused.graph, record, own, {split.metadata.logits, split.metadata.probabilities})
     _add_initializers(fused.graph, split.model, parts, made)
     if fusion.default_classes:
         default = numpy_helper.from_array(-1 - np.arange(fusion.top_k)[None], "classes")
@@ -240,12 +240,17 @@ def _add_nodes(graph: GraphProto, network: ModelProto, record: FusedRecord, part
         node.name = f"which_classes_{place}" if of_classes.intersection(node.output) else ""
 
 
-def _declare(graph: GraphProto, record: FusedRecord, own: Iterable[ValueInfoProto]) -> None:
-    """Inputs, and outputs: first the model's own."""
+def _declare(
+    graph: GraphProto, record: FusedRecord, own: Iterable[ValueInfoProto], of_classes: set[str | None]
+) -> None:
+    """Inputs, and outputs: first the model's own, those of classes with their number."""
     graph.input.extend(_declared(name, *declared) for name, declared in record.inputs.items())
     for value in own:
         graph.output.add().CopyFrom(value)
         graph.output[-1].name = record.own_outputs[value.name]
+        axes = graph.output[-1].type.tensor_type.shape.dim
+        if value.name in of_classes and len(axes) == 2:
+            axes[1].dim_value = record.n_classes
     graph.output.extend(_declared(name, *declared) for name, declared in record.outputs.items())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ def model_for_browsers(model: str | os.PathLike[str], folder: Path, progress: Pr
     kept = [tensor for tensor in whole.graph.initializer if tensor.name != "classes"]
     del whole.graph.initializer[:]
     whole.graph.initializer.extend(kept)
+    replace(metadata, fused=replace(metadata.fused, default_classes=False)).write_to(whole)
     write_model(whole, target)
     return target
 

@@ -7,7 +7,6 @@ size) with its `Geometry`; `normalise` makes the input tensor from it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -235,22 +234,6 @@ class Preprocessing:
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
         }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Preprocessing:
-        """Read what `to_dict` wrote.
-
-        Raises
-        ------
-        OptionError
-            A value is outside its range.
-        TypeError
-            A key is missing or unknown.
-        """
-        settings: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-        }
-        return cls(**settings)
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -184,6 +185,11 @@ def changed(folder: Path, target: Path, change) -> Path:  # type: ignore[no-unty
     return target
 
 
+def resized(data: dict[str, Any]) -> None:
+    for part in ("fused", "preprocessing"):
+        data[part].update(size=[16, 16])
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -195,12 +201,30 @@ def changed(folder: Path, target: Path, change) -> Path:  # type: ignore[no-unty
         (lambda data: data["fused"].update(surprise=1), "damaged"),
         (lambda data: data["fused"]["segmenter"].update(method="magic"), "damaged"),
         (lambda data: data.update(fused=5), "damaged"),
-        (lambda data: data["fused"].update(size=[16, 16]), r"promise 'image' as uint8 .*16, 16, 3.*there is tensor"),
+        (resized, r"promise 'image' as uint8 .*16, 16, 3.*there is tensor"),
         (lambda data: data["fused"].update(n_segments=7), "promise 'segment_scores'"),
-        (lambda data: data["fused"].update(map_size=[4, 4]), "promise 'cam'"),
+        (lambda data: data["fused"].update(map_size=[4, 4]), r"map_size is \(4, 4\), but head.shape is \(6, 8, 8\)"),
         (lambda data: data["fused"].update(batch=2), "promise 'image'"),
-        (lambda data: data["fused"].update(own_outputs={}), "no output of its logits"),
+        (lambda data: data["fused"].update(own_outputs={}), "own_outputs does not have 'logits'"),
         (lambda data: data["fused"].update(n_classes=9), "7 labels for 9 classes"),
+        (lambda data: [data["fused"].update(n_classes=9), data.update(labels=None)], r"'logits' as float32 \['N', 9\]"),
+        (
+            lambda data: [data["fused"].update(n_classes=30_000_000), data.update(labels=None)],
+            "1 to 1000000 was expected",
+        ),
+        (lambda data: data["fused"].update(top_k=8), "top_k is 8, but there are 7 classes"),
+        (lambda data: data["fused"].update(overlay=False), "has overlay False, but its graph True"),
+        (lambda data: data["fused"].update(default_classes=False), "has default_classes False, but its graph True"),
+        (lambda data: data["fused"].update(tolerance="x"), "fused.tolerance is 'x'; a finite number of 0 to 1"),
+        (lambda data: data["fused"].update(batch=True), "fused.batch is True; a whole number of 1 to"),
+        (lambda data: data["fused"].update(attribution="magic"), "one of gradient, integrated, masking was expected"),
+        (lambda data: data["fused"].update(own_outputs={"logits": 5}), r"own_outputs\['logits'\] is 5; text"),
+        (lambda data: data["fused"]["own_outputs"].update(more="ghost"), "no output 'ghost'"),
+        (lambda data: data["fused"]["own_outputs"].update(more="logits"), "names one output twice"),
+        (lambda data: data["fused"].update(agreement={"images": 5}), "fused.agreement.images is 5"),
+        (lambda data: data["fused"]["segmenter"].update(method="slic"), "a graph holds kmeans only"),
+        (lambda data: data["fused"]["segmenter"].update(n_segments="x"), "fused.segmenter.n_segments is 'x'; a whole"),
+        (lambda data: data["fused"]["selection"].update(coverage=7), "fused.selection: coverage is 7"),
     ],
 )
 def test_a_file_that_is_not_what_it_says_is_never_misread(folder, tmp_path, change, reason: str) -> None:

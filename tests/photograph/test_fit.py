@@ -15,6 +15,7 @@ from secam_onnx import Explainer, Preprocessing, Selection, fuse, runtime
 from secam_onnx.errors import OptionError
 from secam_onnx.explanation.prediction import signed
 from secam_onnx.photograph.preprocessing_settings import PRESETS, PreprocessingSettings
+from secam_onnx.schema import from_json
 
 LETTERBOX = PreprocessingSettings(fit="letterbox", pad_color=(114.0,))
 SIZES = [(300, 451), (451, 300), (64, 64), (20, 31), (7, 201)]
@@ -75,7 +76,7 @@ def test_settings_in_words_json_and_over_others() -> None:
     fitted = Preprocessing.from_settings(LETTERBOX.with_defaults(PRESETS["unit"]), (32, 48))
     assert (fitted.resize_to, fitted.pad_color, fitted.std) == ("letterbox", (114.0,), (255.0,) * 3)
     assert str(fitted).startswith("whole picture fitted inside 32 x 48, the rest padded with 114 (bilinear)")
-    assert Preprocessing.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
+    assert from_json(Preprocessing, json.loads(json.dumps(fitted.to_dict()))) == fitted
     assert Preprocessing.from_settings(
         PreprocessingSettings(pad_color=(0.0,)).with_defaults(fitted.settings())
     ).pad_color == (0.0,)

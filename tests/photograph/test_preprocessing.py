@@ -8,6 +8,7 @@ from secam_onnx.errors import OptionError
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PRESETS
+from secam_onnx.schema import from_json
 
 SIZES = [(300, 451), (451, 300), (333, 333), (97, 211), (224, 225), (1001, 503), (40, 37)]
 
@@ -158,15 +159,15 @@ def test_labels_survive_the_way_to_a_larger_photograph_and_back():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_settings_survive_json(preset):
     preprocessing = Preprocessing.preset(preset, (96, 128), "NHWC")
-    assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+    assert from_json(Preprocessing, json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
 
 
 @pytest.mark.parametrize("change", [lambda data: data.pop("size"), lambda data: data.update(colour=1)])
 def test_missing_and_unknown_settings(change):
     data = Preprocessing((8, 8)).to_dict()
     change(data)
-    with pytest.raises(TypeError, match=r"size|colour"):
-        Preprocessing.from_dict(data)
+    with pytest.raises(ValueError, match=r"it has no size|it has 'colour', which is not known"):
+        from_json(Preprocessing, data)
 
 
 @pytest.mark.parametrize(
