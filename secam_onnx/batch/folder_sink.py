@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import threading
 from collections.abc import Mapping
@@ -10,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from secam_onnx.batch import rows
-from secam_onnx.batch.key_set import KeySet
+from secam_onnx.batch.error_table import ErrorTable
 from secam_onnx.batch.parquet import PARTS
 from secam_onnx.batch.run_settings import settings_digest
 from secam_onnx.batch.sources import Item
 from secam_onnx.errors import OptionError, OutputError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.explanation.saving import MANIFEST
-from secam_onnx.files import output_errors, remove_leftovers
+from secam_onnx.files import FolderLock, open_regular, output_errors, remove_leftovers
 
 __all__ = ["ERRORS", "FolderSink"]
 
@@ -40,12 +39,17 @@ class FolderSink:
     retry_errors : bool
         Try the images again on which the earlier run failed.
     error_table : bool
-        Write the errors into a table.
+        Write the errors into a table. Sinks without one share a folder; a sink with one keeps others out of it.
+
+    Attributes
+    ----------
+    lock : FolderLock
+        On the folder, until the sink is closed.
 
     Raises
     ------
     OutputError
-        The folder cannot be read, or holds a Parquet dataset.
+        The folder is in use by another run, cannot be written, or holds a Parquet dataset or another table.
     """
 
     needs_images = True
@@ -61,20 +65,19 @@ class FolderSink:
         error_table: bool = True,
     ) -> None:
         self.needs_images = pictures > 0
-        self._written, self._lock = 0, threading.Lock()
+        self._written, self._counting = 0, threading.Lock()
         self._folder, self._pictures, self._resume = folder, pictures, resume
-        _check_folder(folder)
         self._run = settings_digest({**settings, "pictures": pictures})
-        self._failed = KeySet()
-        self._errors = folder / ERRORS if error_table else None
-        if resume:
-            remove_leftovers(folder, deep=True)
-        known = self._errors is not None and self._errors.exists()
-        self._outdated = known and (
-            not resume or retry_errors
-        )  # the table is replaced with the first new result or error
-        if known and not self._outdated:
-            self._read_errors()
+        self.lock = FolderLock(folder, shared=not error_table)
+        try:
+            _check_folder(folder)
+            if resume:
+                remove_leftovers(folder, deep=True)
+            keep = resume and not retry_errors
+            self._errors = ErrorTable(folder / ERRORS, keep=keep) if error_table else None
+        except BaseException:
+            self.lock.release()
+            raise
 
     @property
     def written(self) -> int:
@@ -96,9 +99,10 @@ class FolderSink:
         if not self._resume:
             return False
         try:
-            report = json.loads((self._folder / folder / MANIFEST).read_text(encoding="utf-8"))
+            with open_regular(self._folder / folder / MANIFEST) as file:
+                report = json.load(file)
             image, run = report["image"], report["run"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
         if run != self._run:
             raise OptionError(
@@ -109,51 +113,32 @@ class FolderSink:
 
     def failed(self, key: str) -> bool:
         """Whether an earlier run failed on this image, and it is not to be tried again."""
-        return key in self._failed
+        return self._errors is not None and key in self._errors
 
     def encode(self, item: Item, explanation: Explanation) -> Path:
         """Write the folder of an image, in any thread."""
         notes = {"image": item.key, "run": self._run}
         path = explanation.save(self.path(item), pictures=self._pictures, notes=notes)
-        with self._lock:
+        with self._counting:
             self._written += 1
         return path
 
     def add(self, item: Item, encoded: Path) -> None:
         """Begin this run's table of errors, now that there is a result."""
-        self._begin()
+        if self._errors is not None:
+            self._errors.begin()
 
     def fail(self, item: Item, error: SecamError) -> None:
         """Add an error to the table."""
-        if self._errors is None:
-            return
-        self._begin()
-        with output_errors(self._errors):
-            self._errors.parent.mkdir(parents=True, exist_ok=True)
-            new = not self._errors.exists()
-            with self._errors.open("a", newline="", encoding="utf-8") as handle:
-                writer = csv.DictWriter(handle, rows.ERROR_COLUMNS)
-                if new:
-                    writer.writeheader()
-                writer.writerow(rows.error_row(item.key, error))
+        if self._errors is not None:
+            self._errors.add(rows.error_row(item.key, error))
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Do nothing: everything was written already."""
 
-    def _begin(self) -> None:
-        if self._outdated and self._errors is not None:
-            with output_errors(self._errors):
-                self._errors.unlink(missing_ok=True)
-            self._outdated = False
-
-    def _read_errors(self) -> None:
-        assert self._errors is not None
-        try:
-            with self._errors.open(newline="", encoding="utf-8") as handle:
-                for row in csv.DictReader(handle):
-                    self._failed.add(row["image"])
-        except (OSError, ValueError, KeyError, csv.Error) as error:
-            raise OutputError(f"{self._errors} cannot be read as a table of errors ({error}); move it away.") from error
+    def close(self) -> None:
+        """Let other runs have the folder."""
+        self.lock.release()
 
 
 def _check_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,14 @@ class HeadSinks:
         for sink in self._sinks.values():
             sink.fail(item, error)
 
+    def flush(self) -> None:
+        """Write what was not written yet, each sink whatever happens to the others."""
+        with contextlib.ExitStack() as all_of_them:
+            for sink in self._sinks.values():
+                all_of_them.callback(sink.flush)
+
     def close(self) -> None:
-        """Write what was not written yet."""
-        for sink in self._sinks.values():
-            sink.close()
+        """Leave all places to other runs."""
+        with contextlib.ExitStack() as all_of_them:
+            for sink in self._sinks.values():
+                all_of_them.callback(sink.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,9 +13,9 @@ from secam_onnx.batch import rows
 from secam_onnx.batch.key_set import KeySet
 from secam_onnx.batch.run_settings import check_same_settings
 from secam_onnx.batch.sources import Item
-from secam_onnx.errors import OutputError, SecamError
+from secam_onnx.errors import OptionError, OutputError, SecamError
 from secam_onnx.explanation import Explanation
-from secam_onnx.files import new_file, output_errors, remove_leftovers
+from secam_onnx.files import FolderLock, new_file, output_errors, regular_file, remove_leftovers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +28,7 @@ PARTS = "part-*.parquet"
 ERRORS = "_errors"
 """Folder of the error table. Readers of the dataset skip names that begin with an underscore."""
 
+_PART = re.compile(r"part-(\d{6,18})\.parquet")
 _ROWS = 256  # at most, in one part file
 _BYTES = 64 << 20
 _SECONDS = 30.0
@@ -48,10 +50,16 @@ class ParquetSink:
     label_maps : bool
         Keep the label maps of the superpixels.
 
+    Attributes
+    ----------
+    lock : FolderLock
+        On the folder, until the sink is closed.
+
     Raises
     ------
     OutputError
-        The folder holds a dataset and `resume` is false, holds something else, or cannot be written.
+        The folder is in use by another run, holds a dataset and `resume` is false, holds something else, a part that
+        is damaged or no part of this dataset, or cannot be written.
     OptionError
         Its dataset was begun with other settings.
     MissingDependencyError
@@ -73,9 +81,14 @@ class ParquetSink:
         self._label_maps = label_maps
         self._finished, self._failed = KeySet(), KeySet()
         rows.arrow()  # complain before a folder is made
-        _check_folder(folder, resume)
-        self._rows = _Parts(folder, rows.schema(settings, label_maps=label_maps), self._finished)
-        self._errors = _Parts(folder / ERRORS, rows.error_schema(settings), self._failed, forget=retry_errors)
+        self.lock = FolderLock(folder)
+        try:
+            _check_folder(folder, resume)
+            self._rows = _Parts(folder, rows.schema(settings, label_maps=label_maps), self._finished)
+            self._errors = _Parts(folder / ERRORS, rows.error_schema(settings), self._failed, forget=retry_errors)
+        except BaseException:
+            self.lock.release()
+            raise
 
     @property
     def written(self) -> int:
@@ -107,10 +120,16 @@ class ParquetSink:
         """Add an error."""
         self._errors.add(self._errors.encode(rows.error_row(item.key, error)))
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Write the rows and errors that are left."""
-        self._rows.flush()
-        self._errors.flush()
+        try:
+            self._rows.flush()
+        finally:
+            self._errors.flush()
+
+    def close(self) -> None:
+        """Let other runs have the folder."""
+        self.lock.release()
 
 
 class _Parts:
@@ -124,7 +143,7 @@ class _Parts:
         self._since = time.monotonic()
         self._next = 0
         remove_leftovers(folder)
-        for part in sorted(folder.glob(PARTS)):
+        for part in _parts(folder):
             self._take_up(part, finished, forget)
 
     def encode(self, row: Mapping[str, Any]) -> pa.RecordBatch:
@@ -157,25 +176,57 @@ class _Parts:
         import pyarrow.parquet
 
         try:
+            regular_file(part)  # a pipe would be waited for
             with pyarrow.parquet.ParquetFile(part) as file:
-                known = json.loads(file.schema_arrow.metadata[rows.METADATA])
+                found = file.schema_arrow
+                known = json.loads((found.metadata or {})[rows.METADATA])
+                if not isinstance(known, dict):
+                    raise TypeError("its settings are damaged")
                 check_same_settings(part.parent, known, json.loads(self.schema.metadata[rows.METADATA]))
+                if not found.equals(self.schema):
+                    raise TypeError("it has other columns")
                 for batch in file.iter_batches(columns=["image"]) if not forget else ():
                     for key in batch.column(0).to_pylist():
                         finished.add(key)
-        except (self._pa.ArrowException, OSError, KeyError, TypeError) as error:
+        except OptionError:
+            raise
+        except (
+            *(self._pa.ArrowException, OSError, KeyError, TypeError, AttributeError),
+            *(ValueError, MemoryError, RecursionError),
+        ) as error:
+            reason = "it has no settings of a run" if isinstance(error, KeyError) else error
             raise OutputError(
-                f"{part} cannot be read as a part of a dataset ({error}). Move it away to explain its images again."
+                f"{part} cannot be read as a part of a dataset ({reason}). Move it away to explain its images again."
             ) from error
-        self._next = int(part.stem.removeprefix("part-")) + 1
+        self._next = int(_PART.fullmatch(part.name)[1]) + 1  # type: ignore[index]
         if forget:
             with output_errors(part):
                 part.unlink()
 
 
+def _parts(folder: Path) -> list[Path]:
+    """The part files in a folder, in order.
+
+    Raises
+    ------
+    OutputError
+        There is another `.parquet` in it, which readers of the dataset would take for a part.
+    """
+    with output_errors(folder):
+        found = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    parts = sorted(name for name in found if _PART.fullmatch(name))
+    visible = (name for name in found if not name.startswith((".", "_")))
+    strange = sorted(name for name in visible if name.lower().endswith(".parquet") and not _PART.fullmatch(name))
+    if strange:
+        raise OutputError(
+            f"{folder / strange[0]} is no part of the dataset in {folder}, though who reads the dataset would take it "
+            "for one. Move it away."
+        )
+    return [folder / name for name in parts]
+
+
 def _check_folder(folder: Path, resume: bool) -> None:
     with output_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         parts = [*folder.glob(PARTS), *folder.glob(f"{ERRORS}/{PARTS}")]
         others = [
             entry.name for entry in folder.iterdir() if entry.name != ERRORS and not entry.name.startswith(".secam-")

@@ -157,6 +157,9 @@ class _Rows:
     def fail(self, item: Item, error: SecamError) -> None:
         self.batches.append(self._batch(rows.error_row(item.key, error)))
 
+    def flush(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -98,18 +98,22 @@ def explain_on_ray(
         if not todo:
             return totals
         with _cluster(address) as ray:
-            for result in _results(ray, job, todo, actors):
-                for row in _known(result, todo):
-                    kind, message = (row.column(name)[0].as_py() for name in ("kind", "message"))
-                    key = row.column("image")[0].as_py()
-                    if kind is None:
-                        sink.add(Item(key, ""), row.select(sink.schema.names).cast(sink.schema))
-                        totals.explained += 1
-                    else:
-                        fail(Item(key, ""), _ERRORS.get(kind, SecamError)(message))
+            try:
+                for result in _results(ray, job, todo, actors):
+                    for row in _known(result, todo):
+                        kind, message = (row.column(name)[0].as_py() for name in ("kind", "message"))
+                        key = row.column("image")[0].as_py()
+                        if kind is None:
+                            sink.add(Item(key, ""), row.select(sink.schema.names).cast(sink.schema))
+                            totals.explained += 1
+                        else:
+                            fail(Item(key, ""), _ERRORS.get(kind, SecamError)(message))
+            finally:
+                sink.flush()  # before anything waits for the cluster
     finally:
-        sink.close()
+        sink.flush()
         totals.explained = sink.written
+        sink.close()
     if todo:
         raise SecamError(
             f"{len(todo)} images did not come back from Ray, {next(iter(todo))} among them; go on with --resume."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from secam_onnx.errors import MissingDependencyError, SecamError
@@ -14,13 +15,15 @@ from secam_onnx.superpixels import encode_label_map
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ERROR_COLUMNS", "ERROR_KIND", "METADATA", "error_row", "error_schema", "row", "schema"]
+__all__ = ["ERROR_COLUMNS", "ERROR_KIND", "METADATA", "error_row", "error_schema", "in_one_line", "row", "schema"]
 
 METADATA = b"secam_onnx"
 """Key of the settings, as JSON, in the metadata of a file's schema."""
 
 ERROR_COLUMNS = ("image", "kind", "message")
 """Columns of the error table, all of them text."""
+
+_LONGEST = 4000  # characters of a name or message in a line
 
 ERROR_KIND = {"ImageError": "image", "ModelError": "model"}
 """What the column `kind` of the error table says, by the name of the exception."""
@@ -118,6 +121,14 @@ def row(key: str, explanation: Explanation, *, label_maps: bool = False) -> dict
 def error_row(key: str, error: SecamError) -> dict[str, str]:
     """Turn an error into a row of `error_schema`."""
     return {"image": key, "kind": ERROR_KIND.get(type(error).__name__, "other"), "message": printable(str(error))}
+
+
+def in_one_line(text: str) -> str:
+    """A text as the column of a line: without breaks, and cut where it is long; texts that differ stay apart."""
+    if len(text) > _LONGEST:
+        digest = blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        text = f"{text[:_LONGEST]}... ({len(text):,} characters, {digest})"
+    return text.replace("\r", "\\r").replace("\n", "\\n")
 
 
 def arrow() -> Any:

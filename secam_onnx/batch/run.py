@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from secam_onnx.batch.key_set import KeySet
 from secam_onnx.batch.object_stores import RemoteImage
 from secam_onnx.batch.sources import Item, Wanted
-from secam_onnx.errors import ModelError, SecamError
+from secam_onnx.errors import ModelError, OutputError, SecamError
 from secam_onnx.explainer import BATCH_SIZE, Explainer
 from secam_onnx.labels.queries import ClassQuery
 from secam_onnx.photograph.images import Photograph
@@ -28,6 +29,9 @@ __all__ = ["ItemSource", "OnResult", "Sink", "Totals", "run", "unfinished"]
 OnResult = Callable[[Item, Any], None]
 """Called with each image and its result, or the error instead of one."""
 
+# No image is to blame for these, and the next ones would have them, too.
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_OF_THE_RUN = {*_OURS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ECANCELED}
 _HOPELESS = 20  # images in a row on which the model fails before the first success
 
 
@@ -55,8 +59,11 @@ class Sink(Protocol):
     def fail(self, item: Item, error: SecamError) -> None:
         """Keep the reason why there is no result."""
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Write what was not written yet."""
+
+    def close(self) -> None:
+        """Leave the place to other runs; nothing is kept from here on."""
 
 
 class ItemSource(Protocol):
@@ -170,12 +177,15 @@ def run(
     )
     try:
         with thread_pool(workers, "encode") as pool, contextlib.closing(stream) as results:
-            for item, result, encoded in map_ahead(pool, images.encode, images.paired(results), ahead=workers):
-                images.keep(item, result, encoded)
-        images.keep_suspects()
+            try:
+                for item, result, encoded in map_ahead(pool, images.encode, images.paired(results), ahead=workers):
+                    images.keep(item, result, encoded)
+                images.keep_suspects()
+            finally:
+                sink.flush()  # before anything waits for a thread: the program may be ended meanwhile
     finally:
-        sink.close()
         totals.explained = sink.written  # a run that was stopped may have written results that were not counted yet
+        sink.close()
     return totals
 
 
@@ -191,6 +201,7 @@ class _Images:
         """Give the images that are left to do to the explainer."""
         for item in sources.items(unfinished(self._sink, self._totals)):
             if item.error is not None:
+                _check_open_files(item.error)
                 self._fail(item, item.error)
             else:
                 assert not isinstance(item.image, RemoteImage)
@@ -204,7 +215,12 @@ class _Images:
     def encode(self, pair: tuple[Item, Any]) -> tuple[Item, Any, Any]:
         """Encode a result, in any thread."""
         item, result = pair
-        return item, result, None if isinstance(result, SecamError) else self._sink.encode(item, result)
+        try:
+            return item, result, None if isinstance(result, SecamError) else self._sink.encode(item, result)
+        except OutputError as error:  # its name is too long, or another program's files are in its folder
+            if error.errno in _OF_THE_RUN:
+                raise
+            return item, error, None
 
     def keep(self, item: Item, result: Any, encoded: Any) -> None:
         """Keep a result, or the error instead of one."""
@@ -213,6 +229,7 @@ class _Images:
             if len(self._suspects) == _HOPELESS:
                 raise result
         elif isinstance(result, SecamError):
+            _check_open_files(result)
             self._fail(item, result)
         else:
             self._sink.add(item, encoded)
@@ -228,3 +245,13 @@ class _Images:
         self._sink.fail(item, error)
         self._totals.failed += 1
         self._on_result(item, error)
+
+
+def _check_open_files(error: SecamError) -> None:
+    """Raise an error if it is not the image that cannot be read, but this process that cannot open one more file."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in _OURS:
+        raise SecamError(
+            f"{error} This program has too many files open, or too little memory: raise the limit (ulimit -n), and go "
+            "on with --resume."
+        ) from error

@@ -21,6 +21,7 @@ __all__ = ["ARRAYS", "MANIFEST", "picture_stem", "save_folder"]
 
 MANIFEST = "explanation.json"
 ARRAYS = "arrays.npz"
+_OURS = re.compile(r"explanation\.json|arrays\.npz|\d{4,}(-[A-Za-z0-9_-]+)?-(panel|superpixels|heatmap|cam)\.png")
 
 
 def save_folder(
@@ -55,9 +56,12 @@ def save_folder(
     target = Path(folder)
     if "\0" in str(target):
         raise OutputError(f"The folder's name, {str(target)!r}, contains a null character; choose another name.")
-    if target.absolute() == Path.cwd():
-        raise OutputError(f"{target.absolute()} is the current folder and cannot be replaced; name a folder inside it.")
-    _check_replaceable(target)
+    with output_errors(target):
+        if target.absolute() == Path.cwd():
+            raise OutputError(
+                f"{target.absolute()} is the current folder and cannot be replaced; name a folder inside it."
+            )
+        _check_replaceable(target)
     with new_folder(target) as temporary:
         files = [ARRAYS]
         for name, picture in pictures:
@@ -67,7 +71,8 @@ def save_folder(
         np.savez_compressed(buffer, **arrays)
         (temporary / ARRAYS).write_bytes(buffer.getvalue())
         text = json.dumps({**report, "files": sorted(files)}, indent=1, ensure_ascii=False, allow_nan=False)
-        (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        # Half a surrogate pair has no UTF-8, but JSON has an escape for it, which is Python's.
+        (temporary / MANIFEST).write_bytes((text + "\n").encode(errors="backslashreplace"))
     return target
 
 
@@ -79,15 +84,14 @@ def picture_stem(entry: Prediction) -> str:
 
 def _check_replaceable(folder: Path) -> None:
     """Refuse a folder that holds anything but an earlier explanation."""
-    with output_errors(folder):
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return
-    try:
-        known = {MANIFEST, *json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]}
-        if {file.name for file in folder.iterdir()} <= known:
-            return
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    if not folder.exists():
+        return
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else {""}
+    if not names:
+        return
+    # Not by what the manifest says: a power failure may have left it empty.
+    if MANIFEST in names and all(_OURS.fullmatch(name) for name in names):
+        return
     raise OutputError(
         f"{folder} exists and holds something other than an earlier explanation; choose another output folder."
     )

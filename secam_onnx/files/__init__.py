@@ -1,5 +1,6 @@
 """Files: written whole or not at all, read without waiting for what is no file, and folders locked for one run."""
 
+from secam_onnx.files.folder_lock import FolderLock
 from secam_onnx.files.reading import file_state, open_regular, regular_file, sha256, unchanged
 from secam_onnx.files.writing import (
     new_file,
@@ -11,6 +12,7 @@ from secam_onnx.files.writing import (
 )
 
 __all__ = [
+    "FolderLock",
     "file_state",
     "new_file",
     "new_folder",

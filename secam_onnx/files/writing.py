@@ -14,7 +14,10 @@ from pathlib import Path
 
 from secam_onnx.errors import OutputError
 
-__all__ = ["new_file", "new_folder", "output_errors", "printable", "remove_leftovers", "remove_unfinished"]
+__all__ = ["LOCK", "new_file", "new_folder", "output_errors", "printable", "remove_leftovers", "remove_unfinished"]
+
+LOCK = ".secam-lock"
+"""Name of the file by which a run holds a folder."""
 
 _PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()  # seconds between attempts to rename
 
@@ -111,18 +114,23 @@ def remove_unfinished() -> None:
 def remove_leftovers(folder: Path, *, deep: bool = False) -> None:
     """Remove what a killed program left half-written in a folder, or anywhere below it.
 
-    Raises
-    ------
-    OutputError
-        It cannot be removed.
+    Folders below in which another run has its lock are left alone, and so is what cannot be removed.
     """
-    with output_errors(folder):
-        found = [*(folder.rglob if deep else folder.glob)(".secam-*")]
-        for entry in (entry for entry in found if entry.suffix in (".tmp", ".old")):
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+    for top, folders, files in os.walk(folder):
+        place = Path(top)
+        if place != folder and LOCK in files:
+            folders.clear()
+            continue
+        for name in filter(_is_leftover, folders):
+            shutil.rmtree(place / name, ignore_errors=True)
+        for name in filter(_is_leftover, files):
+            with contextlib.suppress(OSError):
+                (place / name).unlink()
+        folders[:] = [name for name in folders if deep and not _is_leftover(name)]
+
+
+def _is_leftover(name: str) -> bool:
+    return name.startswith(".secam-") and name.endswith((".tmp", ".old"))
 
 
 def printable(text: str) -> str:
@@ -135,7 +143,9 @@ def _begun(temporary: Path, target: Path) -> Iterator[None]:
     """Note what is being made, before it is there."""
     with _beginning:
         if _ended.is_set():
-            raise OutputError(f"{target} was not written: the program is being stopped.")
+            stopped = OutputError(f"{target} was not written: the program is being stopped.")
+            stopped.errno = errno.ECANCELED
+            raise stopped
         _unfinished[temporary] = target
         yield
 

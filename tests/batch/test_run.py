@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,12 @@ MakePhotos = Callable[..., list[Path]]
 MakeShard = Callable[..., Path]
 
 
+def full_disk() -> OutputError:
+    error = OutputError("the disk is full")
+    error.errno = errno.ENOSPC
+    return error
+
+
 class Memory:
     """A sink that keeps everything in the order in which it came."""
 
@@ -28,7 +36,7 @@ class Memory:
         self.known = finished
         self.results: dict[str, Explanation] = {}
         self.errors: dict[str, SecamError] = {}
-        self.closed = 0
+        self.closed = self.flushed = 0
 
     @property
     def written(self) -> int:
@@ -51,7 +59,11 @@ class Memory:
         assert item.key not in self.errors
         self.errors[item.key] = error
 
+    def flush(self) -> None:
+        self.flushed += 1
+
     def close(self) -> None:
+        assert self.flushed
         self.closed += 1
 
 
@@ -135,7 +147,7 @@ def test_a_model_that_fails_on_the_first_images_only(
     assert len(sink.errors) == 2
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143), OutputError("the disk is full")], ids=repr)
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143), full_disk()], ids=repr)
 @pytest.mark.parametrize("where", ["add", "encode", "finished"])
 def test_whatever_ends_it_the_sink_is_closed(
     where: str, stop: BaseException, tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
@@ -184,3 +196,66 @@ def test_a_map_that_misses_the_logit_is_warned_of(
         warnings.simplefilter("error", RuntimeWarning)
         with pytest.raises(RuntimeWarning, match="differs from the logit"):
             run(tiny, Sources([str(photos(1)[0])]), Memory())
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.ESTALE, errno.ENOTDIR, None])
+def test_a_result_that_cannot_be_written_is_an_error_of_its_image(
+    number: int | None, tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, sink = photos(9), Memory()
+
+    def refuses(item: Item, explanation: Explanation) -> Explanation:
+        if item.key == str(paths[4]):
+            error = OutputError("not there")
+            error.errno = number
+            raise error
+        return explanation
+
+    monkeypatch.setattr(sink, "encode", refuses)
+    assert run(tiny, Sources([str(paths[0].parent)]), sink, batch_size=2) == Totals(explained=8, failed=1)
+    assert list(sink.errors) == [str(paths[4])]
+
+
+def test_too_many_open_files_are_no_images_fault(
+    tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, sink = photos(9)[0].parent, Memory()
+
+    def full(*_: object, **__: object) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    sources = Sources([str(folder)])
+    monkeypatch.setattr("os.scandir", full)
+    with pytest.raises(SecamError, match="ulimit -n"):
+        run(tiny, sources, sink)
+    assert not sink.errors
+
+
+def test_what_is_finished_is_kept_before_anything_waits_for_a_thread(
+    tiny: Explainer, photos: MakePhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program may be ended while it waits."""
+    sink, begun, go_on, rows_then = Memory(), threading.Event(), threading.Event(), []
+
+    def slow(item: Item, explanation: Explanation) -> Explanation:
+        if item.key.endswith("0005.jpg"):
+            begun.set()
+            go_on.wait(30)
+        return explanation
+
+    def add(item: Item, encoded: Explanation) -> None:
+        if item.key.endswith("0003.jpg"):
+            begun.wait(30)
+            raise KeyboardInterrupt
+
+    def flush() -> None:
+        rows_then.append(go_on.is_set())
+        sink.flushed += 1
+        go_on.set()
+
+    monkeypatch.setattr(sink, "encode", slow)
+    monkeypatch.setattr(sink, "add", add)
+    monkeypatch.setattr(sink, "flush", flush)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, Sources([str(photos(9)[0].parent)]), sink, batch_size=1, workers=4)
+    assert rows_then == [False]
