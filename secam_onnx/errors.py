@@ -9,6 +9,7 @@ from secam_onnx.shown_text import shown
 __all__ = [
     "REPORT_MODEL",
     "ClassError",
+    "DecoderError",
     "FidelityError",
     "ForkError",
     "HeadError",
@@ -60,6 +61,10 @@ class ClassError(SecamError, LookupError):
 
 class OptionError(SecamError, ValueError):
     """An argument outside its range, or arguments that contradict each other."""
+
+
+class DecoderError(SecamError, RuntimeError):
+    """No process can be started that decodes images."""
 
 
 class ForkError(SecamError, RuntimeError):

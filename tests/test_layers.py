@@ -33,6 +33,7 @@ ROOMS = [
     "graph",
     "superpixels",
     "photograph",
+    "decoding",
     "head",
     "classifier",
     "explanation",

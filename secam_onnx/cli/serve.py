@@ -46,6 +46,7 @@ _LIMITS: tuple[tuple[str, str, click.ParamType[Any], str], ...] = (
     ("queue_length", "--queue-length", _COUNT, "Refuse requests while N photographs wait for an answer (429)."),
     ("max_connections", "--max-connections", _COUNT, "Refuse more than N open connections (503)."),
     ("timeout_s", "--timeout", _SECONDS, "End a run and answer 504 after N seconds."),
+    ("decode_s", "--decode-timeout", _SECONDS, "Refuse a photograph whose decoding takes N seconds (400)."),
     ("client_timeout_s", "--client-timeout", _SECONDS, "Give a client N seconds to send its headers, and its body."),
     ("grace_s", "--grace", _SECONDS, "Give requests N seconds to finish after SIGTERM."),
 )

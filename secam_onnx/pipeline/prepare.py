@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from secam_onnx.classifier.opened_model import OpenModel, ms_since
+from secam_onnx.decoding import Decode, read_seen
 from secam_onnx.errors import OptionError, ShownMessage
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph
-from secam_onnx.photograph.load_image import load_image
 from secam_onnx.superpixels import Segmenter, check_label_map, dense_label_map, segment
 
 __all__ = ["ImageWarning", "PreparedImage", "prepare"]
@@ -33,7 +33,7 @@ class PreparedImage:
     Attributes
     ----------
     image : ndarray
-        `(H, W, 3)` uint8, upright, as it is shown.
+        `(H, W, 3)` uint8, upright, as it is shown; `(0, 0, 3)` if it is not kept.
     inputs : ndarray
         The model's input, with a batch axis of 1.
     geometry : Geometry
@@ -59,10 +59,6 @@ class PreparedImage:
     preprocess_ms: float
     source: dict[str, object] = dataclasses.field(default_factory=dict)
 
-    def without_image(self) -> PreparedImage:
-        """A copy without the photograph, which takes less memory; no pictures can be drawn of its result."""
-        return dataclasses.replace(self, image=_NO_IMAGE)
-
 
 def prepare(
     image: Photograph,
@@ -72,6 +68,8 @@ def prepare(
     pool: Executor,
     *,
     max_pixels: int = MAX_PIXELS,
+    keep_image: bool = True,
+    decode: Decode = read_seen,
 ) -> PreparedImage:
     """Read, crop and normalise a photograph, and start its superpixels in the background.
 
@@ -89,6 +87,10 @@ def prepare(
         Where superpixels are made.
     max_pixels : int
         Larger images are refused before they are decoded.
+    keep_image : bool
+        Whether the result holds the photograph, without which no picture can be drawn.
+    decode : callable
+        Reads and crops the photograph; by default here and now.
 
     Raises
     ------
@@ -99,21 +101,27 @@ def prepare(
     """
     start = time.perf_counter()
     metadata = model.metadata
-    loaded = load_image(image, metadata.preprocessing, max_pixels=max_pixels, eight_bit=metadata.fused is not None)
-    if "doubt" in loaded.source:
-        warnings.warn(str(loaded.source["doubt"]), ImageWarning, stacklevel=2)
-    seen, geometry = metadata.preprocessing.crop(loaded.shown)
+    found = decode(
+        image,
+        metadata.preprocessing,
+        max_pixels=max_pixels,
+        eight_bit=metadata.fused is not None,
+        keep_image=keep_image,
+    )
+    if "doubt" in found.source:
+        warnings.warn(str(found.source["doubt"]), ImageWarning, stacklevel=2)
     # Before the superpixels start, which would slow this down by more than it takes.
-    inputs = model.input_of(seen if loaded.values is None else metadata.preprocessing.crop(loaded.values)[0])
+    inputs = model.input_of(found.seen if found.values is None else found.values)
     segments: Future[tuple[np.ndarray, float]] | None = None
     given, how = None, dict(vars(segmenter)) if segmenter else {}
     if own_segments is not None:
-        fitted, given = _fit_segments(own_segments, geometry)
+        fitted, given = _fit_segments(own_segments, found.geometry)
         segments, how = Future(), {"method": "given label map"}
         segments.set_result((dense_label_map(fitted), 0.0))
     elif segmenter is not None and segmenter != model.segmenter:
-        segments = pool.submit(_timed_segments, seen, segmenter)
-    return PreparedImage(loaded.shown, inputs, geometry, segments, given, how, ms_since(start), loaded.source)
+        segments = pool.submit(_timed_segments, found.seen, segmenter)
+    shown = _NO_IMAGE if found.shown is None else found.shown
+    return PreparedImage(shown, inputs, found.geometry, segments, given, how, ms_since(start), found.source)
 
 
 def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray, float]:

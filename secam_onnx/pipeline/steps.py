@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 import numpy as np
 
 from secam_onnx.classifier.opened_model import ModelOutput, OpenModel
+from secam_onnx.decoding import Decode, read_seen
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.labels.queries import ClassQuery
@@ -67,6 +68,7 @@ class Pipeline:
         executor: Executor | None = None,
         max_pixels: int = MAX_PIXELS,
         keep_image: bool = True,
+        decode: Decode = read_seen,
     ) -> PreparedImage:
         """Read, crop and normalise a photograph, and start its superpixels in the background.
 
@@ -84,6 +86,8 @@ class Pipeline:
             Larger images are refused before they are decoded.
         keep_image : bool
             Whether the result holds the photograph, without which no picture can be drawn.
+        decode : callable
+            Reads and crops the photograph; by default here and now.
 
         Raises
         ------
@@ -93,8 +97,9 @@ class Pipeline:
             The label map does not fit, or the pipeline is closed.
         """
         pool = self.per_process_model.pool if executor is None else executor
-        job = prepare(image, self.model, segmenter, segments, pool, max_pixels=max_pixels)
-        return job if keep_image else job.without_image()
+        return prepare(
+            image, self.model, segmenter, segments, pool, max_pixels=max_pixels, keep_image=keep_image, decode=decode
+        )
 
     def run(self, jobs: Sequence[PreparedImage], queries: Sequence[Sequence[ClassQuery]]) -> list[ModelOutput]:
         """Run the model on several prepared photographs at once.

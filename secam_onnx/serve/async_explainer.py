@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import TypeVar
 import numpy as np
 
 from secam_onnx.classifier.opened_model import ModelOutput
+from secam_onnx.decoding.decoder_limits import Cancellation
+from secam_onnx.decoding.decoder_pool import DecoderPool
 from secam_onnx.errors import ModelError
 from secam_onnx.explainer import Explainer
 from secam_onnx.labels.queries import ClassQuery
@@ -23,7 +26,7 @@ from secam_onnx.serve.batching import Batcher
 from secam_onnx.serve.request.output_tensors import ExplainedImage
 from secam_onnx.serve.request.parameters import ExplanationRequest
 from secam_onnx.serve.request_context import current_request
-from secam_onnx.serve.request_errors import BusyError
+from secam_onnx.serve.request_errors import BusyError, StuckError
 from secam_onnx.serve.settings import Limits
 from secam_onnx.threads import cores
 
@@ -32,6 +35,7 @@ __all__ = ["AsyncExplainer"]
 Value = TypeVar("Value")
 
 _FEW = 8  # classes; a batch makes as many maps for each of its photographs as any of them asks for
+_NEARLY_S = 0.25  # for a decoder whose request is given up: most images are read by then, and a new process takes long
 
 
 class AsyncExplainer:
@@ -45,15 +49,19 @@ class AsyncExplainer:
         The explainer, which `close` closes.
     limits : Limits
         How many photographs may wait, and how many share a forward pass.
+    decoders : DecoderPool
+        Where encoded photographs are read; it is the caller's.
     """
 
-    def __init__(self, name: str, explainer: Explainer, limits: Limits) -> None:
+    def __init__(self, name: str, explainer: Explainer, limits: Limits, decoders: DecoderPool) -> None:
         self.explainer = explainer
+        self._decoders = decoders
+        self._readers = ThreadPoolExecutor(decoders.size, "secam-reader")  # each waits for a decoder
         self._name = name
         self._limits = limits
         self._helpers = ThreadPoolExecutor(cores(), "secam-helper")
         # Decoded photographs fill the memory, so few are held at a time: two batches, and those being decoded.
-        self._ahead = asyncio.Semaphore(2 * limits.max_batch_size + cores())
+        self._ahead = asyncio.Semaphore(2 * limits.max_batch_size + decoders.size)
         self._batcher: Batcher[tuple[PreparedImage, tuple[ClassQuery, ...]], ModelOutput] = Batcher(
             self._run, limits.max_batch_size, limits.max_latency_ms / 1000
         )
@@ -83,9 +91,15 @@ class AsyncExplainer:
         """Call a function in a thread, as it takes longer than an event loop should wait."""
         return await asyncio.get_running_loop().run_in_executor(self._helpers, function)
 
+    @property
+    def working(self) -> bool:
+        """Whether photographs are read and the network runs."""
+        return self._decoders.working and not self._batcher.stuck
+
     async def close(self) -> None:
-        """Stop the threads and close the explainer."""
+        """Stop the threads and close the explainer; what runs in them is not waited for."""
         await self._batcher.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
         self._helpers.shutdown(wait=False, cancel_futures=True)
         self.explainer.close()
 
@@ -97,7 +111,14 @@ class AsyncExplainer:
         ------
         BusyError
             Too many photographs are pending, or they take too much memory.
+        StuckError
+            The network hangs.
         """
+        if self._batcher.stuck:
+            raise StuckError(
+                "The model has not come back from an earlier photograph, whose run was ended long ago; the server must "
+                "be restarted if it does not."
+            )
         images, most = len(request.images), 2 * self._limits.max_drawn_pixels
         why = None
         if self._pending + images > self._limits.queue_length:
@@ -126,7 +147,7 @@ class AsyncExplainer:
 
             async def prepared() -> tuple[PreparedImage, tuple[ClassQuery, ...]]:
                 nonlocal job
-                job = await self.in_thread(lambda: self._prepare(image, request))
+                job = await self._prepared(image, request)
                 return job, request.queries
 
             try:
@@ -144,13 +165,26 @@ class AsyncExplainer:
                 metrics.SUPERPIXELS.labels(self._name).observe(finished.timings["superpixels"] / 1000)
             return ExplainedImage(served.result, job.geometry, finished)
 
-    def _prepare(self, image: EncodedImage | np.ndarray, request: ExplanationRequest) -> PreparedImage:
+    async def _prepared(self, image: EncodedImage | np.ndarray, request: ExplanationRequest) -> PreparedImage:
+        cancellation = Cancellation()
+        threads = self._readers if isinstance(image, EncodedImage) else self._helpers
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(threads, self._prepare, image, request, cancellation)
+        except asyncio.CancelledError:
+            loop.call_later(_NEARLY_S, cancellation.cancel)
+            raise
+
+    def _prepare(
+        self, image: EncodedImage | np.ndarray, request: ExplanationRequest, cancellation: Cancellation
+    ) -> PreparedImage:
         return self.explainer.pipeline.prepare(
             image,
             segmenter=request.segmenter,
             executor=self._helpers,
             max_pixels=self._limits.max_pixels,
             keep_image=bool(request.kept_pixels),
+            decode=functools.partial(self._decoders.decode, cancellation=cancellation),
         )
 
     def _run(self, jobs: Sequence[tuple[PreparedImage, tuple[ClassQuery, ...]]]) -> list[ModelOutput | ModelError]:

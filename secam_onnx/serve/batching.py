@@ -14,6 +14,8 @@ from secam_onnx.runtime import Interrupt
 
 __all__ = ["Batcher", "Served"]
 
+_TO_END_S = 5.0  # for a run that was ended, between two nodes of the graph
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -73,6 +75,7 @@ class Batcher(Generic[Job, Result]):
         self._changed = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "secam-network")
         self._running: tuple[list[_Entry[Job, Result]], Interrupt] | None = None
+        self._stopped_at: float | None = None  # when the run in progress was ended
         self._task: asyncio.Task[None] | None = None
 
     async def submit(self, coming: Awaitable[Job], kind: Hashable = None) -> Served[Result]:
@@ -107,8 +110,14 @@ class Batcher(Generic[Job, Result]):
             self._leave(entry)
             raise
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the run in progress goes on long after it was ended; nothing else runs meanwhile."""
+        return self._stopped_at is not None and time.perf_counter() - self._stopped_at > _TO_END_S
+
     async def close(self) -> None:
-        """Stop. Waiting jobs are not run."""
+        """Stop: the run in progress is ended, and waiting jobs are not run."""
+        self._stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -118,9 +127,14 @@ class Batcher(Generic[Job, Result]):
         if entry in self._waiting:
             self._waiting.remove(entry)
         elif self._running is not None and entry in self._running[0]:
-            entries, interrupt = self._running
+            entries, _ = self._running
             if all(other.future.done() for other in entries):
-                interrupt.stop()
+                self._stop()
+
+    def _stop(self) -> None:
+        if self._running is not None:
+            self._running[1].stop()
+            self._stopped_at = self._stopped_at or time.perf_counter()
 
     async def _work(self) -> None:
         while True:
@@ -133,7 +147,7 @@ class Batcher(Generic[Job, Result]):
                     self._thread, self._interruptible, [entry.job for entry in batch], interrupt
                 )
             finally:
-                self._running = None
+                self._running = self._stopped_at = None
             for entry, result in zip(batch, results, strict=True):
                 if entry.future.done():
                     continue

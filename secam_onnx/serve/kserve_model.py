@@ -12,7 +12,8 @@ import httpx
 import numpy as np
 
 from secam_onnx.classifier.fidelity import NOT_COMPARED
-from secam_onnx.errors import ClassError, ImageError, ModelError, OptionError
+from secam_onnx.decoding.decoder_pool import DecoderPool
+from secam_onnx.errors import ClassError, DecoderError, ImageError, ModelError, OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256, unchanged
 from secam_onnx.serve import metrics, request_parsing, responses
@@ -32,7 +33,7 @@ from secam_onnx.serve.request.input_images import ENCODED, PIXELS
 from secam_onnx.serve.request.output_tensors import ExplainedImage, output_tensors
 from secam_onnx.serve.request.parameters import OUTPUTS, ExplanationRequest
 from secam_onnx.serve.request_context import current_request
-from secam_onnx.serve.request_errors import MalformedError, PredictorError, RequestError, TooLateError
+from secam_onnx.serve.request_errors import MalformedError, PredictorError, RequestError, StuckError, TooLateError
 from secam_onnx.serve.settings import Limits, Settings
 
 __all__ = ["ExplainerModel", "open_explainer"]
@@ -66,12 +67,15 @@ class ExplainerModel(Model):
         The model's file, which `open` reads once.
     settings : Settings
         The server's settings.
+    decoders : DecoderPool
+        Where encoded photographs are read; all models share it.
     """
 
-    def __init__(self, name: str, path: Path, settings: Settings) -> None:
+    def __init__(self, name: str, path: Path, settings: Settings, decoders: DecoderPool) -> None:
         super().__init__(name)
         self.path = path
         self._settings = settings
+        self._decoders = decoders
         self._async_explainer: AsyncExplainer | None = None
 
     async def open(self) -> None:
@@ -82,6 +86,7 @@ class ExplainerModel(Model):
         SecamError
             See `Explainer`.
         """
+        await asyncio.to_thread(self._decoders.start)
         explainer = await asyncio.to_thread(self._read)
         note = explainer.preprocessing_note or ""
         if note.startswith("assumed"):
@@ -96,12 +101,17 @@ class ExplainerModel(Model):
                 logger.warning(warning, extra={"model": self.name})
         if explainer.fidelity is None and not explainer.classifier.metadata.completeness:  # exported files have it
             logger.warning(NOT_COMPARED, extra={"model": self.name})
-        self._async_explainer = AsyncExplainer(self.name, explainer, self._settings.limits)
+        self._async_explainer = AsyncExplainer(self.name, explainer, self._settings.limits, self._decoders)
         self.ready = True
 
+    async def healthy(self) -> bool:
+        """Whether the model is open and answers: photographs can be read, and its network does not hang."""
+        return self.ready and self._opened().working
+
     async def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and the decoders of all models."""
         self.ready = False
+        await asyncio.to_thread(self._decoders.close)
         if self._async_explainer is not None:
             await self._async_explainer.close()
 
@@ -199,6 +209,8 @@ class ExplainerModel(Model):
             ) from None
         except (ImageError, ClassError, OptionError) as error:
             raise MalformedError(str(error)) from error
+        except DecoderError as error:
+            raise StuckError(str(error)) from error
         except ModelError as error:
             raise RequestError(str(error)) from error
 

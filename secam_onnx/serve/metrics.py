@@ -17,6 +17,8 @@ from prometheus_client import (
 
 __all__ = [
     "BATCH_SIZE",
+    "DECODERS",
+    "ENDED",
     "FORWARD",
     "PENDING",
     "PREPARE",
@@ -39,6 +41,8 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 REQUESTS = Counter("secam_requests", "Requests by protocol and status", ["protocol", "status"])
 REFUSED = Counter("secam_refused", "Refused requests by kind of error", ["reason"])
+DECODERS = Counter("secam_decoders_started", "Processes that were started to decode photographs")
+ENDED = Counter("secam_decoders_ended", "Decoding that was ended: time, memory, crash, cancelled", ["reason"])
 PENDING = Gauge("secam_pending_images", "Photographs without an answer", _MODEL, multiprocess_mode="livesum")
 PREPARE = Histogram("secam_prepare_seconds", "Time to read and crop a photograph", _MODEL, buckets=_SECONDS)
 QUEUE = Histogram("secam_queue_seconds", "Time that a photograph waits for its batch", _MODEL, buckets=_SECONDS)

@@ -18,6 +18,7 @@ __all__ = [
     "RequestError",
     "SlowError",
     "StoppedError",
+    "StuckError",
     "TooLargeError",
     "TooLateError",
     "UnknownKindError",
@@ -95,6 +96,12 @@ class BusyError(RequestError):
 
 class StoppedError(RequestError):
     """The server stopped before the request was answered."""
+
+    status, code = 503, StatusCode.UNAVAILABLE
+
+
+class StuckError(RequestError):
+    """Nothing can be answered at present: no photograph can be read, or the network hangs."""
 
     status, code = 503, StatusCode.UNAVAILABLE
 

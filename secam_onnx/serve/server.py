@@ -15,6 +15,7 @@ import uvicorn
 
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.serve.access_log import logger
+from secam_onnx.serve.decoders import decoders_for
 from secam_onnx.serve.ending import Ending
 from secam_onnx.serve.grpc_server import grpc_server
 from secam_onnx.serve.guard import GuardMiddleware
@@ -79,8 +80,9 @@ def serve(
         At the end; see `Ending.run`.
     """
     repository = ModelRepository()
+    decoders = decoders_for(settings.limits)
     for name, path in settings.models.items():
-        repository.update(ExplainerModel(name, path, settings))
+        repository.update(ExplainerModel(name, path, settings, decoders))
     kserve_context.set_predictor_config(PredictorConfig(settings.predictor_host) if settings.predictor_host else None)
     data_plane = ExplainerDataPlane(repository)
     limits = settings.limits

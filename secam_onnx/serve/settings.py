@@ -40,6 +40,8 @@ class Limits(RequestLimits):
         The most open connections.
     timeout_s : float
         Seconds from the arrival of a whole request until it is given up.
+    decode_s : float
+        Seconds of processor time for decoding one photograph.
     client_timeout_s : float
         Seconds that a client has to send its headers, to send its body, and to receive the response.
     grace_s : float
@@ -53,6 +55,7 @@ class Limits(RequestLimits):
     queue_length: int = 64
     max_connections: int = 512
     timeout_s: float = 30.0
+    decode_s: float = 10.0
     client_timeout_s: float = 10.0
     grace_s: float = 30.0
 

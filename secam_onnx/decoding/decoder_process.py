@@ -1,0 +1,269 @@
+"""One decoder process, seen from its parent: started, asked, and ended when it takes too long."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from secam_onnx.decoding.decoder_limits import DecoderLimits
+from secam_onnx.decoding.messages import MessageError, receive, receive_into, send
+from secam_onnx.decoding.seen import SeenPhotograph
+from secam_onnx.errors import DecoderError, ImageError
+from secam_onnx.photograph.geometry import Geometry
+from secam_onnx.photograph.image_files import EncodedImage
+from secam_onnx.photograph.preprocessing import Preprocessing
+
+__all__ = ["LOADER", "DecoderProcess", "EndedError", "GoneError"]
+
+LOADER = "secam_onnx.decoding.seen:read_seen"
+"""What a decoder does with an image."""
+
+_START_S, _END_S = 30.0, 2.0
+_XCPU, _KILL = getattr(signal, "SIGXCPU", -1), getattr(signal, "SIGKILL", -1)
+_LONGEST = 1000  # characters of a message
+# No program's main module is imported, as multiprocessing would.
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from secam_onnx.decoding.child import main; main({settings!r})"
+_ENVIRONMENT = {
+    # A decoder has one thread that works; libraries would start one for each core, and reserve memory for them.
+    **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "BLIS")},
+    # The pages of one photograph are used for the next: half the time of decoding 12 megapixels was spent on new ones.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
+}
+
+
+class EndedError(ImageError):
+    """An image whose decoder was ended, or ended itself.
+
+    Attributes
+    ----------
+    reason : {'time', 'memory', 'crash', 'cancelled'}
+        Why.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class GoneError(Exception):
+    """The process had ended before it was given an image."""
+
+
+class DecoderProcess:
+    """A process that decodes one image at a time.
+
+    Parameters
+    ----------
+    limits : DecoderLimits
+        What an image may take.
+    loader : str
+        `module:function` of what is done with an image.
+
+    Raises
+    ------
+    DecoderError
+        It does not start.
+    """
+
+    def __init__(self, limits: DecoderLimits, loader: str = LOADER) -> None:
+        self._limits = limits
+        self._retired = self._stopped = False
+        self._socket, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = _start(theirs, limits, loader)
+        except OSError as error:
+            self._socket.close()
+            raise _no_decoder(error) from error
+        try:
+            if receive(self._socket, time.monotonic() + _START_S) != {"ready": True}:
+                raise MessageError("no greeting")
+        except (OSError, EOFError, MessageError) as error:
+            self.end()
+            self.forget(_END_S)
+            raise _no_decoder(error) from error
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take another image."""
+        return not self._retired and self._process.poll() is None
+
+    def decode(
+        self, image: EncodedImage, preprocessing: Preprocessing, *, max_pixels: int, eight_bit: bool, keep_image: bool
+    ) -> SeenPhotograph:
+        """As `read_seen`; whatever goes wrong with the process is said of this image.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read.
+        EndedError
+            It took too much time or memory, or its decoder crashed.
+        GoneError
+            The process had ended before.
+        RuntimeError
+            A bug.
+        """
+        asked = {
+            "name": image.name,
+            "preprocessing": _as_text(preprocessing),
+            "max_pixels": max_pixels,
+            "eight_bit": eight_bit,
+            "keep_image": keep_image,
+            "length": len(image.data),
+        }
+        until = time.monotonic() + self._limits.patience_s
+        try:
+            send(self._socket, asked, [image.data], until)
+            said = receive(self._socket, until)
+            found = self._found(said, preprocessing, max_pixels, keep_image, until) if "geometry" in said else None
+        except (OSError, EOFError, MessageError) as error:
+            if isinstance(error, ConnectionError) and not self._stopped:  # Linux says so of what was not read
+                self.end()
+                raise GoneError from error
+            raise self._ended(image.name, error) from error
+        except (LookupError, TypeError, ValueError) as error:
+            raise self._ended(image.name, MessageError(str(error))) from error
+        self._retired = bool(said.get("last"))
+        if found is not None:
+            return found
+        if "memory" in said:
+            raise self._too_large(image.name)
+        if "error" in said:
+            raise ImageError(str(said["error"])[:_LONGEST])
+        raise RuntimeError(f"{image.name}: {str(said.get('bug'))[:_LONGEST]}")
+
+    def end(self) -> None:
+        """End it at once, whatever it does; may be called from any thread, and more than once."""
+        self._retired = self._stopped = True
+        with contextlib.suppress(OSError):
+            self._process.kill()
+
+    def forget(self, seconds: float = 0.0) -> bool:
+        """Wait so long for its end, and close what leads to it; whether it has ended."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._socket.close()
+        return True
+
+    def _found(
+        self,
+        said: Mapping[str, Any],
+        preprocessing: Preprocessing,
+        max_pixels: int,
+        keep_image: bool,
+        until: float,
+    ) -> SeenPhotograph:
+        """The answer, of which nothing is trusted: a decoder may have been taken over by its image."""
+        geometry, source = said["geometry"], said["source"]
+        rows, columns = preprocessing.size
+        height, width = map(int, geometry["image_size"])
+        box = tuple(map(float, geometry["box"]))
+        expected = {"seen": (rows, columns, 3), "values": (rows, columns, preprocessing.n_channels)}
+        expected |= {"shown": (height, width, 3)} if keep_image else {}
+        arrays: dict[str, np.ndarray] = {}
+        if len(box) != 4 or not np.isfinite(box).all() or not 0 < height * width <= max_pixels or height < 0:
+            raise MessageError("a picture without a size")
+        for name, shape in said["shapes"].items():
+            if expected.get(name) != tuple(shape):
+                raise MessageError("a picture of another shape")
+            arrays[name] = np.empty(tuple(shape), np.float32 if name == "values" else np.uint8)
+            receive_into(self._socket, arrays[name].data, until)
+        plain = {str(key): value for key, value in source.items() if isinstance(value, str | int | float)}
+        return SeenPhotograph(
+            arrays["shown"] if keep_image else None,
+            arrays["seen"],
+            arrays.get("values"),
+            Geometry((height, width), (rows, columns), (box[0], box[1], box[2], box[3])),
+            {key: value[:_LONGEST] if isinstance(value, str) else value for key, value in plain.items()},
+        )
+
+    def _ended(self, name: str, error: Exception) -> EndedError:
+        """Why there was no answer; ends the process."""
+        stopped, late = self._stopped, isinstance(error, TimeoutError)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if not late and not isinstance(error, MessageError):
+                self._process.wait(_END_S)
+        code = self._process.poll()
+        self.end()
+        if stopped:
+            return EndedError(f"{name} was given up while it was decoded.", "cancelled")
+        if late or code == -_XCPU:
+            return EndedError(
+                f"{name} takes more than the {self._limits.seconds:g} s that decoding may take; it is damaged or made "
+                "to be slow. Save it again, as an ordinary JPEG or PNG.",
+                "time",
+            )
+        if code == -_KILL:
+            return EndedError(
+                f"The system ended the process that decoded {name}, which it does where memory runs out; make the "
+                "image smaller, or give it more memory.",
+                "memory",
+            )
+        return EndedError(
+            f"{name} crashes the decoder (exit code {code}); it is damaged. Save it again, as an ordinary JPEG or PNG.",
+            "crash",
+        )
+
+    def _too_large(self, name: str) -> EndedError:
+        return EndedError(
+            f"{name} takes more than the {self._limits.memory >> 20:,} MB of memory that decoding may take; make it "
+            "smaller, or save it as 8-bit RGB.",
+            "memory",
+        )
+
+
+def _no_decoder(error: Exception) -> DecoderError:
+    return DecoderError(
+        f"No process can be started that decodes images ({type(error).__name__}: {error}); what it says itself stands "
+        "above. Look for a limit on processes or memory."
+    )
+
+
+@lru_cache(maxsize=64)
+def _as_text(preprocessing: Preprocessing) -> str:
+    return json.dumps(preprocessing.to_dict())
+
+
+def _start(theirs: socket.socket, limits: DecoderLimits, loader: str) -> subprocess.Popen[bytes]:
+    """A process that has this end of a socket; standard input says when its parent has ended."""
+    if not sys.executable:
+        raise OSError("the path of Python is not known")
+    number = theirs.fileno() if os.name == "posix" else None
+    settings = {"socket": number, "loader": loader, "seconds": limits.seconds, "memory": limits.memory}
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    program = _PROGRAM.format(path=path, settings=json.dumps(settings))
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", program],
+        stdin=subprocess.PIPE,
+        env={**os.environ, **_ENVIRONMENT},
+        **({} if number is None else {"pass_fds": (number,)}),  # type: ignore[call-overload]
+    )
+    if number is None:  # Windows
+        shared = theirs.share(process.pid)  # type: ignore[attr-defined, unused-ignore]
+        assert process.stdin is not None
+        process.stdin.write(len(shared).to_bytes(4, "little") + shared)
+        process.stdin.flush()
+    return process

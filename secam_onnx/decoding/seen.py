@@ -1,0 +1,78 @@
+"""What an explanation needs of a photograph: all that is done with bytes of strangers, in one function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from secam_onnx.photograph.geometry import Geometry
+from secam_onnx.photograph.images import Photograph
+from secam_onnx.photograph.load_image import load_image
+from secam_onnx.photograph.preprocessing import Preprocessing
+
+__all__ = ["Decode", "SeenPhotograph", "read_seen"]
+
+
+@dataclass(frozen=True)
+class SeenPhotograph:
+    """A photograph, and what the model sees of it.
+
+    Attributes
+    ----------
+    shown : ndarray or None
+        `(H, W, 3)` uint8, upright; None if it is not drawn on.
+    seen : ndarray
+        `(h, w, 3)` uint8, at the model's size.
+    values : ndarray or None
+        `(h, w, C)` float32, what the model gets; None if it gets what is seen.
+    geometry : Geometry
+        Where it lies on the photograph.
+    source : dict
+        What the image file was; see `LoadedImage`.
+    """
+
+    shown: np.ndarray | None
+    seen: np.ndarray
+    values: np.ndarray | None
+    geometry: Geometry
+    source: dict[str, object]
+
+
+class Decode(Protocol):
+    """Reads and crops a photograph: `read_seen`, or the same in another process."""
+
+    def __call__(
+        self, image: Photograph, preprocessing: Preprocessing, *, max_pixels: int, eight_bit: bool, keep_image: bool
+    ) -> SeenPhotograph:
+        """See `read_seen`."""
+
+
+def read_seen(
+    image: Photograph, preprocessing: Preprocessing, *, max_pixels: int, eight_bit: bool, keep_image: bool
+) -> SeenPhotograph:
+    """Read a photograph and crop it to what the model sees.
+
+    Parameters
+    ----------
+    image : path, bytes, open file, EncodedImage, Image or ndarray
+        See `Explainer.explain`.
+    preprocessing : Preprocessing
+        How photographs are prepared for the model.
+    max_pixels : int
+        Larger images are refused before they are decoded.
+    eight_bit : bool
+        The model gets what is shown, whatever the image was.
+    keep_image : bool
+        Whether the whole photograph is wanted.
+
+    Raises
+    ------
+    ImageError
+        The image cannot be read.
+    """
+    loaded = load_image(image, preprocessing, max_pixels=max_pixels, eight_bit=eight_bit)
+    seen, geometry = preprocessing.crop(loaded.shown)
+    values = None if loaded.values is None else preprocessing.crop(loaded.values)[0]
+    return SeenPhotograph(loaded.shown if keep_image else None, seen, values, geometry, loaded.source)
