@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import math
 import os
 import signal
 import socket
@@ -68,6 +67,7 @@ def main(settings: str) -> None:
             os._exit(0)
         _limit_time(given["seconds"])
         said, arrays = _answer(asked, bytes(data), decode, given["memory"])
+        _limit_time(0)
         del data
         said["last"] = _mapped() - start > _KEPT_BYTES
         send(parent, said, [array.data.cast("B") for array in arrays])
@@ -100,7 +100,10 @@ def _answer(asked: dict[str, Any], data: bytes, decode: Decode, memory: int) -> 
 
 @lru_cache(maxsize=64)
 def _preprocessing(text: str) -> Preprocessing:
-    return Preprocessing.from_dict(json.loads(text))
+    """What the parent's `Preprocessing.to_dict` gave."""
+    return Preprocessing(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
+    )
 
 
 def _of_memory(error: BaseException | None) -> bool:
@@ -151,14 +154,9 @@ def _lower(kind: int, value: int) -> None:
 
 
 def _limit_time(seconds: float) -> None:
-    """Let the system end the process after so much more processor time; it counts in whole seconds."""
-    if resource is None:
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    until = math.ceil(used.ru_utime + used.ru_stime + seconds)
-    with contextlib.suppress(OSError, ValueError):  # a lower limit of the parent's holds
-        resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
+    """Let the system end the process after so much more processor time; 0 for no limit."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _mapped() -> int:

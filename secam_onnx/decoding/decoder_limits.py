@@ -22,7 +22,7 @@ class DecoderLimits:
     Attributes
     ----------
     seconds : float
-        Processor time, which Linux and macOS enforce. Twice as much may pass on the clock, everywhere.
+        Processor time, which Linux and macOS enforce. Twice as much and a second may pass on the clock, everywhere.
     memory : int
         Bytes, which Linux enforces.
     """
@@ -42,7 +42,7 @@ class DecoderLimits:
     @property
     def patience_s(self) -> float:
         """Seconds on the clock after which a decoder is ended: it may have had to wait for a processor."""
-        return 2 * self.seconds
+        return 2 * self.seconds + 1
 
 
 class Cancellation:

@@ -30,7 +30,7 @@ LOADER = "secam_onnx.decoding.seen:read_seen"
 """What a decoder does with an image."""
 
 _START_S, _END_S = 30.0, 2.0
-_XCPU, _KILL = getattr(signal, "SIGXCPU", -1), getattr(signal, "SIGKILL", -1)
+_OUT_OF_TIME, _KILL = getattr(signal, "SIGPROF", -1), getattr(signal, "SIGKILL", -1)
 _LONGEST = 1000  # characters of a message
 # No program's main module is imported, as multiprocessing would.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from secam_onnx.decoding.child import main; main({settings!r})"
@@ -210,7 +210,7 @@ class DecoderProcess:
         self.end()
         if stopped:
             return EndedError(f"{name} was given up while it was decoded.", "cancelled")
-        if late or code == -_XCPU:
+        if late or code == -_OUT_OF_TIME:
             return EndedError(
                 f"{name} takes more than the {self._limits.seconds:g} s that decoding may take; it is damaged or made "
                 "to be slow. Save it again, as an ordinary JPEG or PNG.",

@@ -139,8 +139,8 @@ def test_arrays_need_no_process(make) -> None:
 @pytest.mark.parametrize(
     ("data", "reason", "message"),
     [
-        (loaders.FOREVER, "time", "takes more than the 1 s"),
-        (loaders.ASLEEP, "time", "takes more than the 1 s"),
+        (loaders.FOREVER, "time", "takes more than the 0.5 s"),
+        (loaders.ASLEEP, "time", "takes more than the 0.5 s"),
         pytest.param(
             loaders.HUNGRY, "memory", "takes more than the 400 MB", marks=pytest.mark.skipif("sys.platform != 'linux'")
         ),
@@ -150,7 +150,7 @@ def test_arrays_need_no_process(make) -> None:
 )
 def test_an_image_that_takes_too_much_is_refused_alone(make, data: bytes, reason: str, message: str) -> None:
     events: list[str] = []
-    pool = make(seconds=1.0 if reason == "time" else 1000.0, on_event=lambda kind, text: events.append(kind))
+    pool = make(seconds=0.5 if reason == "time" else 1000.0, on_event=lambda kind, text: events.append(kind))
     with ThreadPoolExecutor(6) as threads:
         bad = [threads.submit(decode, pool, data, "bad.jpg") for _ in range(3)]
         good = [threads.submit(check_good, pool) for _ in range(6)]
@@ -198,7 +198,7 @@ def test_given_up(make) -> None:
 
 
 def test_a_process_that_was_killed_or_stopped(make) -> None:
-    pool = make(seconds=1.0)
+    pool = make(seconds=0.5)
     check_good(pool)
     for process in list(pool._all):
         os.kill(process.pid, signal.SIGKILL)
@@ -207,7 +207,7 @@ def test_a_process_that_was_killed_or_stopped(make) -> None:
     for process in list(pool._idle):
         os.kill(process.pid, signal.SIGSTOP)
     for _ in range(2):
-        with pytest.raises(EndedError, match="takes more than the 1 s"):
+        with pytest.raises(EndedError, match=r"takes more than the 0\.5 s"):
             decode(pool, GOOD.data)
     check_good(pool)
 
