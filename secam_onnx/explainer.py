@@ -22,6 +22,7 @@ from secam_onnx.head_query import HeadQuery
 from secam_onnx.labels.given import given_labels
 from secam_onnx.labels.objects import classes_in_words
 from secam_onnx.labels.queries import ClassQuery, as_queries, class_codes
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS, checked_formats
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
@@ -85,6 +86,8 @@ class Explainer:
         Whether all outputs are compared with those of the untouched file in plain ONNX Runtime: True on three images,
         False on none; `"auto"` (the default) on one image, unless the weights have more than 1 GiB. Explainable and
         fused files were compared at export, and are compared again only with True.
+    formats : sequence of str, optional
+        The formats of image files that are read, such as `["JPEG", "PNG"]`; by default all but JPEG 2000.
 
     Raises
     ------
@@ -123,6 +126,7 @@ class Explainer:
         attribution: str | None = None,
         threads: int | None = None,
         verify: Verify = "auto",
+        formats: Sequence[str] | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise OptionError(f"threads is {threads}; 1 or more was expected.")
@@ -136,7 +140,8 @@ class Explainer:
             "threads": threads,
             "verify": verify,
         }
-        self.pipeline = Pipeline(PerProcessModel(model, options), segmenter, selection)
+        read = DEFAULT_FORMATS if formats is None else checked_formats(formats)
+        self.pipeline = Pipeline(PerProcessModel(model, options), segmenter, selection, read)
         if self.preprocessing_warning:
             warnings.warn(self.preprocessing_warning, PreprocessingWarning, stacklevel=3)
 
@@ -148,10 +153,11 @@ class Explainer:
         opened: OpenModel,
         segmenter: Segmenter | None,
         selection: Selection | None,
+        formats: tuple[str, ...] = DEFAULT_FORMATS,
     ) -> Explainer:
         """Make an explainer of a model that is open already; another process opens it with these options."""
         explainer = cls.__new__(cls)
-        explainer.pipeline = Pipeline(PerProcessModel(model, options, opened), segmenter, selection)
+        explainer.pipeline = Pipeline(PerProcessModel(model, options, opened), segmenter, selection, formats)
         return explainer
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from secam_onnx.explainer import BATCH_SIZE, Explainer
 from secam_onnx.explanation import Explanation
 from secam_onnx.head_query import HeadQuery
 from secam_onnx.labels.queries import ClassQuery, as_queries
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS, checked_formats
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
@@ -38,7 +39,7 @@ class Heads:
     ----------
     model : path
         The original model or its folder; a file that was exported for one head is refused.
-    providers, segmenter, selection, preprocessing, threads, verify : optional
+    providers, segmenter, selection, preprocessing, threads, verify, formats : optional
         As in `Explainer`.
 
     Attributes
@@ -65,6 +66,7 @@ class Heads:
         preprocessing: Preprocessing | PreprocessingSettings | str | None = None,
         threads: int | None = None,
         verify: Verify = "auto",
+        formats: Sequence[str] | None = None,
     ) -> None:
         options: dict[str, Any] = {
             "providers": "auto" if providers is None else providers,
@@ -72,8 +74,9 @@ class Heads:
             "threads": threads,
             "verify": verify,
         }
+        read = DEFAULT_FORMATS if formats is None else checked_formats(formats)
         self.explainers = {
-            name: Explainer.of_opened(model, {**options, "query": HeadQuery(name)}, opened, segmenter, selection)
+            name: Explainer.of_opened(model, {**options, "query": HeadQuery(name)}, opened, segmenter, selection, read)
             for name, opened in open_heads(model, **options).items()
         }
 

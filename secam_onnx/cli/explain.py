@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _SHOWN = 5  # names that lead to no image
-_OF_ALL_HEADS = {"providers", "segmenter", "selection", "preprocessing", "threads", "verify"}
+_OF_ALL_HEADS = {"providers", "segmenter", "selection", "preprocessing", "threads", "verify", "formats"}
 
 
 @click.command("explain")
@@ -96,6 +96,7 @@ def command(
         "attribution": model.attribution,
         "threads": engine.threads,
         "verify": "auto" if model.verify is None else model.verify,
+        "formats": images.formats,
     }
     segments = None if images.label_map is None else _read_label_map(images.label_map)
     cluster = Cluster(model.model, options, engine.ray_address, engine.ray_actors) if engine.on_ray else None

@@ -13,6 +13,7 @@ from secam_onnx.cli.options import (
     SELECTION,
     activation_option,
     attribution_option,
+    formats_option,
     grouped,
     labels_option,
     model_option,
@@ -45,6 +46,7 @@ class ImageOptions:
     images: tuple[str, ...]
     from_list: str | None
     label_map: Path | None
+    formats: tuple[str, ...] | None
 
     def __post_init__(self) -> None:
         if not self.images and self.from_list is None:
@@ -158,6 +160,7 @@ image_options = grouped(
         help="Take the superpixels of one image from this file: a PNG, TIFF or NPY of integers, as large as the image "
         "or the model's input.",
     ),
+    formats_option,
 )
 model_options = grouped(
     "model",

@@ -20,6 +20,7 @@ __all__ = [
     "Decorator",
     "activation_option",
     "attribution_option",
+    "formats_option",
     "grouped",
     "head_options",
     "labels_option",
@@ -97,6 +98,23 @@ threads_option = click.option(
     type=click.IntRange(1),
     metavar="N",
     help="Use N threads for a forward pass on the CPU.  [default: one per core]",
+)
+
+
+def _formats(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    from secam_onnx.photograph.file_structure.image_formats import checked_formats
+
+    return checked_formats(value.split(","))
+
+
+formats_option = click.option(
+    "--formats",
+    metavar="NAME,...",
+    callback=_formats,
+    help="Read files of these formats alone: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, NPY, AVIF, JPEG2000, or all.  "
+    "[default: all but JPEG2000]",
 )
 labels_option = click.option(
     "--labels",

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from secam_onnx.cli.console import say
-from secam_onnx.cli.options import Decorator, grouped, provider_option, threads_option
+from secam_onnx.cli.options import Decorator, formats_option, grouped, provider_option, threads_option
 from secam_onnx.serve.settings import Limits, Settings, bracketed
 
 __all__ = ["command"]
@@ -72,10 +72,12 @@ def _settings(
     provider: str,
     api_key_file: Path | None,
     allowed_hosts: tuple[str, ...],
+    formats: tuple[str, ...] | None,
     no_page: bool,
     log_level: str,
     **limits: Any,
 ) -> Settings:
+    from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
     from secam_onnx.serve import kserve_sdk  # noqa: F401 (it says what to install if KServe is missing)
     from secam_onnx.serve.api_keys import read_keys
 
@@ -93,6 +95,7 @@ def _settings(
         allowed_hosts=allowed_hosts,
         page=not no_page,
         log_level=log_level,
+        formats=DEFAULT_FORMATS if formats is None else formats,
         limits=Limits(**limits),
     )
 
@@ -146,6 +149,7 @@ def _settings(
         metavar="HOST[:PORT]",
         help="Forward :predict to this server, as KServe expects of an explainer.",
     ),
+    formats_option,
     threads_option,
     provider_option,
     click.option(

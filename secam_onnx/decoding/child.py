@@ -84,6 +84,7 @@ def _answer(asked: dict[str, Any], data: bytes, decode: Decode, memory: int) -> 
             max_pixels=asked["max_pixels"],
             eight_bit=asked["eight_bit"],
             keep_image=asked["keep_image"],
+            formats=tuple(asked["formats"]),
         )
     except ImageError as error:
         return ({"memory": memory} if _of_memory(error) else {"error": str(error)}), []

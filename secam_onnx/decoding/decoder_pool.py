@@ -13,6 +13,7 @@ from secam_onnx.decoding.decoder_limits import Cancellation, DecoderLimits
 from secam_onnx.decoding.decoder_process import LOADER, DecoderProcess, EndedError, GoneError
 from secam_onnx.decoding.seen import SeenPhotograph, read_seen
 from secam_onnx.errors import DecoderError
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.photograph.images import EncodedImage, Photograph, in_memory
 from secam_onnx.photograph.preprocessing import Preprocessing
 
@@ -84,6 +85,7 @@ class DecoderPool:
         max_pixels: int,
         eight_bit: bool,
         keep_image: bool,
+        formats: tuple[str, ...] = DEFAULT_FORMATS,
         cancellation: Cancellation | None = None,
     ) -> SeenPhotograph:
         """As `read_seen`, in a process if the image is encoded.
@@ -98,7 +100,7 @@ class DecoderPool:
             No process can be started.
         """
         image = in_memory(image)
-        how = {"max_pixels": max_pixels, "eight_bit": eight_bit, "keep_image": keep_image}
+        how = {"max_pixels": max_pixels, "eight_bit": eight_bit, "keep_image": keep_image, "formats": formats}
         if not isinstance(image, EncodedImage):
             return read_seen(image, preprocessing, **how)  # type: ignore[arg-type]
         cancellation = cancellation or Cancellation()

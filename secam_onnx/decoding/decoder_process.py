@@ -20,6 +20,7 @@ from secam_onnx.decoding.decoder_limits import DecoderLimits
 from secam_onnx.decoding.messages import MessageError, receive, receive_into, send
 from secam_onnx.decoding.seen import SeenPhotograph
 from secam_onnx.errors import DecoderError, ImageError
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.image_files import EncodedImage
 from secam_onnx.photograph.preprocessing import Preprocessing
@@ -107,7 +108,14 @@ class DecoderProcess:
         return not self._retired and self._process.poll() is None
 
     def decode(
-        self, image: EncodedImage, preprocessing: Preprocessing, *, max_pixels: int, eight_bit: bool, keep_image: bool
+        self,
+        image: EncodedImage,
+        preprocessing: Preprocessing,
+        *,
+        max_pixels: int,
+        eight_bit: bool,
+        keep_image: bool,
+        formats: tuple[str, ...] = DEFAULT_FORMATS,
     ) -> SeenPhotograph:
         """As `read_seen`; whatever goes wrong with the process is said of this image.
 
@@ -128,6 +136,7 @@ class DecoderProcess:
             "max_pixels": max_pixels,
             "eight_bit": eight_bit,
             "keep_image": keep_image,
+            "formats": formats,
             "length": len(image.data),
         }
         until = time.monotonic() + self._limits.patience_s

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import Photograph
 from secam_onnx.photograph.load_image import load_image
@@ -44,13 +45,26 @@ class Decode(Protocol):
     """Reads and crops a photograph: `read_seen`, or the same in another process."""
 
     def __call__(
-        self, image: Photograph, preprocessing: Preprocessing, *, max_pixels: int, eight_bit: bool, keep_image: bool
+        self,
+        image: Photograph,
+        preprocessing: Preprocessing,
+        *,
+        max_pixels: int,
+        eight_bit: bool,
+        keep_image: bool,
+        formats: tuple[str, ...] = DEFAULT_FORMATS,
     ) -> SeenPhotograph:
         """See `read_seen`."""
 
 
 def read_seen(
-    image: Photograph, preprocessing: Preprocessing, *, max_pixels: int, eight_bit: bool, keep_image: bool
+    image: Photograph,
+    preprocessing: Preprocessing,
+    *,
+    max_pixels: int,
+    eight_bit: bool,
+    keep_image: bool,
+    formats: tuple[str, ...] = DEFAULT_FORMATS,
 ) -> SeenPhotograph:
     """Read a photograph and crop it to what the model sees.
 
@@ -66,13 +80,15 @@ def read_seen(
         The model gets what is shown, whatever the image was.
     keep_image : bool
         Whether the whole photograph is wanted.
+    formats : tuple of str
+        The formats of files that are read, of `FORMATS`.
 
     Raises
     ------
     ImageError
         The image cannot be read.
     """
-    loaded = load_image(image, preprocessing, max_pixels=max_pixels, eight_bit=eight_bit)
+    loaded = load_image(image, preprocessing, max_pixels=max_pixels, eight_bit=eight_bit, formats=formats)
     seen, geometry = preprocessing.crop(loaded.shown)
     values = None if loaded.values is None else preprocessing.crop(loaded.values)[0]
     return SeenPhotograph(loaded.shown if keep_image else None, seen, values, geometry, loaded.source)

@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
-from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS, FORMATS
 from secam_onnx.photograph.file_structure.image_structure import ImageStructure
 from secam_onnx.photograph.file_structure.read_structure import read_structure
 from secam_onnx.photograph.memory_images import has_deep_colours, raster_of, stacked_pages, upper_bits_do
@@ -108,10 +108,10 @@ def read_raster(
         return make_raster(pixels, alpha, known, value_range, name, file=True)
 
 
-def announced_pixels(image: EncodedImage, formats: tuple[str, ...] = DEFAULT_FORMATS) -> int:
+def announced_pixels(image: EncodedImage) -> int:
     """How many pixels an image file declares, by its structure alone; 0 if it does not say, or would not be read."""
     try:
-        return read_structure(io.BytesIO(image.data), image.name, formats=formats).pixels
+        return read_structure(io.BytesIO(image.data), image.name, formats=FORMATS).pixels
     except ImageError:  # the reason is given when the file is read
         return 0
 

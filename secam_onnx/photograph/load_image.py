@@ -14,6 +14,7 @@ import numpy as np
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.photograph.image_files import EncodedImage, read_raster
 from secam_onnx.photograph.images import LUMA, Photograph, in_memory, other_channels, rgb_of
 from secam_onnx.photograph.memory_images import raster_of
@@ -43,7 +44,12 @@ class LoadedImage:
 
 
 def load_image(
-    image: Photograph, preprocessing: Preprocessing, *, max_pixels: int = MAX_PIXELS, eight_bit: bool = False
+    image: Photograph,
+    preprocessing: Preprocessing,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    eight_bit: bool = False,
+    formats: tuple[str, ...] = DEFAULT_FORMATS,
 ) -> LoadedImage:
     """Load an image for people and for a model.
 
@@ -57,6 +63,8 @@ def load_image(
         Larger images are refused before they are decoded.
     eight_bit : bool
         The model gets what is shown, whatever the image was.
+    formats : tuple of str
+        The formats of files that are read, of `FORMATS`.
 
     Raises
     ------
@@ -69,7 +77,7 @@ def load_image(
     if isinstance(image, str | os.PathLike | EncodedImage):
         name = image.name if isinstance(image, EncodedImage) else printable(str(Path(image)))
         stack = preprocessing.n_channels not in (1, 3) or preprocessing.channels is not None
-        raster = read_raster(image, max_pixels=max_pixels, value_range=given, stack=stack)
+        raster = read_raster(image, max_pixels=max_pixels, value_range=given, stack=stack, formats=formats)
     else:
         name = "the image"
         raster = raster_of(image, name=name, value_range=given)

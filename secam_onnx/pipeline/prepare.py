@@ -13,6 +13,7 @@ import numpy as np
 from secam_onnx.classifier.opened_model import OpenModel, ms_since
 from secam_onnx.decoding import Decode, read_seen
 from secam_onnx.errors import OptionError, ShownMessage
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph
 from secam_onnx.superpixels import Segmenter, check_label_map, dense_label_map, segment
@@ -70,6 +71,7 @@ def prepare(
     max_pixels: int = MAX_PIXELS,
     keep_image: bool = True,
     decode: Decode = read_seen,
+    formats: tuple[str, ...] = DEFAULT_FORMATS,
 ) -> PreparedImage:
     """Read, crop and normalise a photograph, and start its superpixels in the background.
 
@@ -91,6 +93,8 @@ def prepare(
         Whether the result holds the photograph, without which no picture can be drawn.
     decode : callable
         Reads and crops the photograph; by default here and now.
+    formats : tuple of str
+        The formats of files that are read, of `FORMATS`.
 
     Raises
     ------
@@ -107,6 +111,7 @@ def prepare(
         max_pixels=max_pixels,
         eight_bit=metadata.fused is not None,
         keep_image=keep_image,
+        formats=formats,
     )
     if "doubt" in found.source:
         warnings.warn(str(found.source["doubt"]), ImageWarning, stacklevel=2)

@@ -13,6 +13,7 @@ from secam_onnx.decoding import Decode, read_seen
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.labels.queries import ClassQuery
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.photograph.images import MAX_PIXELS, Photograph
 from secam_onnx.pipeline.finish import finish
 from secam_onnx.pipeline.per_process_model import PerProcessModel
@@ -38,12 +39,19 @@ class Pipeline:
         How superpixels are made; by default as a fused model makes them, or `Segmenter()`.
     selection : Selection, optional
         Which superpixels pictures keep; by default as in the overlay of a fused model, or `Selection()`.
+    formats : tuple of str
+        The formats of files that are read, of `FORMATS`.
     """
 
     def __init__(
-        self, per_process_model: PerProcessModel, segmenter: Segmenter | None = None, selection: Selection | None = None
+        self,
+        per_process_model: PerProcessModel,
+        segmenter: Segmenter | None = None,
+        selection: Selection | None = None,
+        formats: tuple[str, ...] = DEFAULT_FORMATS,
     ) -> None:
         self.per_process_model = per_process_model
+        self.formats = formats
         fused = self.model.metadata.fused
         self.segmenter = segmenter or (fused.segmenter if fused else Segmenter())
         self.selection = selection or (fused.selection if fused else Selection())
@@ -98,7 +106,15 @@ class Pipeline:
         """
         pool = self.per_process_model.pool if executor is None else executor
         return prepare(
-            image, self.model, segmenter, segments, pool, max_pixels=max_pixels, keep_image=keep_image, decode=decode
+            image,
+            self.model,
+            segmenter,
+            segments,
+            pool,
+            max_pixels=max_pixels,
+            keep_image=keep_image,
+            decode=decode,
+            formats=self.formats,
         )
 
     def run(self, jobs: Sequence[PreparedImage], queries: Sequence[Sequence[ClassQuery]]) -> list[ModelOutput]:

@@ -49,7 +49,7 @@ def open_explainer(path: Path, settings: Settings) -> Explainer:
     SecamError
         See `Explainer`.
     """
-    explainer = Explainer(path, providers=settings.provider, threads=settings.threads)
+    explainer = Explainer(path, providers=settings.provider, threads=settings.threads, formats=settings.formats)
     preprocessing = explainer.preprocessing
     channels = max(preprocessing.channels or (preprocessing.picture_channels,))
     explainer.explain(np.random.default_rng(0).integers(0, 256, (64, 64, channels), dtype=np.uint8))

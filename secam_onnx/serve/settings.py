@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from secam_onnx.errors import OptionError
 from secam_onnx.page.visitors import LOOPBACK, host_name
+from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.serve.request.limits import RequestLimits
 
 __all__ = ["Limits", "Settings", "address_family", "bracketed"]
@@ -100,6 +101,8 @@ class Settings:
         Whether several processes listen on the gRPC port.
     allowed_hosts : tuple of str
         Names that requests may call this server by (`Host`), besides addresses and `localhost`; `*` for all.
+    formats : tuple of str
+        The formats of photographs that are read.
     limits : Limits
         Limits of requests.
     """
@@ -114,6 +117,7 @@ class Settings:
     key_digests: tuple[bytes, ...] = ()
     page: bool = True
     log_level: str = "INFO"
+    formats: tuple[str, ...] = DEFAULT_FORMATS
     model_digests: Mapping[str, str] = field(default_factory=dict)
     share_grpc_port: bool = False
     allowed_hosts: tuple[str, ...] = ()

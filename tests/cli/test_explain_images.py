@@ -135,3 +135,20 @@ def test_names_that_are_not_unicode(command: str, photo: Path, tmp_path: Path) -
     arguments = [sys.executable, "-m", "secam_onnx", *map(os.fsencode, command.split())]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, timeout=100, check=False, env=terminal)
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_formats_that_are_off(photo: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    with Image.open(photo) as image:
+        image.save(tmp_path / "a.jp2")
+        image.save(tmp_path / "b.png")
+    done = run_cli("explain", "a.jp2", "b.png", "--pictures", "0")
+    assert done.returncode == 1
+    assert "a.jp2 is of the format JPEG2000, which is switched off. Add it to --formats" in done.stderr
+    done = run_cli("explain", "a.jp2", "b.png", "--pictures", "0", "--formats", "jpeg2000", "-o", "other")
+    assert done.returncode == 1
+    assert "b.png is of the format PNG, which is switched off" in done.stderr
+    done = run_cli("explain", "a.jp2", "b.png", "--pictures", "0", "--formats", "all", "-o", "all")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = run_cli("explain", "b.png", "--formats", "png,svg")
+    assert done.returncode == 2
+    assert "formats has 'svg'; some of JPEG, PNG" in done.stderr

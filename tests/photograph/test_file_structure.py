@@ -161,7 +161,7 @@ def test_what_pillow_writes_is_read(kind: str) -> None:
             found = read_structure(buffer, "the file", formats=FORMATS)
             assert (found.width, found.height) == PICTURE.size, (mode, options)
             assert read(buffer.getvalue(), formats=FORMATS).pixels.shape[0] in PICTURE.size, (mode, options)
-            assert announced_pixels(EncodedImage("the file", buffer.getvalue()), FORMATS) == 131 * 97
+            assert announced_pixels(EncodedImage("the file", buffer.getvalue())) == 131 * 97
 
 
 TIFFS: list[dict[str, Any]] = [
@@ -254,6 +254,8 @@ def test_formats_that_are_off_are_named_with_the_option() -> None:
 
 def test_names_of_formats() -> None:
     assert checked_formats(["jpg", "Png", "tif"]) == ("JPEG", "PNG", "TIFF")
+    assert checked_formats("PNG") == ("PNG",)
+    assert checked_formats(["all"]) == FORMATS
     assert set(DEFAULT_FORMATS) < set(FORMATS)
     with pytest.raises(OptionError, match="'pdf'; some of JPEG, PNG"):
         checked_formats(["png", "pdf"])

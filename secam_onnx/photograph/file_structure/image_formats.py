@@ -22,16 +22,18 @@ _AVIF, _HEIF = (b"avif", b"avis"), (b"mif1", b"msf1", b"heic", b"heix", b"heim",
 
 
 def checked_formats(formats: Iterable[str]) -> tuple[str, ...]:
-    """Names of formats as Pillow writes them, in whatever case they are given.
+    """Names of formats as Pillow writes them, in whatever case they are given; `all` stands for all of them.
 
     Raises
     ------
     OptionError
         One is no format that can be read, or there is none.
     """
-    given = list(formats)
+    given = [formats] if isinstance(formats, str) else list(formats)
     found = [name.strip().upper().replace("JPG", "JPEG").replace("JPEG-2000", "JPEG2000") for name in given]
     found = ["TIFF" if name == "TIF" else name for name in found]
+    if found == ["ALL"]:
+        return FORMATS
     unknown = [name for name, known in zip(given, found, strict=True) if known not in FORMATS]
     if unknown or not found:
         what = f"has {unknown[0]!r}" if unknown else "is empty"

@@ -211,10 +211,11 @@ def _extras(given: Any) -> tuple[str, ...]:
 
 def _kept_pixels(images: Sequence[EncodedImage | np.ndarray], drawn: int, limits: RequestLimits) -> int:
     """Pixels of photographs on which `drawn` pictures of their size are drawn, before any of them is decoded."""
-    pixels = sum(
+    sizes = [
         announced_pixels(image) if isinstance(image, EncodedImage) else image.shape[0] * image.shape[1]
         for image in images
-    )
+    ]
+    pixels = sum(size for size in sizes if size <= limits.max_pixels)  # others are refused by name when they are read
     if pixels * max(1, drawn) > limits.max_drawn_pixels:
         raise OptionError(
             f"The pictures would have {pixels * max(1, drawn):,} pixels, over the limit of "
