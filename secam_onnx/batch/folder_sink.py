@@ -41,11 +41,6 @@ class FolderSink:
     error_table : bool
         Write the errors into a table. Sinks without one share a folder; a sink with one keeps others out of it.
 
-    Attributes
-    ----------
-    lock : FolderLock
-        On the folder, until the sink is closed.
-
     Raises
     ------
     OutputError
@@ -68,7 +63,7 @@ class FolderSink:
         self._written, self._counting = 0, threading.Lock()
         self._folder, self._pictures, self._resume = folder, pictures, resume
         self._run = settings_digest({**settings, "pictures": pictures})
-        self.lock = FolderLock(folder, shared=not error_table)
+        self._lock = FolderLock(folder, shared=not error_table)
         try:
             _check_folder(folder)
             if resume:
@@ -76,8 +71,13 @@ class FolderSink:
             keep = resume and not retry_errors
             self._errors = ErrorTable(folder / ERRORS, keep=keep) if error_table else None
         except BaseException:
-            self.lock.release()
+            self._lock.release()
             raise
+
+    @property
+    def locked(self) -> bool:
+        """Whether other runs are kept out of the folder; some network file systems have no locks."""
+        return self._lock.held
 
     @property
     def written(self) -> int:
@@ -138,7 +138,7 @@ class FolderSink:
 
     def close(self) -> None:
         """Let other runs have the folder."""
-        self.lock.release()
+        self._lock.release()
 
 
 def _check_folder(folder: Path) -> None:

@@ -29,6 +29,11 @@ class HeadSinks:
         self.needs_images = any(sink.needs_images for sink in sinks.values())
 
     @property
+    def locked(self) -> bool:
+        """Whether other runs are kept out of all folders."""
+        return all(sink.locked for sink in self._sinks.values())
+
+    @property
     def written(self) -> int:
         """How many images of this run all sinks keep."""
         return min(sink.written for sink in self._sinks.values())

@@ -45,8 +45,8 @@ class Found(NamedTuple):
 
 def _unreadable(path: str, error: OSError, what: str = "The folder ") -> ImageError:
     """The error for a path at which the operating system says no; it has the other as its cause."""
-    called = f"{what}{printable(path)}"
-    found = ImageError(f"{called} cannot be read: {error.strerror or error}; change its permissions or leave it out.")
+    todo = "change its permissions or leave it out" if isinstance(error, PermissionError) else "mend it or leave it out"
+    found = ImageError(f"{what}{printable(path)} cannot be read: {error.strerror or error}; {todo}.")
     found.__cause__ = error
     return found
 

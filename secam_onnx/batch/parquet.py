@@ -50,11 +50,6 @@ class ParquetSink:
     label_maps : bool
         Keep the label maps of the superpixels.
 
-    Attributes
-    ----------
-    lock : FolderLock
-        On the folder, until the sink is closed.
-
     Raises
     ------
     OutputError
@@ -81,14 +76,19 @@ class ParquetSink:
         self._label_maps = label_maps
         self._finished, self._failed = KeySet(), KeySet()
         rows.arrow()  # complain before a folder is made
-        self.lock = FolderLock(folder)
+        self._lock = FolderLock(folder)
         try:
             _check_folder(folder, resume)
             self._rows = _Parts(folder, rows.schema(settings, label_maps=label_maps), self._finished)
             self._errors = _Parts(folder / ERRORS, rows.error_schema(settings), self._failed, forget=retry_errors)
         except BaseException:
-            self.lock.release()
+            self._lock.release()
             raise
+
+    @property
+    def locked(self) -> bool:
+        """Whether other runs are kept out of the folder; some network file systems have no locks."""
+        return self._lock.held
 
     @property
     def written(self) -> int:
@@ -129,7 +129,7 @@ class ParquetSink:
 
     def close(self) -> None:
         """Let other runs have the folder."""
-        self.lock.release()
+        self._lock.release()
 
 
 class _Parts:

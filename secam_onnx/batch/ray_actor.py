@@ -135,6 +135,7 @@ class _Rows:
     """A sink that keeps rows, also of errors, in memory."""
 
     needs_images = False
+    locked = True  # nobody else has this memory
 
     def __init__(self, schema: pa.Schema, label_maps: bool) -> None:
         self._schema, self._label_maps = schema, label_maps

@@ -41,6 +41,10 @@ class Sink(Protocol):
     needs_images: bool
 
     @property
+    def locked(self) -> bool:
+        """Whether other runs are kept out of its place."""
+
+    @property
     def written(self) -> int:
         """How many results of this run are kept."""
 

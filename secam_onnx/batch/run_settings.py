@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from secam_onnx.errors import OptionError
+from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.files import sha256
 from secam_onnx.labels.queries import ClassQuery
@@ -29,13 +29,22 @@ def run_settings(explainer: Explainer, classes: Sequence[ClassQuery], **others: 
         The classes, as they were asked for.
     others
         Other settings that change the results.
+
+    Raises
+    ------
+    ModelError
+        The model's file was removed meanwhile.
     """
+    try:
+        digest = sha256(explainer.model)
+    except OSError as error:
+        raise ModelError(f"{explainer.model} cannot be read any more: {error.strerror}; put it back.") from error
     labels = None
     if explainer.labels is not None:
         labels = hashlib.sha256("\n".join(explainer.labels).encode()).hexdigest()
     return {
         **explainer.settings,
-        "model_sha256": sha256(explainer.model),
+        "model_sha256": digest,
         "labels_sha256": labels,
         "classes": [query if isinstance(query, str) else f"index:{query}" for query in classes],
         **others,

@@ -205,9 +205,11 @@ class Sources:
             yield from _failed(without_credentials(address), place, error)
 
     def _walk(self, top: str, folder: str, place: _Place) -> Iterator[Item]:
-        levels = [(entries(top, _is_wanted), folder)]  # by hand: a folder may be deeper than Python's stack
         if self._is_excluded(top):
             return
+        # No link is followed on the way down, so this is where the folder of the results would be met.
+        excluded = None if self._exclude is None else _below(self._exclude, os.path.realpath(top), top)
+        levels = [(entries(top, _is_wanted), folder)]  # by hand: a folder may be deeper than Python's stack
         while levels:
             inside, around = levels[-1]
             found = next(inside, None)
@@ -218,11 +220,17 @@ class Sources:
                 yield from _failed(found.path, place, found.error)
             elif not found.folder:
                 yield from _files(found.path, below, place)
-            elif not self._is_excluded(found.path):
+            elif found.path != excluded:
                 levels.append((entries(found.path, _is_wanted), below))
 
     def _is_excluded(self, folder: str) -> bool:
         return self._exclude is not None and os.path.realpath(folder) == self._exclude
+
+
+def _below(path: str, real: str, top: str) -> str | None:
+    """A real path as it begins with a folder's own name; None if it is not below that folder."""
+    inside = os.path.join(real, "")  # noqa: PTH118 (text in, text out)
+    return os.path.join(top, path.removeprefix(inside)) if path.startswith(inside) else None  # noqa: PTH118
 
 
 def _is_wanted(name: str) -> bool:

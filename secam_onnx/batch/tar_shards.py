@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from lzma import LZMAError
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from secam_onnx.errors import ImageError
 from secam_onnx.files import open_regular, printable
@@ -85,7 +85,7 @@ def shard_images(
     mode = "r:" if path.lower().endswith(SHARD_ENDINGS[0]) else "r|*"
     try:
         with _damage(shard):
-            file = open_regular(path)
+            file = _opened(path, shard)
         with file, contextlib.ExitStack() as opened:
             with _damage(shard):
                 made = tarfile.open(path, mode, file, tarinfo=_Member)  # type: ignore[call-overload]  # noqa: SIM115
@@ -96,6 +96,15 @@ def shard_images(
                     yield name, _read(archive, member, shard)
     except ImageError as error:
         yield "", error
+
+
+def _opened(path: str, shard: str) -> BinaryIO:
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ImageError(f"{shard} cannot be read: {error.strerror}; give the path of a .tar file.") from error
 
 
 def _next(archive: tarfile.TarFile, shard: str) -> tarfile.TarInfo | None:

@@ -164,14 +164,25 @@ def _read_label_map(path: Path) -> np.ndarray:
     import numpy as np
     from PIL import Image
 
-    from secam_onnx.errors import OptionError
+    from secam_onnx.errors import ImageError, OptionError
+    from secam_onnx.files import open_regular
+    from secam_onnx.photograph.file_structure.read_structure import read_structure
+    from secam_onnx.photograph.raster import MAX_PIXELS
 
     try:
-        if path.suffix.lower() == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))
-        with Image.open(path, formats=("PNG", "TIFF")) as image:
-            return np.asarray(image)
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
+        with open_regular(path) as file:
+            structure = read_structure(file, str(path), formats=("PNG", "TIFF", "NPY"))
+            if structure.pixels > MAX_PIXELS:
+                raise ImageError(f"it is over the limit of {MAX_PIXELS:,} pixels")
+            file.seek(0)
+            if structure.format == "NPY":
+                return np.asarray(np.load(file, allow_pickle=False))
+            with Image.open(file, formats=(structure.format,)) as image:
+                return np.asarray(image)
+    except (
+        *(OSError, ValueError, SyntaxError, EOFError, MemoryError),
+        *(Image.DecompressionBombError, ImageError),
+    ) as error:
         raise OptionError(
             f"Cannot read the label map {path} ({error}); give a PNG, TIFF or NPY of integers."
         ) from error

@@ -80,22 +80,23 @@ class Messages:
         """Say how many more images each doubt applies to, of which only the first image was named."""
         for doubt, count in self._doubts.items():
             if count > 1:
-                self._say(f"Warning: {count - 1} more image{'s' * (count > 2)}: {doubt}")
+                self.note(f"Warning: {count - 1} more image{'s' * (count > 2)}: {doubt}")
 
     def _failed(self, item: Item, error: SecamError) -> None:
         self._errors += 1
         if self._output.json_progress:
             say_json({"event": "failed", "image": item.key, "message": str(error)}, err=True)
         elif self._each or self._errors <= _ERRORS_SHOWN:
-            self._say(f"Error: {error}")
+            self.note(f"Error: {error}")
 
     def _doubt(self, name: str, doubt: str | None) -> None:
         if doubt:
             self._doubts[doubt] += 1
             if self._doubts[doubt] == 1:
-                self._say(f"Warning: {name}: {doubt}")
+                self.note(f"Warning: {name}: {doubt}")
 
-    def _say(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Say something of the whole run."""
         if self._output.json_progress:
             say_json({"event": "note", "message": text}, err=True)
         elif self._live:

@@ -99,6 +99,8 @@ def explain_all(job: Job) -> None:
     work = _work(job, sink, batch_size)
     progress = _progress(job, totals, batch_size)
     messages = Messages(output, each=job.brief, live=not job.brief and progress is not None)
+    if not sink.locked and not job.brief:
+        messages.note(f"Warning: the file system of {output.folder} has no locks; start no second run in it.")
     start = time.perf_counter()
     try:
         with progress or contextlib.nullcontext(), warnings.catch_warnings():

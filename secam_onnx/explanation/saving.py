@@ -57,7 +57,7 @@ def save_folder(
     if "\0" in str(target):
         raise OutputError(f"The folder's name, {str(target)!r}, contains a null character; choose another name.")
     with output_errors(target):
-        if target.absolute() == Path.cwd():
+        if _is_current(target):
             raise OutputError(
                 f"{target.absolute()} is the current folder and cannot be replaced; name a folder inside it."
             )
@@ -80,6 +80,13 @@ def picture_stem(entry: Prediction) -> str:
     """The beginning of a class's file names: its index, and its name as far as every file system can spell it."""
     name = re.sub(r"[^\w-]+", "_", entry.label, flags=re.ASCII).strip("_")[:40]
     return f"{entry.index:04d}-{name}" if name else f"{entry.index:04d}"
+
+
+def _is_current(folder: Path) -> bool:
+    try:
+        return folder.absolute() == Path.cwd()
+    except FileNotFoundError:  # the current folder was removed
+        return False
 
 
 def _check_replaceable(folder: Path) -> None:

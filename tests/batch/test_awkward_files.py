@@ -112,7 +112,7 @@ def test_lines_of_a_list_that_can_be_no_file(tiny: Explainer) -> None:
     Path("list.txt").write_bytes(b"\n".join(lines))
 
     class Kept:
-        needs_images = False
+        needs_images, locked = False, True
         written = 0
         errors: dict[str, str]
 
@@ -228,7 +228,15 @@ def test_errors_of_the_operating_system(
 
 
 def test_members_of_archives_with_names_that_no_folder_takes() -> None:
-    names = ["a.png", "a.png/x.png", "猫" * 900 + ".png", "/".join(["猫" * 40] * 30) + "/b.png", "errors.csv/x.png"]
+    faces = "/".join(["\U0001f600" * 37] * 26)  # below 1000 characters, and near 4000 bytes
+    names = [
+        "a.png",
+        "a.png/x.png",
+        f"{faces}/c.png",
+        "猫" * 900 + ".png",
+        "/".join(["猫" * 40] * 30) + "/b.png",
+        "errors.csv/x.png",
+    ]
     with tarfile.open("shard.tar", "w") as archive:
         for name in names:
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())

@@ -30,7 +30,7 @@ def full_disk() -> OutputError:
 class Memory:
     """A sink that keeps everything in the order in which it came."""
 
-    needs_images = False
+    needs_images, locked = False, True
 
     def __init__(self, finished: tuple[str, ...] = ()) -> None:
         self.known = finished

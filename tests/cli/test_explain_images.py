@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,8 +54,9 @@ def test_images_of_every_kind(photo: Path, tmp_path: Path, run_cli: RunCli) -> N
     with Image.open(photo) as image:
         names = save_kinds(image.convert("RGB"), tmp_path)
     done = run_cli("explain", *names)
-    assert "Traceback" not in done.stderr, done.stderr
-    assert (done.returncode, done.stderr) == (0, "")
+    # A run that takes over ten seconds says so now and then.
+    said = [line for line in done.stderr.splitlines() if not re.fullmatch(r"  \.\.\. .* s so far\)", line)]
+    assert (done.returncode, said) == (0, []), done.stderr
     assert len(done.stdout.splitlines()) == len(names)
     for folder in ("animated", "animated-2", "two", *(Path(name).stem for name in names if "animated" not in name)):
         report = json.loads((tmp_path / "secam-out" / folder / "explanation.json").read_text())
