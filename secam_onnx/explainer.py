@@ -17,7 +17,6 @@ from secam_onnx.classifier.fidelity import Fidelity, Verify
 from secam_onnx.classifier.opened_model import ATTRIBUTIONS, OpenModel
 from secam_onnx.errors import OptionError, PreprocessingWarning, SecamError
 from secam_onnx.explanation import Explanation
-from secam_onnx.files import printable
 from secam_onnx.head_query import HeadQuery
 from secam_onnx.labels.given import given_labels
 from secam_onnx.labels.objects import classes_in_words
@@ -29,6 +28,7 @@ from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.pipeline import Pipeline
 from secam_onnx.pipeline.finish import describe
 from secam_onnx.pipeline.per_process_model import PerProcessModel
+from secam_onnx.shown_text import shown, shown_name
 from secam_onnx.superpixels import Segmenter
 from secam_onnx.superpixels.selection import Selection
 from secam_onnx.threads import cores
@@ -238,11 +238,11 @@ class Explainer:
 
     def __repr__(self) -> str:
         if self.pipeline.per_process_model.closed:
-            return f"<Explainer of {printable(self.model.name)}: closed>"
+            return f"<Explainer of {shown_name(self.model.name)}: closed>"
         model = self.classifier
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self.providers)
-        return (
-            f"<Explainer of {model.name}: {classes_in_words(model.n_classes)}, {model.metadata.head.kind}, "
+        return shown(
+            f"<Explainer of {shown_name(model.name)}: {classes_in_words(model.n_classes)}, {model.metadata.head.kind}, "
             f"{ATTRIBUTIONS[model.attribution]}; {self.preprocessing}; on {providers}>"
         )
 

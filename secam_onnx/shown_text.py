@@ -14,12 +14,12 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["LONGEST_NAME", "quoted", "shown", "shown_json", "shown_lines", "shown_name"]
+__all__ = ["LONGEST_NAME", "quoted", "shown", "shown_json", "shown_json_bytes", "shown_lines", "shown_name"]
 
 LONGEST_NAME = 200
 """The most characters that are shown of a name."""
 
-_LONGEST = 10_000  # characters of a message: more than any of ours has, and than any path with all of it escaped
+_LONGEST = 4000  # characters of a message; `args` of an error has all of it
 _MOST_MARKS = 10  # accents on one letter; Tibetan and Hebrew need eight
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and marks that nobody can see
 _JOINERS = "\u200c\u200d"  # in Persian, in the scripts of India, in emoji
@@ -70,9 +70,14 @@ def quoted(value: Any) -> str:
 
 def shown_json(text: str) -> str:
     r"""JSON that a terminal can show, and that still says the same: it has `\u001b` where `shown` has `\x1b`."""
-    if text.isascii() and "\x7f" not in text:
+    if text.isprintable() or (text.isascii() and "\x7f" not in text):
         return text
     return re.sub("[^\n -~]", lambda found: found[0] if _visible(found[0]) else _json_escape(found[0]), text)
+
+
+def shown_json_bytes(data: bytes) -> bytes:
+    """`shown_json` of JSON in UTF-8; what is plain ASCII costs next to nothing."""
+    return data if data.isascii() and b"\x7f" not in data else shown_json(data.decode()).encode()
 
 
 def _escaped(text: str) -> str:

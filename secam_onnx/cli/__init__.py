@@ -14,6 +14,7 @@ import click
 
 from secam_onnx.cli.console import say, say_lines, show_tracebacks_safely
 from secam_onnx.errors import PreprocessingWarning, SecamError
+from secam_onnx.shown_text import shown
 
 __all__ = ["command", "main"]
 
@@ -84,6 +85,15 @@ def _with_model_hint(error: click.ClickException) -> click.ClickException:
     return click.UsageError(f"{error.message}; name the model with --model.", context)
 
 
+def _show_error(error: click.ClickException) -> None:
+    """Show an error of click's as it does, with one line for the message, which quotes arguments."""
+    if not isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # whose message has our lines
+        error = click.UsageError(shown(error.format_message()), getattr(error, "ctx", None))
+    said = io.StringIO()
+    error.show(said)
+    say_lines(said.getvalue().rstrip("\n"), err=True)
+
+
 def main() -> None:
     """Run the command line: a `SecamError` ends it with its message and code 2, Ctrl-C with code 130."""
     # By default the program would end at once and leave temporary files behind.
@@ -102,9 +112,7 @@ def main() -> None:
         say("Stopped. No file was left incomplete.", err=True)
         code = 130
     except click.ClickException as error:
-        said = io.StringIO()
-        _with_model_hint(error).show(said)
-        say_lines(said.getvalue().rstrip("\n"), err=True)
+        _show_error(_with_model_hint(error))
         code = 2
     except SecamError as error:
         say(f"Error: {error}", err=True)

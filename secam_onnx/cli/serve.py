@@ -16,7 +16,7 @@ from secam_onnx.serve.settings import Limits, Settings, bracketed
 
 __all__ = ["command"]
 
-_MODEL = re.compile(r"([A-Za-z0-9._-]+)=(.+)")
+_MODEL = re.compile(r"([A-Za-z0-9._-]+)=(.+)", re.DOTALL)
 _PORT = click.IntRange(0, 65535)
 
 _COUNT = click.IntRange(1, 2**31 - 1)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from secam_onnx.explanation.overlays import colour
+from secam_onnx.shown_text import shown_name
 
 __all__ = ["TILE", "compose"]
 
@@ -93,13 +94,12 @@ def _draw_bar(
 
 
 def drawable(text: str) -> str:
-    """Spell text in the letters of Pillow's built-in font: accents are dropped, other scripts become question marks."""
-    plain = unicodedata.normalize("NFKD", " ".join(text.split()).replace("ß", "ss"))
+    """Spell a name in the letters of Pillow's font: accents are dropped, other scripts become question marks."""
+    plain = unicodedata.normalize("NFKD", shown_name(text).replace("ß", "ss"))
     return "".join(letter for letter in plain if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    text = text[:300]  # no panel has room for more, and measuring text is slow
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

@@ -19,11 +19,12 @@ from secam_onnx.arguments import checked
 from secam_onnx.completeness import TOLERANCE, completeness_error
 from secam_onnx.errors import ClassError, OptionError
 from secam_onnx.explanation.overlays import KINDS, heat_overlay, kept_overlay, map_on_image, segments_on_image
-from secam_onnx.explanation.panel import TILE, compose
+from secam_onnx.explanation.panel import TILE, compose, drawable
 from secam_onnx.explanation.prediction import Prediction, signed
 from secam_onnx.explanation.saving import picture_stem, save_folder
 from secam_onnx.labels.queries import ClassQuery, class_name, find_class
 from secam_onnx.photograph.preprocessing import Geometry
+from secam_onnx.shown_text import shown_name
 from secam_onnx.superpixels.selection import Selection
 
 __all__ = ["Explanation"]
@@ -196,7 +197,7 @@ class Explanation:
             for caption, kind in zip(captions, KINDS, strict=True)
         ]
         parts = self.segment_contributions[row]
-        what = str(self.method.get("explained", "logit"))
+        what = drawable(str(self.method.get("explained", "logit")))[:40]
         sure = "" if entry.probability is None else f"probability {entry.probability:.3f}   "
         subtitle = (
             f"{sure}{what} {signed(entry.logit)} = kept {signed(parts[kept].sum())}"
@@ -319,7 +320,9 @@ class Explanation:
             buffer = io.BytesIO()
             self.panel(entry.index).save(buffer, format="PNG")
             data = base64.b64encode(buffer.getvalue()).decode()
-            parts.append(f'<p><img src="data:image/png;base64,{data}" alt="{html.escape(entry.label)}"></p>')
+            parts.append(
+                f'<p><img src="data:image/png;base64,{data}" alt="{html.escape(shown_name(entry.label))}"></p>'
+            )
         if len(self.classes) > _PANELS:
             parts.append(f"<p>{_PANELS} of {len(self.classes)} classes; <code>panel(CLASS)</code> draws any.</p>")
         return "\n".join(parts)
@@ -327,7 +330,7 @@ class Explanation:
     def __repr__(self) -> str:
         found = ", ".join(map(str, self.classes[:3]))
         more = f" and {len(self.classes) - 3} more" if len(self.classes) > 3 else ""
-        count, head = self.segment_scores.shape[1], self.method.get("head", "?")
+        count, head = self.segment_scores.shape[1], shown_name(str(self.method.get("head", "?")))
         return f"<Explanation of {found}{more}: {count} superpixels, {head}>"
 
     def _row(self, class_: ClassQuery | None) -> int:

@@ -16,6 +16,7 @@ from PIL import Image
 from secam_onnx.errors import OutputError
 from secam_onnx.explanation.prediction import Prediction
 from secam_onnx.files import new_folder, output_errors
+from secam_onnx.shown_text import shown_json
 
 __all__ = ["ARRAYS", "MANIFEST", "picture_stem", "save_folder"]
 
@@ -71,8 +72,8 @@ def save_folder(
         np.savez_compressed(buffer, **arrays)
         (temporary / ARRAYS).write_bytes(buffer.getvalue())
         text = json.dumps({**report, "files": sorted(files)}, indent=1, ensure_ascii=False, allow_nan=False)
-        # Half a surrogate pair has no UTF-8, but JSON has an escape for it, which is Python's.
-        (temporary / MANIFEST).write_bytes((text + "\n").encode(errors="backslashreplace"))
+        (temporary / MANIFEST).write_bytes((shown_json(text) + "
+").encode())  # half a surrogate pair is an escape
     return target
 
 

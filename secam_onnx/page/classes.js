@@ -1,12 +1,15 @@
 /** Class names: how they are shown, and which classes a typed text may mean. */
 
+import { shown } from "./shown_text.js";
+
 /** The names, with the index if several classes share a name, or if a name is the index of another class. */
 export function shownNames(labels) {
+  const names = labels.map((label) => shown(label));
   const often = new Map();
-  for (const label of labels) often.set(label, (often.get(label) ?? 0) + 1);
-  return labels.map((label, index) => {
-    const other = indexIn(label, labels);
-    return often.get(label) > 1 || (other >= 0 && other !== index) ? `${label} (${index})` : label;
+  for (const name of names) often.set(name, (often.get(name) ?? 0) + 1);
+  return names.map((name, index) => {
+    const other = indexIn(name, labels);
+    return often.get(name) > 1 || (other >= 0 && other !== index) ? `${name} (${index})` : name;
   });
 }
 
@@ -18,8 +21,8 @@ export function classesMeant(text, labels, names) {
   const called = (name) => where(labels, (label) => label.trim() === name);
   const at = (number) => [indexIn(number, labels)].filter((index) => index >= 0);
   if (kind) return kind === "name" ? called(rest) : at(rest);
-  const shown = where(names, (name) => name === wanted);
-  if (shown.length) return shown;
+  const written = where(names, (name) => name === wanted);
+  if (written.length) return written;
   const whole = [...new Set([...called(wanted), ...at(wanted)])];
   return whole.length ? whole : where(names, (name) => name.includes(wanted));
 }

@@ -4,6 +4,7 @@ import { classesMeant, shownNames } from "./classes.js";
 import { centres, limit, report } from "./explanation.js";
 import { Figure, sure } from "./figure.js";
 import { openPhotograph } from "./photograph.js";
+import { shown } from "./shown_text.js";
 
 const LONGEST = 1000; // pixels of a picture on the page
 const find = (id) => document.getElementById(id);
@@ -45,7 +46,7 @@ export class View {
     this.picker.value = this.models.indexOf(model);
     const { name, labels } = model;
     const classes = `${labels.length.toLocaleString("en")} classes`;
-    find("model").textContent = this.models.length > 1 ? classes : `${name || "The model"}, ${classes}`;
+    find("model").textContent = this.models.length > 1 ? classes : `${shown(name || "The model")}, ${classes}`;
     this.names = shownNames(labels);
     find("classes").replaceChildren(...this.names.map((name) => new Option(name, name)));
   }
@@ -116,7 +117,7 @@ export class View {
       this.#predictions();
       this.#show();
       const seconds = ((performance.now() - Math.max(start, waited)) / 1000).toFixed(2);
-      find("done").textContent = `${photograph.name} was explained in ${seconds} s.`;
+      find("done").textContent = `${shown(photograph.name)} was explained in ${seconds} s.`;
     } catch (error) {
       if (turn !== this.#turn) return;
       this.#say(error.message);
@@ -155,9 +156,10 @@ export class View {
       ...this.#explanation.predictions.map(({ index, label, probability, logit }) => {
         const make = (tag) => document.createElement(tag);
         const [item, button, name, number, bar] = ["li", "button", "span", "span", "progress"].map(make);
-        [name.textContent, number.textContent, button.value] = [label, sure({ probability, logit }), index];
+        const called = shown(label);
+        [name.textContent, number.textContent, button.value] = [called, sure({ probability, logit }), index];
         bar.hidden = !Number.isFinite(probability);
-        [bar.value, bar.ariaLabel] = [bar.hidden ? 0 : probability, `probability of ${label}`];
+        [bar.value, bar.ariaLabel] = [bar.hidden ? 0 : probability, `probability of ${called}`];
         button.append(name, number, bar);
         button.onclick = () => this.#explain(this.#figures[0], index);
         item.append(button);
@@ -184,7 +186,8 @@ export class View {
     if (found.length === 1) return this.#explain(figure, found[0]);
     const some = found.slice(0, 5).map((index) => this.names[index]);
     if (found.length > some.length) some.push("…");
-    this.#say(some.length ? `“${text}” could be ${some.join(", ")}.` : `No class is called “${text}”.`);
+    const typed = `“${shown(text)}”`;
+    this.#say(some.length ? `${typed} could be ${some.join(", ")}.` : `No class is called ${typed}.`);
     figure.name.value = this.names[figure.index];
   }
 
@@ -236,7 +239,10 @@ export class View {
     const canvas = figure.full(this.#photograph.bitmap);
     const blob = await new Promise((done) => canvas.toBlob(done));
     if (!blob) return this.#say("The photograph is too large for this browser to write a picture of its size.");
-    save(blob, `${this.#stem()}-${figure.entry.label.replace(/[^\p{L}\p{N}-]+/gu, "_")}-${this.scene.kind}.png`);
+    save(
+      blob,
+      `${this.#stem()}-${figure.entry.label.slice(0, 60).replace(/[^\p{L}\p{N}-]+/gu, "_")}-${this.scene.kind}.png`,
+    );
   }
 
   #saveNumbers() {
@@ -247,7 +253,7 @@ export class View {
   }
 
   #say(text) {
-    find("notice").textContent = text;
+    find("notice").textContent = shown(text, 2000);
     find("notice").hidden = !text;
   }
 }

@@ -28,6 +28,7 @@ from secam_onnx.serve.kserve_sdk import (
 from secam_onnx.serve.request_context import RequestContext, enter_request, request_id
 from secam_onnx.serve.request_errors import MalformedError, RequestError, SlowError
 from secam_onnx.serve.settings import Settings, bracketed
+from secam_onnx.shown_text import shown
 
 __all__ = ["grpc_port_error", "grpc_server"]
 
@@ -136,6 +137,7 @@ class _Guard(grpc.aio.ServerInterceptor):
             raise
         except Exception as error:
             code, text = _status(error)
+            text = shown(text)  # which quotes the request, also in the SDK's words
             request.failed(text)
             await _abort(context, code, text, error)
         finally:

@@ -26,6 +26,7 @@ from secam_onnx.serve.page_routes import add_pages
 from secam_onnx.serve.request_context import current_request
 from secam_onnx.serve.request_errors import RequestError
 from secam_onnx.serve.settings import Settings
+from secam_onnx.shown_text import shown
 
 __all__ = ["application"]
 
@@ -56,6 +57,7 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
 
     async def said(_: Request, error: Exception) -> Response:
         status, reason, headers = _reason(error, list(settings.models))
+        reason = shown(reason)  # which quotes the request, also in the SDK's words
         current_request().failed(reason)
         return JSONResponse({"error": reason}, status, headers)
 

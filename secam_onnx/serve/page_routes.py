@@ -14,6 +14,7 @@ from secam_onnx.page.content import HEADERS, INDEX, media_type, served_files, se
 from secam_onnx.serve.kserve_model import ExplainerModel
 from secam_onnx.serve.kserve_sdk import DataPlane
 from secam_onnx.serve.settings import Limits, Settings
+from secam_onnx.shown_text import shown_json_bytes
 
 __all__ = ["add_pages"]
 
@@ -41,7 +42,7 @@ def add_pages(app: FastAPI, data_plane: DataPlane, settings: Settings) -> None:
 
     async def models() -> Response:
         known = data_plane.model_registry.get_models().values()
-        return _response("models.json", orjson.dumps(_about(list(known), settings.limits)))
+        return _response("models.json", shown_json_bytes(orjson.dumps(_about(list(known), settings.limits))))
 
     routes: dict[str, Callable[..., Awaitable[Response]]] = {"/": root}
     if settings.page:

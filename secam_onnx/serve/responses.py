@@ -16,6 +16,7 @@ from secam_onnx.serve.kserve_sdk import InferOutput, InferRequest, InferResponse
 from secam_onnx.serve.request.drawing import PICTURE_KINDS, drawn
 from secam_onnx.serve.request.output_tensors import ExplainedImage
 from secam_onnx.serve.request.parameters import ExplanationRequest
+from secam_onnx.shown_text import shown_json_bytes
 from secam_onnx.superpixels.label_maps import encode_label_map
 
 __all__ = [
@@ -36,13 +37,13 @@ def predict_response(request: ExplanationRequest, results: Sequence[ExplainedIma
     predictions = [
         [vars(entry) for entry in highest(result.output, explainer.labels, request.top_k)] for result in results
     ]
-    return orjson.dumps({"predictions": predictions})
+    return shown_json_bytes(orjson.dumps({"predictions": predictions}))
 
 
 def explain_response(request: ExplanationRequest, results: Sequence[ExplainedImage]) -> bytes:
     """`{"explanations": [...]}`, each as in `explanation.json`, with the outputs that were asked for."""
     explanations = [_with_extras(result.with_superpixels, request.outputs) for result in results]
-    return orjson.dumps({"explanations": explanations}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return shown_json_bytes(orjson.dumps({"explanations": explanations}, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def picture_response(request: ExplanationRequest, results: Sequence[ExplainedImage]) -> bytes:
@@ -75,7 +76,7 @@ def http_response(request: InferRequest, values: dict[str, np.ndarray], request_
             output["data"] = np.ascontiguousarray(value).ravel()
         outputs.append(output)
     head = {"model_name": request.model_name, "id": request_id, "outputs": outputs}
-    text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+    text = shown_json_bytes(orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY))
     return b"".join([text, *tail]), len(text) if tail else None
 
 

@@ -17,6 +17,7 @@ from secam_onnx.errors import ClassError
 from secam_onnx.labels.queries import find_class
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import INTERPOLATIONS
+from secam_onnx.shown_text import shown, shown_name
 from secam_onnx.superpixels.selection import Selection
 
 RESIZE = """async ([pixels, from, to, window, filter]) => {
@@ -50,6 +51,12 @@ CLASSES = """async ([labels, typed]) => {
   const { classesMeant, shownNames } = await import("./classes.js");
   const names = shownNames(labels);
   return [names, typed.map((text) => classesMeant(text, labels, names))];
+}"""
+
+
+SHOWN = """async (texts) => {
+  const { shown } = await import("./shown_text.js");
+  return texts.map((text) => [shown(text), shown(text, 60)]);
 }"""
 
 
@@ -163,6 +170,19 @@ def test_classes_are_meant_by_name_or_index(
     page: Any, labels: list[str], shown: list[str], meant: dict[str, list[int]]
 ) -> None:
     assert page.evaluate(CLASSES, [labels, [*meant]]) == [shown, [*meant.values()]]
+
+
+def test_text_is_shown_as_by_the_package(page: Any) -> None:
+    letters = "a7é語ش\u0301\u0316\u200c\u200d\ufe0f\U000e0100👩\x1b\n\x9b\u202e\u2066\u2028\u3164\ue000\U000e0041\xa0"
+    generator = np.random.default_rng(5)
+    texts = ["".join(generator.choice([*letters], size)) for size in [*range(40), 70, 250, 100_000]]
+    assert page.evaluate(SHOWN, texts) == [[shown_name(text), shown(text, 60)] for text in texts]
+
+
+def test_names_are_shown_and_found_by_what_is_shown(page: Any) -> None:
+    labels = ["cat\x1b[2J", "\u202egod", "cat\\x1b[2J"]
+    names = [r"cat\x1b[2J (0)", r"\u202egod", r"cat\x1b[2J (2)"]
+    assert page.evaluate(CLASSES, [labels, [*names, "god"]]) == [names, [[0], [1], [2], [1]]]
 
 
 def test_a_text_that_means_one_class_means_the_same_one_to_the_package(page: Any) -> None:
