@@ -72,8 +72,7 @@ def save_folder(
         np.savez_compressed(buffer, **arrays)
         (temporary / ARRAYS).write_bytes(buffer.getvalue())
         text = json.dumps({**report, "files": sorted(files)}, indent=1, ensure_ascii=False, allow_nan=False)
-        (temporary / MANIFEST).write_bytes((shown_json(text) + "
-").encode())  # half a surrogate pair is an escape
+        (temporary / MANIFEST).write_bytes((shown_json(text) + "\n").encode())  # half a surrogate pair is an escape
     return target
 
 
