@@ -10,7 +10,8 @@ import weakref
 from collections.abc import Callable
 
 from secam_onnx.decoding.decoder_limits import Cancellation, DecoderLimits
-from secam_onnx.decoding.decoder_process import LOADER, DecoderProcess, EndedError, GoneError
+from secam_onnx.decoding.decoder_process import LOADER, DecoderProcess, GoneError
+from secam_onnx.decoding.ended import EndedError
 from secam_onnx.decoding.seen import SeenPhotograph, read_seen
 from secam_onnx.errors import DecoderError
 from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS

@@ -5,34 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
-import numpy as np
-
+from secam_onnx.decoding.decoder_answer import LONGEST, read_answer
 from secam_onnx.decoding.decoder_limits import DecoderLimits
-from secam_onnx.decoding.messages import MessageError, receive, receive_into, send
+from secam_onnx.decoding.ended import EndedError, ended, too_large
+from secam_onnx.decoding.messages import MessageError, receive, send
 from secam_onnx.decoding.seen import SeenPhotograph
 from secam_onnx.errors import DecoderError, ImageError
 from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
-from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.image_files import EncodedImage
 from secam_onnx.photograph.preprocessing import Preprocessing
 
-__all__ = ["LOADER", "DecoderProcess", "EndedError", "GoneError"]
+__all__ = ["LOADER", "DecoderProcess", "GoneError"]
 
 LOADER = "secam_onnx.decoding.seen:read_seen"
 """What a decoder does with an image."""
 
 _START_S, _END_S = 30.0, 2.0
-_OUT_OF_TIME, _KILL = getattr(signal, "SIGPROF", -1), getattr(signal, "SIGKILL", -1)
-_LONGEST = 1000  # characters of a message
 # No program's main module is imported, as multiprocessing would.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from secam_onnx.decoding.child import main; main({settings!r})"
 _ENVIRONMENT = {
@@ -43,20 +37,6 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
-
-
-class EndedError(ImageError):
-    """An image whose decoder was ended, or ended itself.
-
-    Attributes
-    ----------
-    reason : {'time', 'memory', 'crash', 'cancelled'}
-        Why.
-    """
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 class GoneError(Exception):
@@ -143,22 +123,24 @@ class DecoderProcess:
         try:
             send(self._socket, asked, [image.data], until)
             said = receive(self._socket, until)
-            found = self._found(said, preprocessing, max_pixels, keep_image, until) if "geometry" in said else None
+            found = None
+            if "geometry" in said:
+                found = read_answer(
+                    self._socket, said, preprocessing, max_pixels=max_pixels, keep_image=keep_image, until=until
+                )
         except (OSError, EOFError, MessageError) as error:
             if isinstance(error, ConnectionError) and not self._stopped:  # Linux says so of what was not read
                 self.end()
                 raise GoneError from error
             raise self._ended(image.name, error) from error
-        except (LookupError, TypeError, ValueError) as error:
-            raise self._ended(image.name, MessageError(str(error))) from error
         self._retired = bool(said.get("last"))
         if found is not None:
             return found
         if "memory" in said:
-            raise self._too_large(image.name)
+            raise too_large(image.name, self._limits)
         if "error" in said:
-            raise ImageError(str(said["error"])[:_LONGEST])
-        raise RuntimeError(f"{image.name}: {str(said.get('bug'))[:_LONGEST]}")
+            raise ImageError(str(said["error"])[:LONGEST])
+        raise RuntimeError(f"{image.name}: {str(said.get('bug'))[:LONGEST]}")
 
     def end(self) -> None:
         """End it at once, whatever it does; may be called from any thread, and more than once."""
@@ -177,38 +159,6 @@ class DecoderProcess:
         self._socket.close()
         return True
 
-    def _found(
-        self,
-        said: Mapping[str, Any],
-        preprocessing: Preprocessing,
-        max_pixels: int,
-        keep_image: bool,
-        until: float,
-    ) -> SeenPhotograph:
-        """The answer, of which nothing is trusted: a decoder may have been taken over by its image."""
-        geometry, source = said["geometry"], said["source"]
-        rows, columns = preprocessing.size
-        height, width = map(int, geometry["image_size"])
-        box = tuple(map(float, geometry["box"]))
-        expected = {"seen": (rows, columns, 3), "values": (rows, columns, preprocessing.n_channels)}
-        expected |= {"shown": (height, width, 3)} if keep_image else {}
-        arrays: dict[str, np.ndarray] = {}
-        if len(box) != 4 or not np.isfinite(box).all() or not 0 < height * width <= max_pixels or height < 0:
-            raise MessageError("a picture without a size")
-        for name, shape in said["shapes"].items():
-            if expected.get(name) != tuple(shape):
-                raise MessageError("a picture of another shape")
-            arrays[name] = np.empty(tuple(shape), np.float32 if name == "values" else np.uint8)
-            receive_into(self._socket, arrays[name].data, until)
-        plain = {str(key): value for key, value in source.items() if isinstance(value, str | int | float)}
-        return SeenPhotograph(
-            arrays["shown"] if keep_image else None,
-            arrays["seen"],
-            arrays.get("values"),
-            Geometry((height, width), (rows, columns), (box[0], box[1], box[2], box[3])),
-            {key: value[:_LONGEST] if isinstance(value, str) else value for key, value in plain.items()},
-        )
-
     def _ended(self, name: str, error: Exception) -> EndedError:
         """Why there was no answer; ends the process."""
         stopped, late = self._stopped, isinstance(error, TimeoutError)
@@ -217,31 +167,7 @@ class DecoderProcess:
                 self._process.wait(_END_S)
         code = self._process.poll()
         self.end()
-        if stopped:
-            return EndedError(f"{name} was given up while it was decoded.", "cancelled")
-        if late or code == -_OUT_OF_TIME:
-            return EndedError(
-                f"{name} takes more than the {self._limits.seconds:g} s that decoding may take; it is damaged or made "
-                "to be slow. Save it again, as an ordinary JPEG or PNG.",
-                "time",
-            )
-        if code == -_KILL:
-            return EndedError(
-                f"The system ended the process that decoded {name}, which it does where memory runs out; make the "
-                "image smaller, or give it more memory.",
-                "memory",
-            )
-        return EndedError(
-            f"{name} crashes the decoder (exit code {code}); it is damaged. Save it again, as an ordinary JPEG or PNG.",
-            "crash",
-        )
-
-    def _too_large(self, name: str) -> EndedError:
-        return EndedError(
-            f"{name} takes more than the {self._limits.memory >> 20:,} MB of memory that decoding may take; make it "
-            "smaller, or save it as 8-bit RGB.",
-            "memory",
-        )
+        return ended(name, code, self._limits, stopped=stopped, late=late)
 
 
 def _no_decoder(error: Exception) -> DecoderError:

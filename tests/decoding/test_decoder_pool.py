@@ -24,7 +24,7 @@ from PIL import Image
 from secam_onnx.decoding import read_seen
 from secam_onnx.decoding.decoder_limits import Cancellation, DecoderLimits
 from secam_onnx.decoding.decoder_pool import DecoderPool
-from secam_onnx.decoding.decoder_process import EndedError
+from secam_onnx.decoding.ended import EndedError
 from secam_onnx.errors import DecoderError, ImageError
 from secam_onnx.photograph.images import EncodedImage
 from secam_onnx.photograph.preprocessing import Preprocessing
