@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from secam_onnx.errors import ImageError
 from secam_onnx.files import printable
 
-__all__ = ["Found", "entries", "has_magic", "matches"]
+__all__ = ["Found", "entries", "has_magic", "matches", "named_below"]
 
 Entry = TypeVar("Entry")
 
@@ -84,7 +84,7 @@ def _looked_at(path: str, entry: os.DirEntry[str], wanted: Callable[[str], bool]
         yield Found(path, entry.name, False, _unreadable(path, error, ""))
 
 
-def matches(pattern: str) -> Iterator[Found]:
+def matches(pattern: str, exclude: str | None = None) -> Iterator[Found]:
     """Go through what a pattern matches; `**` stands for any number of folders, but follows no links to folders.
 
     The module `glob` follows them: two links that lead to their own folder make 2^40 paths.
@@ -93,6 +93,8 @@ def matches(pattern: str) -> Iterator[Found]:
     ----------
     pattern : str
         With `*`, `?`, `[...]` and `**`.
+    exclude : str, optional
+        The real path of a folder that `**` does not stand for, nor one below it.
 
     Yields
     ------
@@ -103,14 +105,14 @@ def matches(pattern: str) -> Iterator[Found]:
     if not head or head == pattern:
         tops: Iterable[Found] = [Found(head, "", True)]
     elif has_magic(head):
-        tops = matches(head)
+        tops = matches(head, exclude)
     else:
         tops = [Found(head, "", True)]
     for top in tops:
         if top.error is not None:
             yield top
         elif tail == "**":
-            yield from _folders(top)
+            yield from _folders(top, exclude)
         elif has_magic(tail):
             yield from _matching(top.path, tail)
         elif os.path.lexists(path := os.path.join(top.path, tail)):  # noqa: PTH118 (text in, text out)
@@ -130,9 +132,19 @@ def _matching(top: str, tail: str) -> Iterator[Found]:
         yield Found(top, "", True, _unreadable(top or ".", error))
 
 
-def _folders(top: Found) -> Iterator[Found]:
+def named_below(path: str | None, top: str) -> str | None:
+    """A real path as it is called by who walks down from a folder without following links; None if it is elsewhere."""
+    real = os.path.realpath(top or ".")
+    inside = os.path.join(real, "")  # noqa: PTH118 (text in, text out)
+    if path == real:
+        return top
+    return os.path.join(top, path[len(inside) :]) if path is not None and path.startswith(inside) else None  # noqa: PTH118
+
+
+def _folders(top: Found, exclude: str | None) -> Iterator[Found]:
     """A folder and all below it, by depth."""
-    if not os.path.isdir(top.path or "."):  # noqa: PTH112 (False for what cannot be looked at)
+    excluded = named_below(exclude, top.path)
+    if not os.path.isdir(top.path or ".") or excluded == top.path:  # noqa: PTH112 (False for what cannot be looked at)
         return
     levels = [iter([top])]
     while levels:
@@ -143,7 +155,7 @@ def _folders(top: Found) -> Iterator[Found]:
             yield found
         else:
             yield Found(found.path, found.name, False)
-            levels.append(entry for entry in entries(found.path, lambda name: False) if entry.folder or entry.error)
+            levels.append(entry for entry in entries(found.path, lambda name: False) if entry.path != excluded)
 
 
 def _in_order(found: Iterable[Entry], key: Callable[[Entry], str] | None = None) -> Iterator[Entry]:

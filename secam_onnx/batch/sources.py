@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from secam_onnx.batch.folder_names import Places, folder_name, unique_stems
-from secam_onnx.batch.listing import entries, has_magic, matches
+from secam_onnx.batch.listing import entries, has_magic, matches, named_below
 from secam_onnx.batch.lists import is_whole, listed
 from secam_onnx.batch.object_stores import RemoteImage, is_address, remote_images, without_credentials
 from secam_onnx.batch.tar_shards import SHARD_ENDINGS, shard_images
@@ -166,7 +166,7 @@ class Sources:
             text = (
                 f"The folder {called} is the folder of the results, which is not searched; choose another one with -o."
             )
-        elif pattern and not any(matches(name)):
+        elif pattern and not any(matches(name, self._exclude)):
             text = f"{called} does not exist and, as a pattern, matches nothing; give the path of an image."
         else:
             what = f"Nothing that {called} matches is an image" if pattern else f"The folder {called} holds no image"
@@ -176,8 +176,14 @@ class Sources:
     def _matches(self, pattern: str, place: _Place) -> Iterator[Item]:
         # Label maps are NPY files, too, so NPY files are images only where the pattern names them.
         endings = (*ENDINGS, *SHARD_ENDINGS, *([NPY] if pattern.lower().endswith(NPY) else []))
-        for found in matches(pattern):
+        around, results = None, False  # the folder of the last match, and whether it is one of the results'
+        for found in matches(pattern, self._exclude):
             path = found.path
+            if around != (around := os.path.dirname(path)):  # noqa: PTH120 (text in, text out)
+                real = os.path.realpath(around or ".")
+                results = self._exclude is not None and f"{real}{os.sep}".startswith(f"{self._exclude}{os.sep}")
+            if results:
+                continue
             if found.error is not None:
                 yield from _failed(path, place, found.error)
             elif os.path.isdir(path) or path.lower().endswith(endings):  # noqa: PTH112 (speed)
@@ -205,10 +211,9 @@ class Sources:
             yield from _failed(without_credentials(address), place, error)
 
     def _walk(self, top: str, folder: str, place: _Place) -> Iterator[Item]:
-        if self._is_excluded(top):
+        excluded = named_below(self._exclude, top)
+        if excluded == top:
             return
-        # No link is followed on the way down, so this is where the folder of the results would be met.
-        excluded = None if self._exclude is None else _below(self._exclude, os.path.realpath(top), top)
         levels = [(entries(top, _is_wanted), folder)]  # by hand: a folder may be deeper than Python's stack
         while levels:
             inside, around = levels[-1]
@@ -225,12 +230,6 @@ class Sources:
 
     def _is_excluded(self, folder: str) -> bool:
         return self._exclude is not None and os.path.realpath(folder) == self._exclude
-
-
-def _below(path: str, real: str, top: str) -> str | None:
-    """A real path as it begins with a folder's own name; None if it is not below that folder."""
-    inside = os.path.join(real, "")  # noqa: PTH118 (text in, text out)
-    return os.path.join(top, path.removeprefix(inside)) if path.startswith(inside) else None  # noqa: PTH118
 
 
 def _is_wanted(name: str) -> bool:

@@ -96,6 +96,17 @@ def test_the_folder_of_the_results_is_left_out(photos: MakePhotos) -> None:
     assert len(keys(".", exclude="elsewhere")) == 2
 
 
+def test_patterns_leave_out_the_folder_of_the_results(photos: MakePhotos) -> None:
+    """A run would explain its own pictures, and their pictures, and never end."""
+    photos(1)
+    photos(1, "out/photos/0000.jpg", first=1)
+    Path("link").symlink_to("out")
+    for name in ("*", "**/*.jpg", "**", "out/**", "out/photos/*/*.jpg", "link/**/*", "*/*/*/*.jpg"):
+        found = {item.key for item in Sources([name], exclude="out").items() if item.error is None}
+        assert found <= {"photos/0000.jpg"}, name
+        assert bool(found) == (name in ("*", "**/*.jpg", "**"))
+
+
 def test_two_folders_of_one_name_have_results_of_their_own(photos: MakePhotos) -> None:
     photos(1, "a/train")
     photos(1, "b/train")
