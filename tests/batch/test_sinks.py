@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -189,6 +190,62 @@ def test_a_part_that_is_damaged_is_named(dataset: Path, tiny: Explainer, tmp_pat
         into(tiny, dataset, tmp_path / "photos", resume=True, label_maps=True, classes=["top-2", "0"])
 
 
+def other_columns(table: Any) -> Any:
+    return table.drop_columns(["image"])
+
+
+def no_settings(table: Any) -> Any:
+    return table.replace_schema_metadata({})
+
+
+def damaged_settings(table: Any) -> Any:
+    return table.replace_schema_metadata({rows.METADATA: b'{"classes": '})
+
+
+def settings_of_another_type(table: Any) -> Any:
+    return table.replace_schema_metadata({rows.METADATA: b"[1, 2]"})
+
+
+def no_names(table: Any) -> Any:
+    pa = pytest.importorskip("pyarrow")
+    return table.set_column(0, table.schema.field(0), pa.nulls(len(table), pa.string()))
+
+
+@pytest.mark.parametrize("where", ["", "_errors"])
+@pytest.mark.parametrize("change", [other_columns, no_settings, damaged_settings, settings_of_another_type, no_names])
+def test_a_strange_part_is_named(
+    change: Callable[[Any], Any], where: str, dataset: Path, tiny: Explainer, tmp_path: Path
+) -> None:
+    part = dataset / where / "part-000000.parquet"
+    pq.write_table(change(pq.ParquetFile(part).read()), part.with_name("part-000009.parquet"))
+    before = {path: path.read_bytes() for path in dataset.rglob("*.parquet")}
+    options = {"label_maps": True, "classes": ["top-2", "0"]}
+    with pytest.raises(OutputError, match=r"part-000009.parquet cannot be read as a part.*Move it away"):
+        into(tiny, dataset, tmp_path / "photos", resume=True, **options)
+    assert {path: path.read_bytes() for path in dataset.rglob("*.parquet")} == before
+    part.with_name("part-000009.parquet").unlink()
+    totals = into(tiny, dataset, tmp_path / "photos", resume=True, **options)
+    assert totals == Totals(finished_earlier=7, failed_earlier=2)
+
+
+@pytest.mark.parametrize("name", ["part-x.parquet", "part-000000 (1).parquet", "mine.parquet", "PART-1.PARQUET"])
+def test_a_parquet_file_that_is_no_part_is_named(name: str, dataset: Path, tiny: Explainer, tmp_path: Path) -> None:
+    """Who reads the dataset would read it as well."""
+    (dataset / name).write_bytes((dataset / "part-000000.parquet").read_bytes())
+    with pytest.raises(OutputError, match=rf"{re.escape(name)} is no part of the dataset.*Move it away"):
+        into(tiny, dataset, tmp_path / "photos", resume=True, label_maps=True, classes=["top-2", "0"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_or_a_folder_with_the_name_of_a_part(dataset: Path, tiny: Explainer, tmp_path: Path) -> None:
+    strange = dataset / "part-000009.parquet"
+    for make in (os.mkfifo, os.mkdir):
+        make(strange)
+        with pytest.raises(OutputError, match=r"part-000009.parquet cannot be read as a part.*a file was expected"):
+            into(tiny, dataset, tmp_path / "photos", resume=True, label_maps=True, classes=["top-2", "0"])
+        strange.rmdir() if make is os.mkdir else strange.unlink()
+
+
 def test_a_folder_of_something_else_is_refused(tiny: Explainer, photos: MakePhotos, tmp_path: Path) -> None:
     photos(1, "out")
     with pytest.raises(OutputError, match=r"holds other files \(0000.jpg"):
@@ -274,3 +331,45 @@ def test_errors_of_files_whose_names_are_no_unicode(tiny: Explainer, tmp_path: P
         text = str(pq.read_table(out / "_errors").to_pylist())
     assert totals == Totals(failed=1)
     assert "udcf6we.jpg" in text
+
+
+def test_a_result_that_a_power_failure_left_empty_is_made_again(
+    tiny: Explainer, photos: MakePhotos, tmp_path: Path
+) -> None:
+    photos(3)
+    assert folders(tiny, tmp_path / "out", tmp_path / "photos").explained == 3
+    manifest = tmp_path / "out" / "photos" / "0001.jpg" / "explanation.json"
+    for damage in (b"", b"[" * 100_000, b"\xff\xfe", b'{"image": 1}'):
+        manifest.write_bytes(damage)
+        totals = folders(tiny, tmp_path / "out", tmp_path / "photos", resume=True)
+        assert totals == Totals(explained=1, finished_earlier=2)
+        assert json.loads(manifest.read_bytes())["image"].endswith("0001.jpg")
+
+
+def test_files_of_another_program_are_an_error_of_their_image(
+    tiny: Explainer, photos: MakePhotos, tmp_path: Path
+) -> None:
+    photos(3)
+    place = tmp_path / "out" / "photos"
+    (place / "0001.jpg").mkdir(parents=True)
+    (place / "0001.jpg" / "mine.txt").write_bytes(b"mine")
+    (place / "0002.jpg").write_bytes(b"mine")
+    assert folders(tiny, tmp_path / "out", tmp_path / "photos") == Totals(explained=1, failed=2)
+    assert (place / "0001.jpg" / "mine.txt").read_bytes() == (place / "0002.jpg").read_bytes() == b"mine"
+    text = (tmp_path / "out" / "errors.csv").read_text(encoding="utf-8")
+    assert text.count("something other than an earlier explanation") == 2
+
+
+@pytest.mark.parametrize("kind", ["folders", "parquet"])
+def test_a_second_run_in_a_folder_is_refused(kind: str, tiny: Explainer, photos: MakePhotos, tmp_path: Path) -> None:
+    photos(2)
+    act = folders if kind == "folders" else into
+    first = FolderSink(tmp_path / "out", run_settings(tiny, ["top-1"]), pictures=0)
+    (tmp_path / "out" / ".secam-1.tmp").mkdir()
+    for resume in (False, True):
+        with pytest.raises(OutputError, match="is in use by another run"):
+            act(tiny, tmp_path / "out", tmp_path / "photos", resume=resume)
+    assert (tmp_path / "out" / ".secam-1.tmp").exists(), "it is the first run's"
+    first.close()
+    assert act(tiny, tmp_path / "out", tmp_path / "photos", resume=True).explained == 2
+    assert not list((tmp_path / "out").glob(".secam-*"))
