@@ -53,8 +53,8 @@ class Ending:
         with self._lock:
             if self._asked_at is not None:
                 return
+            last_resort(self._grace_s)  # before any other thread acts on it
             self._asked_at = time.monotonic()
-            last_resort(self._grace_s)
         for stopped in self._stopped:
             stopped()
 

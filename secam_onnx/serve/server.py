@@ -14,6 +14,7 @@ from typing import cast
 import uvicorn
 
 from secam_onnx.errors import OptionError, SecamError
+from secam_onnx.runtime import stop_all
 from secam_onnx.serve.access_log import logger
 from secam_onnx.serve.decoders import decoders_for
 from secam_onnx.serve.ending import Ending
@@ -147,6 +148,7 @@ async def _serve(
     opening.cancel()
     (failure,) = await asyncio.gather(opening, return_exceptions=True)
     ending.answered(failure if isinstance(failure, SecamError) else None)
+    stop_all()
     for model in models:
         await model.close()
     if isinstance(failure, SecamError):
