@@ -13,9 +13,11 @@ from typing import TypeVar
 
 from secam_onnx.errors import ForkError
 
-__all__ = ["cores", "map_ahead", "thread_limit", "thread_pool"]
+__all__ = ["cores", "map_ahead", "thread_limit", "thread_pool", "usable"]
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # of version 2 of Linux's control groups
+_MOST_PER_CORE = 4
+_DIGITS = 9  # of a number that is worth reading
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,11 +30,16 @@ def cores() -> int:
 
 def thread_limit() -> int | None:
     """OMP_NUM_THREADS, or else the limit of a container; None if all cores may be used."""
-    value = os.environ.get("OMP_NUM_THREADS", "")
-    if value.isdecimal() and int(value):
-        return int(value)
+    value = os.environ.get("OMP_NUM_THREADS", "").strip()
+    if value.isdecimal() and (asked := int(value[-_DIGITS:]) if value[:-_DIGITS].strip("0") == "" else 10**_DIGITS):
+        return usable(asked)
     share = _container_share()
     return share if share is not None and share < _allowed_cores() else None
+
+
+def usable(threads: int) -> int:
+    """So many threads as were asked for, but at most four for each core: thousands would bring a machine to a halt."""
+    return min(threads, _MOST_PER_CORE * _allowed_cores())
 
 
 def _allowed_cores() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from secam_onnx import threads
-from secam_onnx.threads import cores, map_ahead, thread_limit, thread_pool
+from secam_onnx.threads import cores, map_ahead, thread_limit, thread_pool, usable
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -67,12 +67,23 @@ def test_cores_are_those_this_process_may_use() -> None:
     assert cores() >= 1
 
 
-@pytest.mark.parametrize(("value", "expected"), [("3", 3), ("0", None), ("", None), ("all", None)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [("3", 3), (" 3", 3), ("0003", 3), ("0", None), ("-3", None), ("", None), ("all", None)]
+)
 def test_omp_num_threads(value: str, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert thread_limit() == expected
     assert cores() >= 1
     assert expected is None or cores() == expected
+
+
+@pytest.mark.parametrize("value", ["20000", "9" * 30, "1" + "0" * 5000])
+def test_no_more_threads_than_four_for_each_core(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20,000 brought a machine of two cores to a halt."""
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    monkeypatch.setattr(threads, "_allowed_cores", lambda: 2)
+    assert thread_limit() == cores() == usable(20_000) == 8
+    assert usable(8) == 8
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from importlib.metadata import version
 import click
 
 from secam_onnx.cli.console import say, say_lines, show_tracebacks_safely
+from secam_onnx.cli.streams import flush, open_closed
 from secam_onnx.errors import PreprocessingWarning, SecamError
 from secam_onnx.shown_text import shown
 
@@ -94,10 +95,21 @@ def _show_error(error: click.ClickException) -> None:
     say_lines(said.getvalue().rstrip("\n"), err=True)
 
 
+def _flushed() -> bool:
+    """Whether standard output has taken everything; says so if not."""
+    try:
+        flush()
+    except SecamError as error:
+        say(f"Error: {error}", err=True)
+        return False
+    return True
+
+
 def main() -> None:
     """Run the command line: a `SecamError` ends it with its message and code 2, Ctrl-C with code 130."""
     # By default the program would end at once and leave temporary files behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    open_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the terminal may lack characters of class and file names
             stream.reconfigure(errors="backslashreplace")
@@ -116,5 +128,19 @@ def main() -> None:
         code = 2
     except SecamError as error:
         say(f"Error: {error}", err=True)
+        code = 2
+    except OSError:  # of click itself, which writes help and version
+        code = None
+        if _flushed():
+            raise
+    except MemoryError:
+        say("Error: There is not enough memory. Take smaller images or batches, or raise the limit.", err=True)
+        code = 2
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        say("Error: This system allows no further thread. Raise the limit (ulimit -u), or lower --threads.", err=True)
+        code = 2
+    if not _flushed():
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

@@ -82,7 +82,7 @@ def command(
         with step(str(model)):
             name = str(model) if model.stem in results["models"] else model.stem
             results["models"][name] = measure(model, settings)
-    say_lines(report(results))
     if json_file is not None:
         with new_file(json_file) as temporary:
             temporary.write_text(json.dumps(results, indent=1, default=str) + "\n", encoding="utf-8")
+    say_lines(report(results))

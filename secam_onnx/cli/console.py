@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from secam_onnx.cli.streams import write
 from secam_onnx.shown_text import shown, shown_json, shown_lines
 
 __all__ = ["clear_line", "overwrite_line", "say", "say_json", "say_lines", "show_tracebacks_safely"]
@@ -20,22 +21,22 @@ _TO_ITS_BEGINNING = "\r\033[K"  # and clears what was there
 
 def say(text: str, *, heading: str = "", err: bool = False) -> None:
     """Write a line; `heading`, which is ours, stands before it in bold type."""
-    click.echo(click.style(heading, bold=True) * bool(heading) + shown(text), err=err)
+    write(click.style(heading, bold=True) * bool(heading) + shown(text), err=err)
 
 
 def say_lines(text: str, *, err: bool = False) -> None:
     """Write several lines that we laid out ourselves."""
-    click.echo(shown_lines(text), err=err)
+    write(shown_lines(text), err=err)
 
 
 def say_json(value: Any, *, indent: int | None = None, err: bool = False, ascii_only: bool = True) -> None:
     """Write JSON, for other programs."""
-    click.echo(shown_json(json.dumps(value, ensure_ascii=ascii_only, indent=indent)), err=err)
+    write(shown_json(json.dumps(value, ensure_ascii=ascii_only, indent=indent)), err=err)
 
 
 def overwrite_line(text: str) -> None:
     """Write on stderr, a terminal, in place of the line that is there."""
-    click.echo(_TO_ITS_BEGINNING + shown(text), nl=False, err=True)
+    write(_TO_ITS_BEGINNING + shown(text), nl=False, err=True)
 
 
 def clear_line() -> None:

@@ -97,7 +97,7 @@ threads_option = click.option(
     "--threads",
     type=click.IntRange(1),
     metavar="N",
-    help="Use N threads for a forward pass on the CPU.  [default: one per core]",
+    help="Use N threads for a forward pass on the CPU, at most four per core.  [default: one per core]",
 )
 
 

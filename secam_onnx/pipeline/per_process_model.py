@@ -69,6 +69,10 @@ class PerProcessModel:
         """Whether `close` was called."""
         return self._here is None
 
+    def check_open(self) -> None:
+        """Raise OptionError if `close` was called."""
+        self._still_open()
+
     def close(self) -> None:
         """Finish the superpixels in progress, shut the threads down and let go of the model."""
         here, self._here = self._here, None

@@ -105,17 +105,22 @@ class Pipeline:
             The label map does not fit, or the pipeline is closed.
         """
         pool = self.per_process_model.pool if executor is None else executor
-        return prepare(
-            image,
-            self.model,
-            segmenter,
-            segments,
-            pool,
-            max_pixels=max_pixels,
-            keep_image=keep_image,
-            decode=decode,
-            formats=self.formats,
-        )
+        try:
+            return prepare(
+                image,
+                self.model,
+                segmenter,
+                segments,
+                pool,
+                max_pixels=max_pixels,
+                keep_image=keep_image,
+                decode=decode,
+                formats=self.formats,
+            )
+        except RuntimeError:
+            if executor is None:
+                self.per_process_model.check_open()  # threads that were shut down meanwhile take no work
+            raise
 
     def run(self, jobs: Sequence[PreparedImage], queries: Sequence[Sequence[ClassQuery]]) -> list[ModelOutput]:
         """Run the model on several prepared photographs at once.

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from secam_onnx.errors import ImageError, ModelError, SecamError
 from secam_onnx.pipeline.prepare import PreparedImage
-from secam_onnx.threads import map_ahead, thread_pool
+from secam_onnx.threads import map_ahead, thread_pool, usable
 
 __all__ = ["stream"]
 
@@ -43,13 +43,14 @@ def stream(
     batch_size : int
         The most photographs in a forward pass.
     workers : int
-        Helper threads.
+        Helper threads, at most four for each core.
 
     Yields
     ------
     result, ImageError or ModelError
         One for each photograph, in order: the result, or why there is none.
     """
+    workers = usable(workers)
     with thread_pool(workers, "helper") as helpers, thread_pool(1, "network") as network:
 
         def prepared(item: Item) -> PreparedImage | SecamError:

@@ -17,7 +17,7 @@ from secam_onnx.runtime.installation import load
 from secam_onnx.runtime.providers import CPU, CUDA, Providers, resolve_providers
 from secam_onnx.runtime.shared_weights import SharedWeights
 from secam_onnx.runtime.stopping import stoppable
-from secam_onnx.threads import thread_limit
+from secam_onnx.threads import thread_limit, usable
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -51,7 +51,7 @@ def open_session(
     integer_kernels : bool
         Compute in integers between a DequantizeLinear and a QuantizeLinear.
     threads : int, optional
-        How many threads a run may use on the CPU; by default one for each core.
+        How many threads a run may use on the CPU, at most four for each core; by default one for each.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def open_session(
     ort = load()
     names, required = resolve_providers(providers)
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads if threads is not None else thread_limit() or 0  # 0: all cores
+    options.intra_op_num_threads = usable(threads) if threads is not None else thread_limit() or 0  # 0: all cores
     # Worker threads that spin after a run, for up to 0.1 s, would take the cores from the superpixels, which are made
     # at the same time, and from the other session; smaller blocks of work balance the load when a core is shared. On
     # two cores that took explain / forward for ResNet50 from 2.1 to 1.6, with the forward pass alone as fast as before.
@@ -137,7 +137,7 @@ def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> o
     """
     ort = load()
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads if threads is not None else thread_limit() or 0
+    options.intra_op_num_threads = usable(threads) if threads is not None else thread_limit() or 0
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # which changes no result
     file: bytes | str = os.fspath(path)

@@ -91,6 +91,20 @@ def test_heads_close_all_their_explainers(tmp_path: Path) -> None:
         assert "closed" in repr(explainer)
 
 
+def test_an_explainer_that_is_closed_just_before_its_threads_get_work(model: Path, monkeypatch) -> None:
+    explainer = Explainer(model)
+    pool = explainer.pipeline.per_process_model.pool
+    submit = pool.submit
+
+    def late(*work: object) -> object:
+        explainer.close()
+        return submit(*work)
+
+    monkeypatch.setattr(pool, "submit", late)
+    with pytest.raises(OptionError, match="is closed"):
+        explainer.explain(PICTURE)
+
+
 def closed_and_asked(explainer: Explainer) -> list[float]:
     """Close an explainer that another process opened, and one of its own."""
     own = copy.deepcopy(explainer)
