@@ -355,9 +355,10 @@ def ort_headers(session: nox.Session) -> str:
 
 @checked("full")
 def fuzz(session: nox.Session) -> None:
-    """A minute of mutated models; longer by hand: `nox -s fuzz -- --seconds 3600 --seed 7`."""
+    """A minute of mutated models, and one of images; longer by hand: `nox -s fuzz -- --seconds 3600 --seed 7`."""
     session.install(".[cpu]")
-    session.run("python", "tools/fuzz_models.py", *(session.posargs or ("--seconds", "60")))
+    for tool in ("fuzz_models.py", "fuzz_images.py"):
+        session.run("python", f"tools/{tool}", *(session.posargs or ("--seconds", "60")))
 
 
 @checked("default", "full")

@@ -18,6 +18,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from secam_onnx.errors import ImageError, OptionError
+from secam_onnx.photograph.file_structure.av1_stream import av1_pixels
+from secam_onnx.photograph.file_structure.file_reader import FileReader
 from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS, FORMATS, checked_formats
 from secam_onnx.photograph.file_structure.read_structure import read_structure
 from secam_onnx.photograph.image_files import EncodedImage, announced_pixels, read_raster
@@ -282,3 +284,77 @@ def test_wide_values_count_as_bytes() -> None:
     assert read(buffer.getvalue(), max_pixels=3200).channels == 3
     with pytest.raises(ImageError, match=r"38,400 bytes of values .*over the limit of 38,388"):
         read(buffer.getvalue(), max_pixels=3199)
+
+
+def saved(form: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    PICTURE.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def test_an_animated_avif_is_named() -> None:
+    with pytest.raises(ImageError, match="is an animated AVIF"):
+        read(saved("AVIF", save_all=True, append_images=FRAMES, speed=10))
+
+
+def test_pictures_of_av1_that_are_not_shown_count() -> None:
+    data = saved("AVIF", speed=10)
+    stream = data[data.index(b"mdat") + 4 :]
+    reader = FileReader.of_bytes(data, "the file")
+    assert av1_pixels(reader, stream) == 131 * 97
+    with pytest.raises(ImageError, match="more than 4 pictures"):
+        av1_pixels(reader, stream * 5)
+
+
+def at(data: bytes, mark: bytes, offset: int, form: str, *values: int) -> bytes:
+    """The file with other numbers so many bytes behind a mark."""
+    place = data.index(mark) + offset
+    return data[:place] + struct.pack(form, *values) + data[place + struct.calcsize(form) :]
+
+
+def own_tiff(**changed: list[int]) -> bytes:
+    """A grey TIFF with other tags than it should have, by their numbers."""
+    tags = {256: [64], 257: [48], 258: [8], 259: [1], 262: [1], 277: [1], 273: [8], 278: [48], 279: [3072]}
+    tags |= {int(code.removeprefix("_")): value for code, value in changed.items()}
+    return bomb_images.tiff_of({code: (4, value) for code, value in tags.items() if value}, bytes(3072))
+
+
+J2K = saved("JPEG2000", no_jp2=True)
+WIDE = at(at(J2K, b"\xff\x51", 6, ">LL", 2000, 2000), b"\xff\x51", 22, ">LL", 2000, 2000)
+PARTS: dict[str, tuple[bytes, str]] = {
+    "tiles of JPEG 2000": (at(J2K, b"\xff\x51", 22, ">LL", 1, 1), "more than 1,024 tiles"),
+    "layers": (at(J2K, b"\xff\x52", 6, ">H", 65_535), "more than 64 layers"),
+    "blocks of 4 x 4": (at(WIDE, b"\xff\x52", 10, ">BB", 0, 0), "blocks of code"),
+    "precincts": (at(at(WIDE, b"\xff\x52", 4, ">B", 1), b"\xff\x52", 14, ">6B", *[0x11] * 6), "packets"),
+    "a huge tile": (own_tiff(_322=[65_536], _323=[65_536], _324=[8], _325=[3072]), "pixels in a tile"),
+    "strips that share bytes": (own_tiff(_278=[1], _273=[8] * 48, _279=[3072] * 48), "several share their bytes"),
+    "many strips": (own_tiff(_273=[8] * 70_000, _279=[1] * 70_000), "strips or tiles|values of tag 273"),
+    "another compression": (own_tiff(_259=[50_001]), "compressed by WebP"),
+    "no size": (own_tiff(_256=[]), "damaged, or cut off"),
+    "GIF whose frame is larger": (at(saved("GIF"), b",\0\0\0\0", 5, "<HH", 60_000, 60_000), "over the limit"),
+    "NPY of a long header": (b"\x93NUMPY\2\0" + struct.pack("<L", 1 << 30) + bytes(64), "10,000 bytes of header"),
+    "PPM of a rare kind": (b"PyRGBA\n9 9\n255\n" + bytes(400), "not an image"),
+    "comments in digits": (b"P2 90 90 255\n" + b"#\n" * 2000 + b"1 " * 8100, "more than 1,000 comments"),
+}
+
+
+@pytest.mark.usefixtures("no_decoder")
+@pytest.mark.parametrize(("data", "message"), PARTS.values(), ids=PARTS)
+def test_what_a_file_is_made_of_is_bounded(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        read(data, formats=FORMATS)
+
+
+def test_exif_in_a_text_is_bounded_as_well() -> None:
+    webp = bomb_images.exif_bomb(3000, 60_000)
+    exif = webp[webp.index(b"II*\0") :]
+    texts = PngInfo()
+    texts.add_text("Raw profile type exif", f"\nexif\n{len(exif)}\n{exif.hex()}\n", zip=True)
+    with pytest.raises(ImageError, match=r"more than 1,000 tags|larger than the file"):
+        read(saved("PNG", pnginfo=texts))
+
+
+def test_the_reference_has_the_limits() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "image-limits.md").read_text(encoding="utf-8")
+    for name in FORMATS:
+        assert name.replace("WEBP", "WebP").replace("JPEG2000", "JPEG 2000") in page

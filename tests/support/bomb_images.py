@@ -27,6 +27,7 @@ __all__ = [
     "scaled_ppm_bomb",
     "slow_but_allowed",
     "text_bomb",
+    "tiff_of",
     "tiff_values_bomb",
     "tiled_tiff_bomb",
     "webp_chunks_bomb",
@@ -112,7 +113,7 @@ def text_bomb(count: int = 20_000, kind: bytes = b"zTXt") -> bytes:
     return _png(_chunk(kind, head + zlib.compress(bytes((1 << 20) - 1), 9)) * count)
 
 
-def _tiff(tags: dict[int, tuple[int, list[int]]], data: bytes = b"", *, next_page: int = 0) -> bytes:
+def tiff_of(tags: dict[int, tuple[int, list[int]]], data: bytes = b"", *, next_page: int = 0) -> bytes:
     """A TIFF of 32-bit values (type 4, or 3 for short ones), with `data` at byte 8."""
     start = 8 + len(data) + len(data) % 2
     values, entries = b"", b""
@@ -134,7 +135,7 @@ def tiled_tiff_bomb(width: int = 1500, height: int = 1000) -> bytes:
     count = width * height
     tags = {256: (4, [width]), 257: (4, [height]), 258: (3, [8]), 259: (3, [1]), 262: (3, [1]), 277: (3, [1])}
     tiles = {322: (4, [1]), 323: (4, [1]), 324: (4, [8] * count), 325: (4, [1] * count)}
-    return _tiff({**tags, **tiles}, bytes(16))
+    return tiff_of({**tags, **tiles}, bytes(16))
 
 
 def tiff_values_bomb(entries: int = 3000, size: int = 4_000_000) -> bytes:
@@ -160,7 +161,7 @@ def jpeg_in_tiff_bomb(side: int = 3000, scans: int = 6000) -> bytes:
     """A TIFF whose only strip is `progressive_bomb`."""
     data = progressive_bomb(side, scans)
     tags = {256: (4, [side]), 257: (4, [side]), 258: (3, [8, 8, 8]), 259: (3, [7]), 262: (3, [6]), 277: (3, [3])}
-    return _tiff({**tags, 273: (4, [8]), 278: (4, [side]), 279: (4, [len(data)]), 530: (3, [2, 2])}, data)
+    return tiff_of({**tags, 273: (4, [8]), 278: (4, [side]), 279: (4, [len(data)]), 530: (3, [2, 2])}, data)
 
 
 def gif_comments_bomb(blocks: int = 4_000_000) -> bytes:
