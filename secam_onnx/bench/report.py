@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import Any
 
+from secam_onnx.shown_text import shown, shown_name
+
 __all__ = ["OURS", "about", "digits", "medians", "report", "running_ms", "table"]
 
 OURS = ("forward", "explain", "explain again", "superpixels", "skimage slic", "all classes", "fused file")
@@ -17,7 +19,7 @@ _MB = 1e6
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Lay out a Markdown table, the first column aligned left and the others right."""
-    cells = [list(map(str, row)) for row in (header, *rows)]
+    cells = [[shown_name(str(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
 
     def line(row: Sequence[str]) -> str:
@@ -175,7 +177,7 @@ def _others(models: Mapping[str, Any]) -> str:
             if reason:
                 reasons.setdefault(f"{name}: {reason}", []).append(key)
         rows.append(row)
-    notes = [f"Skipped for {', '.join(keys)}: {reason}\n" for reason, keys in reasons.items()]
+    notes = [shown(f"Skipped for {', '.join(keys)}: {reason}") + "\n" for reason, keys in reasons.items()]
     return "\n".join([table(["method", *models], rows), *notes])
 
 
@@ -202,7 +204,7 @@ def _folder(models: Mapping[str, Any]) -> str:
         )
     header = ["model", "images", "batch", "forward", "folder", "/ forward", "images/s", "first batch, s"]
     header += ["peak of forward, MB", "of one batch", "of all"]
-    lines = [f"Skipped: {reason}\n" for reason in dict.fromkeys(reasons)]
+    lines = [shown(f"Skipped: {reason}") + "\n" for reason in dict.fromkeys(reasons)]
     return "\n".join(([table(header, rows)] if rows else []) + lines)
 
 

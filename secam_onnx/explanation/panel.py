@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from secam_onnx.explanation.overlays import colour
-from secam_onnx.shown_text import shown_name
+from secam_onnx.shown_text import LONGEST_NAME, shown_name
 
 __all__ = ["TILE", "compose"]
 
@@ -96,7 +96,8 @@ def _draw_bar(
 def drawable(text: str) -> str:
     """Spell a name in the letters of Pillow's font: accents are dropped, other scripts become question marks."""
     plain = unicodedata.normalize("NFKD", shown_name(text).replace("ß", "ss"))
-    return "".join(letter for letter in plain if not unicodedata.combining(letter)).encode("ascii", "replace").decode()
+    letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return letters[:LONGEST_NAME].encode("ascii", "replace").decode()  # some became many
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

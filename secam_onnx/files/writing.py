@@ -134,7 +134,7 @@ def _is_leftover(name: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """A file name as text that can be encoded; bytes that are not UTF-8 show as escapes."""
+    """A file name as data that can be encoded: bytes that are not UTF-8 are escapes. `shown` is for what people see."""
     return text.encode(errors="backslashreplace").decode()
 
 

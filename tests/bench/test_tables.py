@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from terminal import left_raw
 
 from secam_onnx.bench.report import digits, report, running_ms, table
 
@@ -86,3 +87,12 @@ def test_a_table_is_markdown() -> None:
 )
 def test_digits(value: float | None, text: str) -> None:
     assert digits(value) == text
+
+
+def test_a_models_name_and_reason_are_no_lines_of_their_own(results: dict[str, Any]) -> None:
+    results["models"]["a\n| forged \x1b[2J"] = results["models"].pop("tiny")
+    results["models"]["a\n| forged \x1b[2J"]["skipped"] = {"RISE": "no\n| forged"}
+    text = report(results)
+    assert r"a\n| forged \x1b[2J" in text
+    assert left_raw(text.encode()) == []
+    assert not any(line.startswith("| forged") for line in text.splitlines())

@@ -13,11 +13,14 @@ HOSTILE = "\x1b]0;title\x07\x1b[2Jone\r\ntwo\t\x9b31m\x7f\u202eg\u2066\u200b\u20
 HOSTILE_NAME = HOSTILE.replace("/", "_") + "\udcff"
 """The same as a part of a path, with a byte that is no UTF-8."""
 
+_JOINERS = "\u200c\u200d"  # which words and emoji need
 _OURS = re.compile(r"\r?\x1b\[K|\x1b\[1m|\x1b\[0m|\r(?=[ e])|\r\n|\n|\x1b\[A")  # lines, bold type, tqdm's bar
 
 
 def left_raw(output: bytes) -> list[str]:
     """The characters of an output that are not to be shown, as escapes, without repeats."""
     text = _OURS.sub("", output.decode(errors="surrogateescape"))
-    odd = (char for char in text if not char.isprintable() and unicodedata.category(char) != "Zs")
+    odd = (
+        char for char in text if not char.isprintable() and unicodedata.category(char) != "Zs" and char not in _JOINERS
+    )
     return list(dict.fromkeys(ascii(char) for char in odd))
