@@ -13,7 +13,7 @@ from importlib.metadata import version
 import click
 
 from secam_onnx.cli.console import say, say_lines, show_tracebacks_safely
-from secam_onnx.cli.streams import flush, open_closed
+from secam_onnx.cli.streams import flush, of_click, open_closed
 from secam_onnx.errors import PreprocessingWarning, SecamError
 from secam_onnx.shown_text import shown
 
@@ -95,16 +95,6 @@ def _show_error(error: click.ClickException) -> None:
     say_lines(said.getvalue().rstrip("\n"), err=True)
 
 
-def _flushed() -> bool:
-    """Whether standard output has taken everything; says so if not."""
-    try:
-        flush()
-    except SecamError as error:
-        say(f"Error: {error}", err=True)
-        return False
-    return True
-
-
 def main() -> None:
     """Run the command line: a `SecamError` ends it with its message and code 2, Ctrl-C with code 130."""
     # By default the program would end at once and leave temporary files behind.
@@ -129,10 +119,12 @@ def main() -> None:
     except SecamError as error:
         say(f"Error: {error}", err=True)
         code = 2
-    except OSError:  # of click itself, which writes help and version
-        code = None
-        if _flushed():
+    except OSError as error:
+        unwritten = of_click(error)
+        if unwritten is None:
             raise
+        say(f"Error: {unwritten}", err=True)
+        code = 2
     except MemoryError:
         say("Error: There is not enough memory. Take smaller images or batches, or raise the limit.", err=True)
         code = 2
@@ -141,6 +133,9 @@ def main() -> None:
             raise
         say("Error: This system allows no further thread. Raise the limit (ulimit -u), or lower --threads.", err=True)
         code = 2
-    if not _flushed():
+    try:
+        flush()
+    except SecamError as error:
+        say(f"Error: {error}", err=True)
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 
 import click
 
 from secam_onnx.errors import OutputError
 
-__all__ = ["flush", "open_closed", "write"]
+__all__ = ["flush", "of_click", "open_closed", "write"]
 
 
 def open_closed() -> None:
@@ -45,7 +46,7 @@ def write(text: str, *, nl: bool = True, err: bool = False) -> None:
 
 
 def flush() -> None:
-    """Write what standard output holds back; what cannot be written is let go of, and is not tried again at the end.
+    """Write what standard output holds back.
 
     Raises
     ------
@@ -58,7 +59,14 @@ def flush() -> None:
         raise _let_go(error) from error
 
 
+def of_click(error: OSError) -> OutputError | None:
+    """The error to show for one that click met when it wrote help or a version; None for any other."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return _let_go(error) if frame.f_code is click.echo.__code__ else None
+
+
 def _let_go(error: OSError) -> OutputError:
+    # What is held back is let go of as well, or Python would try again at the end.
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
