@@ -27,8 +27,6 @@ from secam_onnx.cli.progress import step
 from secam_onnx.head_query import HeadQuery
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from secam_onnx.batch.sources import Sources
     from secam_onnx.explainer import Explainer
     from secam_onnx.heads import Heads
@@ -82,6 +80,7 @@ def command(
     from secam_onnx.cli.explain_notes import say_notes
     from secam_onnx.cli.explain_run import Cluster, Job, explain_all
     from secam_onnx.labels.label_files import read_labels
+    from secam_onnx.photograph.label_map_files import read_label_map
 
     output = _checked(images, output, engine)
     sources = _sources(images, output.folder, engine)
@@ -98,7 +97,7 @@ def command(
         "verify": "auto" if model.verify is None else model.verify,
         "formats": images.formats,
     }
-    segments = None if images.label_map is None else _read_label_map(images.label_map)
+    segments = None if images.label_map is None else read_label_map(images.label_map)
     cluster = Cluster(model.model, options, engine.ray_address, engine.ray_actors) if engine.on_ray else None
     explainer: Explainer | Heads
     if query.logits == "all":
@@ -158,31 +157,3 @@ def _heads(model: ModelOptions, options: dict[str, Any], engine: EngineOptions) 
         raise click.UsageError(f"--{option} goes with one head, not with --logits all.")
     with step(f"open {model.title}", keep=False):
         return Heads(model.model or default_model(), **given)
-
-
-def _read_label_map(path: Path) -> np.ndarray:
-    import numpy as np
-    from PIL import Image
-
-    from secam_onnx.errors import ImageError, OptionError
-    from secam_onnx.files import open_regular
-    from secam_onnx.photograph.file_structure.read_structure import read_structure
-    from secam_onnx.photograph.raster import MAX_PIXELS
-
-    try:
-        with open_regular(path) as file:
-            structure = read_structure(file, str(path), formats=("PNG", "TIFF", "NPY"))
-            if structure.pixels > MAX_PIXELS:
-                raise ImageError(f"it is over the limit of {MAX_PIXELS:,} pixels")
-            file.seek(0)
-            if structure.format == "NPY":
-                return np.asarray(np.load(file, allow_pickle=False))
-            with Image.open(file, formats=(structure.format,)) as image:
-                return np.asarray(image)
-    except (
-        *(OSError, ValueError, SyntaxError, EOFError, MemoryError),
-        *(Image.DecompressionBombError, ImageError),
-    ) as error:
-        raise OptionError(
-            f"Cannot read the label map {path} ({error}); give a PNG, TIFF or NPY of integers."
-        ) from error

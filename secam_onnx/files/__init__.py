@@ -1,7 +1,7 @@
 """Files: written whole or not at all, read without waiting for what is no file, and folders locked for one run."""
 
 from secam_onnx.files.folder_lock import FolderLock
-from secam_onnx.files.reading import file_state, open_regular, regular_file, sha256, unchanged
+from secam_onnx.files.reading import file_state, open_regular, read_regular, regular_file, sha256, unchanged
 from secam_onnx.files.writing import (
     new_file,
     new_folder,
@@ -19,6 +19,7 @@ __all__ = [
     "open_regular",
     "output_errors",
     "printable",
+    "read_regular",
     "regular_file",
     "remove_leftovers",
     "remove_unfinished",

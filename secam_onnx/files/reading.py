@@ -13,7 +13,7 @@ from pathlib import Path
 
 from secam_onnx.errors import ModelError
 
-__all__ = ["file_state", "open_regular", "regular_file", "sha256", "unchanged"]
+__all__ = ["file_state", "open_regular", "read_regular", "regular_file", "sha256", "unchanged"]
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -79,6 +79,36 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
+    """Read a regular file whole, up to a limit.
+
+    Parameters
+    ----------
+    path : path
+        A file or a link to one.
+    most : int
+        The most bytes that it may have.
+
+    Returns
+    -------
+    bytes
+        All of them.
+
+    Raises
+    ------
+    OSError
+        As of `open_regular`.
+    ValueError
+        The file is larger; the message is the reason alone.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(most + 1) if size <= most else b""  # it may grow, and files of the kernel have no size
+    if size > most or len(data) > most:
+        raise ValueError(f"it has {max(size, len(data)):,} bytes; at most {most:,} were expected")
+    return data
 
 
 def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import codecs
 import csv
 import os
+import re
 from pathlib import Path
 
 from secam_onnx.errors import OptionError
+from secam_onnx.files import read_regular
 from secam_onnx.labels.lines import names_in_csv, names_in_lines
 from secam_onnx.labels.literals import literal
 from secam_onnx.labels.objects import names_in
@@ -16,6 +18,7 @@ from secam_onnx.labels.yaml import is_yaml, names_in_yaml
 __all__ = ["parse_names", "read_labels"]
 
 _LARGEST = 16_000_000  # bytes of a file
+_ODD = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
 _MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
           codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}  # fmt: skip
 _PICKLE = "a pickle, which can run any program when it is opened; write the names as JSON or as text"
@@ -52,9 +55,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """
     file = Path(path)
     try:
-        if file.stat().st_size > _LARGEST:
-            raise ValueError(f"it has {file.stat().st_size:,} bytes; at most {_LARGEST:,} were expected")
-        return _names(_text(file.read_bytes()), file.suffix.lower())
+        return _names(_text(read_regular(file, _LARGEST)), file.suffix.lower())
     except OSError as error:
         raise OptionError(f"Cannot read labels from {file}: {error.strerror}.") from error
     except (ValueError, csv.Error) as error:
@@ -90,9 +91,8 @@ def _text(data: bytes) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 text: byte {error.start} is {data[error.start]:#04x}") from error
-    odd = next((char for char in text if ord(char) < 32 and char not in "\t\n\r\f"), None)
-    if odd is not None:
-        raise ValueError(f"it is not text: it holds the character {ord(odd):#04x}")
+    if odd := _ODD.search(text):
+        raise ValueError(f"it is not text: it holds the character {ord(odd[0]):#04x}")
     return text
 
 

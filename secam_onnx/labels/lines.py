@@ -10,12 +10,12 @@ import io
 import re
 from collections.abc import Sequence
 
-from secam_onnx.labels.objects import in_order
+from secam_onnx.labels.objects import MAX_DIGITS, MAX_NAME_LENGTH, MAX_NAMES, in_order, split_names
+from secam_onnx.shown_text import quoted
 
 __all__ = ["names_in_csv", "names_in_lines"]
 
 _HEADERS = ("name", "names", "label", "labels", "class", "class_name", "classname")  # of a CSV with a single column
-_LONGEST = 1000  # characters of a name
 _BETWEEN = r"(?:\s*[:,;=|]\s*|\s+-\s+|\s+)"
 _NUMBER_FIRST = re.compile(rf"(?P<index>\d{{1,9}})(?:{_BETWEEN}|[.)]\s+)(?P<name>\S.*)")
 _NUMBER_LAST = re.compile(rf"(?P<name>.*[^\s:,;=|-]){_BETWEEN}(?P<index>\d{{1,9}})")
@@ -24,11 +24,12 @@ _SYNSET = re.compile(r"n\d{8}[\s,:]+(\S.*)")  # of WordNet, as in ImageNet's syn
 
 def names_in_lines(text: str) -> tuple[str, ...]:
     """One name per line, without the indices and synsets that may stand before the names."""
-    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text.rstrip())]
+    ends = text.rstrip().replace("\r\n", "\n").replace("\r", "\n")
+    lines = [line.strip() for line in split_names(ends, "\n")]
     for number, line in enumerate(lines, 1):
         if not line:
             raise ValueError(f"every class needs a name, but line {number} is empty")
-        if len(line) > _LONGEST:
+        if len(line) > MAX_NAME_LENGTH:
             raise ValueError(f"line {number} has {len(line):,} characters, too many for a name")
     names = _without_numbers(lines)
     synsets = [_SYNSET.fullmatch(name) for name in names]
@@ -76,6 +77,8 @@ def names_in_csv(text: str) -> tuple[str, ...]:
     """A column of names, or one of indices and one of names, in any order, with or without a header."""
     first = text.lstrip().partition("\n")[0]
     delimiter = max(",;\t", key=first.count)  # spreadsheets use the separator of the country
+    if max(map(text.count, (delimiter, "\n", "\r"))) > MAX_NAMES + 1:
+        raise ValueError(f"it has more than {MAX_NAMES:,} rows or cells; so many are not read")
     reader = csv.reader(io.StringIO(text.strip(), newline=""), delimiter=delimiter)
     rows = [[cell.strip() for cell in row] for row in reader]
     widths = {len(row) for row in rows}
@@ -90,9 +93,9 @@ def names_in_csv(text: str) -> tuple[str, ...]:
     # Some files have the name first, and names can be numbers, too.
     turned = not _indices(rows, 0) if _indices(rows, 1) else not all(row[0].isdecimal() for row in rows)
     indexed = [(row[1], row[0]) if turned else (row[0], row[1]) for row in rows]
-    odd = next((index for index, _ in indexed if not index.isdecimal()), None)
+    odd = next((index for index, _ in indexed if not index.isdecimal() or len(index) > MAX_DIGITS), None)
     if odd is not None:
-        raise ValueError(f"{odd!r} is not an index; names with a comma need quotes")
+        raise ValueError(f"{quoted(odd)} is not an index; names with a comma need quotes")
     names_by_index: dict[int, str] = {}
     for index, name in indexed:
         if names_by_index.setdefault(int(index), name) != name:

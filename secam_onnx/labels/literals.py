@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import ast
-import json
+import re
 from typing import Any
+
+from secam_onnx.schema import LimitError, Limits, NotJsonError, measure, parse_json
 
 __all__ = ["LARGEST", "literal"]
 
 LARGEST = 2_000_000
-"""Most characters of such a text; Python's parser takes a hundred times as much memory."""
+"""Most characters of a text in Python's syntax or YAML; ImageNet-21k's names take a third of it."""
+
+_PYTHON = Limits(entries=200_000, depth=64)  # Python's parser takes 1.5 kB for an entry
+
+_STRING = r"""[rRuU]?(?:'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'|"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+")"""
+_NUMBER = r"[+-]?\d{1,400}+(?:\.\d{0,400}+)?(?:[eE][+-]?\d{1,4})?"
+_VALUES = re.compile(rf"(?:[\s\[\](){{}},:]++|{_STRING}|{_NUMBER}|True|False|None|#[^\n]*+)*+", re.DOTALL)
+_NO_STRUCTURE = re.compile(rf"{_STRING}|#[^\n]*+".encode(), re.DOTALL)
 
 
 def literal(text: str) -> Any:
@@ -18,14 +27,19 @@ def literal(text: str) -> Any:
     Raises
     ------
     ValueError
-        The text is neither; the message is the reason alone.
+        The text is neither, or exceeds a limit; the message is the reason alone.
     """
-    if len(text) > LARGEST:
-        raise ValueError(f"it has {len(text):,} characters; at most {LARGEST:,} were expected")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except (NotJsonError, LimitError) as error:
+        if isinstance(error, LimitError) and "'" not in text:  # which may quote brackets
+            raise
         reason = error
+    # Operators are no values, and Python's parser recurses into them.
+    if len(text) > LARGEST or not _VALUES.fullmatch(text):
+        raise ValueError(f"it is neither JSON nor a list or dict in Python's syntax: {reason}")
+    entries, depth = measure(text.encode(), _NO_STRUCTURE)
+    _PYTHON.check(entries + text.count("'") // 2, depth)
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -5,13 +5,34 @@ Every error here is a ValueError whose message is the reason alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["MAX_DIGITS", "classes_in_words", "in_order", "miscounted", "names_in", "timm_names", "transformers_names"]
+from secam_onnx.files import printable
+from secam_onnx.shown_text import quoted
+
+__all__ = [
+    "MAX_DIGITS",
+    "MAX_NAMES",
+    "MAX_NAME_LENGTH",
+    "classes_in_words",
+    "in_order",
+    "miscounted",
+    "names_in",
+    "split_names",
+    "timm_names",
+    "transformers_names",
+]
 
 MAX_DIGITS = 18
 """No index of a class has more digits, and Python refuses to convert very long numbers."""
+
+MAX_NAMES = 1_000_000
+"""The most names of a file."""
+
+MAX_NAME_LENGTH = 1000
+"""The most characters of a name."""
 
 _LISTS = ("names", "labels", "classes", "class_names", "categories", "character")
 _INDICES = ("label2id", "class_indices", "class_to_idx")
@@ -51,6 +72,8 @@ def in_order(names: Any) -> tuple[str, ...]:
         raise ValueError(f"it is of type {type(names).__name__}, where a list of names was expected")  # noqa: TRY004
     if not names:
         raise ValueError("every class needs a name, but there are none")
+    if len(names) > MAX_NAMES:
+        raise ValueError(f"it names {len(names):,} classes; at most {MAX_NAMES:,} are read")
     if all(isinstance(name, int) and not isinstance(name, bool) for name in names):  # 0, 90, 180, 270
         names = list(map(str, names))
     return tuple(_name(entry, index) for index, entry in enumerate(names))
@@ -62,7 +85,11 @@ def _name(entry: Any, index: int) -> str:
     if isinstance(entry, list | tuple) and entry and all(isinstance(part, str) for part in entry):
         found = entry[-1]
     if not isinstance(found, str) or not found.strip():
-        raise ValueError(f"every class needs a name, but class {index} has {str(entry)[:80]!r}")
+        raise ValueError(f"every class needs a name, but class {index} has {quoted(entry)}")
+    if len(found) > MAX_NAME_LENGTH:
+        raise ValueError(f"class {index} has a name of {len(found):,} characters; at most {MAX_NAME_LENGTH} are read")
+    if not found.isascii() and printable(found) != found:
+        raise ValueError(f"class {index} has half of a surrogate pair in its name, which is no character")
     return found.strip()
 
 
@@ -82,7 +109,7 @@ def _by_index(names: Mapping[Any, Any]) -> list[Any]:
         return [by_index[index] for index in range(len(names))]
     some = keys if None not in keys else values
     if None in some:
-        first = ", ".join(str(key)[:40] for key in list(names)[:5])
+        first = ", ".join(map(quoted, itertools.islice(names, 5)))
         raise ValueError(f"neither its keys nor its values are class indices; the first keys are {first}")
     missing = next(index for index in range(len(names)) if index not in some)
     raise ValueError(f"the index {missing} is missing; labels count from 0 without gaps")
@@ -132,6 +159,20 @@ def timm_names(config: Mapping[str, Any]) -> tuple[str, ...]:
         return found
     told = [descriptions.get(name) for name in found]
     return tuple(text if isinstance(text, str) and text else name for text, name in zip(told, found, strict=True))
+
+
+def split_names(text: str, separator: str | None) -> list[str]:
+    """The parts of a text between separators, or between blanks.
+
+    Raises
+    ------
+    ValueError
+        There are too many.
+    """
+    parts = text.split(separator, MAX_NAMES)
+    if len(parts) > MAX_NAMES:
+        raise ValueError(f"it has more than {MAX_NAMES:,} names; so many are not read")
+    return parts
 
 
 def classes_in_words(n_classes: int) -> str:

@@ -9,8 +9,9 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from secam_onnx.labels.literals import literal
-from secam_onnx.labels.objects import names_in
+from secam_onnx.labels.literals import LARGEST, literal
+from secam_onnx.labels.objects import MAX_NAME_LENGTH, names_in
+from secam_onnx.shown_text import quoted
 
 __all__ = ["is_yaml", "names_in_yaml"]
 
@@ -27,6 +28,8 @@ def is_yaml(text: str) -> bool:
 
 def names_in_yaml(text: str) -> tuple[str, ...]:
     """The names under `names`, or in a document that is itself a list or a mapping of indices to names."""
+    if len(text) > LARGEST:
+        raise ValueError(f"it has {len(text):,} characters; at most {LARGEST:,} are read of YAML")
     match = _NAMES.search(text)
     value, rest = (match["value"], text[match.end() :]) if match else ("", text)
     lines = [_without_comment(line) for line in (value, *rest.splitlines())]
@@ -36,7 +39,7 @@ def names_in_yaml(text: str) -> tuple[str, ...]:
     if whole[:1] in _ENDS and (not match or lines[0].strip()):
         return _flow(whole)
     if lines[0].strip():
-        raise ValueError(f"its names are {lines[0].strip()[:80]!r}; a list, or indices with names, was expected")
+        raise ValueError(f"its names are {quoted(lines[0].strip())}; a list, or indices with names, was expected")
     block = list(_block(lines[1:], nested=match is not None))
     if not block:
         raise ValueError("it has no names")
@@ -61,7 +64,7 @@ def _outside(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _without_comment(line: str) -> str:
-    for at, char in _outside(line):
+    for at, char in _outside(line) if "#" in line else ():
         if char == "#" and (at == 0 or line[at - 1].isspace()):
             return line[:at].rstrip()
     return line.rstrip()
@@ -80,7 +83,7 @@ def _block(lines: Sequence[str], *, nested: bool) -> Iterator[str]:
         if indent < edge or (nested and indent == 0 and not text.startswith("- ")):
             return  # the next key
         if indent > edge:
-            raise ValueError(f"{_OTHER_FORM}: {text[:80]!r} continues the line before")
+            raise ValueError(f"{_OTHER_FORM}: {quoted(text)} continues the line before")
         yield text
 
 
@@ -89,7 +92,7 @@ def _flow(text: str) -> tuple[str, ...]:
     cuts = [0]
     for at, char in _outside(text):
         if at and char in _ENDS:
-            raise ValueError(f"{_OTHER_FORM}: a list or mapping inside another, near {text[at:][:40]!r}")
+            raise ValueError(f"{_OTHER_FORM}: a list or mapping inside another, near {quoted(text[at : at + 40])}")
         if char == "," or char in _ENDS.values():
             cuts.append(at)
         if char == _ENDS[text[0]]:
@@ -110,13 +113,15 @@ def _flow(text: str) -> tuple[str, ...]:
 def _indexed(pairs: Iterable[str]) -> tuple[str, ...]:
     names: dict[int | str, str] = {}
     for line in pairs:
+        if len(line) > 2 * MAX_NAME_LENGTH:
+            raise ValueError(f"it has an entry of {len(line):,} characters, too many for a name")
         found = _PAIR.fullmatch(line.replace("\n", " "))
         if found is None:
-            raise ValueError(f"it is YAML of another form: {line[:80]!r} is neither '- name' nor 'index: name'")
+            raise ValueError(f"it is YAML of another form: {quoted(line)} is neither '- name' nor 'index: name'")
         key = _scalar(found["key"])
         index = int(key) if re.fullmatch(r"[0-9]{1,9}", key) else key
         if index in names:
-            raise ValueError(f"{key!r} occurs twice")
+            raise ValueError(f"{quoted(key)} occurs twice")
         names[index] = _scalar(found["value"])
     return names_in(names)
 
@@ -128,5 +133,5 @@ def _scalar(text: str) -> str:
     if len(text) > 1 and text[0] == text[-1] == "'":
         return text[1:-1].replace("''", "'")
     if text.startswith((*"\"'&*!|>%@`[{", "- ")):
-        raise ValueError(f"{_OTHER_FORM}: {text[:80]!r}")
+        raise ValueError(f"{_OTHER_FORM}: {quoted(text)}")
     return text

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from secam_onnx.errors import OptionError
 from secam_onnx.photograph.preprocessing_settings import INTERPOLATIONS, MAX_CHANNELS, is_color
 
 __all__ = ["check_channel_order", "check_channels", "check_values"]
 
 _LONGEST_EDGE, _LONGEST_RESIZED = 8192, 16384
+_LARGEST = 1e30  # which float32 holds, and its reciprocal
 _EXPECTED = {
     "size": f"a height and a width of 1 to {_LONGEST_EDGE} pixels",
     "resize_to": "None, 'letterbox', a length of at least the size, or two",
@@ -41,8 +40,8 @@ def check_values(fields: Any) -> None:
         "size": len(size) == 2 and all(isinstance(edge, int) and 1 <= edge <= _LONGEST_EDGE for edge in size),
         "resize_to": fields.resize_to in (None, "letterbox") or _is_around_the_crop(fields.resize_to, size),
         "interpolation": fields.interpolation in INTERPOLATIONS,
-        "mean": 1 <= len(mean) == len(std) <= MAX_CHANNELS and bool(np.isfinite(mean).all()),
-        "std": all(np.isfinite(value) and value > 0 for value in std),
+        "mean": 1 <= len(mean) == len(std) <= MAX_CHANNELS and all(abs(value) <= _LARGEST for value in mean),
+        "std": all(1 / _LARGEST <= value <= _LARGEST for value in std),
         "layout": fields.layout in ("NCHW", "NHWC"),
         "channel_order": fields.channel_order in ("RGB", "BGR"),
         "crop_rounding": fields.crop_rounding in ("even", "down"),
@@ -98,7 +97,7 @@ def _is_around_the_crop(resize_to: object, size: tuple[int, int]) -> bool:
 
 
 def _is_range(values: tuple[float, ...]) -> bool:
-    return len(values) == 2 and bool(np.isfinite(values).all()) and values[0] < values[1]
+    return len(values) == 2 and -_LARGEST <= values[0] < values[1] <= _LARGEST
 
 
 def _are_channels(numbers: tuple[int, ...] | None, *counts: int) -> bool:

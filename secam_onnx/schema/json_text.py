@@ -9,10 +9,18 @@ from typing import Any
 
 from secam_onnx.schema.text_size import measure
 
-__all__ = ["LIMITS", "Limits", "parse_json"]
+__all__ = ["LIMITS", "LimitError", "Limits", "NotJsonError", "parse_json"]
 
 _DIGITS = 19  # of the largest int64
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class NotJsonError(ValueError):
+    """The text is something else than JSON."""
+
+
+class LimitError(ValueError):
+    """The text is larger than is read."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +46,24 @@ class Limits:
 
         Raises
         ------
-        ValueError
+        LimitError
             It is too large.
         """
         if size > self.size:
-            raise ValueError(f"it has {size:,} {unit}; at most {self.size:,} were expected")
+            raise LimitError(f"it has {size:,} {unit}; at most {self.size:,} were expected")
 
     def check(self, entries: int, depth: int) -> None:
         """Refuse a text by what `measure` found.
 
         Raises
         ------
-        ValueError
+        LimitError
             It has too many entries, or they are nested too deep.
         """
         if entries > self.entries:
-            raise ValueError(f"it has more than {self.entries:,} entries; so many are not read")
+            raise LimitError(f"it has more than {self.entries:,} entries; so many are not read")
         if depth > self.depth:
-            raise ValueError(f"its lists and objects are nested {depth:,} deep; at most {self.depth} were expected")
+            raise LimitError(f"its lists and objects are nested {depth:,} deep; at most {self.depth} were expected")
 
 
 LIMITS = Limits()
@@ -83,8 +91,8 @@ def parse_json(text: str, limits: Limits = LIMITS, *, strict: bool = False) -> A
 
     Raises
     ------
-    ValueError
-        It is not JSON, exceeds a limit, or has a key twice; the message is the reason alone.
+    NotJsonError, LimitError, ValueError
+        It is not JSON, exceeds a limit, or has a key twice or half of a pair; the message is the reason alone.
     """
     limits.check_size(len(text), "characters")
     try:
@@ -101,7 +109,7 @@ def parse_json(text: str, limits: Limits = LIMITS, *, strict: bool = False) -> A
     except UnicodeEncodeError:
         raise ValueError("it holds half of a surrogate pair, which is no character") from None
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"it is not JSON ({error})") from error
+        raise NotJsonError(f"it is not JSON ({error})") from error
     return data
 
 

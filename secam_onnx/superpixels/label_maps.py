@@ -7,7 +7,11 @@ import io
 import numpy as np
 from PIL import Image
 
+from secam_onnx.errors import OptionError
+
 __all__ = ["decode_label_map", "encode_label_map"]
+
+_LARGEST = 8192 * 8192  # pixels of a model's input
 
 
 def encode_label_map(segments: np.ndarray) -> bytes:
@@ -31,6 +35,16 @@ def decode_label_map(data: bytes) -> np.ndarray:
     -------
     ndarray
         `(rows, columns)` int32.
+
+    Raises
+    ------
+    OptionError
+        It has colours, or more pixels than any input of a model.
     """
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        if image.width * image.height > _LARGEST or image.mode not in ("L", "I;16", "I"):
+            raise OptionError(
+                f"The label map is {image.width} x {image.height} of mode {image.mode}; 8 or 16 bits of grey, and at "
+                f"most {_LARGEST:,} pixels, were expected. Give one that encode_label_map wrote."
+            )
         return np.asarray(image).astype(np.int32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -168,8 +169,26 @@ def test_names_that_look_like_something_else(stored: Store, name: str, text: str
         ("a.txt", "{'tench', 'crane'}", "it is of type set, where a list of names was expected"),
         ("a.txt", "{0: 'tench', 2: 'crane'}", "the index 1 is missing"),
         ("a.txt", "{0: 1, 1: 0}", "its keys and its values could both be the indices"),
-        ("a.txt", "[" * 100_000 + "]", "neither JSON"),
-        ("a.txt", "[" + "1, " * 1_000_000 + "]", "at most 2,000,000 were expected"),
+        ("a.txt", "[" * 100_000 + "]", "nested 100,000 deep"),
+        ("a.txt", r"['a', '\ud800']", "class 1 has half of a surrogate pair"),
+        ("a.txt", "[" * 100 + "'a'" + "]" * 100, "nested 100 deep"),
+        ("a.json", "[" + "[]," * 1_000_000 + "[]]", "more than 1,000,000 entries"),
+        ("a.txt", "[" + "[]," * 300_000 + "'a']", "more than 200,000 entries"),
+        ("a.txt", "[" + "''" * 500_000 + "]", "more than 200,000 entries"),
+        ("a.txt", "[" + "-" * 100_000 + "1, 'a']", "neither JSON"),
+        ("a.txt", "[" + "1+" * 100_000 + "1, 'a']", "neither JSON"),
+        ("a.json", '["' + r"\"" * 500_000, "neither JSON"),
+        ("a.json", '["a", "a' + "b" * 1000 + '"]', "class 1 has a name of 1,001 characters"),
+        ("a.json", r'["a", "\ud800"]', "half of a surrogate pair"),
+        ("a.json", '{"0": "a", "0": "b"}', "the key '0' occurs twice"),
+        ("a.json", '{"0": ' + "9" * 5000 + "}", "neither its keys nor its values|class 0 has"),
+        ("a.txt", "a\n" * 1_000_001, "more than 1,000,000 names"),
+        ("a.csv", "a,b\n" * 1_000_002, "more than 1,000,000 rows or cells"),
+        ("a.csv", "a," * 1_000_002, "more than 1,000,000 rows or cells"),
+        ("a.csv", "9" * 5000 + ",a\n1,b", "is not an index"),
+        ("a.yaml", "names:\n  a" + " " * 60_000 + "b\n", "an entry of 60,002 characters"),
+        ("a.yaml", "names:\n" + "  - a\n" * 400_000, "characters; at most 2,000,000 are read of YAML"),
+        ("a.txt", "[" + "1, " * 1_000_000 + "]", "more than 1,000,000 entries"),
         ("a.txt", "item {\n  id: 1\n  name: 'cat'\n}", "a label map of TensorFlow"),
         ("a.txt", "<!DOCTYPE html>\n<html>", "HTML or XML"),
         ("a.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5", "Git LFS; `git lfs pull`"),
@@ -179,15 +198,15 @@ def test_names_that_look_like_something_else(stored: Store, name: str, text: str
         ("a.json", '{"0": "tench", "2": "crane"}', "the index 1 is missing"),
         ("a.json", '{"1": "tench", "2": "crane"}', "the index 0 is missing"),
         ("a.json", '{"0": "a", "00": "b"}', "the index 1 is missing"),
-        ("a.json", '{"0": "tench", "1": 5}', "class 1 has '5'"),
-        ("a.json", '{"0": 5.5}', "class 0 has '5.5'"),
-        ("a.json", '["tench", null]', "every class needs a name, but class 1 has 'None'"),
+        ("a.json", '{"0": "tench", "1": 5}', "class 1 has 5"),
+        ("a.json", '{"0": 5.5}', "class 0 has 5.5"),
+        ("a.json", '["tench", null]', "every class needs a name, but class 1 has null"),
         ("a.json", "[true, false]", "every class needs a name"),
         ("a.json", '[[0, "tench"], [1, "crane"]]', "every class needs a name"),
         ("a.json", '[{"id": 0, "name": "tench"}]', "every class needs a name, but class 0 has .*id"),
-        ("a.json", '{"n01440764": "tench", "n01443537": "goldfish"}', "the first keys are n01440764, n01443537"),
+        ("a.json", '{"n01440764": "tench", "n01443537": "goldfish"}', "the first keys are 'n01440764', 'n01443537'"),
         ("a.json", '{"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}', "generic names only"),
-        ("tokenizer.json", '{"version": "1.0", "model": {}}', "the first keys are version, model"),
+        ("tokenizer.json", '{"version": "1.0", "model": {}}', "the first keys are 'version', 'model'"),
         ("a.json", "[]", "every class needs a name"),
         ("a.json", "{}", "every class needs a name, but there are none"),
         ("a.json", '"tench"', "it is of type str, where a list"),
@@ -234,7 +253,7 @@ def test_pickles_are_refused_and_never_opened(stored: Store, protocol: int, name
 
 
 def test_missing_file_folder_and_a_file_that_is_too_large(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "none.txt", "No such file"), (tmp_path, "directory")):
+    for path, reason in ((tmp_path / "none.txt", "No such file"), (tmp_path, "it is a folder")):
         with pytest.raises(OptionError, match=f"Cannot read labels from {re.escape(str(path))}: .*{reason}"):
             read_labels(path)
     large = tmp_path / "large.txt"
@@ -242,6 +261,14 @@ def test_missing_file_folder_and_a_file_that_is_too_large(tmp_path: Path) -> Non
         file.truncate(1 << 30)
     with pytest.raises(OptionError, match="it has 1,073,741,824 bytes"):
         read_labels(large)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    for path, kind in ((tmp_path / "pipe.txt", "a named pipe"), (Path("/dev/zero"), "a device")):
+        with pytest.raises(OptionError, match=f"it is {kind}, and a file was expected"):
+            read_labels(path)
 
 
 NAMES = st.lists(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings, Values
 from secam_onnx.photograph.sidecars.values import by_channel, flag, number
+from secam_onnx.shown_text import quoted, shown_name
 
 __all__ = ["ACTIVATIONS", "is_image_processor", "settings"]
 
@@ -106,10 +107,10 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
         steps = {**_COMMON, **_TYPES[kind], **stated}
         source = f"{source} ({kind}ImageProcessor)"
     else:
-        raise ValueError(f"it is of the type {kind}ImageProcessor, whose steps are not supported")
+        raise ValueError(f"it is of the type {shown_name(kind)}ImageProcessor, whose steps are not supported")
     for key, value in steps.items():
         if key.startswith("do_") and value is not False and key not in _KNOWN_STEPS:
-            raise ValueError(f"it asks for the step {key}, which is not supported")
+            raise ValueError(f"it asks for the step {shown_name(key)}, which is not supported")
     size, resize_to = _geometry(kind, steps)
     mean, std = _normalisation(kind, steps)
     return PreprocessingSettings(
@@ -144,9 +145,11 @@ def _plain(stated: Mapping[str, Any]) -> dict[str, Any]:
 def _interpolation(steps: Mapping[str, Any]) -> str:
     resample = steps["resample"]
     try:
-        return Image.Resampling(resample).name.lower()
+        return Image.Resampling(resample if type(resample) is int else -1).name.lower()
     except ValueError:
-        raise ValueError(f"resample is {resample!r} where one of Pillow's filters, 0 to 5, was expected") from None
+        raise ValueError(
+            f"resample is {quoted(resample)} where one of Pillow's filters, 0 to 5, was expected"
+        ) from None
 
 
 def _geometry(kind: str, steps: Mapping[str, Any]) -> tuple[tuple[int, int], Edges | None]:
@@ -198,7 +201,9 @@ def _edges(steps: Mapping[str, Any], key: str, *, square: bool) -> Edges:
     else:
         edges = value if isinstance(value, list) and len(value) == 2 else [value, value] if square else [value]
     if not all(isinstance(edge, int) and not isinstance(edge, bool) and 1 <= edge <= 8192 for edge in edges):
-        raise ValueError(f"{key} is {value!r} where a length, height and width, or shortest_edge alone was expected")
+        raise ValueError(
+            f"{key} is {quoted(value)} where a length, height and width, or shortest_edge alone was expected"
+        )
     return edges[0] if len(edges) == 1 else (edges[0], edges[1])
 
 
@@ -216,5 +221,5 @@ def _normalisation(kind: str, steps: Mapping[str, Any]) -> tuple[Values, Values]
         again = by_channel(steps, "image_std")
         std = tuple(one * other for one, other in zip(std * len(again) if len(std) == 1 else std, again, strict=True))
     if min(std) <= 0:
-        raise ValueError(f"image_std is {steps['image_std']!r} where positive numbers were expected")
+        raise ValueError(f"image_std is {quoted(steps['image_std'])} where positive numbers were expected")
     return tuple((value + offset) / factor for value in mean), tuple(value / factor for value in std)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["find_beside", "read_object"]
+from secam_onnx.files import read_regular, regular_file
+from secam_onnx.schema import LIMITS, parse_json
 
-_LARGEST = 16_000_000  # bytes; the class names of ImageNet-21k take 2 MB
+__all__ = ["find_beside", "read_object"]
 
 
 def find_beside(model: str | os.PathLike[str], name: str) -> Path | None:
@@ -17,7 +17,15 @@ def find_beside(model: str | os.PathLike[str], name: str) -> Path | None:
     # The path as it is given: in Hugging Face's cache, models are links into another folder.
     folder = Path(model).absolute().parent
     folders = [folder, folder.parent] if folder.name == "onnx" else [folder]
-    return next((file for file in (place / name for place in folders) if file.is_file()), None)
+    return next((file for file in (place / name for place in folders) if _is_there(file)), None)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        regular_file(file)
+    except OSError:
+        return False
+    return True
 
 
 def read_object(file: Path) -> dict[str, Any]:
@@ -29,13 +37,10 @@ def read_object(file: Path) -> dict[str, Any]:
         The file cannot be read, is too large, or holds no JSON object; the message is the reason alone.
     """
     try:
-        size = file.stat().st_size
-        if size > _LARGEST:
-            raise ValueError(f"it has {size:,} bytes, and at most {_LARGEST:,} were expected")
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
+        data = parse_json(read_regular(file, LIMITS.size).decode("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror or error})") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise ValueError(f"it is not JSON ({error})") from error
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__} where a JSON object was expected")  # noqa: TRY004

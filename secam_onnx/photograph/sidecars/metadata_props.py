@@ -16,10 +16,11 @@ from typing import Any
 
 from secam_onnx.errors import ModelError
 from secam_onnx.labels.literals import literal
-from secam_onnx.labels.objects import in_order
+from secam_onnx.labels.objects import in_order, split_names
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.photograph.sidecars.openvino import LABELS
 from secam_onnx.photograph.sidecars.openvino import settings as model_info
+from secam_onnx.shown_text import quoted
 
 __all__ = ["label_sources", "preprocessing_inside"]
 
@@ -62,8 +63,8 @@ def label_sources(metadata: Mapping[str, str]) -> Iterator[tuple[str, Callable[[
     """
     readers: dict[str, Callable[[str], tuple[str, ...]]] = {
         "names": lambda text: in_order(literal(text)),
-        "character": lambda text: in_order(text.rstrip("\n").split("\n")),
-        LABELS: lambda text: in_order(text.split()),
+        "character": lambda text: in_order(split_names(text.rstrip("\n"), "\n")),
+        LABELS: lambda text: in_order(split_names(text, None)),
         **dict.fromkeys(_OTHER_NAMES, _listed),
     }
     for key, read in readers.items():
@@ -75,7 +76,7 @@ def _listed(text: str) -> tuple[str, ...]:
     """Names in JSON, in Python's syntax, or separated by commas or lines."""
     if text.lstrip().startswith(("[", "{", "(")):
         return in_order(literal(text))
-    return in_order(text.strip().split("\n" if "\n" in text.strip() else ","))
+    return in_order(split_names(text.strip(), "\n" if "\n" in text.strip() else ","))
 
 
 def _ultralytics(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
@@ -84,11 +85,11 @@ def _ultralytics(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
     try:
         size = literal(metadata["imgsz"])
     except ValueError as error:
-        raise ValueError(f"imgsz is {metadata['imgsz'][:40]!r}: {error}") from None
+        raise ValueError(f"imgsz is {quoted(metadata['imgsz'])}: {error}") from None
     edges = [size, size] if isinstance(size, int) else size
     good = isinstance(edges, list | tuple) and len(edges) == 2 and all(type(edge) is int for edge in edges)
     if not good or not all(1 <= edge <= 8192 for edge in edges):
-        raise ValueError(f"imgsz is {metadata['imgsz'][:40]!r} where [height, width] was expected")
+        raise ValueError(f"imgsz is {quoted(metadata['imgsz'])} where [height, width] was expected")
     height, width = edges
     square = height == width
     return PreprocessingSettings(
@@ -110,7 +111,7 @@ def _image(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
         return None
     order = _known(stated, _FORMAT, _ORDERS)
     if stated.get(_GAMMA, "SRGB").casefold() != "srgb":
-        raise ValueError(f"{_GAMMA} is {stated[_GAMMA]!r}, but photographs are used as they are, in sRGB")
+        raise ValueError(f"{_GAMMA} is {quoted(stated[_GAMMA])}, but photographs are used as they are, in sRGB")
     values = _known(stated, _RANGE, _RANGES)
     said = ", ".join(f"{key} {value}" for key, value in stated.items() if key != _GAMMA)
     return PreprocessingSettings(
@@ -125,7 +126,7 @@ def _known(stated: Mapping[str, str], key: str, values: Mapping[str, Any]) -> An
     if key not in stated:
         return None
     if stated[key].casefold() not in values:
-        raise ValueError(f"{key} is {stated[key][:40]!r} where one of ONNX's values was expected")
+        raise ValueError(f"{key} is {quoted(stated[key])} where one of ONNX's values was expected")
     return values[stated[key].casefold()]
 
 

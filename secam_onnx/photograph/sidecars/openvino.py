@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from secam_onnx.labels.objects import in_order
+from secam_onnx.labels.objects import MAX_DIGITS, in_order
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
+from secam_onnx.shown_text import quoted
 
 __all__ = ["LABELS", "SCHEMA", "labels", "settings"]
 
@@ -19,6 +20,7 @@ _PREFIX = "model_info "
 LABELS = f"{_PREFIX}labels"
 SCHEMA = "label_schema.json"
 _STATED = ("mean_values", "scale_values", "resize_type", "reverse_input_channels", "pad_value")
+_LONGEST = 1000  # characters of three numbers
 _OF_OTX = ("label_ids", "otx_version", "task_type")
 _GEOMETRIES: dict[str, dict[str, Any]] = {
     "standard": {"crop": "none"},
@@ -41,12 +43,12 @@ def settings(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
         return None
     resize = info.get("resize_type", "standard")
     if resize not in _GEOMETRIES:
-        raise ValueError(f"resize_type is {resize[:40]!r}, which is not supported ({', '.join(_GEOMETRIES)} are)")
+        raise ValueError(f"resize_type is {quoted(resize)}, which is not supported ({', '.join(_GEOMETRIES)} are)")
     reverse = _flag(info.get("reverse_input_channels", "False"))
     otx = any(name in info for name in _OF_OTX)
     std = _numbers("scale_values", info.get("scale_values", ""), 1.0)
     if min(std) <= 0:
-        raise ValueError(f"scale_values is {info['scale_values'][:40]!r} where positive numbers were expected")
+        raise ValueError(f"scale_values is {quoted(info['scale_values'])} where positive numbers were expected")
     geometry = dict(_GEOMETRIES[resize])
     if geometry.get("fit") == "letterbox":
         geometry["pad_color"] = _numbers("pad_value", info.get("pad_value", ""), 0.0)
@@ -64,18 +66,18 @@ def settings(metadata: Mapping[str, str]) -> PreprocessingSettings | None:
 
 def _numbers(key: str, text: str, default: float) -> tuple[float, ...]:
     try:
-        values = [float(part) for part in re.split(r"[\s,]+", text.strip("[]() \n")) if part] or [default]
+        values = [float(part) for part in re.split(r"[\s,]+", text[:_LONGEST].strip("[]() \n")) if part] or [default]
     except ValueError:
         values = []
-    if len(values) not in (1, 3) or not all(abs(value) < 1e6 for value in values):
-        raise ValueError(f"{key} is {text[:40]!r} where one number, or three, were expected")
+    if len(text) > _LONGEST or len(values) not in (1, 3) or not all(abs(value) < 1e6 for value in values):
+        raise ValueError(f"{key} is {quoted(text)} where one number, or three, were expected")
     return tuple(values)
 
 
 def _flag(text: str) -> bool:
     known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if text.strip().casefold() not in known:
-        raise ValueError(f"reverse_input_channels is {text[:40]!r} where True or False was expected")
+        raise ValueError(f"reverse_input_channels is {quoted(text)} where True or False was expected")
     return known[text.strip().casefold()]
 
 
@@ -98,4 +100,7 @@ def labels(data: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _natural(key: str) -> list[tuple[int, int, str]]:
     """A sort key by which 10 comes after 9."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", key)]
+    return [
+        (0, int(part), "") if part.isdecimal() and len(part) <= MAX_DIGITS else (1, 0, part.lower())
+        for part in re.split(r"(\d+)", key)
+    ]

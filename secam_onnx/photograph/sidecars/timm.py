@@ -8,6 +8,7 @@ from typing import Any
 
 from secam_onnx.photograph.preprocessing_settings import INTERPOLATIONS, PreprocessingSettings
 from secam_onnx.photograph.sidecars.values import by_channel, number
+from secam_onnx.shown_text import quoted
 
 __all__ = ["is_config", "settings"]
 
@@ -42,9 +43,11 @@ def settings(data: Mapping[str, Any], source: str) -> PreprocessingSettings:
     around = math.floor(height / share), math.floor(width / share)
     mode, interpolation = config["crop_mode"], config["interpolation"]
     if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"interpolation is {interpolation!r} where one of {', '.join(INTERPOLATIONS)} was expected")
+        raise ValueError(
+            f"interpolation is {quoted(interpolation)} where one of {', '.join(INTERPOLATIONS)} was expected"
+        )
     if mode not in ("center", "squash", "border"):
-        raise ValueError(f"crop_mode is {mode!r}, which is not supported (center, squash and border are)")
+        raise ValueError(f"crop_mode is {quoted(mode)}, which is not supported (center, squash and border are)")
     if mode == "border" and share != 1:
         raise ValueError(f"crop_mode is 'border' with a crop_pct of {share}, which is supported for 1 only")
     if share > 1:
@@ -83,5 +86,5 @@ def _size(config: Mapping[str, Any], arguments: Any) -> tuple[int, int]:
         size = [3, own, own] if isinstance(own, int) else [3, *own] if isinstance(own, list) else own
     good = isinstance(size, list) and len(size) == 3 and all(type(edge) is int and 1 <= edge <= 8192 for edge in size)
     if not good:
-        raise ValueError(f"input_size is {size!r} where [channels, height, width] was expected")
+        raise ValueError(f"input_size is {quoted(size)} where [channels, height, width] was expected")
     return size[1], size[2]
