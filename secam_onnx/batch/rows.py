@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from secam_onnx.errors import MissingDependencyError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.files import printable
+from secam_onnx.shown_text import shown
 from secam_onnx.superpixels import encode_label_map
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ ERROR_COLUMNS = ("image", "kind", "message")
 """Columns of the error table, all of them text."""
 
 _LONGEST = 4000  # characters of a name or message in a line
+_WHOLE = 12 * _LONGEST  # with all of it escaped
+_FORMULAS = ("=", "+", "-", "@")
 
 ERROR_KIND = {"ImageError": "image", "ModelError": "model"}
 """What the column `kind` of the error table says, by the name of the exception."""
@@ -124,11 +127,14 @@ def error_row(key: str, error: SecamError) -> dict[str, str]:
 
 
 def in_one_line(text: str) -> str:
-    """A text as the column of a line: without breaks, and cut where it is long; texts that differ stay apart."""
+    """A text as the column of a line: as it is shown, and cut where it is long, with a digest.
+
+    A path that a spreadsheet would take for a formula begins with `./`, which leads to the same file.
+    """
     if len(text) > _LONGEST:
         digest = blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
         text = f"{text[:_LONGEST]}... ({len(text):,} characters, {digest})"
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+    return ("./" if text.startswith(_FORMULAS) else "") + shown(text, _WHOLE)
 
 
 def arrow() -> Any:

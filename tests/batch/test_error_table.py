@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from terminal import HOSTILE, left_raw
 
 from secam_onnx.batch.error_table import ErrorTable
 from secam_onnx.batch.rows import error_row
@@ -155,3 +156,14 @@ def test_a_name_of_200_000_characters(tmp_path: Path, run_cli: RunCli, tiny_mode
     again = run_cli(*command, "--resume")
     assert (again.returncode, "Traceback" in again.stderr) == (1, False), again.stderr
     assert "1 finished earlier; 1 failed earlier" in again.stdout
+
+
+@pytest.mark.parametrize("key", ["=1+1.png", "+a.png", "-a.png", "@a.png", f"{HOSTILE}.png", HOSTILE * 300])
+def test_neither_a_terminal_nor_a_spreadsheet_obeys_a_name(path: Path, key: str) -> None:
+    table = ErrorTable(path, keep=False)
+    add(table, key, f"{key} cannot be read")
+    assert left_raw(path.read_bytes()) == []
+    with path.open(newline="", encoding="utf-8") as file:
+        _, row = csv.reader(file)
+    assert not any(column.startswith(("=", "+", "-", "@", "\t")) for column in row)
+    assert key in ErrorTable(path, keep=True)
