@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
 
 import grpc
@@ -15,18 +15,23 @@ from grpc import StatusCode
 from secam_onnx.errors import OptionError
 from secam_onnx.serve import metrics
 from secam_onnx.serve.access_log import log_request, logger
+from secam_onnx.serve.admission import Admission, Held, check_values
 from secam_onnx.serve.api_keys import check_key
+from secam_onnx.serve.crowd import SPARE
 from secam_onnx.serve.kserve_data_plane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.kserve_sdk import (
     InferenceServicer,
+    InferParameter,
+    InferRequest,
     InvalidInput,
     ModelNotFound,
     ModelNotReady,
     ServerNotReady,
     grpc_service,
+    to_headers,
 )
 from secam_onnx.serve.request_context import RequestContext, enter_request, request_id
-from secam_onnx.serve.request_errors import MalformedError, RequestError, SlowError
+from secam_onnx.serve.request_errors import CrowdedError, MalformedError, RequestError, let_go
 from secam_onnx.serve.settings import Settings, bracketed
 from secam_onnx.shown_text import shown
 
@@ -38,12 +43,16 @@ _CODES = {
     ModelNotReady: StatusCode.UNAVAILABLE,
     ServerNotReady: StatusCode.UNAVAILABLE,
 }
-_OPEN = ("ServerLive", "ServerReady")
+_HEALTH = ("ServerLive", "ServerReady")  # they need no key, and no message is read for them
 _RESPONSE_BYTES = 1 << 30  # clients have a limit of their own
+_IDLE_MS, _AGE_MS = 65_000, 600_000  # of a connection; clients open another one by themselves
+_CONTENTS = ("bool", "int", "int64", "uint", "uint64", "fp32", "fp64", "bytes")
 
 
-def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grpc.aio.Server, int]:
-    """Make a gRPC server, which answers once it is started.
+def grpc_server(
+    data_plane: ExplainerDataPlane, settings: Settings, admission: Admission
+) -> tuple[grpc.aio.Server, int]:
+    """Make a gRPC server, which answers once it is started; `admission` counts its bytes.
 
     Returns
     -------
@@ -58,20 +67,29 @@ def grpc_server(data_plane: ExplainerDataPlane, settings: Settings) -> tuple[grp
         The port is in use.
     """
     limits = settings.limits
+    longest_ms = int((2 * limits.client_timeout_s + limits.timeout_s) * 1000)
     server = grpc.aio.server(
-        interceptors=(_Guard(settings),),
-        maximum_concurrent_rpcs=limits.max_connections,
+        interceptors=(_Guard(settings, admission),),
+        maximum_concurrent_rpcs=limits.max_connections + SPARE,
         options=[
             ("grpc.max_receive_message_length", limits.max_body_bytes),
             ("grpc.max_send_message_length", _RESPONSE_BYTES),
             ("grpc.so_reuseport", int(settings.share_grpc_port)),
+            # What a client sends waits with the client, until there is room for it; gRPC itself buffers 64 kB a call.
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.max_concurrent_streams", limits.max_connections + SPARE),
+            ("grpc.max_allowed_incoming_connections", limits.max_connections + SPARE),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
+            # One that takes its answer too slowly ends, at the latest, with its connection.
+            ("grpc.max_connection_age_ms", _AGE_MS),
+            ("grpc.max_connection_age_grace_ms", longest_ms),
             # So that a client which vanished without closing its connection is noticed.
             ("grpc.keepalive_time_ms", int(limits.client_timeout_s * 1000)),
             ("grpc.keepalive_timeout_ms", int(limits.client_timeout_s * 1000)),
         ],
     )
     grpc_service.add_GRPCInferenceServiceServicer_to_server(
-        InferenceServicer(data_plane, FixedRepository(data_plane.model_registry)), server
+        _Servicer(data_plane, FixedRepository(data_plane.model_registry)), server
     )
     try:
         port = server.add_insecure_port(f"{bracketed(settings.host)}:{settings.grpc_port}")
@@ -88,11 +106,26 @@ def grpc_port_error(settings: Settings, error: Exception) -> OptionError:
     )
 
 
-class _Guard(grpc.aio.ServerInterceptor):
-    """Asks for keys, turns exceptions into a status, and writes the log."""
+class _Servicer(InferenceServicer):
+    """The SDK's service, which lets go of a message once it is read."""
 
-    def __init__(self, settings: Settings) -> None:
+    async def ModelInfer(self, request: Any, context: grpc.aio.ServicerContext) -> Any:  # noqa: N802  (the SDK calls it so)
+        self.validate_grpc_request(request)
+        asked, given, name = InferRequest.from_grpc(request), request.parameters, request.model_name
+        # Those of the message would keep all of it.
+        asked.parameters = {key: InferParameter.FromString(value.SerializeToString()) for key, value in given.items()}
+        del request, given
+        response, _ = await self._data_plane.infer(request=asked, headers=to_headers(context), model_name=name)
+        return response.to_grpc()
+
+
+class _Guard(grpc.aio.ServerInterceptor):
+    """Asks for keys, counts bytes, turns exceptions into a status, and writes the log."""
+
+    def __init__(self, settings: Settings, admission: Admission) -> None:
         self._settings = settings
+        self._admission = admission
+        self._working = 0
 
     async def intercept_service(
         self,
@@ -106,32 +139,37 @@ class _Guard(grpc.aio.ServerInterceptor):
         headers = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
         # As a stream of one message, so that the key is checked before it is read, and the wait for it is bounded.
         return grpc.stream_unary_rpc_method_handler(
-            functools.partial(self._answer, handler.unary_unary, method, headers),
-            request_deserializer=functools.partial(_read, handler.request_deserializer),
+            functools.partial(self._answer, handler, method, headers),
             response_serializer=handler.response_serializer,
         )
 
     async def _answer(
         self,
-        handler: Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]],
+        handler: grpc.RpcMethodHandler,
         method: str,
         headers: Mapping[str, str],
-        messages: AsyncIterator[Any],
+        _: object,
         context: grpc.aio.ServicerContext,
     ) -> Any:
-        message = None
         request = RequestContext(request_id(headers.get("x-request-id")))
         enter_request(request)
         start = time.perf_counter()
         code = StatusCode.OK
+        held = Held(self._admission)
+        context.add_done_callback(lambda _: held.release())  # once the client has the answer
+        self._working += 1
         try:
-            if method not in _OPEN:
-                check_key(headers, self._settings.key_digests)
-            message = await self._first(messages)
-            if message is None:
-                raise MalformedError("The bytes received are not a message of this method.")
-            _check_lengths(message)
-            return await handler(message, context)
+            if method in _HEALTH:
+                return await handler.unary_unary(handler.request_deserializer(b""), context)
+            check_key(headers, self._settings.key_digests)
+            if self._working > self._settings.limits.max_connections:
+                raise CrowdedError(f"{self._working - 1} calls are being answered, which is the limit; retry.")
+            # It is not kept here, as it would be until there is an answer.
+            asked = [_read(handler.request_deserializer, await self._message(context, held, request))]
+            check_values(_check_lengths(asked[0]), held, self._settings.limits)
+            answer = await handler.unary_unary(asked.pop(), context)
+            held.take(answer.ByteSize())
+            return answer
         except asyncio.CancelledError:
             code = StatusCode.CANCELLED
             raise
@@ -139,34 +177,38 @@ class _Guard(grpc.aio.ServerInterceptor):
             code, text = _status(error)
             text = shown(text)  # which quotes the request, also in the SDK's words
             request.failed(text)
+            let_go(error)
             await _abort(context, code, text, error)
         finally:
-            size = 0 if message is None else message.ByteSize()
-            log_request("grpc", request, code.name, start, method=method, bytes=size)
+            self._working -= 1
+            log_request("grpc", request, code.name, start, method=method, bytes=request.bytes)
 
-    async def _first(self, messages: AsyncIterator[Any]) -> Any:
-        patience = self._settings.limits.client_timeout_s
-        try:
-            async with asyncio.timeout(patience):
-                return await anext(messages, None)
-        except TimeoutError:
-            raise SlowError(f"The message did not arrive within {patience:g} s.") from None
+    async def _message(self, context: grpc.aio.ServicerContext, held: Held, request: RequestContext) -> bytes:
+        """The bytes of the message, for which there is room before the first of them is read."""
+        async with self._admission.message(held):
+            data = await context.read()  # gRPC's iterator would hold the message until it is collected as garbage
+        if not isinstance(data, bytes):
+            raise MalformedError("A message was expected; the call ended without one.")
+        request.bytes = len(data)
+        held.keep(len(data))
+        return data
 
 
 def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
-    """A message, or None if the bytes are not one; gRPC would log an exception here as the server's fault."""
     try:
         return deserialize(data)
-    except DecodeError:
-        return None
+    except DecodeError as error:
+        raise MalformedError("The bytes received are not a message of this method.") from error
 
 
-def _check_lengths(message: Any) -> None:
-    """Refuse long lists, as the SDK makes an object of each entry."""
-    for name in ("inputs", "outputs", "parameters"):
+def _check_lengths(message: Any) -> int:
+    """Refuse long lists, as the SDK makes an object of each entry; the number of values that become objects."""
+    for name in ("inputs", "outputs", "parameters", "raw_input_contents"):
         found = len(getattr(message, name, ()))
         if found > MOST_ENTRIES:
             raise MalformedError(f"{name!r} has {found} entries; at most {MOST_ENTRIES} are accepted.")
+    contents = [given.contents for given in getattr(message, "inputs", ())]
+    return sum(len(getattr(found, f"{kind}_contents")) for found in contents for kind in _CONTENTS)
 
 
 def _status(error: Exception) -> tuple[StatusCode, str]:

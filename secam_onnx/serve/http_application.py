@@ -24,7 +24,7 @@ from secam_onnx.serve.kserve_sdk import (
 )
 from secam_onnx.serve.page_routes import add_pages
 from secam_onnx.serve.request_context import current_request
-from secam_onnx.serve.request_errors import RequestError
+from secam_onnx.serve.request_errors import RequestError, let_go
 from secam_onnx.serve.settings import Settings
 from secam_onnx.shown_text import shown
 
@@ -59,6 +59,8 @@ def application(data_plane: ExplainerDataPlane, settings: Settings, version: str
         status, reason, headers = _reason(error, list(settings.models))
         reason = shown(reason)  # which quotes the request, also in the SDK's words
         current_request().failed(reason)
+        if status != 500:  # whose log has yet to be written
+            let_go(error)
         return JSONResponse({"error": reason}, status, headers)
 
     for kind in (*_STATUS, RequestError, HTTPException, NotImplementedError, Exception):

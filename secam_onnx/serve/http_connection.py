@@ -7,6 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from secam_onnx.serve.crowd import Crowd
 from secam_onnx.serve.settings import Limits
 
 __all__ = ["GuardedConnection"]
@@ -23,13 +24,16 @@ class GuardedConnection(HttpToolsProtocol):
     ----------
     limits : Limits
         Its `client_timeout_s` holds for the headers, for the body and for taking the response.
+    crowd : Crowd
+        All connections.
     **uvicorn
         Arguments of uvicorn's class.
     """
 
-    def __init__(self, *, limits: Limits, **uvicorn: Any) -> None:
+    def __init__(self, *, limits: Limits, crowd: Crowd, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._limits = limits
+        self._crowd = crowd
         self._deadline: asyncio.TimerHandle | None = None
         self._patience = 2 * limits.client_timeout_s + limits.timeout_s + _SLACK_S
         self._unbounded = 0  # bytes of headers, trailers and line ends, which nothing else bounds
@@ -37,8 +41,10 @@ class GuardedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._within(self._limits.client_timeout_s)
+        self._crowd.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._crowd.forget(self)
         self._within(None)
         super().connection_lost(exc)
 
@@ -61,7 +67,9 @@ class GuardedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._within(self._patience)
-        self.scope["state"]["target"] = self.url  # the guard looks whether it names a host
+        self._crowd.work(self)
+        # For the guard, which looks whether the target names a host.
+        self.scope["state"] |= {"target": self.url, "full": self._crowd.is_full}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -72,7 +80,16 @@ class GuardedConnection(HttpToolsProtocol):
         # The deadline stays: the client may not have taken the response yet, or have sent part of the next request.
         if self.pipeline:
             self._within(self._patience)
+        else:
+            self._crowd.rest(self)
         super().on_response_complete()
+
+    def leave(self) -> None:
+        """Close the connection, which waits for a request."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def _within(self, seconds: float | None) -> None:
         """Close the connection unless something happens within this time; None: never."""

@@ -18,6 +18,7 @@ try:
     from kserve.predictor_config import PredictorConfig
     from kserve.protocol.dataplane import DataPlane
     from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as grpc_service
+    from kserve.protocol.grpc.grpc_predict_v2_pb2 import InferParameter
     from kserve.protocol.grpc.servicer import InferenceServicer
     from kserve.protocol.infer_type import RequestedOutput, serialize_byte_tensor, to_http_parameters
     from kserve.protocol.model_repository_extension import ModelRepositoryExtension
@@ -25,6 +26,7 @@ try:
     from kserve.protocol.rest.v2_datamodels import InferenceRequest
     from kserve.protocol.rest.v2_endpoints import V2Endpoints, register_v2_endpoints
     from kserve.utils.numpy_codec import from_np_dtype
+    from kserve.utils.utils import to_headers
 except ImportError as error:
     raise MissingDependencyError(
         f'The server needs a package that is not installed ({error}). Run pip install "secam-onnx[serve]".'
@@ -38,6 +40,7 @@ __all__ = [
     "DataPlane",
     "InferInput",
     "InferOutput",
+    "InferParameter",
     "InferRequest",
     "InferResponse",
     "InferenceRequest",
@@ -61,5 +64,6 @@ __all__ = [
     "register_v1_endpoints",
     "register_v2_endpoints",
     "serialize_byte_tensor",
+    "to_headers",
     "to_http_parameters",
 ]

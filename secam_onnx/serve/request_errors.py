@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar
 
 from grpc import StatusCode
@@ -10,6 +11,7 @@ from secam_onnx.errors import ShownMessage
 
 __all__ = [
     "BusyError",
+    "CrowdedError",
     "ForbiddenError",
     "MalformedError",
     "MisdirectedError",
@@ -22,6 +24,7 @@ __all__ = [
     "TooLargeError",
     "TooLateError",
     "UnknownKindError",
+    "let_go",
 ]
 
 
@@ -94,6 +97,12 @@ class BusyError(RequestError):
     status, code = 429, StatusCode.RESOURCE_EXHAUSTED
 
 
+class CrowdedError(RequestError):
+    """Too many connections work already."""
+
+    status, code = 503, StatusCode.UNAVAILABLE
+
+
 class StoppedError(RequestError):
     """The server stopped before the request was answered."""
 
@@ -120,3 +129,10 @@ class PredictorError(RequestError):
     def __init__(self, message: str, status: int = 502) -> None:
         super().__init__(message)
         self.status = status if 400 <= status < 500 else 502
+
+
+def let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error came through, which hold the request until they are collected as garbage."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__, error = None, error.__cause__ or error.__context__

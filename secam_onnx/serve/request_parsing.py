@@ -93,7 +93,8 @@ def read_infer(request: InferRequest, explainer: Explainer, limits: Limits) -> E
 
 def _input_tensor(given: InferInput) -> InputTensor:
     values = given.data if isinstance(given.data, list) else []
-    return InputTensor(given.name, given.datatype, given.shape, values, given._raw_data, given.parameters or {})
+    raw, given._raw_data = given._raw_data, None  # the images are copies of it, or the only ones to hold it
+    return InputTensor(given.name, given.datatype, given.shape, values, raw, given.parameters or {})
 
 
 def _check_output_parameters(name: str, parameters: Mapping[str, Any]) -> None:

@@ -16,6 +16,8 @@ import uvicorn
 from secam_onnx.errors import OptionError, SecamError
 from secam_onnx.runtime import stop_all
 from secam_onnx.serve.access_log import logger
+from secam_onnx.serve.admission import Admission
+from secam_onnx.serve.crowd import Crowd
 from secam_onnx.serve.decoders import decoders_for
 from secam_onnx.serve.ending import Ending
 from secam_onnx.serve.grpc_server import grpc_server
@@ -87,15 +89,15 @@ def serve(
     kserve_context.set_predictor_config(PredictorConfig(settings.predictor_host) if settings.predictor_host else None)
     data_plane = ExplainerDataPlane(repository)
     limits = settings.limits
+    admission = Admission(limits)
     config = uvicorn.Config(
-        GuardMiddleware(application(data_plane, settings, version("secam-onnx")), settings),
-        http=functools.partial(GuardedConnection, limits=limits),
+        GuardMiddleware(application(data_plane, settings, version("secam-onnx")), settings, admission),
+        http=functools.partial(GuardedConnection, limits=limits, crowd=Crowd(limits.max_connections)),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=limits.max_connections,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=cast(int, limits.grace_s),  # what takes it takes parts of a second as well
     )
@@ -103,7 +105,8 @@ def serve(
     def work() -> None:
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             try:
-                runner.run(_serve(uvicorn.Server(config), http, data_plane, settings, ending, started, supervisor))
+                server = uvicorn.Server(config)
+                runner.run(_serve(server, http, data_plane, admission, settings, ending, started, supervisor))
             except SecamError as error:
                 ending.answered(error)  # now, as closing the runner waits for models that are being opened
 
@@ -114,6 +117,7 @@ async def _serve(
     server: uvicorn.Server,
     http: socket.socket,
     data_plane: ExplainerDataPlane,
+    admission: Admission,
     settings: Settings,
     ending: Ending,
     started: Callable[[int | None], None],
@@ -140,7 +144,7 @@ async def _serve(
         stopped = asyncio.create_task(stopping.wait())
         await asyncio.wait([opening, stopped], return_when=asyncio.FIRST_COMPLETED)
     if supervisor is None or not stopping.is_set():
-        async with _grpc(data_plane, settings, stopping, ending) as port:
+        async with _grpc(data_plane, admission, settings, stopping, ending) as port:
             started(port)
             await _http(server, http, stopping)
             if server.server_state.connections or server.server_state.tasks:
@@ -171,13 +175,13 @@ async def _http(server: uvicorn.Server, http: socket.socket, stopping: asyncio.E
 
 @contextlib.asynccontextmanager
 async def _grpc(
-    data_plane: ExplainerDataPlane, settings: Settings, stopping: asyncio.Event, ending: Ending
+    data_plane: ExplainerDataPlane, admission: Admission, settings: Settings, stopping: asyncio.Event, ending: Ending
 ) -> AsyncIterator[int | None]:
     """Run the gRPC server, if there is to be one, until told to stop; yields its port."""
     if settings.grpc_port is None:
         yield None
         return
-    server, port = grpc_server(data_plane, settings)
+    server, port = grpc_server(data_plane, settings, admission)
     await server.start()
 
     async def stop() -> None:

@@ -21,7 +21,10 @@ from kserve import InferInput, InferRequest
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from servers import PATIENCE_S, WHITE, Running, busy_model, encoded, png, running
 
+from secam_onnx.serve.crowd import SPARE
+
 KB = 1 << 10
+GET = b"GET /v2/health/live HTTP/1.1\r\nHost: [::1]\r\n\r\n"
 HEAD = b"POST /v1/models/model:explain HTTP/1.1\r\nHost: [::1]\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -313,15 +316,44 @@ def test_headers_without_end(busy: Running) -> None:
     all_is_well(busy)
 
 
-def test_connections_are_counted(busy: Running) -> None:
-    opened: list[socket.socket] = []
-    try:
-        opened += [busy.connect() for _ in range(40)]
-        assert busy.call("GET", "/v2/health/live")[0] == 503
-    finally:
+HEALTH = ("/v2/health/live", "/v2/health/ready", "/v1/models/model", "/v2/models/model/ready", "/metrics")
+
+
+def test_connections_that_work_are_counted(busy: Running) -> None:
+    """Health is answered all the same."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(busy.connect()).sendall(HEAD % 1000)
+        busy.wait(lambda: busy.call("GET", "/v2/models")[0] == 503)
+        status, headers, body = busy.call("GET", "/v2/models")
+        assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
+        assert reason(body) == "40 connections are being answered, which is the limit; retry."
+        for path in HEALTH:
+            assert busy.call("GET", path)[0] == 200
+    busy.wait(lambda: busy.call("GET", "/v2/models")[0] == 200)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX: ", GET])
+def test_connections_that_wait_make_room(sent: bytes, busy: Running) -> None:
+    """Whether they sent nothing, or not all, or have their answer: those that waited longest are closed."""
+    before = sockets(busy)
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(busy.connect()) for _ in range(200)]
         for connection in opened:
-            connection.close()
-    busy.wait(lambda: busy.call("GET", "/v2/health/live")[0] == 200)
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(sent)
+        assert busy.explain(png())[0] == 200
+        assert sockets(busy) <= before + 40 + SPARE
+        if sent == GET:  # the newest is open and works
+            opened[-1].recv(1 << 16)
+            opened[-1].sendall(GET)
+            assert opened[-1].recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    all_is_well(busy)
+
+
+def test_health_takes_no_body(busy: Running) -> None:
+    for path in HEALTH:
+        assert busy.call("GET", path, b"x")[0] == 413
 
 
 def test_a_client_that_leaves_is_not_worked_for(tmp_path: Path) -> None:
@@ -362,9 +394,6 @@ def test_requests_of_one_batch_get_their_own_answers(tmp_path: Path, chelsea: np
         assert max(sizes) > 1
 
 
-GET = b"GET /v2/health/live HTTP/1.1\r\nHost: [::1]\r\n\r\n"
-
-
 @pytest.mark.parametrize("more", [b"\r\n", b"GET / HTTP/1.1\r\nX: "])
 def test_what_follows_an_answer_and_is_no_request_is_not_waited_for(more: bytes, busy: Running) -> None:
     with busy.connect() as connection:
@@ -403,11 +432,11 @@ def test_a_client_that_does_not_take_its_answer() -> None:
     options = ("--model-name", "model", "--client-timeout", "1", "--timeout", "4")
     with running(*options) as server, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        before = sockets(server)
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(head + body)
         server.wait(lambda: any(line.get("status") == 200 and line.get("bytes") for line in server.lines))
-        held = sockets(server)
-        server.wait(lambda: sockets(server) < held)
+        server.wait(lambda: sockets(server) <= before)
 
 
 def test_who_has_no_key_fills_no_memory(tmp_path: Path) -> None:
@@ -421,6 +450,9 @@ def test_who_has_no_key_fills_no_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["ModelInfer", "ServerLive"])
 def test_a_message_that_does_not_end_over_grpc(path: str, busy: Running) -> None:
+    """It is given up; health does not wait for it."""
+    end = b"did not arrive within 1.5 s" if path == "ModelInfer" else b"\x00\x00\x00\x00\x02\x08\x01"  # live: true
+
     def frame(kind: int, flags: int, stream: int, body: bytes) -> bytes:
         return len(body).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + body
 
@@ -444,7 +476,7 @@ def test_a_message_that_does_not_end_over_grpc(path: str, busy: Running) -> None
             + frame(data, 0, 1, part)
         )
         received = b""
-        while b"did not arrive within 1.5 s" not in received.replace(b"%20", b" "):
+        while end not in received.replace(b"%20", b" "):
             received += connection.recv(1 << 16)
     all_is_well(busy)
 
