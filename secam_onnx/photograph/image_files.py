@@ -85,6 +85,8 @@ def read_raster(
             if structure.format == "NPY":
                 pixels = _npy(file, name, structure)
                 return make_raster(pixels, pixels.shape[2] in (2, 4), None, value_range, name)
+            if not structure.by_pillow:
+                raise UnidentifiedImageError
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked
                 with Image.open(file, formats=(structure.format,)) as image:
@@ -118,7 +120,10 @@ def announced_pixels(image: EncodedImage) -> int:
 
 def _structure(file: BinaryIO, name: str, max_pixels: int, formats: tuple[str, ...], stack: bool) -> ImageStructure:
     """What the file is made of, within limits."""
-    found = read_structure(file, name, formats=formats, stack=stack)
+    try:
+        found = read_structure(file, name, formats=formats, stack=stack)
+    except OSError as error:  # of the disk or the network
+        raise undecodable(name, error) from error
     kept = found.format == "NPY" or stack  # all channels as they are stored
     check_size((found.height, found.width, found.channels if kept else 3), name, max_pixels)
     values = found.pixels * found.channels * found.itemsize

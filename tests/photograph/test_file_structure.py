@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,53 @@ def own_tiff(**changed: list[int]) -> bytes:
 
 
 J2K = saved("JPEG2000", no_jp2=True)
+
+
+def png_chunk(kind: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib.crc32(kind + body))
+
+
+SEGMENTS = b"\xff\xe5\0\2" * 15_000
+JPEG, PNG, GIF = saved("JPEG"), saved("PNG"), saved("GIF")
+TWICE = png_chunk(b"acTL", struct.pack(">LL", 3, 0)) * 2
+DIFFERENT: dict[str, tuple[bytes, str]] = {  # what a decoder may see in a file and another reader may not
+    "segments inside a segment": (JPEG[:2] + (b"\xff\xf0\xea\x62" + SEGMENTS) * 9 + JPEG[2:], "rare kind F0"),
+    "segments behind the end": (JPEG[: JPEG.index(b"\xff\xda")] + b"\xff\xd9" + SEGMENTS * 9, "damaged, or cut off"),
+    "a second header": (
+        PNG[:33] + png_chunk(b"IHDR", struct.pack(">LLBBBBB", 9000, 9000, 8, 2, 0, 0, 0)) + PNG[33:],
+        "two",
+    ),
+    "chunks behind frames that do not count": (
+        PNG[:33] + TWICE + PNG[33:-12] + png_chunk(b"fcTL", bytes(26)) + png_chunk(b"teSt") * 9000,
+        "more than 2,000 chunks",
+    ),
+    "comments behind an empty block": (
+        GIF[: GIF.index(b",\0\0\0\0")] + b"!\1\0" + b"\1a" * 90_000 + b"\0" + GIF[GIF.index(b",\0\0\0\0") :],
+        "more than 20,000 blocks",
+    ),
+    "a tag twice": (
+        bomb_images.tiff_of({256: (4, [64]), 257: (4, [64])}).replace(
+            struct.pack("<HHL", 257, 4, 1), struct.pack("<HHL", 256, 4, 1)
+        ),
+        "tag 256 twice",
+    ),
+}
+
+
+@pytest.mark.usefixtures("no_decoder")
+@pytest.mark.parametrize(("data", "message"), DIFFERENT.values(), ids=DIFFERENT)
+def test_what_decoders_see_is_counted(data: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        read(data)
+
+
+def test_a_big_endian_bigtiff_is_no_matter_for_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.asarray(PICTURE), photometric="rgb", bigtiff=True, byteorder=">")
+    monkeypatch.setattr(Image, "open", None)
+    np.testing.assert_array_equal(read(buffer.getvalue()).pixels, np.asarray(PICTURE))
+
+
 WIDE = at(at(J2K, b"\xff\x51", 6, ">LL", 2000, 2000), b"\xff\x51", 22, ">LL", 2000, 2000)
 PARTS: dict[str, tuple[bytes, str]] = {
     "tiles of JPEG 2000": (at(J2K, b"\xff\x51", 22, ">LL", 1, 1), "more than 1,024 tiles"),
@@ -358,3 +406,17 @@ def test_the_reference_has_the_limits() -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "image-limits.md").read_text(encoding="utf-8")
     for name in FORMATS:
         assert name.replace("WEBP", "WebP").replace("JPEG2000", "JPEG 2000") in page
+
+
+class FailingFile(io.BytesIO):
+    """A file on a disk that has gone."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(116, "Stale file handle")
+
+
+def test_errors_of_the_disk_are_errors_of_the_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_bytes(saved("PNG"))
+    monkeypatch.setattr(Path, "open", lambda self, mode: FailingFile())
+    with pytest.raises(ImageError, match=r"image\.png cannot be decoded .*Stale file handle"):
+        read_raster(tmp_path / "image.png")

@@ -13,6 +13,7 @@ __all__ = ["avif_structure"]
 
 _MOST_BOXES, _MOST_ITEMS, _MOST_EXTENTS = 4096, 1024, 4096
 _MOST_COVER, _LEAST_COVER = 4, 4 << 20  # tiles, their opacity, and smaller pictures beside
+_ONCE = (b"meta", b"iinf", b"iloc", b"iprp", b"ipco", b"pitm")  # decoders differ in which counts
 _BELOW = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # boxes of boxes: bytes before the first
 
 
@@ -50,10 +51,14 @@ def avif_structure(reader: FileReader) -> ImageStructure:
         It is damaged, animated, or has too many boxes, items or pictures.
     """
     sizes, kinds, extents = [(0, 0)], dict[int, bytes](), dict[int, list[tuple[int, int]]]()
+    seen: set[bytes] = set()
     for kind, start, end in _Walk(reader).boxes(0, reader.size):
         if kind == b"moov":
             reader.refuse("is an animated AVIF")
-        elif kind == b"ispe":
+        if kind in _ONCE and kind in seen:
+            reader.refuse(f"has two {kind.decode()} boxes")
+        seen.add(kind)
+        if kind == b"ispe":
             sizes.append(reader.unpack(">LL", start + 4))
         elif kind == b"iinf":
             kinds.update(_kinds(reader, start, end))
@@ -94,6 +99,8 @@ def _kinds(reader: FileReader, start: int, end: int) -> dict[int, bytes]:
             reader.cut_off()
         wide = version >= 3
         number, _, what = reader.unpack(">LH4s" if wide else ">HH4s", place + 12)
+        if number in found:
+            reader.refuse("has two items of one number")
         found[number] = what
         place += length
     return found
@@ -123,6 +130,8 @@ def _extents(reader: FileReader, start: int) -> dict[int, list[tuple[int, int]]]
         parts += many
         reader.at_most(parts, _MOST_EXTENTS, "parts of items")
         places = [(number(index), number(offset), number(length)) for _ in range(many)]
+        if item in found:
+            reader.refuse("has two items of one number")
         if method == 0:  # a place in the file; others hold no streams
             found[item] = [(beginning + where, size) for _, where, size in places]
         elif many:

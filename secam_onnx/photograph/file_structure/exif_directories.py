@@ -14,6 +14,20 @@ _MOST_NUMBERS = 300_000
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = {1: "B", 3: "H", 4: "L", 13: "L", 16: "Q", 18: "Q"}
 _BYTES = (1, 2, 7)
+_STRUCTURE = {
+    256,
+    257,
+    258,
+    259,
+    262,
+    273,
+    277,
+    278,
+    279,
+    284,
+    317,
+    *range(322, 326),
+}  # decoders differ in which counts
 _BELOW = (34665, 34853, 40965)  # EXIF, GPS, interoperability
 
 
@@ -83,7 +97,9 @@ def read_directory(reader: FileReader, place: int, order: str, big: bool) -> Dir
         if where + bytes_ <= reader.size:  # decoders skip others
             total += bytes_
             numbers += length if kind in _SIZES and kind not in _BYTES else 0
-        tags.setdefault(code, (kind, length, where))  # decoders take the first
+        if code in tags and code in _STRUCTURE:
+            reader.refuse(f"has tag {code} twice")
+        tags.setdefault(code, (kind, length, where))
     if total > reader.size + 65_536:
         reader.refuse("has tags whose values are larger than the file, since several share one")
     reader.at_most(numbers, _MOST_NUMBERS, "numbers in its tags")

@@ -8,6 +8,7 @@ from secam_onnx.photograph.file_structure.image_structure import ImageStructure
 __all__ = ["gif_structure"]
 
 _MOST_BLOCKS = 20_000
+_COMMENT, _APPLICATION = 0xFE, 0xFF
 
 
 def gif_structure(reader: FileReader) -> ImageStructure:
@@ -31,7 +32,13 @@ def gif_structure(reader: FileReader) -> ImageStructure:
         if kind == b";":
             reader.cut_off()
         if kind == b"!":
+            label = reader.read(place, 1)[0]
             place += 1
+            if label != _COMMENT:  # as Pillow has it, which goes on behind a first block that is empty
+                length = reader.read(place, 1)[0]
+                looped = label == _APPLICATION and reader.read(place + 1, min(length, 11)) == b"NETSCAPE2.0"
+                place += 1 + length
+                place += 1 + reader.read(place, 1)[0] if looped else 0
             while length := reader.read(place, 1)[0]:
                 blocks += 1
                 reader.at_most(blocks, _MOST_BLOCKS, "blocks before the first frame")

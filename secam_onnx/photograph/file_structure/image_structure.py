@@ -21,6 +21,8 @@ class ImageStructure:
         Channels of all pages that are read, where these are kept as they are; 3 or fewer of photographs.
     itemsize : int
         Bytes of a value.
+    by_pillow : bool
+        Whether Pillow reads this kind of file as it is.
     """
 
     format: str
@@ -28,6 +30,7 @@ class ImageStructure:
     height: int
     channels: int = 3
     itemsize: int = 1
+    by_pillow: bool = True
 
     @property
     def pixels(self) -> int:

@@ -13,7 +13,7 @@ __all__ = ["JpegLimits", "jpeg_structure", "walk_jpeg"]
 
 _MOST_SEGMENTS, _MOST_FILL, _MOST_PHOTOSHOP = 2000, 65_536, 4 << 20
 _MOST_SCANS = 200
-_MOST_WORK = 2_500_000_000  # samples of all scans together, 1 ns each: about 50 of one colour at 50 megapixels
+_MOST_WORK = 5_000_000_000  # samples of all scans together, half a nanosecond each: 100 of a colour at 50 megapixels
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _BEHIND_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # not those that are part of it
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
@@ -24,6 +24,8 @@ _OTHER_FRAMES = {
     **dict.fromkeys((0xC9, 0xCA), "of arithmetic coding"),
 }
 _SOS, _EOI, _COM = 0xDA, 0xD9, 0xFE
+# Of others Pillow takes what is inside for further segments.
+_KNOWN = {*_FRAMES, *_OTHER_FRAMES, 0xC4, 0xDB, 0xDD, _SOS, *range(0xE0, 0xF0), _COM}
 
 
 class JpegLimits(NamedTuple):
@@ -71,9 +73,13 @@ def walk_jpeg(reader: FileReader, place: int, end: int, limits: JpegLimits) -> t
         reader.at_most(segments, _MOST_SEGMENTS, "segments")
         place = found + 2
         if marker == _EOI:
+            if not scans:
+                reader.cut_off()  # Pillow would go on behind it
             break
         if marker in _STANDALONE:
             continue
+        if marker not in _KNOWN:
+            reader.refuse(f"is a JPEG with a segment of the rare kind {marker:02X}")
         (length,) = reader.unpack(">H", place)
         if length < 2:
             reader.cut_off()

@@ -28,11 +28,14 @@ def png_structure(reader: FileReader) -> ImageStructure:
     if kind != b"IHDR" or length != 13:
         reader.cut_off()
     place, pixel_chunks, others, packed, metadata, frames = 33, 0, 0, 0, 0, 1
+    animations = 0
     while place + 8 <= reader.size:  # one that is cut off is left to the decoder
         length, kind = reader.unpack(">L4s", place)
         body, place = place + 8, place + 12 + length
         if kind == b"IEND":
             break
+        if kind == b"IHDR":
+            reader.refuse("is a PNG with two headers")
         if kind == b"fcTL" and pixel_chunks and frames > 1:
             break  # the second frame
         if kind in _PIXELS:
@@ -43,8 +46,10 @@ def png_structure(reader: FileReader) -> ImageStructure:
         reader.at_most(others, _MOST_CHUNKS, "chunks of metadata")
         reader.at_most(packed, _MOST_PACKED, "packed texts")
         reader.at_most(metadata, MAX_METADATA, "bytes of metadata")
-        if kind == b"acTL" and length >= 4 and body + 4 <= reader.size:
-            (frames,) = reader.unpack(">L", body)
+        if kind == b"acTL" and not pixel_chunks and length >= 8 and body + 8 <= reader.size:
+            (number,) = reader.unpack(">L", body)
+            frames = number if not animations and number <= 1 << 31 else 1  # of two, Pillow takes neither
+            animations += 1
         if kind == b"eXIf" and place <= reader.size:
             check_exif(reader.read(body, length), reader.name)
         if kind in (b"tEXt", *_PACKED) and place <= reader.size:

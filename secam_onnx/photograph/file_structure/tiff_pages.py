@@ -45,7 +45,9 @@ def tiff_structure(reader: FileReader, *, stack: bool) -> ImageStructure:
         check_below(page, big)
         jpeg = _check_page(page, jpeg)
     width, height = _size(first)
-    return ImageStructure("TIFF", width, height, samples * pages, math.ceil(first.number(258, 1) / 8))
+    itemsize = math.ceil(first.number(258, 1) / 8)
+    # Pillow takes a big-endian BigTIFF for another TIFF, whose directory lies elsewhere.
+    return ImageStructure("TIFF", width, height, samples * pages, itemsize, by_pillow=not (big and order == ">"))
 
 
 def _size(page: Directory) -> tuple[int, int]:
