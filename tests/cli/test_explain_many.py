@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import bomb_images
 import numpy as np
 import pytest
 import tiny_models
@@ -263,6 +264,73 @@ def test_it_is_stopped_and_goes_on(number: int, code: int, tmp_path: Path, photo
     table = parquet.read_table(tmp_path / "out")
     assert len(set(table.column("image").to_pylist())) == table.num_rows == 60
     assert f"{finished} finished earlier" in done.stdout
+
+
+@pytest.mark.parametrize("to", ["folder", "parquet"])
+def test_ctrl_c_keeps_what_is_finished_though_large_images_are_being_decoded(
+    to: str, room: Path, photo: Path, run_cli: RunCli
+) -> None:
+    if to == "parquet":
+        pytest.importorskip("pyarrow")
+    (room / "slow").mkdir()
+    for index in range(40):
+        shutil.copy(photo, room / "slow" / f"{index:02d}.png")
+    data = bomb_images.slow_but_allowed()
+    for index in range(20):  # seconds each
+        (room / "slow" / f"large-{index:02d}.jpg").write_bytes(data)
+    command = [sys.executable, "-m", "secam_onnx", "explain", "slow", *OPTIONS, "--to", to, "--batch-size", "1"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, "--json-progress"], cwd=room, env=UNMEASURED, text=True, **pipes) as process:
+        try:
+            assert process.stderr is not None
+            while json.loads(line := process.stderr.readline())["explained"] < 5:
+                assert line
+            process.send_signal(signal.SIGINT)
+            sent = time.monotonic()
+            _, errors = process.communicate(timeout=100)
+        finally:
+            process.kill()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert time.monotonic() - sent < 30
+    assert 5 <= _on_the_disk(room / "secam-out", to) < 55
+    assert not list((room / "secam-out").rglob(".secam-*.tmp"))
+
+
+def test_two_runs_in_one_folder(room: Path, run_cli: RunCli) -> None:
+    command = [sys.executable, "-m", "secam_onnx", "explain", "--from-list", "-", *OPTIONS, "-o", "out"]
+    with subprocess.Popen(command, cwd=room, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        first.stdin.write("shard.tar\n")
+        first.stdin.flush()
+        while not (room / "out" / ".secam-lock").exists():
+            time.sleep(0.05)
+        for options in ((), ("--resume",), ("--to", "parquet")):
+            refused = run_cli("explain", "photos", *OPTIONS, "-o", "out", *options)
+            assert refused.returncode == 2
+            assert re.search(
+                rf"out is in use by another run \(process {first.pid} on .*\)\. Wait until", refused.stderr
+            )
+        # A few images that are named one by one have no table to share, but would be taken for leftovers.
+        assert run_cli("explain", "photos/class 0/00.png", *OPTIONS, "-o", "out").returncode == 2
+        output, _ = first.communicate(timeout=100)
+    assert first.returncode == 0
+    assert output.splitlines()[-1].startswith("2 images -> out")
+    done = run_cli("explain", "photos", *OPTIONS, "-o", "out", "--resume")
+    assert done.returncode == 1, done.stderr
+    assert not list((room / "out").rglob(".secam-*"))
+
+
+def test_single_images_side_by_side(room: Path, run_cli: RunCli) -> None:
+    """As of a loop in a shell; each has a folder of its own."""
+    command = [sys.executable, "-m", "secam_onnx", "explain", *OPTIONS, "-o", "out"]
+    runs = [
+        subprocess.Popen([*command, f"photos/class {index % 2}/{index:02d}.png"], cwd=room, stdout=subprocess.DEVNULL)
+        for index in range(3)
+    ]
+    assert [process.wait(100) for process in runs] == [0, 0, 0]
+    assert sorted(path.name for path in (room / "out").iterdir()) == ["00", "01", "02"]
 
 
 @pytest.mark.parametrize("to", ["folder", "parquet"])
