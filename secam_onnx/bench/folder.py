@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 from secam_onnx.bench.fresh_process import forward_peak, run_command
 from secam_onnx.bench.plain_model import PlainModel
 from secam_onnx.bench.rounds import Candidate, take_turns
+from secam_onnx.files import temporary_folder
 
 __all__ = ["time_folder"]
 
@@ -62,8 +62,8 @@ def time_folder(
     """
     batch = len(inputs)
     images = max(images, 2 * batch) // batch * batch
-    with tempfile.TemporaryDirectory() as temporary:
-        command = _FolderCommand(Path(temporary), path, batch, providers[0])
+    with temporary_folder() as temporary:
+        command = _FolderCommand(temporary, path, batch, providers[0])
         for count in (batch, images):
             command.fill(count, photograph)
         found = take_turns(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from secam_onnx.bench.rounds import DropoutError
+from secam_onnx.files import temporary_folder
 
 __all__ = ["explain_peak", "forward_peak", "run_command"]
 
@@ -76,8 +76,8 @@ def forward_peak(model: Path, inputs: np.ndarray, providers: Sequence[str], pass
     DropoutError
         The process failed; the message is the last line that it printed.
     """
-    with tempfile.TemporaryDirectory() as room:
-        file = Path(room) / "inputs.npy"
+    with temporary_folder() as room:
+        file = room / "inputs.npy"
         np.save(file, inputs)
         return _run(_FORWARD, [str(model), str(file), str(passes), *providers])
 

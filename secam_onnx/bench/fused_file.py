@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from secam_onnx import runtime
 from secam_onnx.explainer import Explainer
 from secam_onnx.export import fuse
+from secam_onnx.files import temporary_folder
 
 __all__ = ["fused_run"]
 
@@ -26,8 +26,8 @@ def fused_run(model: Path, explainer: Explainer, pictures: Sequence[np.ndarray])
     ort = runtime.load()
     options = ort.SessionOptions()
     options.log_severity_level = 3  # ONNX Runtime warns of inputs with defaults
-    with tempfile.TemporaryDirectory() as room:
-        file = Path(room) / "fused.onnx"
+    with temporary_folder() as room:
+        file = room / "fused.onnx"
         fuse(model, file, preprocessing=explainer.preprocessing)
         session = ort.InferenceSession(str(file), options, providers=list(explainer.providers))
     batch = np.stack(pictures)

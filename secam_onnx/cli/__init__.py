@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import io
 import os
-import signal
 import sys
 import warnings
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from importlib.metadata import version
 import click
 
 from secam_onnx.cli.console import say, say_lines, show_tracebacks_safely
+from secam_onnx.cli.stopping import watch
 from secam_onnx.cli.streams import flush, of_click, open_closed
 from secam_onnx.errors import PreprocessingWarning, SecamError
 from secam_onnx.shown_text import shown
@@ -96,10 +96,12 @@ def _show_error(error: click.ClickException) -> None:
 
 
 def main() -> None:
-    """Run the command line: a `SecamError` ends it with its message and code 2, Ctrl-C with code 130."""
-    # By default the program would end at once and leave temporary files behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Run the command line.
+
+    A `SecamError` ends it with its message and code 2, Ctrl-C with code 130, SIGTERM with 143, `--timeout` with 124.
+    """
     open_closed()
+    watch.start()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the terminal may lack characters of class and file names
             stream.reconfigure(errors="backslashreplace")
@@ -110,32 +112,33 @@ def main() -> None:
     show_tracebacks_safely()
     try:
         code = command(standalone_mode=False)
-    except click.exceptions.Abort:
-        say("Stopped. No file was left incomplete.", err=True)
-        code = 130
-    except click.ClickException as error:
-        _show_error(_with_model_hint(error))
-        code = 2
-    except SecamError as error:
-        say(f"Error: {error}", err=True)
-        code = 2
-    except OSError as error:
-        unwritten = of_click(error)
-        if unwritten is None:
-            raise
-        say(f"Error: {unwritten}", err=True)
-        code = 2
-    except MemoryError:
-        say("Error: There is not enough memory. Take smaller images or batches, or raise the limit.", err=True)
-        code = 2
-    except RuntimeError as error:
-        if "can't start new thread" not in str(error):
-            raise
-        say("Error: This system allows no further thread. Raise the limit (ulimit -u), or lower --threads.", err=True)
-        code = 2
+    except BaseException as error:
+        code = watch.code  # whatever was raised when the command was stopped
+        if code is None:
+            code = _code_of(error)
+        else:
+            say(watch.message, err=True)
+    watch.end_after(None)
     try:
         flush()
     except SecamError as error:
-        say(f"Error: {error}", err=True)
-        code = 2
+        code = _code_of(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _code_of(error: BaseException) -> int:
+    """Say what is wrong, if that can be said in a sentence; gives the exit code."""
+    unwritten = of_click(error) if isinstance(error, OSError) else None
+    if isinstance(error, click.ClickException):
+        _show_error(_with_model_hint(error))
+    elif isinstance(error, SecamError) or unwritten is not None:
+        say(f"Error: {unwritten or error}", err=True)
+    elif isinstance(error, click.exceptions.Abort):  # the input ended
+        say("Stopped. No file was left incomplete.", err=True)
+    elif isinstance(error, MemoryError):
+        say("Error: There is not enough memory. Take smaller images or batches, or raise the limit.", err=True)
+    elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        say("Error: This system allows no further thread. Raise the limit (ulimit -u), or lower --threads.", err=True)
+    else:
+        raise error
+    return 2

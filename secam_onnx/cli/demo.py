@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 import webbrowser
 from pathlib import Path
 
 import click
 
 from secam_onnx.cli.console import say
-from secam_onnx.cli.options import model_option
+from secam_onnx.cli.options import model_option, timeout_option
 from secam_onnx.cli.progress import step
+from secam_onnx.cli.stopping import watch
 
 __all__ = ["command"]
 
@@ -34,6 +34,7 @@ _PORT = 8765
     help="Write the page as files for any web server into this folder, and stop.",
 )
 @click.option("--force", is_flag=True, help="With --static: write into the folder even if it holds other files.")
+@timeout_option
 def command(model: Path | None, port: int | None, no_browser: bool, folder: Path | None, force: bool) -> None:
     """Open a page that explains the photographs you drop on it.
 
@@ -42,6 +43,7 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
     """
     from secam_onnx.classifier.fused import fused_metadata
     from secam_onnx.default_model import default_model
+    from secam_onnx.files import temporary_folder
     from secam_onnx.page import MODEL, PageServer, check_folder, model_for_browsers, page_files, write_page
 
     if force and folder is None:
@@ -50,9 +52,8 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
         raise click.UsageError("--static writes files and stops; leave --port and --no-browser out.")
     if folder is not None:
         check_folder(folder, force=force)
-    # At the end a visitor may still be loading the model, and Windows cannot remove an open file.
-    with tempfile.TemporaryDirectory(prefix="secam-", ignore_cleanup_errors=True) as temporary:
-        ready = model_for_browsers(model or default_model(), Path(temporary), step)
+    with temporary_folder() as temporary:
+        ready = model_for_browsers(model or default_model(), temporary, step)
         metadata = fused_metadata(ready)
         origin = metadata.origin if metadata is not None else {}
         note, warning = origin.get("preprocessing", ""), origin.get("preprocessing_warning")
@@ -67,6 +68,7 @@ def command(model: Path | None, port: int | None, no_browser: bool, folder: Path
             say(f"{folder}: put it on a web server, or try `python -m http.server -d {folder}`.")
             return
         with PageServer({**page_files(), MODEL: ready}, _PORT if port is None else port) as server:
+            watch.end_after(None)  # which is for what comes before
             say(f"{server.address} (Ctrl-C to stop)")
             if not no_browser:
                 webbrowser.open(server.address)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from secam_onnx.cli.stopping import watch
 from secam_onnx.head_query import HeadQuery
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "provider_option",
     "selection",
     "threads_option",
+    "timeout_option",
 ]
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -80,6 +82,11 @@ def _rows_and_columns(ctx: click.Context, param: click.Parameter, value: str | N
     return int(match[1]), int(match[2])
 
 
+def _end_after(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    if value is not None:
+        watch.end_after(value)
+
+
 model_option = click.option(
     "-m",
     "--model",
@@ -115,6 +122,14 @@ formats_option = click.option(
     callback=_formats,
     help="Read files of these formats alone: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, NPY, AVIF, JPEG2000, or all.  "
     "[default: all but JPEG2000]",
+)
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(0, 1_000_000, min_open=True),
+    metavar="SECONDS",
+    expose_value=False,
+    callback=_end_after,
+    help="Stop after so many seconds, with exit code 124.  [default: never]",
 )
 labels_option = click.option(
     "--labels",

@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from secam_onnx.batch.run import Totals
     from secam_onnx.batch.sources import Sources
 
-__all__ = ["bar", "json_lines", "step"]
+__all__ = ["bar", "json_lines", "running_steps", "step"]
 
 _TICK = 0.5  # seconds
 _LONG = 10.0
 _JSON_TICK = 1.0
+_running: list[str] = []
+
+
+def running_steps() -> list[str]:
+    """The steps under way, the innermost last."""
+    return list(_running)
 
 
 @contextlib.contextmanager
@@ -46,11 +52,13 @@ def step(text: str, *, keep: bool = True) -> Iterator[Callable[[int, int], None]
             due *= 2
 
     mark = "failed"
+    _running.append(text)
     try:
         with _every(_TICK, tick):
             yield told
         mark = "done"
     finally:
+        _running.remove(text)
         if live:
             clear_line()
         if keep:

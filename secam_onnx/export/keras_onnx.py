@@ -7,7 +7,6 @@ import importlib.util
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from onnx import ModelProto
 from secam_onnx.errors import MissingDependencyError, ModelError
 from secam_onnx.export.keras_weights import one_line
 from secam_onnx.export.notes import strip_notes
+from secam_onnx.files import temporary_folder
 from secam_onnx.graph.onnx_file import read_model
 
 __all__ = ["BACKEND", "SIDE", "keras", "to_onnx"]
@@ -69,9 +69,9 @@ def to_onnx(network: Any) -> ModelProto:
 
 
 def _exported(network: Any, signature: Any) -> ModelProto:
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _no_output():
+    with temporary_folder() as folder, warnings.catch_warnings(), _no_output():
         warnings.simplefilter("ignore")
-        file = Path(folder) / "model.onnx"
+        file = folder / "model.onnx"
         network.export(str(file), format="onnx", verbose=False, input_signature=[signature])
         model = read_model(file, weights=True)
     strip_notes(model)

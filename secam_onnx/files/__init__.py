@@ -9,6 +9,7 @@ from secam_onnx.files.writing import (
     printable,
     remove_leftovers,
     remove_unfinished,
+    temporary_folder,
 )
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "remove_leftovers",
     "remove_unfinished",
     "sha256",
+    "temporary_folder",
     "unchanged",
 ]

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,16 @@ from pathlib import Path
 
 from secam_onnx.errors import OutputError
 
-__all__ = ["LOCK", "new_file", "new_folder", "output_errors", "printable", "remove_leftovers", "remove_unfinished"]
+__all__ = [
+    "LOCK",
+    "new_file",
+    "new_folder",
+    "output_errors",
+    "printable",
+    "remove_leftovers",
+    "remove_unfinished",
+    "temporary_folder",
+]
 
 LOCK = ".secam-lock"
 """Name of the file by which a run holds a folder."""
@@ -88,6 +98,19 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             if target.exists():
                 shutil.rmtree(old, ignore_errors=True)
         _unfinished.pop(temporary, None)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a new folder for files that nobody needs after the block."""
+    # A program of which one has a file open keeps Windows from removing it.
+    with tempfile.TemporaryDirectory(prefix="secam-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        _unfinished[folder] = folder
+        try:
+            yield folder
+        finally:
+            _unfinished.pop(folder, None)
 
 
 def remove_unfinished() -> None:
