@@ -95,6 +95,15 @@ def _show_error(error: click.ClickException) -> None:
     say_lines(said.getvalue().rstrip("\n"), err=True)
 
 
+def _without_folder() -> str | None:
+    """What to say where the current folder is gone, so that no relative path leads anywhere."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return "The current folder was removed; change to another one, or give absolute paths."
+    return None
+
+
 def main() -> None:
     """Run the command line.
 
@@ -128,7 +137,7 @@ def main() -> None:
 
 def _code_of(error: BaseException) -> int:
     """Say what is wrong, if that can be said in a sentence; gives the exit code."""
-    unwritten = of_click(error) if isinstance(error, OSError) else None
+    unwritten = of_click(error) or _without_folder() if isinstance(error, OSError) else None
     if isinstance(error, click.ClickException):
         _show_error(_with_model_hint(error))
     elif isinstance(error, SecamError) or unwritten is not None:

@@ -24,7 +24,7 @@ class EndedError(ImageError):
         Why.
     """
 
-    def __init__(self, message: str, reason: Reason) -> None:
+    def __init__(self, message: str, reason: Reason = "crash") -> None:  # unpickled with the message alone
         super().__init__(message)
         self.reason = reason
 

@@ -98,10 +98,7 @@ def open_session(
     try:
         session = _opened(source, options, names)
     except Exception as error:
-        raise ModelError(
-            f"ONNX Runtime cannot open {name}: {_first_line(error)}. "
-            "Check the file with onnx.checker, or export it again."
-        ) from error
+        raise ModelError(f"ONNX Runtime cannot open {name}: {_reason(error)}") from error
     finally:
         if wants_cuda:
             ort.set_default_logger_severity(2)
@@ -148,10 +145,7 @@ def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> o
     try:
         session = _opened(file, options, [CPU])
     except Exception as error:
-        raise ModelError(
-            f"ONNX Runtime cannot open {path} as it is: {_first_line(error)}. Check the file with onnx.checker, or "
-            "export it again."
-        ) from error
+        raise ModelError(f"ONNX Runtime cannot open {path} as it is: {_reason(error)}") from error
     needs_threads(session)
     return session
 
@@ -160,9 +154,15 @@ def _opened(
     source: bytes | str, options: onnxruntime.SessionOptions, names: Sequence[str]
 ) -> onnxruntime.InferenceSession:
     with stoppable(functools.partial(options.set_load_cancellation_flag, True)):
-        return load().InferenceSession(source, options, providers=names)
+        # From CUDA it falls back to the CPU; from the CPU to the CPU, and prints so.
+        return load().InferenceSession(source, options, providers=names, enable_fallback=len(names) > 1)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+def _reason(error: Exception) -> str:
+    """Why a session cannot be opened, and what to do."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if "pthread_create" in lines[0]:
+        return "this system allows no further thread. Raise the limit (ulimit -u), or lower the number of threads."
+    if "bad_alloc" in lines[0]:
+        return "there is not enough memory for it."
+    return f"{lines[0].rstrip('.')}. Check the file with onnx.checker, or export it again."
