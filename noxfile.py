@@ -355,8 +355,12 @@ def ort_headers(session: nox.Session) -> str:
 
 @checked("full")
 def fuzz(session: nox.Session) -> None:
-    """A minute of mutated models, and one of images; longer by hand: `nox -s fuzz -- --seconds 3600 --seed 7`."""
-    session.install(".[cpu]")
+    """A minute of mutated models, of images, and of metadata and label files.
+
+    Longer by hand: `nox -s fuzz -- --seconds 3600 --seed 7`, and `SECAM_FUZZ_EXAMPLES=5000 pytest tests/schema`.
+    """
+    session.install(".[cpu]", *groups("test"))
+    session.run("pytest", "-q", "tests/schema/test_mutated_data.py", env={"SECAM_FUZZ_EXAMPLES": "400"})
     for tool in ("fuzz_models.py", "fuzz_images.py"):
         session.run("python", f"tools/{tool}", *(session.posargs or ("--seconds", "60")))
 

@@ -24,6 +24,7 @@ from secam_onnx.decoding.seen import Decode
 from secam_onnx.errors import ImageError
 from secam_onnx.photograph.image_files import EncodedImage
 from secam_onnx.photograph.preprocessing import Preprocessing
+from secam_onnx.schema import from_json
 
 try:
     import resource
@@ -102,9 +103,7 @@ def _answer(asked: dict[str, Any], data: bytes, decode: Decode, memory: int) -> 
 @lru_cache(maxsize=64)
 def _preprocessing(text: str) -> Preprocessing:
     """What the parent's `Preprocessing.to_dict` gave."""
-    return Preprocessing(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
-    )
+    return from_json(Preprocessing, json.loads(text))
 
 
 def _of_memory(error: BaseException | None) -> bool:

@@ -32,10 +32,20 @@ def names_in_lines(text: str) -> tuple[str, ...]:
         if len(line) > MAX_NAME_LENGTH:
             raise ValueError(f"line {number} has {len(line):,} characters, too many for a name")
     names = _without_numbers(lines)
-    synsets = [_SYNSET.fullmatch(name) for name in names]
-    if all(synsets):
-        names = _without_numbers([found[1] for found in synsets if found])
+    if synsets := _all_match(_SYNSET, names):
+        names = _without_numbers([found[1] for found in synsets])
     return in_order(names)
+
+
+def _all_match(pattern: re.Pattern[str], lines: Sequence[str]) -> list[re.Match[str]]:
+    """The match of each line; none if one does not match, after which no other is looked at."""
+    found = []
+    for line in lines:
+        match = pattern.fullmatch(line)
+        if match is None:
+            return []
+        found.append(match)
+    return found
 
 
 def _without_numbers(lines: Sequence[str]) -> list[str]:
@@ -44,7 +54,7 @@ def _without_numbers(lines: Sequence[str]) -> list[str]:
     Names may have numbers of their own: `2 euro`, or `0 fingers` to `5 fingers`, which differ in nothing else.
     """
     for pattern in (_NUMBER_FIRST, _NUMBER_LAST):
-        found = [match for line in lines if (match := pattern.fullmatch(line))]
+        found = _all_match(pattern, lines)
         names = {int(match["index"]): match["name"] for match in found}
         if len(names) < len(lines) or 2 * len(set(names.values())) <= len(lines):
             continue
@@ -61,7 +71,7 @@ def _without_numbers(lines: Sequence[str]) -> list[str]:
 
 def _check_gaps(lines: Sequence[str]) -> None:
     """Refuse numbered lines with a gap, `0 cat`, `2 dog`; `20 km/h`, `30 km/h` or `3 to 9` are names."""
-    found = [match for line in lines if (match := _NUMBER_FIRST.fullmatch(line))]
+    found = _all_match(_NUMBER_FIRST, lines)
     indices = {int(match["index"]) for match in found}
     names = {re.sub(r"\d+", "", match["name"]).casefold() for match in found}
     of_numbers = any(match["name"][0].isdigit() for match in found)  # `0 - 2`, `10, 20`

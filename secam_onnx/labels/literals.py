@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from typing import Any
 
 from secam_onnx.schema import LimitError, Limits, NotJsonError, measure, parse_json
@@ -38,9 +39,11 @@ def literal(text: str) -> Any:
     # Operators are no values, and Python's parser recurses into them.
     if len(text) > LARGEST or not _VALUES.fullmatch(text):
         raise ValueError(f"it is neither JSON nor a list or dict in Python's syntax: {reason}")
-    entries, depth = measure(text.encode(), _NO_STRUCTURE)
+    entries, depth = measure(_NO_STRUCTURE.sub(b"", text.encode()))
     _PYTHON.check(entries + text.count("'") // 2, depth)
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes that are none
+            return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ValueError(f"it is neither JSON nor a list or dict in Python's syntax: {reason}") from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secam_onnx.schema.text_size import measure
+from secam_onnx.shown_text import quoted
 
 __all__ = ["LIMITS", "LimitError", "Limits", "NotJsonError", "parse_json"]
 
@@ -118,7 +119,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:80]!r} occurs twice")
+        raise ValueError(f"the key {quoted(twice)} occurs twice")
     return found
 
 

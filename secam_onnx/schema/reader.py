@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from secam_onnx.errors import SecamError
 from secam_onnx.schema.fields import OneOf
+from secam_onnx.shown_text import quoted
 
 __all__ = ["from_json"]
 
@@ -72,7 +73,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return origin(_items(hint, parts if origin is tuple else (*parts, ...), value, where))
     if origin is Mapping:
         entries = _object(hint, value, where).items()
-        return {key: _read(parts[1], entry, f"{where}[{key[:80]!r}]") for key, entry in entries}
+        return {key: _read(parts[1], entry, f"{where}[{quoted(key)}]") for key, entry in entries}
     if _is_plain(hint, value):
         return float(value) if hint is float else value
     raise _refusal(hint, value, where)
@@ -122,7 +123,7 @@ def _entries(hints: Mapping[str, Any], value: dict[str, Any], where: str, *, com
     here = where or "it"
     for key in value:
         if key not in hints:
-            raise ValueError(f"{here} has {key[:80]!r}, which is not known; known are {', '.join(hints)}")
+            raise ValueError(f"{here} has {quoted(key)}, which is not known; known are {', '.join(hints)}")
     for key in hints if complete else ():
         if key not in value:
             raise ValueError(f"{here} has no {key}")
@@ -136,7 +137,7 @@ def _object(hint: Any, value: Any, where: str) -> dict[str, Any]:
 
 
 def _refusal(hint: Any, value: Any, where: str) -> ValueError:
-    shown = repr(value[:80] if isinstance(value, str) else value)
+    shown = quoted(value)
     if isinstance(value, dict | list):
         shown = f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     return ValueError(f"{where or 'it'} is {shown}; {_expected(hint)} was expected")
