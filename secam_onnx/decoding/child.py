@@ -64,6 +64,7 @@ def main(settings: str) -> None:
             asked = receive(parent)
             data = bytearray(asked["length"])
             receive_into(parent, data)
+            send(parent, {"taken": True})
         except (EOFError, OSError):
             os._exit(0)
         _limit_time(given["seconds"])

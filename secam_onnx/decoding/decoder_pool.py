@@ -22,6 +22,7 @@ __all__ = ["DecoderPool"]
 
 _WARM = 2  # kept running, so that one is there when another is ended; the rest start when they are needed
 _GAP_S = 2.0  # without any decoder, before that counts as not working; one starts in a tenth of a second
+_TRIES = 4
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 
 
@@ -105,7 +106,7 @@ class DecoderPool:
         if not isinstance(image, EncodedImage):
             return read_seen(image, preprocessing, **how)  # type: ignore[arg-type]
         cancellation = cancellation or Cancellation()
-        while True:
+        for _ in range(_TRIES):
             process = self._taken(image.name, cancellation)
             try:
                 with cancellation.ending(process.end):
@@ -113,10 +114,13 @@ class DecoderPool:
             except EndedError as error:
                 self._on_event(error.reason, str(error))
                 raise
-            except GoneError:  # while it was idle
+            except GoneError:  # it was ended or stopped while it was idle
                 continue
             finally:
                 self._give_back(process)
+        raise DecoderError(
+            f"{_TRIES} decoders after the other were ended or stopped. Look for who does that."
+        )
 
     @property
     def working(self) -> bool:
@@ -209,10 +213,11 @@ class DecoderPool:
                 continue
             try:
                 process = self._started()
-            except DecoderError as error:
-                self._on_event("failed", str(error))
+            except Exception as error:
+                reason = str(error) or type(error).__name__
+                self._on_event("failed", reason)
                 with self._condition:
-                    self._failure = str(error)
+                    self._failure = reason
                     self._condition.notify_all()
                     self._condition.wait_for(lambda: self._closed, wait)
                 wait = min(2 * wait, _LONGEST_WAIT_S)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from functools import lru_cache
+from typing import Any
 
 from secam_onnx.decoding.decoder_answer import LONGEST, read_answer
 from secam_onnx.decoding.decoder_limits import DecoderLimits
@@ -26,7 +27,7 @@ __all__ = ["LOADER", "DecoderProcess", "GoneError"]
 LOADER = "secam_onnx.decoding.seen:read_seen"
 """What a decoder does with an image."""
 
-_START_S, _END_S = 30.0, 2.0
+_START_S, _HAND_OVER_S, _END_S = 30.0, 5.0, 2.0
 # No program's main module is imported, as multiprocessing would.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from secam_onnx.decoding.child import main; main({settings!r})"
 _ENVIRONMENT = {
@@ -40,7 +41,7 @@ _ENVIRONMENT = {
 
 
 class GoneError(Exception):
-    """The process had ended before it was given an image."""
+    """The process took no image: it had ended, or was stopped."""
 
 
 class DecoderProcess:
@@ -62,12 +63,11 @@ class DecoderProcess:
     def __init__(self, limits: DecoderLimits, loader: str = LOADER) -> None:
         self._limits = limits
         self._retired = self._stopped = False
-        self._socket, theirs = socket.socketpair()
         try:
+            self._socket, theirs = socket.socketpair()
             with theirs:
                 self._process = _start(theirs, limits, loader)
         except OSError as error:
-            self._socket.close()
             raise _no_decoder(error) from error
         try:
             if receive(self._socket, time.monotonic() + _START_S) != {"ready": True}:
@@ -106,7 +106,7 @@ class DecoderProcess:
         EndedError
             It took too much time or memory, or its decoder crashed.
         GoneError
-            The process had ended before.
+            The process did not even begin.
         RuntimeError
             A bug.
         """
@@ -119,9 +119,9 @@ class DecoderProcess:
             "formats": formats,
             "length": len(image.data),
         }
+        self._hand_over(asked, image)
         until = time.monotonic() + self._limits.patience_s
         try:
-            send(self._socket, asked, [image.data], until)
             said = receive(self._socket, until)
             found = None
             if "geometry" in said:
@@ -129,9 +129,6 @@ class DecoderProcess:
                     self._socket, said, preprocessing, max_pixels=max_pixels, keep_image=keep_image, until=until
                 )
         except (OSError, EOFError, MessageError) as error:
-            if isinstance(error, ConnectionError) and not self._stopped:  # Linux says so of what was not read
-                self.end()
-                raise GoneError from error
             raise self._ended(image.name, error) from error
         self._retired = bool(said.get("last"))
         if found is not None:
@@ -158,6 +155,19 @@ class DecoderProcess:
         self._process.stdin.close()
         self._socket.close()
         return True
+
+    def _hand_over(self, asked: dict[str, Any], image: EncodedImage) -> None:
+        """Give the process an image, which it does not begin with before it said that it has all of it."""
+        until = time.monotonic() + _HAND_OVER_S
+        try:
+            send(self._socket, asked, [image.data], until)
+            if receive(self._socket, until) != {"taken": True}:
+                raise MessageError("no receipt")
+        except (OSError, EOFError, MessageError) as error:
+            if self._stopped:
+                raise self._ended(image.name, error) from error
+            self.end()
+            raise GoneError from error
 
     def _ended(self, name: str, error: Exception) -> EndedError:
         """Why there was no answer; ends the process."""

@@ -198,18 +198,39 @@ def test_given_up(make) -> None:
 
 
 def test_a_process_that_was_killed_or_stopped(make) -> None:
-    pool = make(seconds=0.5)
+    """It costs no image, as it did not take any."""
+    pool = make()
+    for number in (signal.SIGKILL, signal.SIGSTOP):
+        check_good(pool)
+        eventually(lambda: len(pool._idle) == 2)
+        before = list(pool._idle)
+        for process in before:
+            os.kill(process.pid, number)
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda _: check_good(pool), range(2)))
+        check_good(pool)
+        assert not {process.pid for process in before} <= {process.pid for process in pool._idle}
+
+
+def test_someone_who_ends_every_process(make) -> None:
+    pool = make(size=1)
+    pool._taken, taken = killed(pool), pool._taken
+    with pytest.raises(DecoderError, match="Look for who does that"):
+        check_good(pool)
+    pool._taken = taken
     check_good(pool)
-    for process in list(pool._all):
+
+
+def killed(pool: DecoderPool) -> Callable[..., Any]:
+    """Slots whose process ends when it is taken."""
+    taken = pool._taken
+
+    def take(*given: Any) -> Any:
+        process = taken(*given)
         os.kill(process.pid, signal.SIGKILL)
-    check_good(pool)
-    eventually(lambda: len(pool._idle) == 2)
-    for process in list(pool._idle):
-        os.kill(process.pid, signal.SIGSTOP)
-    for _ in range(2):
-        with pytest.raises(EndedError, match=r"takes more than the 0\.5 s"):
-            decode(pool, GOOD.data)
-    check_good(pool)
+        return process
+
+    return take
 
 
 def test_it_works_again_as_soon_as_processes_can_be_started(make, tmp_path: Path, monkeypatch) -> None:

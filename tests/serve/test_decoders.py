@@ -112,22 +112,23 @@ def test_a_request_that_is_answered_takes_no_decoder_any_more(model: tuple[str, 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_killed_and_stopped_decoders_are_replaced(workers: str, model: tuple[str, str]) -> None:
-    with running(*model, "--decode-timeout", "0.3", "--workers", workers) as server:
-        check_works(server)
+    with running(*model, "--workers", workers) as server, ThreadPoolExecutor(8) as pool:
+        seen: set[int] = set()
+
+        def all_started() -> bool:
+            seen.update(decoders(server.process.pid))
+            return server.figure("secam_decoders_started_total") == len(seen)
+
         for number in (signal.SIGKILL, signal.SIGSTOP):
+            check_works(server)
+            server.wait(all_started)
             before = decoders(server.process.pid)
             assert before
             for pid in before:
                 os.kill(pid, number)
-            refused = 0
-            while set(before) & set(decoders(server.process.pid)):
-                status, body = predict(server, png(90))
-                refused += status == 400
-                assert status == 200 or (number == signal.SIGSTOP and "takes more than" in body)
-            assert refused <= len(before)
-            for _ in range(5):
-                check_works(server)
+            list(pool.map(lambda _: check_works(server), range(8)))
             assert server.is_ready()
+            assert not set(before) <= set(decoders(server.process.pid))
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -193,7 +194,7 @@ def test_it_is_not_ready_while_no_decoder_can_be_started(model: tuple[str, str])
 
 
 def test_it_is_not_ready_while_the_network_hangs(tmp_path: Path) -> None:
-    with running("--model", str(stuck_model(tmp_path)), "--timeout", "0.5") as server:
+    with running("--model", str(stuck_model(tmp_path)), "--timeout", "3") as server:
         check_works(server)
         assert predict(server, png(WHITE))[0] == 504
         server.wait(lambda: not server.is_ready())
@@ -210,7 +211,7 @@ def test_images_that_are_drawn_on_and_raw_pixels(model: tuple[str, str]) -> None
         started = server.figure("secam_decoders_started_total")
         pixels = np.zeros((1, 24, 24, 3), np.uint8)
         tensor = {"name": "image", "shape": pixels.shape, "datatype": "UINT8", "data": pixels.ravel().tolist()}
-        asked = json.dumps({"inputs": [tensor], "outputs": [{"name": "logits"}]}).encode()
+        asked = json.dumps({"inputs": [tensor], "outputs": [{"name": "class_logits"}]}).encode()
         for pid in decoders(server.process.pid):
             os.kill(pid, signal.SIGSTOP)
         status, _, text = server.call("POST", "/v2/models/model/infer", asked, {"Content-Type": "application/json"})
