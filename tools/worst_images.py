@@ -151,7 +151,7 @@ def cases(pixels: int, size: int) -> dict[str, list[Case]]:
             (
                 "noise, lossless",
                 lambda: saved(
-                    np.resize(noise(small // 2 * 2, 3), (wide, 16383, 3)) & 192,
+                    np.resize(noise(small // 2 * 2, 3), (wide, 16383, 3)) & 128,
                     "WEBP",
                     lossless=True,
                     method=0,
@@ -160,21 +160,17 @@ def cases(pixels: int, size: int) -> dict[str, list[Case]]:
             ),
             (
                 "noise and opacity",
-                lambda: saved(np.resize(noise(small, 4), (wide, 16383, 4)), "WEBP", quality=30, method=0),
+                lambda: saved(np.resize(noise(small, 4), (wide, 16383, 4)), "WEBP", quality=1, method=0),
             ),
         ],
         "GIF": [("noise of 8 colours", lambda: saved(Image.fromarray(noise(side, 1) & 7, "P"), "GIF", interlace=1))],
         "BMP": [("run lengths", lambda: rle_bmp(3999))],
         "TIFF": [
-            ("LZW of noise", lambda: saved(noise(small), "TIFF", compression="tiff_lzw")),
+            ("LZW of noise", lambda: saved(noise(int(small * 0.85)), "TIFF", compression="tiff_lzw")),
             (
                 "Deflate, 16 bits",
                 lambda: tiff(
-                    np.zeros((side, side, 4), np.uint16),
-                    photometric="rgb",
-                    compression="zlib",
-                    predictor=True,
-                    extrasamples=["unassalpha"],
+                    np.zeros((side, side, 3), np.uint16), photometric="rgb", compression="zlib", predictor=True
                 ),
             ),
             (
