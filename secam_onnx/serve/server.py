@@ -86,7 +86,6 @@ def serve(
     decoders = decoders_for(settings.limits)
     for name, path in settings.models.items():
         repository.update(ExplainerModel(name, path, settings, decoders))
-    kserve_context.set_predictor_config(PredictorConfig(settings.predictor_host) if settings.predictor_host else None)
     data_plane = ExplainerDataPlane(repository)
     limits = settings.limits
     admission = Admission(limits)
@@ -103,6 +102,9 @@ def serve(
     )
 
     def work() -> None:
+        # Here, as it holds for a thread and what that starts.
+        predictor = PredictorConfig(settings.predictor_host) if settings.predictor_host else None
+        kserve_context.set_predictor_config(predictor)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             try:
                 server = uvicorn.Server(config)
