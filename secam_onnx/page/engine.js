@@ -1,8 +1,8 @@
 /** Explanations made in the browser: the model runs in a worker, and nothing leaves the page.
  *
  *  The view takes any source of this form: `privacy`, a sentence on where photographs go; `ready`, a promise of one or
- *  more models, each {name, labels}; `onprogress(done, total)`, called with bytes while they load; and
- *  `explain(photograph, model)`, a promise of an explanation:
+ *  more models, each {name, n_classes, labels}, with null for more labels than a page can show; `onprogress(done,
+ *  total)`, called with bytes while they load; and `explain(photograph, model)`, a promise of an explanation:
  *
  *    geometry      {image_size, input_size, box}, as in `geometry.js`
  *    segments      Int32Array of input_size, dense labels
@@ -34,7 +34,7 @@ export class Engine {
       this.metadata = metadata;
       const { fused, labels, origin } = metadata;
       const names = labels ?? Array.from({ length: fused.n_classes }, (_, index) => `class ${index}`);
-      return [{ name: origin.network ?? origin.file ?? origin.source ?? "", labels: names }];
+      return [{ name: origin.network ?? origin.file ?? origin.source ?? "", labels: names, n_classes: names.length }];
     });
   }
 

@@ -44,10 +44,10 @@ export class View {
   #use(model) {
     this.model = model;
     this.picker.value = this.models.indexOf(model);
-    const { name, labels } = model;
-    const classes = `${labels.length.toLocaleString("en")} classes`;
+    const { name, labels, n_classes } = model;
+    const classes = `${n_classes.toLocaleString("en")} classes`;
     find("model").textContent = this.models.length > 1 ? classes : `${shown(name || "The model")}, ${classes}`;
-    this.names = shownNames(labels);
+    this.names = labels ? shownNames(labels) : []; // of very many classes, those that were explained
     find("classes").replaceChildren(...this.names.map((name) => new Option(name, name)));
   }
 
@@ -142,6 +142,9 @@ export class View {
 
   #show() {
     const kind = document.querySelector("#kinds :checked").value;
+    for (const { index, label } of this.#explanation.classes.values()) {
+      this.names[index] ??= `${shown(label)} (${index})`;
+    }
     // Two classes share one scale, so that they can be compared.
     const entries = this.#figures.map(({ wanted }) => this.#explanation.classes.get(wanted));
     this.scene = { ...this.scene, kind, limit: Math.max(...entries.map(limit)) };
@@ -182,7 +185,8 @@ export class View {
   }
 
   #choose(figure, text) {
-    const found = classesMeant(text, this.model.labels, this.names);
+    const { labels, n_classes } = this.model;
+    const found = classesMeant(text, labels ?? [], this.names, n_classes);
     if (found.length === 1) return this.#explain(figure, found[0]);
     const some = found.slice(0, 5).map((index) => this.names[index]);
     if (found.length > some.length) some.push("…");

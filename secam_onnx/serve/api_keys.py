@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from secam_onnx.errors import OptionError
+from secam_onnx.serve.access_log import logger
 from secam_onnx.serve.request_errors import NoKeyError
 
 __all__ = ["check_key", "read_keys"]
+
+_MOST_BYTES = 1 << 20
 
 
 def read_keys(file: Path) -> tuple[bytes, ...]:
@@ -19,10 +24,17 @@ def read_keys(file: Path) -> tuple[bytes, ...]:
     Raises
     ------
     OptionError
-        The file cannot be read, or holds no key.
+        The file cannot be read, holds no key, or may be changed by other users.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        with file.open("rb") as opened:
+            _check_mode(file, os.fstat(opened.fileno()))
+            text = opened.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise OptionError(
+                f"{file} has more than {_MOST_BYTES:,} bytes; a text file with one key a line was expected."
+            )
+        lines = text.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OptionError(
             f"Cannot read keys from {file}: {error}. A text file was expected, with one key a line."
@@ -31,6 +43,17 @@ def read_keys(file: Path) -> tuple[bytes, ...]:
     if not keys:
         raise OptionError(f"{file} holds no key; write one a line.")
     return tuple(_digest(key.encode()) for key in keys)
+
+
+def _check_mode(file: Path, status: os.stat_result) -> None:
+    """Refuse a file to which others can add keys. Secrets of containers can be read by all, so that is only said."""
+    if os.name != "posix" or not stat.S_ISREG(status.st_mode):  # a pipe, as of `<(pass keys)`, is the user's own
+        return
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & stat.S_IWOTH:
+        raise OptionError(f"Every user can write to {file} (mode {mode:o}) and so add keys; run chmod 600 {file}.")
+    if mode & stat.S_IROTH:
+        logger.warning(f"every user of this machine can read the keys in {file} (mode {mode:o}); chmod 600 forbids it")
 
 
 def check_key(headers: Mapping[str, str], digests: Sequence[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -24,12 +25,13 @@ from secam_onnx.serve.kserve_sdk import (
 )
 from secam_onnx.serve.page_routes import add_pages
 from secam_onnx.serve.request_context import current_request
-from secam_onnx.serve.request_errors import RequestError, let_go
+from secam_onnx.serve.request_errors import BusyError, RequestError, let_go
 from secam_onnx.serve.settings import Settings
 from secam_onnx.shown_text import shown
 
 __all__ = ["application"]
 
+_SCRAPES = 8
 _STATUS = {InvalidInput: 400, RequestValidationError: 400, ModelNotFound: 404, ModelNotReady: 503, ServerNotReady: 503}
 
 
@@ -45,7 +47,7 @@ class _Application(FastAPI):
 def application(data_plane: ExplainerDataPlane, settings: Settings, version: str) -> FastAPI:
     """Make the application that answers the requests which the guard lets through."""
     app = _Application(title="secam-onnx", version=version, docs_url=None, redoc_url=None)
-    app.add_api_route("/metrics", _metrics, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/metrics", _metrics(), methods=["GET"], include_in_schema=False)
     app.add_api_route("/v2/models/{model_name}/infer", _infer(data_plane), methods=["POST"], response_model=None)
     # The SDK's own route parses the whole body before it says the same.
     app.add_api_route(
@@ -88,9 +90,20 @@ async def _versions() -> None:
     raise NotImplementedError
 
 
-async def _metrics(request: Request) -> Response:
-    body, content_type = metrics.exposed(request.headers.get("accept"))
-    return Response(body, headers={"content-type": content_type})
+def _metrics() -> Callable[[Request], Awaitable[Response]]:
+    """A route that writes the metrics down in a thread of its own, as others may be at work; few may wait for it."""
+    thread = ThreadPoolExecutor(1, "secam-metrics")
+    turns = asyncio.Semaphore(_SCRAPES)
+
+    async def answer(request: Request) -> Response:
+        if turns.locked():
+            raise BusyError(f"{_SCRAPES} requests wait for the metrics already; retry.", {"Retry-After": "1"})
+        async with turns:
+            accept = request.headers.get("accept")
+            body, kind = await asyncio.get_running_loop().run_in_executor(thread, metrics.exposed, accept)
+        return Response(body, headers={"content-type": kind})
+
+    return answer
 
 
 def _reason(error: Exception, models: Sequence[str]) -> tuple[int, str, Mapping[str, str] | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from secam_onnx.shown_text import shown_json_bytes
 __all__ = ["add_pages"]
 
 _FOLDER = "page/"
+_MOST_LABELS, _MOST_LETTERS = 50_000, 2_000_000  # of a model, in its list of classes
 
 
 def add_pages(app: FastAPI, data_plane: DataPlane, settings: Settings) -> None:
@@ -40,9 +42,11 @@ def add_pages(app: FastAPI, data_plane: DataPlane, settings: Settings) -> None:
             return _response(name, files[name])
         return _response("error.json", orjson.dumps({"error": "The page has no such file."}), 404)
 
+    described = _Described(settings.limits)
+
     async def models() -> Response:
         known = data_plane.model_registry.get_models().values()
-        return _response("models.json", shown_json_bytes(orjson.dumps(_about(list(known), settings.limits))))
+        return _response("models.json", await described.of(list(known)))
 
     routes: dict[str, Callable[..., Awaitable[Response]]] = {"/": root}
     if settings.page:
@@ -55,13 +59,29 @@ def _response(name: str, content: bytes, status: int = 200) -> Response:
     return Response(content, status, {**HEADERS, "Vary": "Accept"}, media_type(Path(name)))
 
 
-def _about(models: list[ExplainerModel], limits: Limits) -> dict[str, Any]:
-    return {
-        "models": [_model(model) for model in models],
-        "max_body_bytes": limits.max_body_bytes,
-        # The longest that a client waits: for sending, for the answer, and for receiving it.
-        "timeout_s": limits.timeout_s + 2 * limits.client_timeout_s,
-    }
+class _Described:
+    """What the page knows of the models: made once, outside the event loop, and again when one becomes ready."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._made: tuple[list[bool], bytes] = ([], b"")
+        self._one_at_a_time = asyncio.Lock()
+
+    async def of(self, models: list[ExplainerModel]) -> bytes:
+        async with self._one_at_a_time:
+            ready = [model.ready for model in models]
+            if self._made[0] != ready or not ready:
+                self._made = ready, await asyncio.to_thread(self._json, models)
+            return self._made[1]
+
+    def _json(self, models: list[ExplainerModel]) -> bytes:
+        about = {
+            "models": [_model(model) for model in models],
+            "max_body_bytes": self._limits.max_body_bytes,
+            # The longest that a client waits: for sending, for the answer, and for receiving it.
+            "timeout_s": self._limits.timeout_s + 2 * self._limits.client_timeout_s,
+        }
+        return shown_json_bytes(orjson.dumps(about))
 
 
 def _model(model: ExplainerModel) -> dict[str, Any]:
@@ -69,5 +89,19 @@ def _model(model: ExplainerModel) -> dict[str, Any]:
         return {"name": model.name, "ready": False}
     explainer = model.explainer
     method = {name: value for name, value in explainer.settings.items() if name != "selection"}
-    labels = [class_name(explainer.labels, index) for index in range(explainer.classifier.n_classes)]
-    return {"name": model.name, "ready": True, "labels": labels, "method": method}
+    count = explainer.classifier.n_classes
+    return {
+        "name": model.name,
+        "ready": True,
+        "n_classes": count,
+        "labels": _labels(explainer.labels, count),
+        "method": method,
+    }
+
+
+def _labels(labels: Sequence[str] | None, count: int) -> list[str] | None:
+    """The names of all classes; None if they are too many, or too long, for a page."""
+    if count > _MOST_LABELS:
+        return None
+    names = [class_name(labels, index) for index in range(count)]
+    return names if sum(map(len, names)) <= _MOST_LETTERS else None

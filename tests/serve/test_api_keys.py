@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,36 @@ def test_a_file_without_keys(content: bytes, message: str, tmp_path: Path) -> No
         read_keys(file)
     with pytest.raises(OptionError, match="Cannot read keys"):
         read_keys(tmp_path / "none")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have other permissions")
+def test_who_may_write_and_read_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "keys"
+    file.write_text("key\n")
+    for mode in (0o666, 0o602, 0o777):
+        file.chmod(mode)
+        with pytest.raises(OptionError, match=f"Every user can write to .* \\(mode {mode:o}\\).*chmod 600 "):
+            read_keys(file)
+    for mode, warned in ((0o600, False), (0o400, False), (0o660, False), (0o644, True), (0o444, True)):
+        file.chmod(mode)
+        caplog.clear()
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(file)  # as Kubernetes mounts secrets
+        with caplog.at_level("WARNING", "secam_onnx.serve"):
+            assert len(read_keys(tmp_path / "link")) == 1
+        assert ("can read the keys" in caplog.text) == warned
+
+
+def test_a_pipe_of_keys(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.write(write, b"key\n")
+    os.close(write)
+    try:
+        assert len(read_keys(Path(f"/dev/fd/{read}"))) == 1
+    finally:
+        os.close(read)
+
+
+def test_a_file_without_end_is_not_read_whole() -> None:
+    with pytest.raises(OptionError, match="more than 1,048,576 bytes"):
+        read_keys(Path("/dev/zero"))

@@ -457,3 +457,23 @@ def test_below_a_folder_of_a_proxy(visit: OpenPage, server: Running, photo: Path
     page.goto(f"{address(server)}deep/")
     give(page, photo)
     shows(page, "tiger cat")
+
+
+def test_a_model_of_very_many_classes(visit: OpenPage, photo: Path, tmp_path: Path) -> None:
+    """Their names are not all sent: those that are explained are, and every class is found by its index."""
+    onnx.save(classifier(classes=60_000), tmp_path / "many.onnx")
+    with running("--model", str(tmp_path / "many.onnx")) as server:
+        status, _, body = server.call("GET", "/models.json")
+        assert (status, len(body) < 10_000) == (200, True)
+        (model,) = json.loads(body)["models"]
+        assert (model["n_classes"], model["labels"]) == (60_000, None)
+        page = visit(address(server))
+        assert "60,000 classes" in text(page, "#model")
+        give(page, photo)
+        first = text(page, "#predictions button span")
+        assert re.fullmatch(r"class \d+", first)
+        assert page.input_value(".class") == f"{first} ({first.removeprefix('class ')})"
+        choose(page, "41000")
+        shows(page, "class 41000 (41000)")
+        choose(page, "60000")
+        assert notice(page) == "No class is called “60000”."

@@ -118,6 +118,7 @@ def test_what_is_said_of_models_needs_a_key(server: Running) -> None:
     assert found["timeout_s"] > 30
     (model,) = found["models"]
     assert (model["name"], model["ready"]) == ("small", True)
+    assert model["n_classes"] == 4
     assert model["labels"] == [f"class {index}" for index in range(4)]
     assert model["method"]["head"] == "gap + fc"
 

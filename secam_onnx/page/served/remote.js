@@ -35,13 +35,14 @@ export class Remote {
     const { signal } = this.#last;
     const image = new Uint8Array(await photograph.blob.arrayBuffer());
     const ask = async (classes, outputs, signal) => {
-      const options = request(image, outputs, { classes });
+      const named = model.labels ? [] : ["class_labels"];
+      const options = request(image, [...outputs, ...named], { classes });
       this.#check(photograph.name, options.body.size);
       return tensors(await this.server.ask(`v2/models/${model.name}/infer`, { ...options, signal }));
     };
 
     const start = performance.now();
-    const found = await ask(`top-${Math.min(TOP, model.labels.length)}`, [...OF_CLASSES, ...OF_PHOTOGRAPH], signal);
+    const found = await ask(`top-${Math.min(TOP, model.n_classes)}`, [...OF_CLASSES, ...OF_PHOTOGRAPH], signal);
     const predictions = entries(found, model.labels);
     const [image_size, box] = [found.image_size, found.box].map(({ data }) => Array.from(data));
     const geometry = { image_size, input_size: found.segments.shape.slice(1), box };
@@ -88,7 +89,7 @@ function entries({ n_segments, ...tensors }, labels) {
     const index = Number(tensors.class_ids.data[row]);
     return {
       index,
-      label: labels[index],
+      label: labels ? labels[index] : tensors.class_labels.data[row],
       probability: tensors.class_probabilities.data[row],
       logit: tensors.class_logits.data[row],
       bias: tensors.bias.data[row],

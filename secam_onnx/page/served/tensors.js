@@ -38,9 +38,21 @@ export function tensors({ headers, bytes }) {
     );
   const { outputs } = JSON.parse(new TextDecoder().decode(bytes.slice(0, at)));
   const found = outputs.map(({ name, datatype, shape, parameters: { binary_data_size: size } }) => {
-    const data = new ARRAYS[datatype](bytes.slice(at, at + size)); // a copy, as a view must be aligned
+    const part = bytes.slice(at, at + size); // a copy, as a view must be aligned
+    const data = datatype === "BYTES" ? texts(part) : new ARRAYS[datatype](part);
     at += size;
     return [name, { shape, data }];
   });
   return Object.fromEntries(found);
+}
+
+/** The texts in a tensor of BYTES, each of which follows its length. */
+function texts(buffer) {
+  const [found, view] = [[], new DataView(buffer)];
+  for (let at = 0; at < buffer.byteLength; ) {
+    const length = view.getUint32(at, true);
+    found.push(new TextDecoder().decode(new Uint8Array(buffer, at + 4, length)));
+    at += 4 + length;
+  }
+  return found;
 }
