@@ -17,7 +17,7 @@ from secam_onnx.files import new_file, open_regular, output_errors, regular_file
 __all__ = ["ErrorTable"]
 
 _HEADER = (",".join(rows.ERROR_COLUMNS) + "\r\n").encode()
-_LONGEST = 64 << 10  # bytes of a line; those that are written have far fewer
+_LONGEST = 512 << 10  # bytes of a line; those that are written have fewer, also with all characters escaped
 
 
 class ErrorTable:
