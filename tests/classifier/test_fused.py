@@ -212,6 +212,7 @@ def resized(data: dict[str, Any]) -> None:
             lambda data: [data["fused"].update(n_classes=30_000_000), data.update(labels=None)],
             "1 to 1000000 was expected",
         ),
+        (lambda data: data["fused"].update(batch=2_000_000_000), "at most 536870912 at once"),
         (lambda data: data["fused"].update(top_k=8), "top_k is 8, but there are 7 classes"),
         (lambda data: data["fused"].update(overlay=False), "has overlay False, but its graph True"),
         (lambda data: data["fused"].update(default_classes=False), "has default_classes False, but its graph True"),

@@ -10,6 +10,8 @@ from secam_onnx.photograph.preprocessing import Preprocessing
 
 __all__ = ["class_contradictions", "fused_contradictions", "head_contradictions"]
 
+_MOST_PIXELS = 1 << 29  # of the pictures of one run
+
 
 def class_contradictions(
     head: HeadRecord, labels: Sequence[str] | None, fused: FusedRecord | None = None
@@ -51,6 +53,8 @@ def fused_contradictions(
     if made.size != fused.size or not made.takes_rgb:
         yield f"fused.size is {fused.size} of RGB, but the preprocessing is another one: {made}"
     pairs = zip(head.shape[1:], fused.map_size, strict=True)
+    if (fused.batch or 1) * fused.size[0] * fused.size[1] > _MOST_PIXELS:
+        yield f"fused.batch is {fused.batch} of {fused.size} pixels; at most {_MOST_PIXELS} at once are possible"
     # Maps of several branches, or of a part of the picture, are brought to a common grid.
     if (head.further, head.span) == ((), WHOLE) and any(length not in (None, other) for length, other in pairs):
         yield f"fused.map_size is {fused.map_size}, but head.shape is {head.shape}"

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from secam_onnx.files import printable
+from secam_onnx.files import printable, read_regular
+from secam_onnx.schema import LIMITS, parse_json
 
 __all__ = ["foreign_file", "foreign_folder"]
 
 _HEAD = 64 << 10  # bytes to read
-_MOST_JSON = 16_000_000
 
 _AGAIN = "Export the model that it was made from to ONNX."
 _PYTORCH = (
@@ -165,10 +164,8 @@ def _markup(path: Path, head: bytes) -> tuple[str, str] | None:
 
 def _json(path: Path) -> tuple[str, str] | None:
     try:
-        if path.stat().st_size > _MOST_JSON:
-            return None
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        data = parse_json(read_regular(path, LIMITS.size).decode("utf-8-sig"))
+    except (OSError, ValueError):
         return None
     if isinstance(data, dict) and {"modelTopology", "weightsManifest"} & data.keys():
         return "a TensorFlow.js model", _TFJS
