@@ -22,7 +22,6 @@ _POLL_S = 0.1
 _CLOSING_S = 1.0  # beyond the grace period, and from the last answer to the end
 _LAST_RESORT_S = 1.7  # beyond the grace period, should Python itself stand still
 _SAME_S = 0.5
-_FAILED = 2  # as the command line ends with a SecamError
 
 
 class Ending:
@@ -73,15 +72,16 @@ class Ending:
         self._error = self._error or error
         self._answered_at = self._answered_at or time.monotonic()
 
-    def run(self, work: Callable[[], None]) -> None:
-        """Run the server until it returns, or until its time is over.
+    def run(self, work: Callable[[], None]) -> NoReturn:
+        """Run the server until it returns, or until its time is over; then end this process, unless the server fails.
+
+        The exit code is 0, or `CUT_OFF` if something was cut off. Python's own end would wait for threads, which may
+        run for ever.
 
         Raises
         ------
-        SystemExit
-            Always, unless the server fails: with 0, or with `CUT_OFF` if something was cut off.
         Exception
-            Why it fails.
+            Why the server fails.
         """
 
         def guarded() -> None:
@@ -101,14 +101,12 @@ class Ending:
                 leave(self._code)
             if self._asked_at is not None and now > self._asked_at + self._grace_s + _CLOSING_S:
                 leave(CUT_OFF)
-        # Python waits at its end for threads, which may run for ever.
-        threading.Thread(target=_leave_later, args=(self._code,), daemon=True).start()
-        raise self._error or SystemExit(self._code)
+        if self._error is None:
+            leave(self._code)
+        raise self._error
 
     @property
     def _code(self) -> int:
-        if self._error is not None:
-            return _FAILED
         return CUT_OFF if self._cut_off else 0
 
 
@@ -144,11 +142,6 @@ def leave(code: int) -> NoReturn:
         writing.join(_POLL_S)
     finally:
         os._exit(code)
-
-
-def _leave_later(code: int) -> None:
-    time.sleep(_CLOSING_S)
-    leave(code)
 
 
 def _write_out() -> None:

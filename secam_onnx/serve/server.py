@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
-from typing import cast
+from typing import NoReturn, cast
 
 import uvicorn
 
@@ -58,8 +58,8 @@ def serve(
     *,
     started: Callable[[int | None], None] = lambda _: None,
     supervisor: Supervisor | None = None,
-) -> None:
-    """Serve until asked to stop, then finish the accepted requests.
+) -> NoReturn:
+    """Serve until asked to stop, finish the accepted requests, and end this process; see `Ending.run`.
 
     Parameters
     ----------
@@ -79,8 +79,6 @@ def serve(
     ------
     SecamError
         A model cannot be opened, or the gRPC port cannot be used.
-    SystemExit
-        At the end; see `Ending.run`.
     """
     repository = ModelRepository()
     decoders = decoders_for(settings.limits)

@@ -53,8 +53,7 @@ def supervise(settings: Settings, http: socket.socket, workers: int, started: Ca
     on_signals(first, at_once.set)
     digests = {name: sha256(path) for name, path in settings.models.items()}
     settings = dataclasses.replace(settings, model_digests=digests)
-    room = tempfile.TemporaryDirectory(prefix="secam-serve-", ignore_cleanup_errors=True)
-    with _reserved(settings) as settings, room as folder:
+    with _reserved(settings) as settings, _temporary_folder() as folder:
         os.environ[PROCESSES] = folder
         processes: list[Worker] = []
         try:
@@ -66,6 +65,17 @@ def supervise(settings: Settings, http: socket.socket, workers: int, started: Ca
         finally:
             codes = _stopped(processes, grace_s + _SLACK_S, at_once)
     leave(CUT_OFF if any(codes) else 0)  # the interpreter's own end takes its time
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """The folder in which processes add up their metrics."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="secam-serve-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OptionError(
+            f"Several processes need a temporary folder for their metrics, and none can be made ({error}). Name one that "
+            "can be written (TMPDIR), or serve with one process (--workers 1)."
+        ) from error
 
 
 def _stopped(processes: list[Worker], seconds: float, at_once: threading.Event) -> list[int]:
