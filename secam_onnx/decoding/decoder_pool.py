@@ -118,9 +118,7 @@ class DecoderPool:
                 continue
             finally:
                 self._give_back(process)
-        raise DecoderError(
-            f"{_TRIES} decoders after the other were ended or stopped. Look for who does that."
-        )
+        raise DecoderError(f"{_TRIES} decoders after the other were ended or stopped. Look for who does that.")
 
     @property
     def working(self) -> bool:

@@ -18,6 +18,7 @@ from secam_onnx.serve.access_log import log_request, logger
 from secam_onnx.serve.admission import Admission, Held, check_values
 from secam_onnx.serve.api_keys import check_key
 from secam_onnx.serve.crowd import SPARE
+from secam_onnx.serve.grpc_fields import count_values
 from secam_onnx.serve.kserve_data_plane import MOST_ENTRIES, ExplainerDataPlane, FixedRepository
 from secam_onnx.serve.kserve_sdk import (
     InferenceServicer,
@@ -46,7 +47,6 @@ _CODES = {
 _HEALTH = ("ServerLive", "ServerReady")  # they need no key, and no message is read for them
 _RESPONSE_BYTES = 1 << 30  # clients have a limit of their own
 _IDLE_MS, _AGE_MS = 65_000, 600_000  # of a connection; clients open another one by themselves
-_CONTENTS = ("bool", "int", "int64", "uint", "uint64", "fp32", "fp64", "bytes")
 
 
 def grpc_server(
@@ -165,8 +165,7 @@ class _Guard(grpc.aio.ServerInterceptor):
             if self._working > self._settings.limits.max_connections:
                 raise CrowdedError(f"{self._working - 1} calls are being answered, which is the limit; retry.")
             # It is not kept here, as it would be until there is an answer.
-            asked = [_read(handler.request_deserializer, await self._message(context, held, request))]
-            check_values(_check_lengths(asked[0]), held, self._settings.limits)
+            asked = [self._read(handler.request_deserializer, await self._message(context, held, request), held)]
             answer = await handler.unary_unary(asked.pop(), context)
             held.take(answer.ByteSize())
             return answer
@@ -193,22 +192,23 @@ class _Guard(grpc.aio.ServerInterceptor):
         held.keep(len(data))
         return data
 
+    def _read(self, deserialize: Any, data: bytes, held: Held) -> Any:
+        """Parse a message, for whose fields and numbers there is room."""
+        check_values(count_values(data, deserialize.__self__.DESCRIPTOR), held, self._settings.limits)
+        try:
+            message = deserialize(data)
+        except DecodeError as error:
+            raise MalformedError("The bytes received are not a message of this method.") from error
+        _check_lengths(message)
+        return message
 
-def _read(deserialize: Callable[[bytes], Any], data: bytes) -> Any:
-    try:
-        return deserialize(data)
-    except DecodeError as error:
-        raise MalformedError("The bytes received are not a message of this method.") from error
 
-
-def _check_lengths(message: Any) -> int:
-    """Refuse long lists, as the SDK makes an object of each entry; the number of values that become objects."""
+def _check_lengths(message: Any) -> None:
+    """Refuse long lists, as the SDK makes an object of each entry."""
     for name in ("inputs", "outputs", "parameters", "raw_input_contents"):
         found = len(getattr(message, name, ()))
         if found > MOST_ENTRIES:
             raise MalformedError(f"{name!r} has {found} entries; at most {MOST_ENTRIES} are accepted.")
-    contents = [given.contents for given in getattr(message, "inputs", ())]
-    return sum(len(getattr(found, f"{kind}_contents")) for found in contents for kind in _CONTENTS)
 
 
 def _status(error: Exception) -> tuple[StatusCode, str]:
