@@ -88,6 +88,10 @@ class Explainer:
         fused files were compared at export, and are compared again only with True.
     formats : sequence of str, optional
         The formats of image files that are read, such as `["JPEG", "PNG"]`; by default all but JPEG 2000.
+    isolate : bool
+        Whether image files are read in processes of their own, as many at a time as there are cores. One that takes
+        more than 10 s or 7 GB for an image, or crashes, is ended and replaced, and the image is an ImageError. For
+        files of strangers; without it, a file that crashes a decoder ends the program.
 
     Raises
     ------
@@ -127,6 +131,7 @@ class Explainer:
         threads: int | None = None,
         verify: Verify = "auto",
         formats: Sequence[str] | None = None,
+        isolate: bool = False,
     ) -> None:
         if threads is not None and threads < 1:
             raise OptionError(f"threads is {threads}; 1 or more was expected.")
@@ -141,7 +146,7 @@ class Explainer:
             "verify": verify,
         }
         read = DEFAULT_FORMATS if formats is None else checked_formats(formats)
-        self.pipeline = Pipeline(PerProcessModel(model, options), segmenter, selection, read)
+        self.pipeline = Pipeline(PerProcessModel(model, options), segmenter, selection, read, isolate=isolate)
         if self.preprocessing_warning:
             warnings.warn(self.preprocessing_warning, PreprocessingWarning, stacklevel=3)
 
@@ -154,10 +159,13 @@ class Explainer:
         segmenter: Segmenter | None,
         selection: Selection | None,
         formats: tuple[str, ...] = DEFAULT_FORMATS,
+        *,
+        isolate: bool = False,
     ) -> Explainer:
         """Make an explainer of a model that is open already; another process opens it with these options."""
         explainer = cls.__new__(cls)
-        explainer.pipeline = Pipeline(PerProcessModel(model, options, opened), segmenter, selection, formats)
+        opened_here = PerProcessModel(model, options, opened)
+        explainer.pipeline = Pipeline(opened_here, segmenter, selection, formats, isolate=isolate)
         return explainer
 
     def close(self) -> None:

@@ -39,7 +39,7 @@ class Heads:
     ----------
     model : path
         The original model or its folder; a file that was exported for one head is refused.
-    providers, segmenter, selection, preprocessing, threads, verify, formats : optional
+    providers, segmenter, selection, preprocessing, threads, verify, formats, isolate : optional
         As in `Explainer`.
 
     Attributes
@@ -67,6 +67,7 @@ class Heads:
         threads: int | None = None,
         verify: Verify = "auto",
         formats: Sequence[str] | None = None,
+        isolate: bool = False,
     ) -> None:
         options: dict[str, Any] = {
             "providers": "auto" if providers is None else providers,
@@ -76,7 +77,9 @@ class Heads:
         }
         read = DEFAULT_FORMATS if formats is None else checked_formats(formats)
         self.explainers = {
-            name: Explainer.of_opened(model, {**options, "query": HeadQuery(name)}, opened, segmenter, selection, read)
+            name: Explainer.of_opened(
+                model, {**options, "query": HeadQuery(name)}, opened, segmenter, selection, read, isolate=isolate
+            )
             for name, opened in open_heads(model, **options).items()
         }
 

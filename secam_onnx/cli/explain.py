@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _SHOWN = 5  # names that lead to no image
-_OF_ALL_HEADS = {"providers", "segmenter", "selection", "preprocessing", "threads", "verify", "formats"}
+_OF_ALL_HEADS = {"providers", "segmenter", "selection", "preprocessing", "threads", "verify", "formats", "isolate"}
 
 
 @click.command("explain")
@@ -97,6 +97,7 @@ def command(
         "threads": engine.threads,
         "verify": "auto" if model.verify is None else model.verify,
         "formats": images.formats,
+        "isolate": images.isolate,
     }
     segments = None if images.label_map is None else read_label_map(images.label_map)
     cluster = Cluster(model.model, options, engine.ray_address, engine.ray_actors) if engine.on_ray else None

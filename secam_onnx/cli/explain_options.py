@@ -47,6 +47,7 @@ class ImageOptions:
     from_list: str | None
     label_map: Path | None
     formats: tuple[str, ...] | None
+    isolate: bool
 
     def __post_init__(self) -> None:
         if not self.images and self.from_list is None:
@@ -161,6 +162,12 @@ image_options = grouped(
         "or the model's input.",
     ),
     formats_option,
+    click.option(
+        "--isolate",
+        is_flag=True,
+        help="Decode in processes that are ended where an image takes more than 10 s, too much memory, or crashes: for "
+        "files of strangers.",
+    ),
 )
 model_options = grouped(
     "model",

@@ -12,7 +12,7 @@ from secam_onnx.photograph.images import MAX_PIXELS
 
 __all__ = ["Cancellation", "DecoderLimits"]
 
-_BASE_BYTES, _PIXEL_BYTES = 256 << 20, 64
+_BASE_BYTES, _PIXEL_BYTES = 256 << 20, 72  # 16-bit RGBA with a value range takes 68
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DecoderLimits:
 
     @classmethod
     def for_pixels(cls, max_pixels: int, seconds: float = 10.0) -> DecoderLimits:
-        """Enough memory for the most expensive valid image of so many pixels: 256 MB and 64 bytes a pixel."""
+        """Enough memory for the most expensive valid image of so many pixels: 256 MB and 72 bytes a pixel."""
         return cls(seconds, _BASE_BYTES + _PIXEL_BYTES * max_pixels)
 
     @property

@@ -15,6 +15,7 @@ from secam_onnx.decoding.ended import EndedError
 from secam_onnx.decoding.seen import SeenPhotograph, read_seen
 from secam_onnx.errors import DecoderError
 from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
+from secam_onnx.photograph.image_files import encoded_image
 from secam_onnx.photograph.images import EncodedImage, Photograph, in_memory
 from secam_onnx.photograph.preprocessing import Preprocessing
 
@@ -90,7 +91,7 @@ class DecoderPool:
         formats: tuple[str, ...] = DEFAULT_FORMATS,
         cancellation: Cancellation | None = None,
     ) -> SeenPhotograph:
-        """As `read_seen`, in a process if the image is encoded.
+        """As `read_seen`, in a process if the image is a file or the bytes of one.
 
         Raises
         ------
@@ -102,6 +103,8 @@ class DecoderPool:
             No process can be started.
         """
         image = in_memory(image)
+        if isinstance(image, str | os.PathLike):
+            image = encoded_image(image)
         how = {"max_pixels": max_pixels, "eight_bit": eight_bit, "keep_image": keep_image, "formats": formats}
         if not isinstance(image, EncodedImage):
             return read_seen(image, preprocessing, **how)  # type: ignore[arg-type]

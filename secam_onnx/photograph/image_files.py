@@ -25,11 +25,12 @@ from secam_onnx.photograph.memory_images import has_deep_colours, raster_of, sta
 from secam_onnx.photograph.raster import DARK, MAX_PIXELS, Raster, check_size, make_raster, undecodable
 from secam_onnx.photograph.tiff import read_tiff
 
-__all__ = ["EncodedImage", "announced_pixels", "read_raster"]
+__all__ = ["EncodedImage", "announced_pixels", "encoded_image", "read_raster"]
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # all that matters is raised
 
 _HALF = 128  # of 256: pixels that Pillow took the upper 8 bits of
+_MOST_BYTES = 1 << 30  # of a file that is read at once
 _BYTES_A_PIXEL = 12  # three channels of 32 bits
 
 
@@ -108,6 +109,17 @@ def read_raster(
             raise undecodable(name, error) from error
         pixels, alpha, known = read_tiff(file, name, lambda *size: check_size(size, name, max_pixels), stack=stack)
         return make_raster(pixels, alpha, known, value_range, name, file=True)
+
+
+def encoded_image(path: str | os.PathLike[str]) -> EncodedImage:
+    """The content of an image file, not decoded; errors as of `read_raster`."""
+    with _file(path) as (file, name):
+        try:
+            if (size := os.fstat(file.fileno()).st_size) > _MOST_BYTES:
+                raise ImageError(f"{name} has {size:,} bytes; at most {_MOST_BYTES:,} are read. Save it compressed.")
+            return EncodedImage(name, file.read(_MOST_BYTES))
+        except OSError as error:
+            raise undecodable(name, error) from error
 
 
 def announced_pixels(image: EncodedImage) -> int:

@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 from secam_onnx import runtime
 from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.opened_model import OpenModel
+from secam_onnx.decoding.decoder_limits import DecoderLimits
+from secam_onnx.decoding.decoder_pool import DecoderPool
 from secam_onnx.default_model import default_model
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import file_state, sha256
 from secam_onnx.forks import lock_here
 from secam_onnx.graph.locate import model_file
 from secam_onnx.pipeline.finish import describe
+from secam_onnx.threads import cores
 
 __all__ = ["PerProcessModel"]
 
@@ -27,6 +30,7 @@ class _Here(NamedTuple):
     model: OpenModel
     pool: ThreadPoolExecutor
     states: dict[Path, tuple[int, ...] | None]
+    decoders: DecoderPool
 
 
 class PerProcessModel:
@@ -65,6 +69,11 @@ class PerProcessModel:
         return self._in_this_process().pool
 
     @property
+    def decoders(self) -> DecoderPool:
+        """Processes that read images; none is started before one is needed."""
+        return self._in_this_process().decoders
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._here is None
@@ -77,6 +86,7 @@ class PerProcessModel:
         """Finish the superpixels in progress, shut the threads down and let go of the model."""
         here, self._here = self._here, None
         if here is not None and here.process == os.getpid():  # a forked child has none of the threads
+            here.decoders.close()
             here.pool.shutdown()
 
     def _in_this_process(self) -> _Here:
@@ -98,7 +108,7 @@ class PerProcessModel:
         model = model or open_model(self.path, **self._options)
         states = {file: file_state(file) for file in (self.path, *model.files)}
         pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
-        return _Here(os.getpid(), model, pool, states)
+        return _Here(os.getpid(), model, pool, states, DecoderPool(cores(), DecoderLimits()))
 
     def _opened_after_fork(self, before: _Here) -> _Here:
         if runtime.CUDA in before.model.providers:

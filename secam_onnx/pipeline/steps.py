@@ -41,6 +41,8 @@ class Pipeline:
         Which superpixels pictures keep; by default as in the overlay of a fused model, or `Selection()`.
     formats : tuple of str
         The formats of files that are read, of `FORMATS`.
+    isolate : bool
+        Whether image files are read in processes that are ended where one takes too much.
     """
 
     def __init__(
@@ -49,9 +51,12 @@ class Pipeline:
         segmenter: Segmenter | None = None,
         selection: Selection | None = None,
         formats: tuple[str, ...] = DEFAULT_FORMATS,
+        *,
+        isolate: bool = False,
     ) -> None:
         self.per_process_model = per_process_model
         self.formats = formats
+        self._isolate = isolate
         fused = self.model.metadata.fused
         self.segmenter = segmenter or (fused.segmenter if fused else Segmenter())
         self.selection = selection or (fused.selection if fused else Selection())
@@ -76,7 +81,7 @@ class Pipeline:
         executor: Executor | None = None,
         max_pixels: int = MAX_PIXELS,
         keep_image: bool = True,
-        decode: Decode = read_seen,
+        decode: Decode | None = None,
     ) -> PreparedImage:
         """Read, crop and normalise a photograph, and start its superpixels in the background.
 
@@ -95,7 +100,7 @@ class Pipeline:
         keep_image : bool
             Whether the result holds the photograph, without which no picture can be drawn.
         decode : callable
-            Reads and crops the photograph; by default here and now.
+            Reads and crops the photograph; by default as the pipeline was told.
 
         Raises
         ------
@@ -105,6 +110,8 @@ class Pipeline:
             The label map does not fit, or the pipeline is closed.
         """
         pool = self.per_process_model.pool if executor is None else executor
+        if decode is None:
+            decode = self.per_process_model.decoders.decode if self._isolate else read_seen
         try:
             return prepare(
                 image,
