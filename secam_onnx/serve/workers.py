@@ -73,8 +73,8 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="secam-serve-", ignore_cleanup_errors=True)
     except OSError as error:
         raise OptionError(
-            f"Several processes need a temporary folder for their metrics, and none can be made ({error}). Name one that "
-            "can be written (TMPDIR), or serve with one process (--workers 1)."
+            f"Several processes need a temporary folder for their metrics, and none can be made ({error}). Name one "
+            "that can be written (TMPDIR), or serve with one process (--workers 1)."
         ) from error
 
 

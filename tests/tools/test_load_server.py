@@ -24,8 +24,9 @@ def test_a_short_run(tmp_path: Path) -> None:
     assert found["latency"]["ratio"] == pytest.approx(found["latency"]["http_ms"] / found["latency"]["in_process_ms"])
     assert found["overload"]["answered"] > 0
     assert found["overload"]["other"] == {} or set(found["overload"]["other"]) == {"503"}
-    assert {"200", "400"} <= set(found["soak"]["answers"]) <= {"0", "200", "400", "404", "413", "429"}
+    assert {"200", "400"} <= set(found["soak"]["answers"]) <= {"0", "200", "400", "403", "404", "413", "421", "429"}
     assert found["soak"]["failures_logged"] == 0
+    assert found["soak"]["hostile"]
     assert len(found["soak"]["memory_mb"]) >= 5
     report = (tmp_path / "serving.md").read_text()
     assert f"{found['throughput']['ratio']:.2f}" in report

@@ -32,7 +32,7 @@ def endless_body(server: Served, megabytes: int = 400) -> dict[str, Any]:
     ):
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(
-                f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n{head}\r\n\r\n".encode()
+                f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n{head}\r\n\r\n".encode()
             )
             sent = 0
             with contextlib.suppress(ConnectionError):

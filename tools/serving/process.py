@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Served", "resident_mb", "server"]
+__all__ = ["Served", "all_resident_mb", "resident_mb", "server"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Served:
         What it wrote on standard error.
     process : Popen
         The same process.
+    grpc_port : int
+        Of gRPC on 127.0.0.1.
     """
 
     port: int
@@ -41,6 +43,7 @@ class Served:
     started_s: float
     log: Path
     process: subprocess.Popen[str]
+    grpc_port: int
 
 
 @contextlib.contextmanager
@@ -58,17 +61,27 @@ def server(*options: str) -> Iterator[Served]:
             )
             try:
                 assert process.stdout is not None
-                match = re.match(r"http://127\.0\.0\.1:(\d+)/", process.stdout.readline())
+                match = re.match(r"http://127\.0\.0\.1:(\d+)/ and gRPC on \S+:(\d+)", process.stdout.readline())
                 if match is None:
                     raise SystemExit(f"The server did not start:\n{log.read_text()}")
                 port = int(match[1])
                 while not _is_ready(port):
                     time.sleep(0.01)
-                yield Served(port, process.pid, time.perf_counter() - start, log, process)
+                yield Served(port, process.pid, time.perf_counter() - start, log, process, int(match[2]))
             finally:
                 if process.poll() is None:
                     process.send_signal(signal.SIGTERM)
                 process.wait(60)
+
+
+def all_resident_mb(pid: int) -> float:
+    """Memory in RAM of a process and of all that it started, in MB; what they share counts for each."""
+    try:
+        threads = Path(f"/proc/{pid}/task").iterdir()
+        children = [child for thread in threads for child in (thread / "children").read_text(encoding="utf-8").split()]
+        return resident_mb(pid) + sum(all_resident_mb(int(child)) for child in children)
+    except (OSError, TypeError):  # it has ended
+        return 0.0
 
 
 def resident_mb(pid: int) -> float:
