@@ -50,9 +50,10 @@ def work(limit: float, memory: int) -> None:
         data = Path(path).read_bytes()
         signal.setitimer(signal.ITIMER_PROF, 4 * limit)  # a signal that ends the process
         before, start = forget_peak(), time.process_time()
-        announced = announced_pixels(EncodedImage("the file", data))
-        structure = time.process_time() - start
+        structure = 0.0
         try:
+            announced = announced_pixels(EncodedImage("the file", data))
+            structure = time.process_time() - start
             found = read_raster(
                 EncodedImage("the file", data), max_pixels=_MAX_PIXELS, stack=stack == "True", value_range=(0, 255)
             )

@@ -127,6 +127,7 @@ def cases(pixels: int, size: int) -> dict[str, list[Case]]:
     """For each format what may be its worst file, at most so large."""
     side = int(pixels**0.5)
     wide = min(side * side // 16383, 16383)  # a WebP is at most 16383 across
+    bands = int((pixels / 171) ** 0.5)  # 512 of them count as 171 pictures of three
     small = int((size / 3.2) ** 0.5)
     qualities = range(95, 0, -12)
     return {
@@ -179,7 +180,7 @@ def cases(pixels: int, size: int) -> dict[str, list[Case]]:
                     np.zeros((side, side, 3), np.float32), photometric="rgb", compression="zlib", rowsperstrip=16
                 ),
             ),
-            ("LZMA", lambda: saved(np.resize(noise(small // 2), (side, side, 3)), "TIFF", compression="lzma")),
+            ("LZMA", lambda: saved(np.resize(noise(small // 2), (side, side, 3)) & 1, "TIFF", compression="lzma")),
             ("JPEG", lambda: most(lambda scans: bomb_images.jpeg_in_tiff_bomb(side, scans), 90)),
             (
                 "tiles of 16 x 16",
@@ -188,7 +189,7 @@ def cases(pixels: int, size: int) -> dict[str, list[Case]]:
             (
                 "512 bands",
                 lambda: tiff(
-                    np.zeros((int((pixels * 3 / 512) ** 0.5), int((pixels * 3 / 512) ** 0.5), 512), np.float32),
+                    np.zeros((bands, bands, 512), np.float32),
                     planarconfig="contig",
                     photometric="minisblack",
                     compression="zlib",

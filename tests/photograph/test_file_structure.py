@@ -305,6 +305,8 @@ def test_pictures_of_av1_that_are_not_shown_count() -> None:
     assert av1_pixels(reader, stream) == 131 * 97
     with pytest.raises(ImageError, match="more than 4 pictures"):
         av1_pixels(reader, stream * 5)
+    with pytest.raises(ImageError, match="damaged, or cut off"):
+        av1_pixels(reader, bytes([0x0A, 100, 0x03]) + b"\xff" * 200)  # a header without an end
 
 
 def at(data: bytes, mark: bytes, offset: int, form: str, *values: int) -> bytes:

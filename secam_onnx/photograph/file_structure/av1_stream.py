@@ -52,6 +52,8 @@ def _frame_pixels(reader: FileReader, header: bytes) -> int:
     def take(count: int) -> int:
         nonlocal at
         at += count
+        if at > 512:
+            reader.cut_off()
         return bits >> (512 - at) & (1 << count) - 1
 
     take(4)

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
+from secam_onnx.errors import ImageError
 from secam_onnx.photograph.file_structure.avif_boxes import avif_structure
 from secam_onnx.photograph.file_structure.file_reader import FileReader
 from secam_onnx.photograph.file_structure.gif_blocks import gif_structure
@@ -59,5 +60,7 @@ def read_structure(
     format_ = format_of(reader.read(0, min(_HEAD, reader.size)), name, formats)
     try:
         return tiff_structure(reader, stack=stack) if format_ == "TIFF" else _WALKS[format_](reader)
-    except (struct.error, IndexError):
+    except ImageError:
+        raise
+    except (struct.error, ArithmeticError, IndexError, ValueError):  # numbers that make no sense
         reader.cut_off()
