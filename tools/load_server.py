@@ -155,7 +155,8 @@ def _report(found: dict[str, Any]) -> str:
             f"Failures in the server's log: {entry['failures_logged']}.",
             "",
             f"Memory of all processes: {entry['memory_first_mb']:.0f} MB before the first request; in the second "
-            f"tenth of the time {entry['memory_early_mb']:.0f} MB on average, in the last {entry['memory_late_mb']:.0f} MB: "
+            f"tenth of the time {entry['memory_early_mb']:.0f} MB on average, in the last "
+            f"{entry['memory_late_mb']:.0f} MB: "
             f"{entry['growth_mb']:+.0f} MB (target: at most {_TARGETS['growth_mb']:+.0f}).",
             f"In between it swings from {entry['memory_lowest_mb']:.0f} to {entry['memory_highest_mb']:.0f} MB with "
             "what is asked for at a moment (all 1000 classes, large photographs).",

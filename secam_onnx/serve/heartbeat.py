@@ -17,6 +17,8 @@ _EVERY_S = 1.0
 _SILENT_S = 10.0  # an event loop that stands still so long serves nobody
 _STARTING_S = 120.0  # reading a large model holds the interpreter, and so the event loop, for many seconds
 
+_UNREADY_S = 30.0
+
 
 @dataclass(frozen=True)
 class Beat:
@@ -93,12 +95,12 @@ class Pulse:
 
     Parameters
     ----------
-    unready_s : float
-        Seconds that a process may be alive and yet not ready, after it was ready once.
+    timeout_s : float
+        Seconds that a request may take. A process that was ready once and then is not for half a minute more hangs.
     """
 
-    def __init__(self, unready_s: float) -> None:
-        self._unready_s = unready_s
+    def __init__(self, timeout_s: float) -> None:
+        self._unready_s = timeout_s + _UNREADY_S
         self._looked = self._beat = self._good = time.monotonic()
         self.was_ready = False
 

@@ -20,7 +20,7 @@ from secam_onnx.serve.kserve_sdk import (
     PredictorProtocol,
     RequestedOutput,
 )
-from secam_onnx.serve.request_errors import ForbiddenError, MalformedError, UnknownKindError
+from secam_onnx.serve.request_errors import ForbiddenError, MalformedError, StuckError, UnknownKindError
 from secam_onnx.shown_text import quoted
 
 __all__ = ["MOST_ENTRIES", "ExplainerDataPlane", "FixedRepository"]
@@ -37,6 +37,21 @@ _MOST_LISTS = 1_000_000  # a batch of 16 pictures of 224 x 224, nested to the la
 
 class ExplainerDataPlane(DataPlane):
     """The SDK's data plane, corrected where bad input causes an internal error and where it returns request headers."""
+
+    trouble: str | None = None
+    """What is wrong with this process, if only a restart mends it."""
+
+    async def live(self) -> dict[str, str]:
+        """Say that this process is alive.
+
+        Raises
+        ------
+        StuckError
+            It must be restarted.
+        """
+        if self.trouble is not None:
+            raise StuckError(f"The server must be restarted: {self.trouble}.")
+        return {"status": "alive"}
 
     async def ready(self) -> bool:
         """Whether every model has explained a first picture."""

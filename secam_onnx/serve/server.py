@@ -22,7 +22,7 @@ from secam_onnx.serve.decoders import decoders_for
 from secam_onnx.serve.ending import Ending
 from secam_onnx.serve.grpc_server import grpc_server
 from secam_onnx.serve.guard import GuardMiddleware
-from secam_onnx.serve.heartbeat import Supervisor
+from secam_onnx.serve.heartbeat import Beat, Pulse, Supervisor
 from secam_onnx.serve.http_application import application
 from secam_onnx.serve.http_connection import GuardedConnection
 from secam_onnx.serve.kserve_data_plane import ExplainerDataPlane
@@ -138,6 +138,13 @@ async def _serve(
             ending.ask()
             raise
 
+    async def watch() -> None:
+        pulse = Pulse(settings.limits.timeout_s)
+        while True:
+            data_plane.trouble = pulse.feel([Beat(await data_plane.ready())])
+            await asyncio.sleep(1)
+
+    watching = asyncio.create_task(watch())
     opening = asyncio.create_task(open_models())
     if supervisor is not None:
         supervisor.report(loop, data_plane.ready)
@@ -152,6 +159,7 @@ async def _serve(
     opening.cancel()
     (failure,) = await asyncio.gather(opening, return_exceptions=True)
     ending.answered(failure if isinstance(failure, SecamError) else None)
+    watching.cancel()
     stop_all()
     for model in models:
         await model.close()

@@ -24,7 +24,6 @@ from secam_onnx.serve.settings import Settings
 
 __all__ = ["Worker"]
 
-_UNREADY_S = 30.0  # beyond the time of a request
 _LONGEST_WAIT_S = 30.0
 _spawn = multiprocessing.get_context("spawn")
 
@@ -130,7 +129,7 @@ class Worker:
 
     def _start(self) -> None:
         self._reason = None
-        self._pulse = Pulse(self._settings.limits.timeout_s + _UNREADY_S)
+        self._pulse = Pulse(self._settings.limits.timeout_s)
         self._here, there = _spawn.Pipe()
         with there:
             self._process = _spawn.Process(target=_work, args=(self._settings, self._http, there), daemon=True)

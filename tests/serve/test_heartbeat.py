@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("kserve")
 
 import tiny_models
-from servers import Running, png, running
+from servers import WHITE, Running, png, running, stuck_model
 
 from secam_onnx.serve import heartbeat
 from secam_onnx.serve.heartbeat import Beat, Pulse
@@ -47,18 +47,18 @@ def felt(pulse: Pulse, clock: Clock, seconds: float, beats: list[Beat]) -> str |
 
 
 def test_silence_is_borne_for_ten_seconds_and_while_a_model_is_read_for_two_minutes(clock: Clock) -> None:
-    pulse = Pulse(60)
+    pulse = Pulse(30)
     assert felt(pulse, clock, 119, []) is None
     assert felt(pulse, clock, 600, [UNREADY]) is None
     assert felt(pulse, clock, 5, [READY]) is None
     assert felt(pulse, clock, 9, []) is None
     assert felt(pulse, clock, 1, [READY]) is None
     assert felt(pulse, clock, 11, []) == "it gave no sign of life for 10 s"
-    assert felt(Pulse(60), clock, 121, []) == "it gave no sign of life for 120 s"
+    assert felt(Pulse(30), clock, 121, []) == "it gave no sign of life for 120 s"
 
 
 def test_a_process_that_lives_but_is_not_ready_any_more(clock: Clock) -> None:
-    pulse = Pulse(60)
+    pulse = Pulse(30)
     felt(pulse, clock, 2, [READY])
     assert felt(pulse, clock, 58, [UNREADY]) is None
     assert felt(pulse, clock, 1, [READY]) is None
@@ -66,7 +66,7 @@ def test_a_process_that_lives_but_is_not_ready_any_more(clock: Clock) -> None:
 
 
 def test_a_machine_that_slept_kills_nobody(clock: Clock) -> None:
-    pulse = Pulse(60)
+    pulse = Pulse(30)
     felt(pulse, clock, 2, [READY])
     clock.now += 3600
     assert pulse.feel([]) is None
@@ -106,4 +106,23 @@ def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
         assert all(server.explain(png(90))[0] == 200 for _ in range(6))
         (replaced,) = [line for line in server.lines if line["message"] == "a process ended and is replaced"]
         assert (replaced["pid"], replaced["reason"]) == (first[0], "it gave no sign of life for 10 s")
+        assert server.stop() == 0
+
+
+@pytest.mark.full
+def test_a_network_that_hangs(tmp_path: Path) -> None:
+    """Alone, a server says that it is not alive, so that it is restarted; of several, it is replaced."""
+    options = ("--model", str(stuck_model(tmp_path)), "--timeout", "0.5")
+    with running(*options) as server:
+        assert server.explain(png(WHITE))[0] == 504
+        server.wait(lambda: not server.is_ready())
+        assert server.call("GET", "/v2/health/live")[0] == 200
+        server.wait(lambda: server.call("GET", "/v2/health/live")[0] == 503)
+        assert server.stop() == 0
+    with running(*options, "--workers", "2") as server:
+        server.wait(lambda: ready(server) == 2)
+        assert server.explain(png(WHITE))[0] == 504
+        server.wait(lambda: ready(server) == 3)
+        (replaced,) = [line for line in server.lines if line["message"] == "a process ended and is replaced"]
+        assert replaced["reason"] == "it was not ready for 30.5 s"
         assert server.stop() == 0
