@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -295,6 +296,36 @@ def test_ctrl_c_keeps_what_is_finished_though_large_images_are_being_decoded(
     assert time.monotonic() - sent < 30
     assert 5 <= _on_the_disk(room / "secam-out", to) < 55
     assert not list((room / "secam-out").rglob(".secam-*.tmp"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="such files are made otherwise on Windows")
+def test_what_the_operating_system_refuses_is_a_row_each_and_ends_nothing(
+    room: Path, photo: Path, run_cli: RunCli
+) -> None:
+    shutil.rmtree(room / "photos")
+    for name in ("photos/good.png", "errors.csv.png/good.png", "a.png"):
+        (room / name).parent.mkdir(exist_ok=True)
+        shutil.copy(photo, room / name)
+    (room / "photos" / "loop.jpg").symlink_to("loop.jpg")
+    (room / "photos" / "dangling.jpg").symlink_to("nowhere.jpg")
+    (room / "photos" / "zero.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.tar", "pipe.tgz", "pipe.jpg"):
+        os.mkfifo(room / "photos" / name)
+    bad = ["n" * 300, "d/" * 3000 + "e.jpg", "a.png/x.png", "null\0.jpg", "/proc/self/mem"]
+    (room / "list.txt").write_text("\n".join(["", "a.png", "a.png", "a.png", *bad, "a.png"]), encoding="utf-8")
+    command = ("explain", "errors.csv.png", "photos", "--from-list", "list.txt", *OPTIONS)
+    done = run_cli(*command)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "11 of 17 images could not be explained" in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("3 images -> secam-out (")
+    with (room / "secam-out" / "errors.csv").open(newline="", encoding="utf-8") as table:
+        rows = [row["image"] for row in csv.DictReader(table)]
+    assert {Path(name).name[:20] for name in rows} == {
+        *("loop.jpg", "dangling.jpg", "zero.jpg", "pipe.tar", "pipe.tgz", "pipe.jpg"),
+        *("n" * 20, "... (6,005 character", "x.png", "null\\x00.jpg", "mem"),
+    }
+    again = run_cli(*command, "--resume")
+    assert "3 finished earlier; 11 failed earlier; 3 named twice" in again.stdout
 
 
 def test_two_runs_in_one_folder(room: Path, run_cli: RunCli) -> None:
