@@ -16,6 +16,7 @@ __all__ = ["MessageError", "receive", "receive_into", "send"]
 
 _LENGTH = struct.Struct("<I")
 _MOST = 1 << 20  # bytes of JSON
+_SMALL = 1 << 20  # bytes that are rather copied than sent one by one
 
 
 class MessageError(Exception):
@@ -33,7 +34,10 @@ def send(
         The other process has ended, or `until` has passed (TimeoutError).
     """
     text = json.dumps(said).encode()
-    for part in (_LENGTH.pack(len(text)) + text, *parts):
+    whole: Sequence[bytes | memoryview] = (_LENGTH.pack(len(text)) + text, *parts)
+    if sum(map(len, parts)) < _SMALL:
+        whole = (b"".join(whole),)  # the other process wakes up once
+    for part in whole:
         to.settimeout(_left(until))
         to.sendall(part)
 
