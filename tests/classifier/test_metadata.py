@@ -34,6 +34,7 @@ METADATA = ModelMetadata(
     labels=("Katze", "chien «é»", "猫"),
     origin={"source": "test"},
     completeness={"max_relative_error": 1e-6},
+    probabilities="probabilities",
 )
 
 
@@ -63,7 +64,7 @@ def test_what_is_said_of_a_fused_model() -> None:
         default_classes=True,
         overlay=True,
         float16=False,
-        own_outputs={"secam_logits": "logits"},
+        own_outputs={"secam_logits": "logits", "probabilities": "probabilities"},
         agreement={"images": ["a"]},
     )
     metadata = dataclasses.replace(METADATA, fused=record)
@@ -139,6 +140,7 @@ NUMBER = "a whole number of 1 to 2147483647 or null was expected"
         ("fidelity.images", ["a", 1], r"fidelity.images\[1\] is 1"),
         ("activation", "magic", "activation is 'magic'; one of none, softmax, log_softmax, sigmoid"),
         ("probability", "magic", "probability is 'magic'; one of softmax, sigmoid, none"),
+        ("probabilities", None, "activation is 'softmax', but probabilities, which it makes, is null"),
         ("probabilities", 1, "probabilities is 1; text"),
         ("fused", 5, "fused is 5; an object"),
     ],

@@ -59,7 +59,7 @@ def changed(exported: Path, target: Path, changes: dict[str, Any]) -> Path:
         ({"activation": "sigmoid"}, "activation 'sigmoid', but the graph has softmax"),
         ({"activation": "none"}, "activation 'none', but the graph has softmax"),
         ({"logits": "probabilities"}, "logits 'probabilities', but the graph has logits"),
-        ({"probabilities": None}, "probabilities None, but the graph has probabilities"),
+        ({"probabilities": None}, "probabilities, which it makes, is null"),
         ({"probabilities": "secam_logits"}, "probabilities 'secam_logits', but the graph has probabilities"),
         ({"explained_output": "ghost"}, "the output 'ghost'"),
         ({"labels": ["one", "two"]}, "2 labels for 7 classes"),

@@ -126,6 +126,8 @@ class ModelMetadata:
     def _contradictions(self) -> Iterator[str]:
         yield from head_contradictions(self.head)
         yield from class_contradictions(self.head, self.labels, self.fused)
+        if self.activation != "none" and self.probabilities is None:
+            yield f"activation is {self.activation!r}, but probabilities, which it makes, is null"
         if self.fused is not None:
             outputs = [name for name in (self.logits, self.probabilities) if name is not None]
             yield from fused_contradictions(self.fused, self.head, self.preprocessing, outputs)
