@@ -17,6 +17,7 @@ __all__ = [
     "MissingDependencyError",
     "ModelError",
     "OptionError",
+    "OutOfMemoryError",
     "OutputError",
     "PreprocessingWarning",
     "ProviderError",
@@ -41,6 +42,10 @@ class SecamError(ShownMessage):
 
 class ModelError(SecamError):
     """The model file cannot be read, or it is not a classifier that can be explained."""
+
+
+class OutOfMemoryError(ModelError):
+    """The model needs more memory than there is, or than this process may take."""
 
 
 class FidelityError(ModelError):

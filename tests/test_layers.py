@@ -24,6 +24,7 @@ ROOMS = [
     "default_model",
     "head_query",
     "completeness",
+    "memory",
     "progress",
     "files",
     "forks",

@@ -10,6 +10,7 @@ from secam_onnx.classifier.chunked_runs import run_in_chunks
 from secam_onnx.classifier.opened_model import ATTRIBUTIONS
 from secam_onnx.errors import REPORT_MODEL, ForkError, ModelError, OptionError
 from secam_onnx.head import BIAS, CAM, CLASS_IDS, GAP, ROUNDING, features_name
+from secam_onnx.memory import out_of_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -125,7 +126,7 @@ class Attribution:
         except ForkError:
             raise
         except Exception as error:
-            raise ModelError(
+            raise out_of_memory(error) or ModelError(
                 f"The head fails on a feature map of shape {' and '.join(str(array.shape) for array in features)}, "
                 f"run alone: {error}. {REPORT_MODEL}"
             ) from error

@@ -17,6 +17,7 @@ import numpy as np
 from secam_onnx import runtime
 from secam_onnx.classifier.metadata import LOGITS, Fidelity
 from secam_onnx.errors import REPORT_MODEL, FidelityError, ModelError, OptionError
+from secam_onnx.memory import out_of_memory
 from secam_onnx.photograph.images import read_image
 from secam_onnx.photograph.sample import sample_photograph
 from secam_onnx.reserved_prefix import RESERVED
@@ -200,7 +201,7 @@ def outputs_of(session: onnxruntime.InferenceSession, feeds: Feeds, names: Seque
         }
     except Exception as error:
         shapes = ", ".join(str(value.shape) for feed in feeds.values() for value in feed.values())
-        raise ModelError(
+        raise out_of_memory(error) or ModelError(
             f"The model fails on inputs of shape {shapes}: {error}. Compare the preprocessing with the input "
             "that secam-onnx inspect shows, and set it with --preprocess."
         ) from error

@@ -36,6 +36,7 @@ from secam_onnx.files import printable, unchanged
 from secam_onnx.graph.protobuf import read_metadata
 from secam_onnx.labels.objects import miscounted
 from secam_onnx.labels.queries import ClassQuery, class_codes
+from secam_onnx.memory import out_of_memory
 from secam_onnx.superpixels import Segmenter
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ class FusedModel:
         except ForkError:
             raise
         except Exception as error:
-            raise ModelError(f"The fused model fails on pictures of shape {inputs.shape}: {error}. {_AGAIN}") from error
+            raise out_of_memory(error) or ModelError(
+                f"The fused model fails on pictures of shape {inputs.shape}: {error}. {_AGAIN}"
+            ) from error
         return dict(zip(names, found, strict=True))
 
     def _output_of(self, found: Mapping[str, np.ndarray], timings: dict[str, float]) -> ModelOutput:

@@ -25,6 +25,7 @@ from secam_onnx.completeness import TOLERANCE
 from secam_onnx.errors import ForkError, ModelError
 from secam_onnx.head import OWN_LAYOUT, features_name
 from secam_onnx.labels.queries import ClassQuery, resolve_classes
+from secam_onnx.memory import out_of_memory
 from secam_onnx.photograph.model_input import ImageInput
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class Classifier:
         except ForkError:
             raise
         except Exception as error:
-            raise ModelError(
+            raise out_of_memory(error) or ModelError(
                 f"The model fails on an input of shape {inputs.shape}: {error}. Compare "
                 "the preprocessing with the input that secam-onnx inspect shows, and set it with --preprocess."
             ) from error

@@ -15,6 +15,7 @@ from secam_onnx.cli.console import say, say_lines, show_tracebacks_safely
 from secam_onnx.cli.stopping import watch
 from secam_onnx.cli.streams import flush, of_click, open_closed
 from secam_onnx.errors import PreprocessingWarning, SecamError
+from secam_onnx.memory import claim_process, out_of_memory
 from secam_onnx.shown_text import shown
 
 __all__ = ["command", "main"]
@@ -110,6 +111,7 @@ def main() -> None:
     A `SecamError` ends it with its message and code 2, Ctrl-C with code 130, SIGTERM with 143, `--timeout` with 124.
     """
     open_closed()
+    claim_process()
     watch.start()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the terminal may lack characters of class and file names
@@ -144,8 +146,8 @@ def _code_of(error: BaseException) -> int:
         say(f"Error: {unwritten or error}", err=True)
     elif isinstance(error, click.exceptions.Abort):  # the input ended
         say("Stopped. No file was left incomplete.", err=True)
-    elif isinstance(error, MemoryError):
-        say("Error: There is not enough memory. Take smaller images or batches, or raise the limit.", err=True)
+    elif memory := out_of_memory(error):
+        say(f"Error: {memory}", err=True)
     elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         say("Error: This system allows no further thread. Raise the limit (ulimit -u), or lower --threads.", err=True)
     else:

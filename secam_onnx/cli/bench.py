@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from secam_onnx.cli.console import say_lines
-from secam_onnx.cli.options import timeout_option
+from secam_onnx.cli.options import memory_limit_option, timeout_option
 from secam_onnx.cli.progress import step
 
 __all__ = ["command"]
@@ -49,6 +49,7 @@ __all__ = ["command"]
     "--json", "json_file", type=click.Path(path_type=Path), help="Write every single duration to this file, too."
 )
 @timeout_option
+@memory_limit_option
 def command(
     models: tuple[Path, ...],
     image: Path | None,

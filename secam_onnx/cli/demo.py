@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from secam_onnx.cli.console import say
-from secam_onnx.cli.options import model_option, timeout_option
+from secam_onnx.cli.options import memory_limit_option, model_option, timeout_option
 from secam_onnx.cli.progress import step
 from secam_onnx.cli.stopping import watch
 
@@ -35,6 +35,7 @@ _PORT = 8765
 )
 @click.option("--force", is_flag=True, help="With --static: write into the folder even if it holds other files.")
 @timeout_option
+@memory_limit_option
 def command(model: Path | None, port: int | None, no_browser: bool, folder: Path | None, force: bool) -> None:
     """Open a page that explains the photographs you drop on it.
 

@@ -21,7 +21,7 @@ from secam_onnx.cli.explain_options import (
     segmenter_options,
     selection_options,
 )
-from secam_onnx.cli.options import head_options, timeout_option
+from secam_onnx.cli.options import head_options, memory_limit_option, timeout_option
 from secam_onnx.cli.preprocessing_options import preprocessing_options
 from secam_onnx.cli.progress import step
 from secam_onnx.head_query import HeadQuery
@@ -60,6 +60,7 @@ _OF_ALL_HEADS = {"providers", "segmenter", "selection", "preprocessing", "thread
 @selection_options
 @engine_options
 @timeout_option
+@memory_limit_option
 def command(
     images: ImageOptions,
     classes: tuple[str, ...],

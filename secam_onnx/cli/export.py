@@ -11,7 +11,14 @@ import click
 
 from secam_onnx.cli.console import say
 from secam_onnx.cli.fusion_options import fusion_options
-from secam_onnx.cli.options import activation_option, grouped, head_options, labels_option, timeout_option
+from secam_onnx.cli.options import (
+    activation_option,
+    grouped,
+    head_options,
+    labels_option,
+    memory_limit_option,
+    timeout_option,
+)
 from secam_onnx.cli.preprocessing_options import preprocessing_options
 from secam_onnx.cli.progress import step
 from secam_onnx.head_query import HeadQuery
@@ -104,6 +111,7 @@ class TritonOptions:
     ),
 )
 @timeout_option
+@memory_limit_option
 def command(
     source: SourceOptions,
     output: Path | None,

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from secam_onnx.cli.console import say, say_json
-from secam_onnx.cli.options import activation_option, attribution_option, head_options, timeout_option
+from secam_onnx.cli.options import (
+    activation_option,
+    attribution_option,
+    head_options,
+    memory_limit_option,
+    timeout_option,
+)
 from secam_onnx.cli.preprocessing_options import preprocessing_options
 from secam_onnx.cli.progress import step
 from secam_onnx.head_query import HeadQuery
@@ -31,6 +37,7 @@ __all__ = ["command"]
 @activation_option
 @attribution_option
 @timeout_option
+@memory_limit_option
 def command(
     model: Path | None,
     as_json: bool,

@@ -12,6 +12,7 @@ import click
 
 from secam_onnx.cli.stopping import watch
 from secam_onnx.head_query import HeadQuery
+from secam_onnx.memory import limit_memory
 
 if TYPE_CHECKING:
     from secam_onnx.superpixels.selection import Selection
@@ -25,6 +26,7 @@ __all__ = [
     "grouped",
     "head_options",
     "labels_option",
+    "memory_limit_option",
     "model_option",
     "provider_option",
     "selection",
@@ -87,6 +89,11 @@ def _end_after(ctx: click.Context, param: click.Parameter, value: float | None) 
         watch.end_after(value)
 
 
+def _limit_memory(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    if value is not None:
+        limit_memory(value)
+
+
 model_option = click.option(
     "-m",
     "--model",
@@ -130,6 +137,14 @@ timeout_option = click.option(
     expose_value=False,
     callback=_end_after,
     help="Stop after so many seconds, with exit code 124.  [default: never]",
+)
+memory_limit_option = click.option(
+    "--memory-limit",
+    type=click.IntRange(256),
+    metavar="MB",
+    expose_value=False,
+    callback=_limit_memory,
+    help="Let each process take at most so much memory, in mebibytes; Linux only.  [default: no limit]",
 )
 labels_option = click.option(
     "--labels",

@@ -11,7 +11,14 @@ from typing import Any
 import click
 
 from secam_onnx.cli.console import say
-from secam_onnx.cli.options import Decorator, formats_option, grouped, provider_option, threads_option
+from secam_onnx.cli.options import (
+    Decorator,
+    formats_option,
+    grouped,
+    memory_limit_option,
+    provider_option,
+    threads_option,
+)
 from secam_onnx.serve.settings import Limits, Settings, bracketed
 
 __all__ = ["command"]
@@ -177,6 +184,7 @@ def _settings(
     ),
     *(_limit_option(*limit) for limit in _LIMITS),
 )
+@memory_limit_option
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
@@ -236,5 +244,7 @@ def _named(models: Sequence[str], only: str | None) -> dict[str, Path]:
             raise click.UsageError(f"Two models are called {name!r}; give them names: --model NAME=FILE.")
         named[name] = model_file(path)
         if not named[name].is_file():
-            raise ModelError(f"{named[name]} does not exist; give the path of an .onnx file: --model [NAME=]FILE.")
+            raise ModelError(
+                f"{named[name]} does not exist, or is not a file; give the path of an .onnx file: --model [NAME=]FILE."
+            )
     return named

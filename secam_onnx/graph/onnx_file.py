@@ -15,12 +15,13 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import convert_model_to_external_data, write_external_data_tensors
 
 from secam_onnx.errors import ModelError, OutputError
-from secam_onnx.files import new_file, output_errors
+from secam_onnx.files import new_file, output_errors, regular_file
 from secam_onnx.graph.checks.external_data import check_external_data, read_attributes
 from secam_onnx.graph.checks.foreign import foreign_file
 from secam_onnx.graph.checks.functions import inline_functions
 from secam_onnx.graph.checks.operators import check_operators
 from secam_onnx.graph.checks.order import put_in_order
+from secam_onnx.graph.checks.size import check_size
 from secam_onnx.graph.checks.structure import check_structure
 from secam_onnx.graph.weights_in_place import read_without_weights
 
@@ -36,6 +37,8 @@ __all__ = [
 
 EXTERNAL_DATA_LIMIT = 2_000_000_000
 """Size in bytes above which weights go into a file of their own; protobuf allows 2 GiB."""
+
+_LARGEST = (1 << 31) - 1  # bytes; the limit of protobuf
 
 
 def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelProto:
@@ -56,8 +59,12 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
     """
     file = Path(path)
     try:
-        if file.stat().st_size == 0:
+        size = regular_file(file).st_size
+        if size == 0:
             raise ModelError(f"{file} is empty; an ONNX model was expected.")
+        if size > _LARGEST:
+            known = foreign_file(file)
+            raise ModelError(known or f"{file} has {size} bytes; at most 2 GiB were expected, and weights beside it.")
         model = onnx.load(file, format="protobuf", load_external_data=False) if weights else read_without_weights(file)
     except FileNotFoundError:
         raise ModelError(f"{file} does not exist; give the path of an .onnx file.") from None
@@ -75,6 +82,7 @@ def read_model(path: str | os.PathLike[str], *, weights: bool = False) -> ModelP
         raise ModelError(
             known or f"{file} holds no ONNX graph; an image classifier in ONNX format was expected. Export it again."
         )
+    check_size(model)
     check_external_data(model, file)
     read_attributes(model, file.parent)
     model = inline_functions(model)

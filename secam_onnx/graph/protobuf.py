@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+from secam_onnx.files import open_regular
 
 __all__ = ["BYTES", "Field", "UnusualError", "Wire", "read_metadata"]
 
@@ -90,7 +91,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         The file cannot be read.
     """
     found: dict[str, str] = {}
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         wire = Wire(file)
         try:
             for entry in wire.fields(0, os.fstat(file.fileno()).st_size):

@@ -11,6 +11,7 @@ from secam_onnx.errors import ModelError
 from secam_onnx.graph.light_copy import without_initializers
 from secam_onnx.graph.node_info import Shape, shape_text
 from secam_onnx.graph.onnxruntime_operators import as_standard
+from secam_onnx.memory import limit_growth
 
 __all__ = ["Types", "copy_for_inference", "infer_types", "pin_batch"]
 
@@ -18,6 +19,7 @@ Types = dict[str, tuple[int, Shape | None]]
 """Element type and shape of tensors, by name."""
 
 _SMALL = 1024  # numbers; larger constants are weights; inference needs only their dimensions
+_MOST_MEMORY = 256 << 20  # bytes; about a second
 _LARGEST = 2**31  # numbers in a tensor; no classifier of one photograph comes near
 
 
@@ -63,7 +65,14 @@ def infer_types(light: ModelProto) -> Types:
         The shapes contradict each other, or a tensor is far too large.
     """
     try:
-        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+        # A vector of computed shapes takes a hundred bytes a number, and nothing interrupts this.
+        with limit_growth(_MOST_MEMORY):
+            inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    except MemoryError as error:
+        raise ModelError(
+            f"The shapes of the model's tensors cannot be computed in {_MOST_MEMORY >> 20} MB. It is damaged, "
+            "or computes with vectors that are far too long; export it with fixed shapes."
+        ) from error
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"The model is damaged ({error}); check it with onnx.checker or export it again.") from error
     types: Types = {tensor.name: (tensor.data_type, tuple(tensor.dims)) for tensor in light.graph.initializer}

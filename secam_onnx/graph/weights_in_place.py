@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
 from secam_onnx.errors import ModelError
+from secam_onnx.files import open_regular
 from secam_onnx.graph.checks.tensors import tensor_bytes
 from secam_onnx.graph.protobuf import BYTES, Field, UnusualError, Wire
 
@@ -48,7 +49,7 @@ def read_without_weights(path: str | os.PathLike[str]) -> ModelProto:
         The file cannot be read.
     """
     file = Path(path)
-    with file.open("rb") as handle:
+    with open_regular(file) as handle:
         try:
             return ModelProto.FromString(_Scan(handle, file.name).model())
         except UnusualError:

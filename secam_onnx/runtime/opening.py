@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from secam_onnx.errors import ModelError, ProviderError
 from secam_onnx.forks import needs_threads
+from secam_onnx.memory import out_of_memory
 from secam_onnx.runtime.installation import load
 from secam_onnx.runtime.providers import CPU, CUDA, Providers, resolve_providers
 from secam_onnx.runtime.shared_weights import SharedWeights
@@ -98,7 +99,8 @@ def open_session(
     try:
         session = _opened(source, options, names)
     except Exception as error:
-        raise ModelError(f"ONNX Runtime cannot open {name}: {_reason(error)}") from error
+        message = f"ONNX Runtime cannot open {name}: {_reason(error)}"
+        raise out_of_memory(error) or ModelError(message) from error
     finally:
         if wants_cuda:
             ort.set_default_logger_severity(2)
@@ -145,7 +147,8 @@ def open_as_it_is(path: str | os.PathLike[str], threads: int | None = None) -> o
     try:
         session = _opened(file, options, [CPU])
     except Exception as error:
-        raise ModelError(f"ONNX Runtime cannot open {path} as it is: {_reason(error)}") from error
+        message = f"ONNX Runtime cannot open {path} as it is: {_reason(error)}"
+        raise out_of_memory(error) or ModelError(message) from error
     needs_threads(session)
     return session
 
@@ -163,6 +166,4 @@ def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if "pthread_create" in lines[0]:
         return "this system allows no further thread. Raise the limit (ulimit -u), or lower the number of threads."
-    if "bad_alloc" in lines[0]:
-        return "there is not enough memory for it."
     return f"{lines[0].rstrip('.')}. Check the file with onnx.checker, or export it again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,3 +71,21 @@ def test_a_model_that_is_no_file(
 ) -> None:
     (tmp_path / "empty").mkdir()
     refused(*command, name, words=words)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("command", [["explain", "photo.png", "-m"], ["export"], ["inspect"], ["bench", "-m"]])
+@pytest.mark.parametrize("kind", ["a named pipe", "a device", "536870912000 bytes"])
+def test_a_model_that_would_never_be_read_to_its_end(
+    command: list[str], kind: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, refused: Callable[..., str]
+) -> None:
+    model = tmp_path_factory.mktemp("elsewhere") / "model.onnx"  # the fixture reads all that lies in the other folder
+    if kind == "a named pipe":
+        os.mkfifo(model)
+    elif kind == "a device":
+        model.symlink_to("/dev/zero")
+    else:
+        with model.open("wb") as file:
+            file.truncate(int(kind.split()[0]))  # which takes no place on the disk
+    refused(*command, model, words=("model.onnx", kind))
+    model.unlink()

@@ -14,7 +14,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.external_data_helper import load_external_data_for_tensor
 
 from secam_onnx.errors import ModelError
-from secam_onnx.files import printable
+from secam_onnx.files import open_regular, printable
 from secam_onnx.graph.checks.tensors import tensor_bytes
 
 __all__ = ["check_external_data", "data_files", "location_of", "read_attributes", "read_external_data", "tensors_of"]
@@ -102,7 +102,7 @@ def read_external_data(tensor: TensorProto, folder: Path) -> np.ndarray:
     room = np.empty(wanted + _ALIGNMENT, dtype=np.uint8)
     start = -room.ctypes.data % _ALIGNMENT
     data = room[start : start + wanted]
-    with (folder / location).open("rb") as file:
+    with open_regular(folder / location) as file:
         file.seek(offset)
         found = file.readinto(data.data)
     if not found == wanted == length:

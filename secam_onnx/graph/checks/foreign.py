@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from secam_onnx.files import printable, read_regular
+from secam_onnx.files import open_regular, printable, read_regular
 from secam_onnx.schema import LIMITS, parse_json
 
 __all__ = ["foreign_file", "foreign_folder"]
@@ -95,7 +95,7 @@ def foreign_file(path: Path) -> str | None:
         A sentence that names the kind of file, and one that says what to do; None if it is not known.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_HEAD)
     except OSError:
         return None

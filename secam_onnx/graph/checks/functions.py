@@ -8,11 +8,10 @@ import onnx.inliner
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
 from secam_onnx.errors import ModelError
+from secam_onnx.graph.checks.size import MOST_NODES
 from secam_onnx.graph.light_copy import with_initializers_as_inputs
 
 __all__ = ["inline_functions"]
-
-_MOST = 1_000_000  # nodes
 
 _Name = tuple[str, str, str]
 
@@ -69,9 +68,9 @@ def _check_size(model: ModelProto) -> None:
         running.discard(name)
         todo.pop()
     total = len(model.graph.node) + sum(sizes[called] for called in _calls(model.graph.node, functions))
-    if total > _MOST:
+    if total > MOST_NODES:
         raise ModelError(
-            f"The model's functions would expand to {total} nodes; at most {_MOST} are accepted. "
+            f"The model's functions would expand to {total} nodes; at most {MOST_NODES} are accepted. "
             "Export a smaller model."
         )
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
-from secam_onnx.errors import HeadError, ModelError, SecamError
+from secam_onnx.errors import HeadError, ModelError, OutOfMemoryError, SecamError
 from secam_onnx.graph.checks.tensors import check_tensor
 from secam_onnx.graph.light_copy import with_initializers_as_inputs
+from secam_onnx.memory import out_of_memory
 
 __all__ = ["check_structure", "damage_explained"]
 
@@ -133,12 +134,16 @@ def damage_explained(model: ModelProto) -> Iterator[None]:
     """
     try:
         yield
+    except OutOfMemoryError:
+        raise
     except SecamError as error:
         reason = _broken_rule(model) if isinstance(error, HeadError) else None
         if reason is None:
             raise
         raise HeadError(f"{error} Also, onnx's checker finds the model damaged: {reason}.") from error
     except Exception as error:
+        if memory := out_of_memory(error):
+            raise memory from error
         reason = _broken_rule(model)
         if reason is not None:
             raise ModelError(f"The model is damaged: {reason}. {_AGAIN}") from error
