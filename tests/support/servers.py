@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,19 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(*options: str, wait: bool = True, grpc: bool = False, cwd: Path | None = None) -> Iterator[Running]:
-    """A server on free ports; it is killed at the end if it still runs."""
+def running(
+    *options: str,
+    wait: bool = True,
+    grpc: bool = False,
+    cwd: Path | None = None,
+    before: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """A server on free ports; it is killed at the end if it still runs. `before` is a command that starts it."""
     calls = ("--grpc-port", "0") if grpc else ("--no-grpc",)
     process = subprocess.Popen(
-        [sys.executable, "-m", "secam_onnx", "serve", "--port", "0", *calls, *options],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=UNMEASURED, cwd=cwd,
+        [*before, sys.executable, "-m", "secam_onnx", "serve", "--port", "0", *calls, *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=UNMEASURED | dict(environment or {}), cwd=cwd,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stderr is not None
@@ -105,7 +112,7 @@ def running(*options: str, wait: bool = True, grpc: bool = False, cwd: Path | No
     reader.start()
     try:
         first = process.stdout.readline()
-        match = re.match(r"http://[^:]+:(\d+)/(?: and gRPC on [^:]+:(\d+))?", first)
+        match = re.match(r"http://\S+:(\d+)/(?: and gRPC on \S+:(\d+))?", first)
         if match is None:
             process.wait(PATIENCE_S)
             reader.join(PATIENCE_S)
