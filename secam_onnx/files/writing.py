@@ -216,13 +216,13 @@ def output_errors(target: Path) -> Iterator[None]:
     except OutputError:
         raise
     except OSError as error:
-        first = ""
+        todo = "choose another place"
         if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-            first = "free some space or "
+            todo = "free some space or choose another place"
+        elif error.errno in (errno.EMFILE, errno.ENFILE):
+            todo = "allow this program more open files (ulimit -n)"
         elif os.name == "nt" and isinstance(error, PermissionError):
-            first = "close the program that has it open, or "
-        refused = OutputError(
-            f"Cannot write {target}: {error.strerror or error}. Nothing was changed there; {first}choose another place."
-        )
+            todo = "close the program that has it open, or choose another place"
+        refused = OutputError(f"Cannot write {target}: {error.strerror or error}. Nothing was changed there; {todo}.")
         refused.errno = error.errno
         raise refused from error
