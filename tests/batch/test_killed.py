@@ -22,10 +22,10 @@ MakeShard = Callable[..., Path]
 # Parts of seven images; the program kills itself as soon as an operating system call has returned for the nth time.
 KILLED = """
 import os, signal, sys, threading
-from secam_onnx.batch import parquet
+from secam_onnx.batch import parquet_parts
 from secam_onnx.cli import main
 
-parquet._ROWS = 7
+parquet_parts._ROWS = 7
 call, count = getattr(os, sys.argv[1], None), int(sys.argv[2])
 sys.argv[1:3] = []
 
@@ -120,7 +120,9 @@ def test_folders(call: str, count: int, explain: Callable[..., Any], tmp_path: P
 
 
 # As it is started by hand, but with parts of seven images.
-PARTS_OF_SEVEN = "from secam_onnx.batch import parquet; parquet._ROWS = 7; from secam_onnx.cli import main; main()"
+PARTS_OF_SEVEN = (
+    "from secam_onnx.batch import parquet_parts as parts; parts._ROWS = 7; from secam_onnx.cli import main; main()"
+)
 BAD = 12
 
 

@@ -186,7 +186,9 @@ def test_a_killed_driver(cluster: Any, tmp_path: Path, tiny_model: Path, photos:
     """The command itself, killed as soon as it has written something, and the same again with --resume."""
     photos(300)
     (tmp_path / "photos" / "0299.jpg").write_bytes(b"no picture")
-    small_parts = "from secam_onnx.batch import parquet; parquet._ROWS = 10; from secam_onnx.cli import main; main()"
+    small_parts = (
+        "from secam_onnx.batch import parquet_parts as parts; parts._ROWS = 10; from secam_onnx.cli import main; main()"
+    )
     options = [
         "-m",
         str(tiny_model),

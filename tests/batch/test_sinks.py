@@ -16,7 +16,7 @@ import pytest
 from snippets import blocks
 
 from secam_onnx import Explainer, Selection
-from secam_onnx.batch import parquet, rows
+from secam_onnx.batch import parquet_parts, rows
 from secam_onnx.batch.folder_sink import FolderSink
 from secam_onnx.batch.parquet import ParquetSink
 from secam_onnx.batch.run import Sink, Totals, run
@@ -33,7 +33,7 @@ from pyarrow import parquet as pq  # noqa: E402
 
 @pytest.fixture
 def parts_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "_ROWS", 3)
+    monkeypatch.setattr(parquet_parts, "_ROWS", 3)
 
 
 def into(explainer: Explainer, folder: Path, *names: object, resume: bool = False, **options: Any) -> Totals:
@@ -259,7 +259,7 @@ def test_a_part_is_written_when_it_is_large_or_old(
     photos(4)
     for name, value in (("_BYTES", 1), ("_SECONDS", 0.0)):
         with monkeypatch.context() as patch:
-            patch.setattr(parquet, name, value)
+            patch.setattr(parquet_parts, name, value)
             into(tiny, tmp_path / name, tmp_path / "photos")
         assert len(list((tmp_path / name).glob("part-*"))) == 4
 
