@@ -33,7 +33,7 @@ except ImportError:  # Windows, where time and the parent's patience are all tha
 
 __all__ = ["main"]
 
-_STATM = Path("/proc/self/statm")
+_STATM, _OOM_SCORE = Path("/proc/self/statm"), Path("/proc/self/oom_score_adj")
 _FILES = 64  # open files; modules are imported when they are needed
 _KEPT_BYTES = 256 << 20  # what a decoder may keep between photographs; one that keeps more is replaced
 
@@ -138,6 +138,8 @@ def _silence() -> None:
 
 def _limit_process(start: int, memory: int) -> None:
     """Limits for as long as the process lives; a system may not know some of them."""
+    with contextlib.suppress(OSError):  # where memory runs out, a decoder is to end and not its parent
+        _OOM_SCORE.write_text("500", encoding="ascii")
     if resource is None:
         return
     _lower(resource.RLIMIT_CORE, 0)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -324,6 +325,22 @@ def test_a_child_ignores_what_the_whole_group_is_sent(make) -> None:
         os.kill(process.pid, number)
     check_good(pool)
     assert pool._idle == [process]
+
+
+@pytest.mark.skipif("sys.platform != 'linux'")
+def test_limits_of_the_system(make) -> None:
+    pool = make(size=1)
+    check_good(pool)
+    (process,) = pool._idle
+    limits = Path(f"/proc/{process.pid}/limits").read_text(encoding="ascii")
+    for name, most in (("core file size", 0), ("file size", 0), ("open files", 64)):
+        assert re.search(rf"^Max {name} +{most} +{most} ", limits, re.MULTILINE), limits
+    space = int(re.search(r"^Max address space +(\d+)", limits, re.MULTILINE)[1])
+    assert 400 << 20 <= space < 1 << 30
+    assert Path(f"/proc/{process.pid}/oom_score_adj").read_text(encoding="ascii") == "500\n"
+    assert len(list(Path(f"/proc/{process.pid}/fd").iterdir())) == 4  # standard streams, and the socket
+    modules = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8")
+    assert "onnxruntime" not in modules
 
 
 def test_many_threads_and_many_ends(make) -> None:
