@@ -145,3 +145,39 @@ def test_an_event_loop_that_hangs(work: str, code: int) -> None:
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (code, "")
     assert time.monotonic() - start < 2.5
+
+
+def test_photographs_that_are_being_decoded(tmp_path: Path) -> None:
+    """Each takes its decoder longer than the time of grace."""
+    from bomb_images import slow_but_allowed
+
+    (tmp_path / "model.onnx").write_bytes(tiny_models.classifier().SerializeToString())
+    photograph = slow_but_allowed()
+    with (
+        running("--model", str(tmp_path / "model.onnx"), "--grace", "0.2", "--timeout", "300") as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        for _ in range(4):
+            pool.submit(server.explain, photograph, Content_Type="image/jpeg")
+        server.wait(lambda: server.figure("secam_pending_images") == 4)
+        started = server.descendants()
+        assert started
+        assert ended(server) == CUT_OFF
+        wait_for_end(started)
+
+
+def test_what_a_killed_worker_has_started_ends_too(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(tiny_models.classifier().SerializeToString())
+    with running("--model", str(tmp_path / "model.onnx")) as server:
+        assert server.explain(png(90))[0] == 200
+        started = server.descendants()
+        assert started
+        server.process.kill()
+        wait_for_end(started)
+
+
+def wait_for_end(pids: list[int]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while any(Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Servers where little is allowed: few files, no temporary folder, no user's entry, IPv6; real servers, real sockets."""
+"""Servers where little is allowed: few files, no temporary folder, no user's entry, IPv6."""
 
 from __future__ import annotations
 

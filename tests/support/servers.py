@@ -77,6 +77,18 @@ class Running:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
         return [int(child) for child in text.split() if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
+    def descendants(self) -> list[int]:
+        """All processes that the server has started, and that these have started."""
+
+        def below(pid: int) -> list[int]:
+            found: list[int] = []
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                children = [int(child) for child in (thread / "children").read_text(encoding="utf-8").split()]
+                found += [each for child in children for each in (child, *below(child))]
+            return found
+
+        return below(self.process.pid)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE_S)
