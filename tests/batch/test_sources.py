@@ -97,7 +97,7 @@ def test_the_folder_of_the_results_is_left_out(photos: MakePhotos) -> None:
 
 
 def test_patterns_leave_out_the_folder_of_the_results(photos: MakePhotos) -> None:
-    """A run would explain its own pictures, and their pictures, and never end."""
+    """A second run would explain the first one's pictures, and a third one those of both."""
     photos(1)
     photos(1, "out/photos/0000.jpg", first=1)
     Path("link").symlink_to("out")
