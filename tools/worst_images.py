@@ -189,8 +189,8 @@ def cases(pixels: int, size: int) -> dict[str, list[Case]]:
             (
                 "512 bands",
                 lambda: tiff(
-                    np.zeros((bands, bands, 512), np.float32),
-                    planarconfig="contig",
+                    np.zeros((512, bands, bands), np.float32),
+                    planarconfig="separate",
                     photometric="minisblack",
                     compression="zlib",
                 ),
