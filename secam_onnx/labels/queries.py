@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,12 +11,14 @@ import numpy as np
 
 from secam_onnx.errors import ClassError, OptionError
 from secam_onnx.labels.objects import MAX_DIGITS, classes_in_words
+from secam_onnx.shown_text import LONGEST_NAME
 
 __all__ = ["ClassQuery", "as_queries", "class_codes", "class_name", "find_class", "resolve_classes"]
 
 ClassQuery = int | str | np.integer[Any]
 """A class by index, by name, as `"top-K"` or as `"all"`; `"index:2"` and `"name:2"` where either could be meant."""
 
+_LIKELY = 100  # names that a misspelt one is compared with
 _NUMBER = re.compile(r"[+-]?\d+")
 
 
@@ -123,9 +126,12 @@ def _called(name: str, labels: Sequence[str]) -> list[int]:
 def _hint(name: str, labels: Sequence[str]) -> str:
     import difflib  # for this message alone
 
-    wanted, names = _spelled(name), [_spelled(label) for label in labels]
+    wanted, names = _spelled(name[:LONGEST_NAME]), [_spelled(label[:LONGEST_NAME]) for label in labels]
     near = [label for label in names if wanted and wanted in label]
-    near = [*near, *difflib.get_close_matches(wanted, names, n=5, cutoff=0.6)]
+    # To compare two names takes the product of their lengths, which of 20,000 names would be seconds.
+    pairs = {wanted[place : place + 2] for place in range(len(wanted) - 1)}
+    likely = heapq.nlargest(_LIKELY, names, key=lambda label: sum(pair in label for pair in pairs))
+    near = [*near, *difflib.get_close_matches(wanted, likely, n=5, cutoff=0.6)]
     options = [f"{labels[index]!r} ({index})" for index in list(dict.fromkeys(map(names.index, near)))[:5]]
     return f"Near matches: {', '.join(options)}." if options else "`secam-onnx inspect MODEL --labels` lists them."
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import numpy as np
 import pytest
@@ -189,3 +190,16 @@ def test_what_is_no_class(wrong):
 def test_no_class_at_all():
     with pytest.raises(OptionError, match="No class was asked for"):
         as_queries([])
+
+
+@pytest.mark.parametrize("length", [40, 100_000])
+def test_near_matches_among_many_long_names_are_found_soon(length: int) -> None:
+    """A client of the server may ask for any name; to compare it with all of these would take minutes."""
+    labels = [f"{number:05d} {'abcdefgh' * (length // 8)}" for number in range(2_000_000 // max(length, 100))]
+    labels[7] = "tiger cat"
+    start = time.process_time()
+    with pytest.raises(ClassError, match=r"Near matches: 'tiger cat' \(7\)"):
+        find_class("tigger cat", labels, len(labels))
+    with pytest.raises(ClassError):
+        find_class("hgfedcba" * (length // 8), labels, len(labels))
+    assert time.process_time() - start < 3
