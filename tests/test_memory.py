@@ -11,6 +11,7 @@ import endless
 import pytest
 
 from secam_onnx import memory
+from secam_onnx.classifier.open_classifier import open_classifier
 from secam_onnx.errors import ModelError, OptionError, OutOfMemoryError
 from secam_onnx.graph.onnx_file import read_model
 from secam_onnx.graph.shape_inference import copy_for_inference, infer_types
@@ -121,6 +122,12 @@ def test_a_model_of_too_many_nodes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "long.onnx").write_bytes(endless.long_chain(100_000).SerializeToString())
     with pytest.raises(ModelError, match=r"100005 nodes or more; at most 100000 are accepted"):
         read_model(tmp_path / "long.onnx")
+
+
+def test_a_model_too_long_to_be_followed_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "long.onnx").write_bytes(endless.long_chain(20_000).SerializeToString())
+    with pytest.raises(ModelError, match="more nodes in a row than can be followed"):
+        open_classifier(tmp_path / "long.onnx", providers="cpu")
 
 
 def test_a_long_model_is_inferred(tmp_path: Path) -> None:

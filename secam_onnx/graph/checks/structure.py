@@ -144,6 +144,11 @@ def damage_explained(model: ModelProto) -> Iterator[None]:
     except Exception as error:
         if memory := out_of_memory(error):
             raise memory from error
+        if isinstance(error, RecursionError):
+            raise ModelError(
+                "The model has more nodes in a row than can be followed; an image classifier was expected. Export a "
+                "smaller model."
+            ) from error
         reason = _broken_rule(model)
         if reason is not None:
             raise ModelError(f"The model is damaged: {reason}. {_AGAIN}") from error
