@@ -360,7 +360,7 @@ def fuzz(session: nox.Session) -> None:
     Longer by hand: `nox -s fuzz -- --seconds 3600 --seed 7`, and `SECAM_FUZZ_EXAMPLES=5000 pytest tests/schema`.
     """
     session.install(".[cpu]", *groups("test"))
-    session.run("pytest", "-q", "tests/schema/test_mutated_data.py", env={"SECAM_FUZZ_EXAMPLES": "400"})
+    session.run("pytest", "-q", "tests/schema/test_mutated_data.py", env={"SECAM_FUZZ_EXAMPLES": "250"})
     for tool in ("fuzz_models.py", "fuzz_images.py"):
         session.run("python", f"tools/{tool}", *(session.posargs or ("--seconds", "60")))
 
