@@ -108,3 +108,13 @@ def test_leftovers_below_another_runs_lock_are_its_own(tmp_path: Path) -> None:
     with FolderLock(tmp_path), FolderLock(tmp_path / "other"):
         remove_leftovers(tmp_path, deep=True)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob(".secam-*")] == ["other/deep/.secam-1.tmp"]
+
+
+@pytest.mark.skipif(not hasattr(os, "link"), reason="this system has no hard links")
+def test_another_name_of_somebodys_file_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("precious")
+    (tmp_path / "out").mkdir()
+    os.link(tmp_path / "theirs", tmp_path / "out" / folder_lock.LOCK)
+    with pytest.raises(OutputError, match="no file of a run"):
+        FolderLock(tmp_path / "out")
+    assert (tmp_path / "theirs").read_text() == "precious"

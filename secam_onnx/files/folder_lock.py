@@ -94,8 +94,9 @@ def _locked(path: Path, shared: bool) -> tuple[int | None, bool]:
     while True:
         descriptor = os.open(path, flags, 0o666)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EEXIST, f"{LOCK} in it is no file")
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # with another name it may be any file
+                raise OSError(errno.EEXIST, f"{LOCK} in it is no file of a run")
             try:
                 if not _lock(descriptor, shared):
                     os.close(descriptor)
