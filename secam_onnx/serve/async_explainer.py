@@ -87,9 +87,23 @@ class AsyncExplainer:
         self._seconds += 0.1 * (time.perf_counter() - started - self._seconds)
         return [task.result() for task in tasks]
 
-    async def in_thread(self, function: Callable[[], Value]) -> Value:
-        """Call a function in a thread, as it takes longer than an event loop should wait."""
-        return await asyncio.get_running_loop().run_in_executor(self._helpers, function)
+    async def in_thread(self, function: Callable[[], Value], turns: asyncio.Semaphore | None = None) -> Value:
+        """Call a function in a thread, as it takes longer than an event loop should wait.
+
+        With `turns` it waits for one, and keeps it until the function has returned, also if nobody waits for that.
+        """
+        loop = asyncio.get_running_loop()
+        if turns is None:
+            return await loop.run_in_executor(self._helpers, function)
+        await turns.acquire()
+
+        def done(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(turns.release)
+
+        job = self._helpers.submit(function)
+        job.add_done_callback(done)
+        return await asyncio.wrap_future(job)
 
     @property
     def working(self) -> bool:

@@ -30,7 +30,7 @@ from secam_onnx.serve.kserve_sdk import (
     get_labels,
 )
 from secam_onnx.serve.request.input_images import ENCODED, PIXELS
-from secam_onnx.serve.request.output_tensors import ExplainedImage, output_tensors
+from secam_onnx.serve.request.output_tensors import ExplainedImage, check_maps, output_tensors
 from secam_onnx.serve.request.parameters import OUTPUTS, ExplanationRequest
 from secam_onnx.serve.request_context import current_request
 from secam_onnx.serve.request_errors import MalformedError, PredictorError, RequestError, StuckError, TooLateError
@@ -39,6 +39,9 @@ from secam_onnx.serve.settings import Limits, Settings
 __all__ = ["ExplainerModel", "open_explainer"]
 
 Value = TypeVar("Value")
+
+_LARGE = asyncio.Semaphore(1)  # answers that are made
+_FEW_VALUES, _FEW_PIXELS = 20_000, 8_000_000  # of an answer
 
 
 def open_explainer(path: Path, settings: Settings) -> Explainer:
@@ -267,9 +270,15 @@ class ExplainerModel(Model):
         request = await asyncio.to_thread(read, explainer.explainer, self._settings.limits)
         with explainer.admitted(request):
             results = await explainer.explain(request)
+            check_maps(request.outputs, results, self._settings.limits)
+            large = request.n_values > _FEW_VALUES or request.kept_pixels * request.n_maps > _FEW_PIXELS
+            # One takes hundreds of thousands of objects, or a gigabyte of pictures, for which there is memory once.
+            turns = _LARGE if large else None
             if request.kept_pixels:  # there are pictures to draw
                 with metrics.RENDER.labels(self.name).time():
-                    return await explainer.in_thread(partial(respond, request, results))
+                    return await explainer.in_thread(partial(respond, request, results), turns)
+            if large:
+                return await explainer.in_thread(partial(respond, request, results), turns)
             return await asyncio.to_thread(respond, request, results)
 
     def _read(self) -> Explainer:

@@ -34,11 +34,11 @@ class Limits(RequestLimits):
     max_body_bytes : int
         The most bytes of one request.
     max_pending_bytes : int
-        The most bytes of all pending requests.
+        The most bytes of all pending requests and of answers that are being sent.
     queue_length : int
         The most pending photographs; further requests are refused.
     max_connections : int
-        The most open connections.
+        The most connections that are answered at a time; those that wait make room.
     timeout_s : float
         Seconds from the arrival of a whole request until it is given up.
     decode_s : float

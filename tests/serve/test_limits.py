@@ -153,6 +153,24 @@ def test_photographs_to_draw_on_are_counted_before_they_are_decoded(tmp_path: Pa
         assert memory_kb(server) < before + 50_000
 
 
+def test_maps_and_overlays_of_fine_models_are_bounded(tmp_path: Path) -> None:
+    """They are as large as the model's feature map and input."""
+    from tiny_models import classifier
+
+    (tmp_path / "fine.onnx").write_bytes(classifier(classes=700, size=512).SerializeToString())
+    with running("--model", str(tmp_path / "fine.onnx")) as server:
+        path = "/v2/models/fine/infer"
+        picture = {"name": "image", "shape": [1, 8, 8, 3], "datatype": "UINT8", "data": [0] * 192}
+        for output, classes, said in (("cam", 700, "'cam' would have 11,468,800"), ("overlay", 20, "'overlay' would")):
+            body = {"inputs": [picture], "outputs": [{"name": output}], "parameters": {"classes": f"top-{classes}"}}
+            status, _, answer = server.call(
+                "POST", path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            )
+            assert status == 400
+            assert reason(answer).startswith(said)
+        assert server.explain(png(), "fine", "?class=all")[0] == 200
+
+
 def test_values_in_one_answer_are_bounded() -> None:
     with running("--model-name", "model") as server:
         status, _, body = server.explain(png(), query="?class=all&n_segments=500")

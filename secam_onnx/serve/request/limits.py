@@ -28,6 +28,8 @@ class RequestLimits:
         Pixels of all pictures that are as large as their photograph, and of all photographs that are drawn on.
     max_values : int
         Photographs times classes times superpixels.
+    max_cells : int
+        Values of `cam`, and of `overlay`, whose size depends on the model.
     max_segments : int
         Superpixels that may be asked for.
     max_queries : int
@@ -42,6 +44,7 @@ class RequestLimits:
     max_pictures: int = 64
     max_drawn_pixels: int = 100_000_000
     max_values: int = 400_000
+    max_cells: int = 10_000_000
     max_segments: int = 1000
     max_queries: int = 1000
     max_name_length: int = 500

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from secam_onnx.classifier.opened_model import ModelOutput
+from secam_onnx.errors import OptionError
 from secam_onnx.explainer import Explainer
 from secam_onnx.explanation import Explanation, overlays
 from secam_onnx.labels.queries import class_name
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.serve.request.drawing import drawn
+from secam_onnx.serve.request.limits import RequestLimits
 
-__all__ = ["ExplainedImage", "output_tensors"]
+__all__ = ["ExplainedImage", "check_maps", "output_tensors"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,22 @@ def output_tensors(
     with -1, `class_labels` and `overlay_png` with nothing, the others with 0.
     """
     return {name: _TENSORS[name](results, explainer) for name in names}
+
+
+def check_maps(names: Sequence[str], results: Sequence[ExplainedImage], limits: RequestLimits) -> None:
+    """Refuse maps that are too large to send, which depends on the model.
+
+    Raises
+    ------
+    OptionError
+        The message says how large they are.
+    """
+    cells = sum(result.output.cam.size for result in results) if "cam" in names else 0
+    if cells > limits.max_cells:
+        raise OptionError(
+            f"'cam' would have {cells:,} values, over the limit of {limits.max_cells:,}; ask for fewer classes, or "
+            "leave it out."
+        )
 
 
 def _stacked(rows: Sequence[np.ndarray], fill: object = 0) -> np.ndarray:

@@ -71,6 +71,11 @@ class ExplanationRequest:
     outputs: tuple[str, ...] = ()
     top_k: int = 0
 
+    @property
+    def n_values(self) -> int:
+        """The most scores that the answer has: photographs times classes times superpixels."""
+        return len(self.images) * self.n_maps * (self.segmenter.n_segments if self.segmenter else 0)
+
 
 def prediction_request(
     images: Sequence[EncodedImage | np.ndarray], parameters: Mapping[str, Any], explainer: Explainer
@@ -120,6 +125,8 @@ def explanation_request(
     needed = outputs is None or pictures or any(name in _SUPERPIXELS for name in names)
     if needed:
         _check_values(len(images), n_maps, segmenter.n_segments, limits)
+    if outputs is not None and "overlay" in names:
+        _check_overlays(len(images) * n_maps, explainer.preprocessing.size, limits)
     full = ("overlay", "heatmap") if outputs is None else ("overlay_png",)
     drawn = n_maps * sum(name in full for name in names)
     kept = _kept_pixels(images, drawn, limits) if pictures else 0
@@ -230,6 +237,15 @@ def _check_values(images: int, classes: int, segments: int, limits: RequestLimit
         raise OptionError(
             f"{images} photographs, {classes} classes and {segments} superpixels make {values:,} values, over the "
             f"limit of {limits.max_values:,}; ask for fewer of them."
+        )
+
+
+def _check_overlays(pictures: int, size: tuple[int, int], limits: RequestLimits) -> None:
+    values = pictures * size[0] * size[1] * 3
+    if values > limits.max_cells:
+        raise OptionError(
+            f"'overlay' would have {values:,} values, over the limit of {limits.max_cells:,}; ask for fewer classes, "
+            "or for 'overlay_png'."
         )
 
 
