@@ -14,6 +14,7 @@ from typing import Any
 from prometheus_client import multiprocess
 
 from secam_onnx.errors import SecamError
+from secam_onnx.memory import claim_process
 from secam_onnx.serve import logs
 from secam_onnx.serve.access_log import logger
 from secam_onnx.serve.ending import Ending, on_signals
@@ -147,6 +148,7 @@ class Worker:
 
 def _work(settings: Settings, http: socket.socket, connection: Any) -> None:
     """Serve; the main function of a process."""
+    claim_process()
     logs.configure(settings.log_level)
     ending, supervisor = Ending(settings.limits.grace_s), Supervisor(connection)
     on_signals(ending.ask, lambda: None)  # the supervisor knows when it must be at once
