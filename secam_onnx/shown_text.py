@@ -21,6 +21,7 @@ LONGEST_NAME = 200
 
 _LONGEST = 4000  # characters of a message; `args` of an error has all of it
 _MOST_MARKS = 10  # accents on one letter; Tibetan and Hebrew need eight
+_PLAIN = bytes(range(0x7F))
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and marks that nobody can see
 _JOINERS = "\u200c\u200d"  # in Persian, in the scripts of India, in emoji
 _JOINED = re.compile("[\u0600-\u1fff\u2100-\U0010ffff]")
@@ -76,8 +77,9 @@ def shown_json(text: str) -> str:
 
 
 def shown_json_bytes(data: bytes) -> bytes:
-    """`shown_json` of JSON in UTF-8; what is plain ASCII costs next to nothing."""
-    return data if data.isascii() and b"\x7f" not in data else shown_json(data.decode()).encode()
+    """`shown_json` of JSON in UTF-8; what needs no escape costs next to nothing."""
+    odd = b"" if data.isascii() and b"\x7f" not in data else data.translate(None, _PLAIN)
+    return data if odd.decode().isprintable() else shown_json(data.decode()).encode()
 
 
 def _escaped(text: str) -> str:

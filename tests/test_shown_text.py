@@ -23,7 +23,7 @@ from secam_onnx.errors import (
     PreprocessingWarning,
     SecamError,
 )
-from secam_onnx.shown_text import quoted, shown, shown_json, shown_lines, shown_name
+from secam_onnx.shown_text import quoted, shown, shown_json, shown_json_bytes, shown_lines, shown_name
 
 TEXT = st.text(st.characters(), max_size=300)  # with lone surrogates
 
@@ -95,6 +95,12 @@ def test_json_that_can_be_shown_says_the_same(value: object) -> None:
         assert json.loads(text) == json.loads(json.dumps(value))
         text.encode()
         assert all(char.isprintable() or char == "\n" or unicodedata.category(char) == "Zs" for char in text)
+
+
+@given(TEXT)
+def test_bytes_of_json_are_treated_alike(text: str) -> None:
+    given_ = json.dumps(text.encode(errors="ignore").decode(), ensure_ascii=False)
+    assert shown_json_bytes(given_.encode()) == shown_json(given_).encode()
 
 
 def test_only_lines_of_ours_are_lines() -> None:
