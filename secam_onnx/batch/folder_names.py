@@ -18,6 +18,8 @@ _LONGEST = 150  # bytes of a part; file systems take 255
 _LONGEST_PATH = 1000  # bytes; systems take 4096, of which the folder of the results has a share
 # What lies beside the results: the table of errors, the lock, what is unfinished, the parts of a dataset.
 _OURS = re.compile(r"^(errors\.csv|\.secam-.*|part-.*\.parquet|_errors)$", re.IGNORECASE)
+# On Windows, or to whoever looks at a list of names: controls, and what turns the direction of writing.
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\\\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]')
 # Names of Windows devices, with any ending.
 _RESERVED = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])(?=\s*(\.|$))", re.IGNORECASE)
 
@@ -99,6 +101,6 @@ def _length(name: str) -> int:
 
 def _safe(part: str) -> str:
     part = part.encode(errors="backslashreplace")[:_LONGEST].decode(errors="ignore")
-    part = re.sub(r'[\x00-\x1f\x7f<>:"|?*\\]', "_", part)
+    part = _FORBIDDEN.sub("_", part)
     part = "__" if part == ".." else part.rstrip(". ") or "_"
     return f"{part.lstrip('.')}_" if _OURS.match(part) else _RESERVED.sub(r"\1_", part)

@@ -64,3 +64,11 @@ def test_other_names_become_harmless(name: str, tmp_path: Path) -> None:
 def test_names_that_become_alike_stay_apart() -> None:
     names = ["../a.jpg", "/a.jpg", "a.jpg", "..//a.jpg", "__/a.jpg", "../../a.jpg", "x" * 300, "x" * 301]
     assert len({folder_name(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize("odd", ["\x1b[2J", "\x07", "\x9b31m", "\u202e", "\u2066", "\u200f", "\u2028", "\\"])
+def test_no_folder_has_a_name_that_a_terminal_obeys(odd: str) -> None:
+    name = folder_name(f"sub/a{odd}b.jpg")
+    assert name.startswith("sub/a_")
+    assert name.isprintable()
+    assert name != folder_name("sub/a_b.jpg")
