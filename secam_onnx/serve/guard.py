@@ -71,7 +71,7 @@ class GuardMiddleware:
         answer = Answer(send, request.id, held)
         start = time.perf_counter()
         try:
-            self._check_sender(scope)
+            self._check_sender(scope, headers)
             is_health = bool(_HEALTH.fullmatch(scope["path"])) and scope["method"] in ("GET", "HEAD")
             if scope.get("state", {}).get("full") and not is_health:
                 raise CrowdedError(
@@ -99,13 +99,13 @@ class GuardMiddleware:
                 "http", request, status, start, method=scope["method"], path=scope["path"][:_SHOWN], bytes=request.bytes
             )
 
-    def _check_sender(self, scope: Scope) -> None:
+    def _check_sender(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Refuse what a web page of another site sent, and what was meant for another host."""
-        fields = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
-        hosts = [value for name, value in fields if name == b"host"]
-        target = urlsplit(scope.get("state", {}).get("target", b"/").decode("latin-1")).netloc
-        if target:  # of a client that takes this server for a proxy; it counts more than the header
-            hosts = [target]
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        target = scope.get("state", {}).get("target", b"/")
+        if not target.startswith(b"/") or target.startswith(b"//"):
+            # Of a client that takes this server for a proxy; it counts more than the header.
+            hosts = [urlsplit(target.decode("latin-1")).netloc]
         try:
             # A browser always names a host; an old client that names none was not sent by a page.
             if hosts or scope["http_version"] != "1.0":
@@ -113,7 +113,7 @@ class GuardMiddleware:
             check_page(
                 scope["method"],
                 hosts[0] if hosts else "",
-                lambda wanted: next((value for name, value in fields if name == wanted.encode()), None),
+                headers.get,
                 is_page=scope["path"] == "/",
             )
         except WrongHostError as error:
