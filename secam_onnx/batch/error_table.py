@@ -44,6 +44,8 @@ class ErrorTable:
             known = os.path.lexists(path)
             if known:
                 regular_file(path)
+        if path.is_symlink():  # of whoever else can write there; lines would be added to what it leads to
+            raise OutputError(f"{path} is a link, and a file of this folder was expected. Move it away.")
         self._outdated = known and not keep
         if known and keep:
             self._take_up()

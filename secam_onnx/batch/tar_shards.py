@@ -8,6 +8,7 @@ refused, and names are used as text only.
 from __future__ import annotations
 
 import contextlib
+import os
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ MAX_MEMBER_BYTES = 256 << 20
 """Size of the largest image file that is read from an archive."""
 
 _MAX_HEADER_BYTES = 1 << 20
+_UNPACKED_BYTES, _UNPACKED_RATIO = 1 << 30, 100  # photographs hardly shrink, and text by a tenth or so
 _HEADERS = (
     b"x",
     b"g",
@@ -88,9 +90,12 @@ def shard_images(
             file = _opened(path, shard)
         with file, contextlib.ExitStack() as opened:
             with _damage(shard):
+                packed = os.fstat(file.fileno()).st_size
                 made = tarfile.open(path, mode, file, tarinfo=_Member)  # type: ignore[call-overload]  # noqa: SIM115
                 archive = opened.enter_context(made)
             while (member := _next(archive, shard)) is not None:
+                if mode != "r:":
+                    _check_unpacked(archive, packed, shard)
                 name = printable(member.name).removeprefix("./")
                 if _is_image(member, name) and wanted(name):
                     yield name, _read(archive, member, shard)
@@ -112,6 +117,16 @@ def _next(archive: tarfile.TarFile, shard: str) -> tarfile.TarInfo | None:
         member = archive.next()
     archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
     return member
+
+
+def _check_unpacked(archive: tarfile.TarFile, packed: int, shard: str) -> None:
+    """Refuse an archive of nothing before it is unpacked: members that are skipped are unpacked, too."""
+    size = archive.offset  # type: ignore[attr-defined]  # where the member at hand ends
+    if size > _UNPACKED_BYTES + _UNPACKED_RATIO * packed:
+        raise ImageError(
+            f"{shard} has {packed:,} bytes and unpacks to more than {size:,}; an archive of images unpacks to little "
+            "more than its size. Unpack it yourself if you trust it, and give the folder."
+        )
 
 
 def _is_image(member: tarfile.TarInfo, name: str) -> bool:

@@ -167,3 +167,13 @@ def test_neither_a_terminal_nor_a_spreadsheet_obeys_a_name(path: Path, key: str)
         _, row = csv.reader(file)
     assert not any(column.startswith(("=", "+", "-", "@", "\t")) for column in row)
     assert key in ErrorTable(path, keep=True)
+
+
+def test_a_link_is_no_table(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere.csv"
+    target.write_bytes(HEADER)
+    path.symlink_to(target)
+    for keep in (False, True):
+        with pytest.raises(OutputError, match="is a link"):
+            ErrorTable(path, keep=keep)
+    assert target.read_bytes() == HEADER

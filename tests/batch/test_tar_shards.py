@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -171,3 +173,22 @@ def test_what_is_no_archive(name: str, data: bytes | None, tmp_path: Path) -> No
     assert key == ""
     assert isinstance(image, ImageError)
     assert ("does not exist" if data is None else "cannot be read as a tar archive") in str(image)
+
+
+@pytest.mark.parametrize("name", ["shard.tar.gz", "shard.tar.bz2", "shard.tar.xz"])
+def test_an_archive_that_unpacks_to_nothing_without_end(name: str, tmp_path: Path) -> None:
+    huge = tarfile.TarInfo("zeros.bin")
+    huge.size = 1 << 45  # which nobody waits for
+    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[name.rpartition(".")[2]]
+    photo = tarfile.TarInfo("photo.jpg")
+    photo.size = 3
+    data = photo.tobuf() + b"one".ljust(512, b"\0") + huge.tobuf() + bytes(1 << 24)
+    (tmp_path / name).write_bytes(pack(data))
+    found = read(str(tmp_path / name))
+    assert found["photo.jpg"] == b"one"
+    assert "unpacks to more than" in str(found[""])
+
+
+def test_texts_beside_the_images_may_shrink(shard: Callable[..., str]) -> None:
+    path = shard([("1.json", bytes(100_000_000)), ("1.jpg", b"one")], "shard.tar.gz")
+    assert read(path) == {"1.jpg": b"one"}
