@@ -24,7 +24,6 @@ _MOST_MARKS = 10  # accents on one letter; Tibetan and Hebrew need eight
 _PLAIN = bytes(range(0x7F))
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and marks that nobody can see
 _JOINERS = "\u200c\u200d"  # in Persian, in the scripts of India, in emoji
-_JOINED = re.compile("[\u0600-\u1fff\u2100-\U0010ffff]")
 
 _SHORT = reprlib.Repr()  # it looks neither to the bottom of what is nested nor to the end of what is long
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlong = 4, 60, 60, 40
@@ -92,7 +91,7 @@ def _characters(text: str) -> Iterator[str]:
     before, marks = "", 0
     for char in text:
         marks = marks + 1 if _is_mark(char) else 0
-        joins = char in _JOINERS and _JOINED.match(before)
+        joins = char in _JOINERS and ("\u0600" <= before <= "\u1fff" or before >= "\u2100")
         again = _is_selector(char) and _is_selector(before)  # one chooses a form, a row of them hides a message
         yield char if (joins or _visible(char)) and not again and marks <= _MOST_MARKS else _escape(char)
         before = char

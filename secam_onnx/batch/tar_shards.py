@@ -121,7 +121,7 @@ def _next(archive: tarfile.TarFile, shard: str) -> tarfile.TarInfo | None:
 
 def _check_unpacked(archive: tarfile.TarFile, packed: int, shard: str) -> None:
     """Refuse an archive of nothing before it is unpacked: members that are skipped are unpacked, too."""
-    size = archive.offset  # type: ignore[attr-defined]  # where the member at hand ends
+    size = archive.offset  # where the member at hand ends
     if size > _UNPACKED_BYTES + _UNPACKED_RATIO * packed:
         raise ImageError(
             f"{shard} has {packed:,} bytes and unpacks to more than {size:,}; an archive of images unpacks to little "

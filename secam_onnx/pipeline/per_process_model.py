@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from secam_onnx import runtime
 from secam_onnx.classifier.open import open_model
 from secam_onnx.classifier.opened_model import OpenModel
-from secam_onnx.decoding.decoder_limits import DecoderLimits
-from secam_onnx.decoding.decoder_pool import DecoderPool
 from secam_onnx.default_model import default_model
 from secam_onnx.errors import ForkError, ModelError, OptionError
 from secam_onnx.files import file_state, sha256
@@ -19,6 +17,9 @@ from secam_onnx.forks import lock_here
 from secam_onnx.graph.locate import model_file
 from secam_onnx.pipeline.finish import describe
 from secam_onnx.threads import cores
+
+if TYPE_CHECKING:
+    from secam_onnx.decoding.decoder_pool import DecoderPool
 
 __all__ = ["PerProcessModel"]
 
@@ -30,7 +31,7 @@ class _Here(NamedTuple):
     model: OpenModel
     pool: ThreadPoolExecutor
     states: dict[Path, tuple[int, ...] | None]
-    decoders: DecoderPool
+    decoders: list[DecoderPool]  # none, or one
 
 
 class PerProcessModel:
@@ -71,7 +72,14 @@ class PerProcessModel:
     @property
     def decoders(self) -> DecoderPool:
         """Processes that read images; none is started before one is needed."""
-        return self._in_this_process().decoders
+        here = self._in_this_process()
+        with lock_here():
+            if not here.decoders:
+                from secam_onnx.decoding.decoder_limits import DecoderLimits  # few explainers need them
+                from secam_onnx.decoding.decoder_pool import DecoderPool
+
+                here.decoders.append(DecoderPool(cores(), DecoderLimits()))
+            return here.decoders[0]
 
     @property
     def closed(self) -> bool:
@@ -86,7 +94,8 @@ class PerProcessModel:
         """Finish the superpixels in progress, shut the threads down and let go of the model."""
         here, self._here = self._here, None
         if here is not None and here.process == os.getpid():  # a forked child has none of the threads
-            here.decoders.close()
+            for decoders in here.decoders:
+                decoders.close()
             here.pool.shutdown()
 
     def _in_this_process(self) -> _Here:
@@ -108,7 +117,7 @@ class PerProcessModel:
         model = model or open_model(self.path, **self._options)
         states = {file: file_state(file) for file in (self.path, *model.files)}
         pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="secam-superpixels")
-        return _Here(os.getpid(), model, pool, states, DecoderPool(cores(), DecoderLimits()))
+        return _Here(os.getpid(), model, pool, states, [])
 
     def _opened_after_fork(self, before: _Here) -> _Here:
         if runtime.CUDA in before.model.providers:

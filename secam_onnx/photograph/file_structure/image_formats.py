@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from secam_onnx.errors import ImageError, OptionError
-from secam_onnx.photograph.file_structure.jpeg2000_codestream import JPEG2000_MAGIC
-from secam_onnx.photograph.file_structure.plain_headers import NPY_MAGIC
-from secam_onnx.photograph.file_structure.tiff_pages import TIFF_MAGIC
 
 __all__ = ["DEFAULT_FORMATS", "FORMATS", "checked_formats", "format_of"]
 
@@ -17,6 +14,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "NPY", "AVIF", "J
 DEFAULT_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "NPY", "AVIF")
 """Those that are read unless others are named. JPEG 2000 is no format of photographs, and its decoder a slow one."""
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG2000 = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")  # a codestream alone, a file
 _TITLES = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
 _AVIF, _HEIF = (b"avif", b"avis"), (b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm")
 
@@ -76,11 +75,11 @@ def _format_of(head: bytes) -> str:
         return "WEBP"
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "GIF"
-    if head.startswith(TIFF_MAGIC):
+    if head.startswith(_TIFF):
         return "TIFF"
-    if head.startswith(NPY_MAGIC):
+    if head.startswith(b"\x93NUMPY"):
         return "NPY"
-    if head.startswith(JPEG2000_MAGIC):
+    if head.startswith(_JPEG2000):
         return "JPEG2000"
     if head[4:8] == b"ftyp" and head[8:12] in (*_AVIF, *_HEIF):
         brands = {head[8:12], *(head[place : place + 4] for place in range(16, len(head) - 3, 4))}

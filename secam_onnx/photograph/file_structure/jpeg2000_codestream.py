@@ -7,9 +7,9 @@ import math
 from secam_onnx.photograph.file_structure.file_reader import FileReader
 from secam_onnx.photograph.file_structure.image_structure import ImageStructure
 
-__all__ = ["JPEG2000_MAGIC", "jpeg2000_structure"]
+__all__ = ["jpeg2000_structure"]
 
-JPEG2000_MAGIC = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
+_CODESTREAM = b"\xff\x4f\xff\x51"
 """The first bytes of a code stream, and of a JP2 file."""
 
 _MOST_BOXES, _MOST_SEGMENTS, _MOST_PARTS = 1000, 1000, 4096
@@ -28,7 +28,7 @@ def jpeg2000_structure(reader: FileReader) -> ImageStructure:
     ImageError
         It is damaged, of a rare kind, or has too many tiles, layers, packets or blocks.
     """
-    place = 0 if reader.read(0, 4) == JPEG2000_MAGIC[0] else _stream(reader)
+    place = 0 if reader.read(0, 4) == _CODESTREAM else _stream(reader)
     marker, _, _, right, bottom, left, top, across, down, x, y, count = reader.unpack(">HHHLLLLLLLLH", place + 2)
     width, height = right - left, bottom - top
     if marker != _SIZ or width <= 0 or height <= 0 or not across or not down or not count:

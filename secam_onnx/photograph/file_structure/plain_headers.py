@@ -12,9 +12,8 @@ from secam_onnx.photograph.file_structure.file_reader import FileReader
 from secam_onnx.photograph.file_structure.image_structure import ImageStructure
 from secam_onnx.photograph.preprocessing_settings import MAX_CHANNELS
 
-__all__ = ["NPY_MAGIC", "bmp_structure", "npy_structure", "ppm_structure"]
+__all__ = ["bmp_structure", "npy_structure", "ppm_structure"]
 
-NPY_MAGIC = b"\x93NUMPY"
 """The first bytes of an NPY file."""
 
 _MOST_RLE_PIXELS, _MOST_RLE_BYTES = 16_000_000, 8 << 20

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
 from secam_onnx.errors import ImageError
-from secam_onnx.photograph.file_structure.avif_boxes import avif_structure
 from secam_onnx.photograph.file_structure.file_reader import FileReader
-from secam_onnx.photograph.file_structure.gif_blocks import gif_structure
 from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS, format_of
 from secam_onnx.photograph.file_structure.image_structure import ImageStructure
-from secam_onnx.photograph.file_structure.jpeg2000_codestream import jpeg2000_structure
-from secam_onnx.photograph.file_structure.jpeg_segments import jpeg_structure
-from secam_onnx.photograph.file_structure.plain_headers import bmp_structure, npy_structure, ppm_structure
-from secam_onnx.photograph.file_structure.png_chunks import png_structure
-from secam_onnx.photograph.file_structure.tiff_pages import tiff_structure
-from secam_onnx.photograph.file_structure.webp_chunks import webp_structure
 
 __all__ = ["read_structure"]
 
-_WALKS: dict[str, Callable[[FileReader], ImageStructure]] = {
-    "AVIF": avif_structure,
-    "BMP": bmp_structure,
-    "GIF": gif_structure,
-    "JPEG": jpeg_structure,
-    "JPEG2000": jpeg2000_structure,
-    "NPY": npy_structure,
-    "PNG": png_structure,
-    "PPM": ppm_structure,
-    "WEBP": webp_structure,
+# Each is loaded when the first file of its format comes: module and function.
+_WALKS = {
+    "AVIF": ("avif_boxes", "avif_structure"),
+    "BMP": ("plain_headers", "bmp_structure"),
+    "GIF": ("gif_blocks", "gif_structure"),
+    "JPEG": ("jpeg_segments", "jpeg_structure"),
+    "JPEG2000": ("jpeg2000_codestream", "jpeg2000_structure"),
+    "NPY": ("plain_headers", "npy_structure"),
+    "PNG": ("png_chunks", "png_structure"),
+    "PPM": ("plain_headers", "ppm_structure"),
+    "TIFF": ("tiff_pages", "tiff_structure"),
+    "WEBP": ("webp_chunks", "webp_structure"),
 }
 _HEAD = 64
 
@@ -59,8 +55,15 @@ def read_structure(
     reader = FileReader(file, name)
     format_ = format_of(reader.read(0, min(_HEAD, reader.size)), name, formats)
     try:
-        return tiff_structure(reader, stack=stack) if format_ == "TIFF" else _WALKS[format_](reader)
+        return _walk(format_)(reader, **({"stack": stack} if format_ == "TIFF" else {}))
     except ImageError:
         raise
     except (struct.error, ArithmeticError, IndexError, ValueError):  # numbers that make no sense
         reader.cut_off()
+
+
+@functools.cache
+def _walk(format_: str) -> Callable[..., ImageStructure]:
+    module, function = _WALKS[format_]
+    walk: Callable[..., ImageStructure] = getattr(importlib.import_module(f"{__package__}.{module}"), function)
+    return walk

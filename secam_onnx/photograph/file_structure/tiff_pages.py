@@ -10,9 +10,8 @@ from secam_onnx.photograph.file_structure.image_structure import ImageStructure
 from secam_onnx.photograph.file_structure.jpeg_segments import JpegLimits, walk_jpeg
 from secam_onnx.photograph.preprocessing_settings import MAX_CHANNELS
 
-__all__ = ["TIFF_MAGIC", "tiff_structure"]
+__all__ = ["tiff_structure"]
 
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """The first bytes of TIFF files."""
 
 _MOST_SEGMENTS = 65_536
