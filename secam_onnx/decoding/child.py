@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from secam_onnx.decoding.messages import receive, receive_into, send
+from secam_onnx.decoding.messages import Channel
 from secam_onnx.decoding.seen import Decode
 from secam_onnx.errors import ImageError
 from secam_onnx.photograph.image_files import EncodedImage
@@ -51,20 +51,19 @@ def main(settings: str) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to the whole group; the parent decides when a decoder ends
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    parent = _connection(given["socket"])
+    parent = Channel(_connection(given["socket"]))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     module, _, function = given["loader"].partition(":")
     decode: Decode = getattr(importlib.import_module(module), function)
     start = _mapped()
     _limit_process(start, given["memory"])
-    send(parent, {"ready": True})
+    parent.send({"ready": True})
     _silence()
     while True:
         try:
-            asked = receive(parent)
+            asked = parent.receive()
             data = bytearray(asked["length"])
-            receive_into(parent, data)
-            send(parent, {"taken": True})
+            parent.receive_into(data)
         except (EOFError, OSError):
             os._exit(0)
         _limit_time(given["seconds"])
@@ -72,7 +71,7 @@ def main(settings: str) -> None:
         _limit_time(0)
         del data
         said["last"] = _mapped() - start > _KEPT_BYTES
-        send(parent, said, [array.data.cast("B") for array in arrays])
+        parent.send(said, [array.data.cast("B") for array in arrays])
         if said["last"]:
             os._exit(0)
 

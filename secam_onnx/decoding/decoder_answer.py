@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from secam_onnx.decoding.messages import MessageError, receive_into
+from secam_onnx.decoding.messages import Channel, MessageError
 from secam_onnx.decoding.seen import SeenPhotograph
 from secam_onnx.photograph.geometry import Geometry
 from secam_onnx.photograph.preprocessing import Preprocessing
@@ -20,7 +19,7 @@ LONGEST = 1000
 
 
 def read_answer(
-    of: socket.socket,
+    of: Channel,
     said: Mapping[str, Any],
     preprocessing: Preprocessing,
     *,
@@ -35,7 +34,7 @@ def read_answer(
     MessageError
         They are not.
     EOFError, OSError
-        See `messages.receive`.
+        See `Channel.receive`.
     """
     try:
         shapes = {str(name): tuple(shape) for name, shape in said["shapes"].items()}
@@ -53,7 +52,7 @@ def read_answer(
         raise MessageError("pictures that were not asked for")
     arrays = {name: np.empty(shape, np.float32 if name == "values" else np.uint8) for name, shape in shapes.items()}
     for array in arrays.values():
-        receive_into(of, array.data, until)
+        of.receive_into(array.data, until)
     return SeenPhotograph(
         arrays.get("shown"),
         arrays["seen"],

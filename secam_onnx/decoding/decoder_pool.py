@@ -24,6 +24,7 @@ __all__ = ["DecoderPool"]
 _WARM = 2  # kept running, so that one is there when another is ended; the rest start when they are needed
 _GAP_S = 2.0  # without any decoder, before that counts as not working; one starts in a tenth of a second
 _TRIES = 4
+_LOOK_S = 0.2
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 
 
@@ -61,6 +62,7 @@ class DecoderPool:
         self._starting = self._closed = False
         self._failure = ""
         self._none_since: float | None = None
+        self._look_at = 0.0
         self._all: weakref.WeakSet[DecoderProcess] = weakref.WeakSet()
         weakref.finalize(self, _end_all, self._all, os.getpid())
 
@@ -127,7 +129,7 @@ class DecoderPool:
     def working(self) -> bool:
         """Whether images can be decoded; while they cannot, it is tried again and again."""
         with self._condition:
-            self._start_more()
+            self._look_after()
             if self._idle or self._busy or self._closed:
                 return not self._closed
             return not self._failure and time.monotonic() - (self._none_since or 0) < _GAP_S
@@ -175,9 +177,18 @@ class DecoderPool:
             self._start_more()
             self._condition.notify()
 
+    def _look_after(self) -> None:
+        """Notice which idle processes have ended, now and then; with the condition held."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            for process in self._idle:
+                process.look()
+            self._start_more()
+
     def _start_more(self) -> None:
         """Replace what has ended, and see to it that enough processes run; with the condition held."""
-        gone = [process for process in self._idle if not process.alive]
+        gone = [process for process in self._idle if process.retired]
         if gone:
             self._dead += gone
             self._idle = [process for process in self._idle if process not in gone]

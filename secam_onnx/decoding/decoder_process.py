@@ -15,7 +15,7 @@ from typing import Any
 from secam_onnx.decoding.decoder_answer import LONGEST, read_answer
 from secam_onnx.decoding.decoder_limits import DecoderLimits
 from secam_onnx.decoding.ended import EndedError, ended, too_large
-from secam_onnx.decoding.messages import MessageError, receive, send
+from secam_onnx.decoding.messages import Channel, MessageError
 from secam_onnx.decoding.seen import SeenPhotograph
 from secam_onnx.errors import DecoderError, ImageError
 from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
@@ -64,13 +64,14 @@ class DecoderProcess:
         self._limits = limits
         self._retired = self._stopped = False
         try:
-            self._socket, theirs = socket.socketpair()
+            ours, theirs = socket.socketpair()
+            self._channel = Channel(ours)
             with theirs:
                 self._process = _start(theirs, limits, loader)
         except OSError as error:
             raise _no_decoder(error) from error
         try:
-            if receive(self._socket, time.monotonic() + _START_S) != {"ready": True}:
+            if self._channel.receive(time.monotonic() + _START_S) != {"ready": True}:
                 raise MessageError("no greeting")
         except (OSError, EOFError, MessageError) as error:
             self.end()
@@ -83,9 +84,14 @@ class DecoderProcess:
         return self._process.pid
 
     @property
-    def alive(self) -> bool:
-        """Whether it can take another image."""
-        return not self._retired and self._process.poll() is None
+    def retired(self) -> bool:
+        """Whether it takes no further image, as far as is known; if it has ended unseen, `decode` says so."""
+        return self._retired
+
+    def look(self) -> None:
+        """Look whether it has ended."""
+        if self._process.poll() is not None:
+            self._retired = True
 
     def decode(
         self,
@@ -119,14 +125,15 @@ class DecoderProcess:
             "formats": formats,
             "length": len(image.data),
         }
-        self._hand_over(asked, image)
-        until = time.monotonic() + self._limits.patience_s
+        begun = time.monotonic()
+        self._hand_over(asked, image, begun + _HAND_OVER_S)
+        until = begun + self._limits.patience_s
         try:
-            said = receive(self._socket, until)
+            said = self._channel.receive(until)
             found = None
             if "geometry" in said:
                 found = read_answer(
-                    self._socket, said, preprocessing, max_pixels=max_pixels, keep_image=keep_image, until=until
+                    self._channel, said, preprocessing, max_pixels=max_pixels, keep_image=keep_image, until=until
                 )
         except (OSError, EOFError, MessageError) as error:
             raise self._ended(image.name, error) from error
@@ -153,17 +160,21 @@ class DecoderProcess:
             return False
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._socket.close()
+        self._channel.close()
         return True
 
-    def _hand_over(self, asked: dict[str, Any], image: EncodedImage) -> None:
-        """Give the process an image, which it does not begin with before it said that it has all of it."""
-        until = time.monotonic() + _HAND_OVER_S
+    def _hand_over(self, asked: dict[str, Any], image: EncodedImage, until: float) -> None:
+        """Give the process an image, and see to it that it takes it."""
         try:
-            send(self._socket, asked, [image.data], until)
-            if receive(self._socket, until) != {"taken": True}:
-                raise MessageError("no receipt")
-        except (OSError, EOFError, MessageError) as error:
+            self._channel.send(asked, [image.data], until)
+            # A receipt would wake this thread once more for each image. What an ended process has not read resets the
+            # connection, and what a stopped one has not read lies there.
+            self._channel.wait(until)
+        except EOFError:
+            return  # it ended while it was at work, as who receives its answer will see
+        except OSError as error:
+            if isinstance(error, TimeoutError) and not self._channel.untaken:
+                return
             if self._stopped:
                 raise self._ended(image.name, error) from error
             self.end()

@@ -252,7 +252,7 @@ def test_what_a_decoder_keeps_is_bounded(make) -> None:
     large = encoded(np.zeros((4000, 5000, 4), np.uint8))
     for _ in range(3):
         decode(pool, large, max_pixels=20_000_000)
-        (process,) = [process for process in pool._all if process.alive] or [None]
+        (process,) = [process for process in pool._all if not process.retired] or [None]
         if process is not None:
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
             assert int(status.split("VmRSS:")[1].split()[0]) < 400_000
