@@ -57,23 +57,21 @@ def main(settings: str) -> None:
     decode: Decode = getattr(importlib.import_module(module), function)
     start = _mapped()
     _limit_process(start, given["memory"])
-    parent.send({"ready": True})
-    _silence()
-    while True:
-        try:
+    with contextlib.suppress(EOFError, OSError):  # of the channel, where the parent has ended
+        parent.send({"ready": True})
+        _silence()
+        more = True
+        while more:
             asked = parent.receive()
             data = bytearray(asked["length"])
             parent.receive_into(data)
-        except (EOFError, OSError):
-            os._exit(0)
-        _limit_time(given["seconds"])
-        said, arrays = _answer(asked, bytes(data), decode, given["memory"])
-        _limit_time(0)
-        del data
-        said["last"] = _mapped() - start > _KEPT_BYTES
-        parent.send(said, [array.data.cast("B") for array in arrays])
-        if said["last"]:
-            os._exit(0)
+            _limit_time(given["seconds"])
+            said, arrays = _answer(asked, bytes(data), decode, given["memory"])
+            _limit_time(0)
+            del data
+            more = _mapped() - start <= _KEPT_BYTES
+            parent.send({**said, "last": not more}, [array.data.cast("B") for array in arrays])
+    os._exit(0)
 
 
 def _answer(asked: dict[str, Any], data: bytes, decode: Decode, memory: int) -> tuple[dict[str, Any], list[np.ndarray]]:

@@ -118,16 +118,12 @@ def server(model: Path) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """One in which the attacker's name leads to this machine."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Debian's chromium")
-    with sync_api.sync_playwright() as playwright:
-        rule = f"--host-resolver-rules=MAP {NAME} 127.0.0.1, MAP *.{NAME} 127.0.0.1"
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, rule, LOOSE])
-        yield found
-        found.close()
+def rebinding(browser: Any) -> Iterator[Any]:
+    """A browser in which the attacker's name leads to this machine."""
+    rule = f"--host-resolver-rules=MAP {NAME} 127.0.0.1, MAP *.{NAME} 127.0.0.1"
+    found = browser.browser_type.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, rule, LOOSE])
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="module")
@@ -164,17 +160,17 @@ def attack(browser: Any, page: str, target: str, gets: tuple[str, ...] = GETS, p
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize("origin", ["127.0.0.1", NAME])
-def test_a_page_of_another_origin(origin: str, name: str, browser: Any, evil: int, server: Running) -> None:
+def test_a_page_of_another_origin(origin: str, name: str, rebinding: Any, evil: int, server: Running) -> None:
     before = len(server.lines)
-    read = attack(browser, f"http://{origin}:{evil}/", f"http://{name}:{server.port}")
+    read = attack(rebinding, f"http://{origin}:{evil}/", f"http://{name}:{server.port}")
     assert read == []
     check_log(server, before, 403)
 
 
-def test_a_page_whose_name_leads_here(browser: Any, server: Running) -> None:
+def test_a_page_whose_name_leads_here(rebinding: Any, server: Running) -> None:
     """Its browser takes the server for the site that the page came from, and lets it read every answer."""
     before = len(server.lines)
-    read = attack(browser, f"http://{NAME}:{server.port}/kittens", f"http://{NAME}:{server.port}")
+    read = attack(rebinding, f"http://{NAME}:{server.port}/kittens", f"http://{NAME}:{server.port}")
     assert {entry[2] for entry in read if entry[0].startswith("/")} == {421}
     assert all("no name of this server" in json.dumps(entry) for entry in read), read
     check_log(server, before, 421)
@@ -191,13 +187,13 @@ def check_log(server: Running, before: int, status: int) -> None:
     assert not server.broken
 
 
-def test_the_page_without_a_server(browser: Any, evil: int, model: Path) -> None:
+def test_the_page_without_a_server(rebinding: Any, evil: int, model: Path) -> None:
     files = {"index.html": Path(__file__), "model.onnx": model}
     with serving(PageServer(files, 0)) as address:
         port = address.rstrip("/").rpartition(":")[2]
         paths = ("/", "/model.onnx", "/index.html")
         for origin, target in ((f"127.0.0.1:{evil}", f"localhost:{port}"), (f"{NAME}:{evil}", f"127.0.0.1:{port}")):
-            assert attack(browser, f"http://{origin}/", f"http://{target}", paths, ()) == []
-        read = attack(browser, f"http://{NAME}:{port}/kittens", f"http://{NAME}:{port}", paths, ())
+            assert attack(rebinding, f"http://{origin}/", f"http://{target}", paths, ()) == []
+        read = attack(rebinding, f"http://{NAME}:{port}/kittens", f"http://{NAME}:{port}", paths, ())
         assert read
         assert all("no name of this server" in json.dumps(entry) for entry in read), read
