@@ -273,3 +273,10 @@ def test_architecture_names_modules_that_exist() -> None:
     package = ROOT / "secam_onnx"
     for name in re.findall(r"`([a-z]+(?:/[a-z_]+)+/?|[a-z]+/)`", text_of("docs/explanation/architecture.md")):
         assert (package / name).exists() or (package / f"{name}.py").exists() or name.startswith("tests/"), name
+
+
+def test_the_tests_that_hold_a_promise_exist() -> None:
+    promised = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("## What is not promised")[0]
+    named = re.findall(r"`([a-z_/]+(?:\.py|/))`", promised)
+    assert len(named) > 30
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "tests" / name).exists()] == []
