@@ -135,7 +135,7 @@ def _parts(folder: Path) -> list[Path]:
     strange = sorted(name for name in visible if name.lower().endswith(".parquet") and not _PART.fullmatch(name))
     if strange:
         raise OutputError(
-            f"{folder / strange[0]} is no part of the dataset in {folder}, though who reads the dataset would take it "
-            "for one. Move it away."
+            f"{folder / strange[0]} is no part of the dataset in {folder}, though whoever reads the dataset would take "
+            "it for one. Move it away."
         )
     return [folder / name for name in parts]

@@ -77,7 +77,8 @@ def command(
     Each image gets a folder: a panel and single pictures of every explained class, explanation.json and arrays.npz.
     With --to parquet it gets a row in a table instead.
 
-    Exit code 0: all images were explained; 1: some failed; 2: all failed, or the options are wrong; 130: Ctrl-C.
+    Exit code 0: all images were explained; 1: some failed; 2: all failed, or the options are wrong; 124:
+    --timeout; 130: Ctrl-C; 143: SIGTERM.
     """
     from secam_onnx.cli.explain_notes import say_notes
     from secam_onnx.cli.explain_run import Cluster, Job, explain_all

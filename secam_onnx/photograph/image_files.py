@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,7 +161,10 @@ def _file(source: str | os.PathLike[str] | EncodedImage) -> Iterator[tuple[Binar
     try:
         if path.is_dir():
             raise ImageError(f"{name} is a folder; give the path of an image file.")
-        if path.stat().st_size == 0:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ImageError(f"{name} is a pipe, a device or a socket; give the path of an image file.")
+        if found.st_size == 0:
             raise ImageError(f"{name} is empty; an image file was expected.")
         opened = path.open("rb")
     except FileNotFoundError:

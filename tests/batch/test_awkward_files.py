@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import os
 import socket
@@ -18,7 +19,8 @@ import pytest
 from secam_onnx import Explainer
 from secam_onnx.batch.run import run
 from secam_onnx.batch.sources import Item, Sources
-from secam_onnx.errors import OptionError
+from secam_onnx.errors import ImageError, OptionError
+from secam_onnx.photograph.image_files import encoded_image, read_raster
 
 MakePhotos = Callable[..., list[Path]]
 
@@ -81,6 +83,15 @@ def test_pipes_named_one_by_one_and_in_a_list() -> None:
     assert images == GOOD
     assert "named pipe" in errors["a.tar"]
     assert "named pipe" in errors["b.tgz"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, functools.partial(os.symlink, "/dev/zero")])
+def test_images_that_are_no_files(make: Callable[[str], None]) -> None:
+    make("c.png")
+    with pytest.raises(ImageError, match=r"c\.png is a pipe, a device or a socket; give the path"):
+        read_raster("c.png")
+    with pytest.raises(ImageError, match="a pipe, a device or a socket"):
+        encoded_image("c.png")
 
 
 def test_links_to_their_own_folder_are_no_way_down() -> None:

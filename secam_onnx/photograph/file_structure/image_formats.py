@@ -36,7 +36,7 @@ def checked_formats(formats: Iterable[str]) -> tuple[str, ...]:
     unknown = [name for name, known in zip(given, found, strict=True) if known not in FORMATS]
     if unknown or not found:
         what = f"has {unknown[0]!r}" if unknown else "is empty"
-        raise OptionError(f"formats {what}; some of {', '.join(FORMATS)} were expected.")
+        raise OptionError(f"formats {what}; some of {', '.join(FORMATS)}, or all, were expected.")
     return tuple(dict.fromkeys(found))
 
 
