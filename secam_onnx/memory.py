@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from secam_onnx.errors import OptionError, OutOfMemoryError
 
-__all__ = ["claim_process", "limit_growth", "limit_memory", "out_of_memory"]
+__all__ = ["claim_process", "limit_growth", "limit_memory", "out_of_memory", "share_arenas"]
 
 _MEBIBYTE = 1 << 20
 _SAID = ("bad_alloc", "Failed to allocate memory", "Unable to allocate")
 _SAID_UNDER_A_LIMIT = (*_SAID, "pthread_create failed", "can't start new thread")  # whose stacks count
 _limit: list[int] = []  # in MB; empty if there is none
 _claimed: list[bool] = []
+_M_ARENA_MAX, _ARENAS = -8, 2  # of glibc's malloc.h
 
 
 def limit_memory(megabytes: int) -> None:
@@ -60,6 +62,18 @@ def out_of_memory(error: BaseException) -> OutOfMemoryError | None:
 def claim_process() -> None:
     """Say that this process belongs to a command, and to no program of somebody else's that uses the package."""
     _claimed[:] = [True]
+
+
+def share_arenas() -> None:
+    """Let the threads of this process share two of glibc's arenas, unless MALLOC_ARENA_MAX is set.
+
+    Otherwise each thread keeps what it once needed, and a server with many threads 150 MB more.
+    """
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        import ctypes
+
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 @contextlib.contextmanager

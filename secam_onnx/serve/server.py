@@ -14,6 +14,7 @@ from typing import NoReturn, cast
 import uvicorn
 
 from secam_onnx.errors import OptionError, SecamError
+from secam_onnx.memory import share_arenas
 from secam_onnx.runtime import stop_all
 from secam_onnx.serve.access_log import logger
 from secam_onnx.serve.admission import Admission
@@ -80,6 +81,7 @@ def serve(
     SecamError
         A model cannot be opened, or the gRPC port cannot be used.
     """
+    share_arenas()
     repository = ModelRepository()
     decoders = decoders_for(settings.limits)
     for name, path in settings.models.items():
