@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ _SAID = ("bad_alloc", "Failed to allocate memory", "Unable to allocate")
 _SAID_UNDER_A_LIMIT = (*_SAID, "pthread_create failed", "can't start new thread")  # whose stacks count
 _limit: list[int] = []  # in MB; empty if there is none
 _claimed: list[bool] = []
+_growing = threading.RLock()  # the limit is one for all threads
 _M_ARENA_MAX, _ARENAS = -8, 2  # of glibc's malloc.h
 
 
@@ -88,14 +90,15 @@ def limit_growth(most: int) -> Iterator[None]:
         return
     import resource
 
-    usual = resource.getrlimit(resource.RLIMIT_DATA)
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
-    wanted = pages * resource.getpagesize() + most
-    resource.setrlimit(resource.RLIMIT_DATA, (_lower(wanted, usual[0]), usual[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, usual)
+    with _growing:
+        usual = resource.getrlimit(resource.RLIMIT_DATA)
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+        wanted = pages * resource.getpagesize() + most
+        resource.setrlimit(resource.RLIMIT_DATA, (_lower(wanted, usual[0]), usual[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, usual)
 
 
 def _lower(wanted: int, limit: int) -> int:

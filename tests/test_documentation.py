@@ -82,8 +82,10 @@ def test_commands_that_run_are_ours() -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(commands, blocks(page, "sh")))])
-def test_options_exist(page: str) -> None:
+def test_options_exist(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of the commands that are not run."""
+    monkeypatch.setattr("secam_onnx.cli.options.limit_memory", lambda _: None)  # which would hold for all tests
+    monkeypatch.setattr("secam_onnx.cli.options.watch.end_after", lambda _: None)
     for block in blocks(page, "sh"):
         for line, _ in commands(block):
             if line.startswith("secam-onnx "):

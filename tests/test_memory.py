@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import endless
@@ -71,6 +74,8 @@ def test_shapes_that_take_gigabytes_are_bounded_without_any_limit(name: str, tmp
     (tmp_path / "model.onnx").write_bytes(endless.GREEDY[name]().SerializeToString())
     program = """
 import sys
+import threading
+import time
 from secam_onnx.memory import claim_process
 from secam_onnx.errors import ModelError
 from secam_onnx.graph.onnx_file import read_model
@@ -95,6 +100,24 @@ def test_the_process_of_another_program_is_left_alone(monkeypatch: pytest.Monkey
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with memory.limit_growth(1):
         assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+@LINUX
+def test_limits_of_several_threads_leave_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    monkeypatch.setattr(memory, "_claimed", [True])
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    started = threading.Barrier(2)
+
+    def limited(seconds: float) -> None:
+        started.wait()
+        with memory.limit_growth(1 << 30):
+            time.sleep(seconds)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(limited, (0.2, 0.3)))
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_other_systems_refuse_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
