@@ -108,15 +108,21 @@ def test_limits_of_several_threads_leave_none_behind(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(memory, "_claimed", [True])
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    started = threading.Barrier(2)
+    inside = threading.Event()
 
-    def limited(seconds: float) -> None:
-        started.wait()
+    def first() -> None:
         with memory.limit_growth(1 << 30):
-            time.sleep(seconds)
+            inside.set()
+            time.sleep(0.1)
+
+    def second() -> None:
+        inside.wait()
+        with memory.limit_growth(1 << 30):
+            time.sleep(0.2)
 
     with ThreadPoolExecutor(2) as threads:
-        list(threads.map(limited, (0.2, 0.3)))
+        for ended in [threads.submit(first), threads.submit(second)]:
+            ended.result()
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
