@@ -170,7 +170,8 @@ def _file(source: str | os.PathLike[str] | EncodedImage) -> Iterator[tuple[Binar
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist; give the path of an image file.") from None
     except (OSError, ValueError) as error:
-        raise undecodable(name, error) from error
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{name} cannot be read: {reason}. Check its path and permissions.") from error
     with opened:
         yield opened, name
 

@@ -154,8 +154,9 @@ def _check_segments(page: TiffPage, file: BinaryIO, name: str) -> None:
     """Refuse what would unpack to more than the image, before tifffile unpacks it."""
     if page.compression not in {_NONE, *_DEFLATE}:
         raise ImageError(
-            f"{name} is a TIFF compressed by {getattr(page.compression, 'name', page.compression)}; with more than 8 "
-            "bits, or with other than 1, 3 or 4 channels, it must be uncompressed or Deflate. Save it so, or as NPY."
+            f"{name} is a TIFF compressed by {getattr(page.compression, 'name', page.compression)}; with colours "
+            "of more than 8 bits, or other than 1, 3 or 4 channels, it must be uncompressed or Deflate. Save it so, "
+            "or as NPY."
         )
     if page.compression == _NONE:
         return

@@ -94,6 +94,13 @@ def test_images_that_are_no_files(make: Callable[[str], None]) -> None:
         encoded_image("c.png")
 
 
+def test_images_that_the_system_does_not_open() -> None:
+    Path("c.png").symlink_to("c.png")
+    for name, reason in {"c.png": "symbolic links", "n" * 300: "too long"}.items():
+        with pytest.raises(ImageError, match=rf"^{name} cannot be read: [^']*{reason}\. Check its path and perm"):
+            read_raster(name)
+
+
 def test_links_to_their_own_folder_are_no_way_down() -> None:
     """With two of them the pattern had 2^40 matches."""
     for name in ("one", "two"):
