@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import io
 import os
 import socket
@@ -85,13 +84,13 @@ def test_pipes_named_one_by_one_and_in_a_list() -> None:
     assert "named pipe" in errors["b.tgz"]
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, functools.partial(os.symlink, "/dev/zero")])
-def test_images_that_are_no_files(make: Callable[[str], None]) -> None:
-    make("c.png")
-    with pytest.raises(ImageError, match=r"c\.png is a pipe, a device or a socket; give the path"):
-        read_raster("c.png")
-    with pytest.raises(ImageError, match="a pipe, a device or a socket"):
-        encoded_image("c.png")
+def test_images_that_are_no_files() -> None:
+    os.mkfifo("pipe.png")
+    Path("device.png").symlink_to("/dev/zero")
+    for name in ("pipe.png", "device.png"):
+        for read in (read_raster, encoded_image):
+            with pytest.raises(ImageError, match=f"^{name} is a pipe, a device or a socket; give the path"):
+                read(name)
 
 
 def test_images_that_the_system_does_not_open() -> None:
