@@ -38,9 +38,9 @@ LUMA = np.array([19595, 38470, 7471], dtype=np.uint32)
 
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".heic", ".heif"),
 )
-"""The endings of image files' names, in lower case."""
+"""The endings of image files' names, in lower case; some are of formats that are refused, as silence would be worse."""
 
 NPY = ".npy"
 """The ending of arrays, which need not be images."""

@@ -151,6 +151,11 @@ def test_formats_that_are_off(photo: Path, tmp_path: Path, run_cli: RunCli) -> N
     assert "b.png is of the format PNG, which is switched off" in done.stderr
     done = run_cli("explain", "a.jp2", "b.png", "--pictures", "0", "--formats", "all", "-o", "all")
     assert (done.returncode, done.stderr) == (0, "")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    done = run_cli("explain", "photos", "b.png", "--pictures", "0", "-o", "mixed")
+    assert done.returncode == 1
+    assert "HEIC, which is not read" in (tmp_path / "mixed" / "errors.csv").read_text(encoding="utf-8")
     done = run_cli("explain", "b.png", "--formats", "png,svg")
     assert done.returncode == 2
     assert "formats has 'svg'; some of JPEG, PNG" in done.stderr
