@@ -35,10 +35,18 @@ def test_sixty_four_open_files(workers: str, model: Path) -> None:
         clients = [server.connect() for _ in range(150)]
         for client in clients:
             client.close()
-        server.wait(lambda: server.explain(png(90))[0] == 200)
+        server.wait(lambda: answers(server))
         assert server.is_ready()
         assert server.stop() == 0
     assert "Traceback" not in "".join(server.broken)
+
+
+def answers(server: Running) -> bool:
+    """Whether it explains a picture; connections behind those that left may be hung up on."""
+    try:
+        return server.explain(png(90))[0] == 200
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
