@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("kserve")
 
 import tiny_models
-from servers import PATIENCE_S, png, running
+from servers import PATIENCE_S, Running, png, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and namespaces of Linux")
 
