@@ -29,6 +29,7 @@ from secam_onnx.bench import record
 from secam_onnx.bench.report import about, table
 from secam_onnx.classifier.attribution import Attribution
 from secam_onnx.classifier.unfused import Classifier
+from secam_onnx.decoding import seen
 from secam_onnx.photograph.images import read_image
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.sample import sample_photograph
@@ -37,7 +38,7 @@ from secam_onnx.superpixels import segmenters
 
 # What the second thread does begins with an asterisk.
 STEPS = {
-    "copy the photograph": (prepare, "load_image"),
+    "copy the photograph": (seen, "load_image"),
     "resize and crop": (Preprocessing, "crop"),
     "* superpixels": (prepare, "segment"),
     "normalise": (Preprocessing, "normalise"),

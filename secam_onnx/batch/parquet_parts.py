@@ -50,6 +50,9 @@ class Parts:
 
     def __init__(self, folder: Path, schema: pa.Schema, finished: KeySet, *, forget: bool = False) -> None:
         self._pa = rows.arrow()
+        import pyarrow.parquet  # now, as there is little time for it when a run is stopped
+
+        self._parquet = pyarrow.parquet
         self._folder, self.schema = folder, schema
         self._batches: list[pa.RecordBatch] = []
         self._bytes = self.written = 0
@@ -77,23 +80,19 @@ class Parts:
         """Write the rows that are left. If it is stopped, another call writes them into the same part."""
         if not self._batches:
             return
-        import pyarrow.parquet
-
         with output_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         with new_file(self._folder / f"part-{self._next:06d}.parquet") as temporary:
             table = self._pa.Table.from_batches(self._batches).combine_chunks()
-            pyarrow.parquet.write_table(table, temporary, compression="zstd")
+            self._parquet.write_table(table, temporary, compression="zstd")
         self.written += len(self._batches)
         self._batches, self._bytes = [], 0
         self._next += 1
 
     def _take_up(self, part: Path, finished: KeySet, forget: bool) -> None:
-        import pyarrow.parquet
-
         try:
             regular_file(part)  # a pipe would be waited for
-            with pyarrow.parquet.ParquetFile(part) as file:
+            with self._parquet.ParquetFile(part) as file:
                 found = file.schema_arrow
                 known = json.loads((found.metadata or {})[rows.METADATA])
                 if not isinstance(known, dict):

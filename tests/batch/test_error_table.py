@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import UNMEASURED
 from terminal import HOSTILE, left_raw
 
 from secam_onnx.batch.error_table import ErrorTable
@@ -134,7 +135,10 @@ def test_a_full_disk_tears_no_line(tmp_path: Path, run_cli: RunCli, tiny_model: 
     before: list[str] = []
     for limit in (1000, 1777, 2500):
         full = run_cli(
-            *command, "--resume", preexec_fn=lambda size=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+            *command,
+            "--resume",
+            env=UNMEASURED,
+            preexec_fn=lambda size=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
         )
         assert (full.returncode, "Traceback" in full.stderr) == (2, False), full.stderr
         assert "errors.csv: File too large" in full.stderr
