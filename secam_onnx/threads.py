@@ -58,15 +58,23 @@ def _container_share() -> int | None:
 
 
 @contextlib.contextmanager
-def thread_pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """A thread pool for a block; when the block ends, work that has not started is cancelled."""
+def thread_pool(threads: int, name: str, *, abandon: bool = False) -> Iterator[ThreadPoolExecutor]:
+    """A thread pool for a block; when the block ends, work that has not started is cancelled.
+
+    What runs is waited for. With `abandon` it is not where Ctrl-C or a request to stop ends the block, since the caller
+    may have results to keep before the program is ended.
+    """
     process = os.getpid()
     pool = ThreadPoolExecutor(threads, f"secam-{name}")
+    wait = True
     try:
         yield pool
+    except BaseException as error:
+        wait = not abandon or isinstance(error, Exception | GeneratorExit)
+        raise
     finally:
         if os.getpid() == process:  # a forked child has none of its threads
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait, cancel_futures=True)
 
 
 def map_ahead(

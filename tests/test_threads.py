@@ -112,3 +112,27 @@ def test_without_control_groups_all_cores_are_used(tmp_path: Path, monkeypatch) 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "_CPU_MAX", tmp_path / "none")
     assert thread_limit() is None
+
+
+@pytest.mark.parametrize(
+    ("abandon", "error", "waits"),
+    [(True, KeyboardInterrupt, False), (True, ValueError, True), (False, KeyboardInterrupt, True)],
+)
+def test_ctrl_c_need_not_wait_for_what_runs(abandon: bool, error: type[BaseException], waits: bool) -> None:
+    begun, end = threading.Event(), threading.Event()
+    running = []
+
+    def work() -> None:
+        begun.set()
+        end.wait(2)
+
+    def run() -> None:
+        with thread_pool(1, "test", abandon=abandon) as pool:
+            running.append(pool.submit(work))
+            begun.wait()
+            raise error
+
+    with pytest.raises(error):
+        run()
+    assert running[0].done() is waits
+    end.set()

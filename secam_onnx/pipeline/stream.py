@@ -51,7 +51,8 @@ def stream(
         One for each photograph, in order: the result, or why there is none.
     """
     workers = usable(workers)
-    with thread_pool(workers, "helper") as helpers, thread_pool(1, "network") as network:
+    pools = thread_pool(workers, "helper", abandon=True), thread_pool(1, "network", abandon=True)
+    with pools[0] as helpers, pools[1] as network:
 
         def prepared(item: Item) -> PreparedImage | SecamError:
             try:
