@@ -11,6 +11,7 @@ Runtime's own profiler, in a second series of explanations, which it makes slowe
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import tempfile
 import time
@@ -97,12 +98,14 @@ def operators(model: Path | None, image: np.ndarray, rounds: int, top: int) -> s
     sessions: list[Any] = []
     ort = runtime.load()
     with tempfile.TemporaryDirectory() as room:
+        numbers = itertools.count()
 
         class Profiled(ort.SessionOptions):  # type: ignore[misc, name-defined]
             def __init__(self) -> None:
                 super().__init__()
                 self.enable_profiling = True
-                self.profile_file_prefix = str(Path(room) / "profile")
+                # Otherwise sessions of the same second would write into one file.
+                self.profile_file_prefix = str(Path(room) / f"profile-{next(numbers)}")
 
         opened = ort.InferenceSession
 
