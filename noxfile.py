@@ -135,9 +135,10 @@ def quick(session: nox.Session) -> None:
 
 @checked("default", "full")
 def tests(session: nox.Session) -> None:
-    """All tests but those marked full, PyTorch's parity tests included, with coverage."""
+    """All tests but those marked full, PyTorch's parity tests included."""
     install_with_torch(session)
-    session.run(*PYTEST, "--cov", *session.posargs)
+    # Without coverage for now: of two runs in a row the second lost what its workers had measured.
+    session.run(*PYTEST, *session.posargs)
 
 
 @checked("full")
