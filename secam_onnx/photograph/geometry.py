@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +79,7 @@ class Geometry:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
-        return {key: list(value) for key, value in dataclasses.asdict(self).items()}
+        return {key: list(value) for key, value in vars(self).items()}
 
 
 def _seen(length: int, start: float, stop: float) -> tuple[np.ndarray, np.ndarray]:

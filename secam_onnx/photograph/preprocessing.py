@@ -231,9 +231,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """As a dict of JSON's types."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
-        }
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
 
 
 def _listed(values: tuple[float, ...]) -> str:
