@@ -10,6 +10,7 @@ import pytest
 
 from secam_onnx.errors import ModelError, OutputError
 from secam_onnx.files import (
+    NotRegularError,
     new_file,
     new_folder,
     open_regular,
@@ -260,6 +261,7 @@ def test_only_regular_files_are_opened_and_none_is_waited_for(tmp_path, monkeypa
     for name in ("file", "link"):
         assert regular_file(name).st_size == 4
         with open_regular(name) as handle:
+            assert handle.name == name  # libraries ask for it
             assert handle.read() == b"some"
     refused = {
         "pipe": "named pipe",
@@ -276,8 +278,11 @@ def test_only_regular_files_are_opened_and_none_is_waited_for(tmp_path, monkeypa
         for act in (regular_file, open_regular):
             with pytest.raises(OSError, match=words):
                 act(name)
-    with listening, pytest.raises(IsADirectoryError):
-        open_regular(tmp_path)
+    kinds = {".": IsADirectoryError, "pipe": NotRegularError, "socket": NotRegularError, "/dev/zero": NotRegularError}
+    with listening:
+        for name, kind in kinds.items():
+            with pytest.raises(kind):
+                open_regular(name)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no named pipes")

@@ -1,7 +1,15 @@
 """Files: written whole or not at all, read without waiting for what is no file, and folders locked for one run."""
 
 from secam_onnx.files.folder_lock import FolderLock
-from secam_onnx.files.reading import file_state, open_regular, read_regular, regular_file, sha256, unchanged
+from secam_onnx.files.reading import (
+    NotRegularError,
+    file_state,
+    open_regular,
+    read_regular,
+    regular_file,
+    sha256,
+    unchanged,
+)
 from secam_onnx.files.writing import (
     new_file,
     new_folder,
@@ -14,6 +22,7 @@ from secam_onnx.files.writing import (
 
 __all__ = [
     "FolderLock",
+    "NotRegularError",
     "file_state",
     "new_file",
     "new_folder",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from secam_onnx.errors import ModelError
 
-__all__ = ["file_state", "open_regular", "read_regular", "regular_file", "sha256", "unchanged"]
+__all__ = ["NotRegularError", "file_state", "open_regular", "read_regular", "regular_file", "sha256", "unchanged"]
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -22,6 +22,10 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+class NotRegularError(OSError):
+    """A path that leads to a pipe, a socket or a device."""
 
 
 def regular_file(path: str | os.PathLike[str]) -> os.stat_result:
@@ -40,8 +44,8 @@ def regular_file(path: str | os.PathLike[str]) -> os.stat_result:
     Raises
     ------
     OSError
-        There is nothing, it cannot be reached, or it is a folder, a pipe, a socket or a device, which `strerror` says.
-        A name that no file can have is such an error, too.
+        There is nothing, it cannot be reached, or it is a folder (IsADirectoryError), a pipe, a socket or a device
+        (NotRegularError), which `strerror` says. A name that no file can have is such an error, too.
     """
     try:
         found = os.stat(path)  # noqa: PTH116 (of any kind of path)
@@ -70,15 +74,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
         As of `regular_file`, or the file may not be read.
     """
     regular_file(path)
-    # It may be replaced by a pipe in between, so it is opened without waiting, and looked at again.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
-    descriptor = os.open(path, flags)
-    try:
-        _check_regular(os.fstat(descriptor), path)
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    return open(path, "rb", opener=_without_waiting)
 
 
 def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
@@ -111,11 +107,22 @@ def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
     return data
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """The descriptor of a regular file, looked at once more, as a pipe may have taken its place."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    try:
+        _check_regular(os.fstat(descriptor), path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
     kind = stat.S_IFMT(found.st_mode)
     if kind != stat.S_IFREG:
-        number = errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL
-        raise OSError(number, f"it is {_KINDS.get(kind, 'no file')}, and a file was expected", os.fspath(path))
+        error, number = (OSError, errno.EISDIR) if kind == stat.S_IFDIR else (NotRegularError, errno.EINVAL)
+        raise error(number, f"it is {_KINDS.get(kind, 'no file')}, and a file was expected", os.fspath(path))
 
 
 @contextlib.contextmanager

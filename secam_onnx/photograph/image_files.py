@@ -6,7 +6,6 @@ import io
 import logging
 import math
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from secam_onnx.errors import ImageError
-from secam_onnx.files import printable
+from secam_onnx.files import NotRegularError, open_regular, printable
 from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS, FORMATS
 from secam_onnx.photograph.file_structure.image_structure import ImageStructure
 from secam_onnx.photograph.file_structure.read_structure import read_structure
@@ -157,22 +156,21 @@ def _file(source: str | os.PathLike[str] | EncodedImage) -> Iterator[tuple[Binar
             raise ImageError(f"{source.name} is empty; an image file was expected.")
         yield io.BytesIO(source.data), source.name
         return
-    name, path = printable(str(Path(source))), Path(source)
+    name = printable(str(Path(source)))
     try:
-        if path.is_dir():
-            raise ImageError(f"{name} is a folder; give the path of an image file.")
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ImageError(f"{name} is a pipe, a device or a socket; give the path of an image file.")
-        if found.st_size == 0:
-            raise ImageError(f"{name} is empty; an image file was expected.")
-        opened = path.open("rb")
+        opened = open_regular(Path(source))
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist; give the path of an image file.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except IsADirectoryError:
+        raise ImageError(f"{name} is a folder; give the path of an image file.") from None
+    except NotRegularError:
+        raise ImageError(f"{name} is a pipe, a device or a socket; give the path of an image file.") from None
+    except OSError as error:
+        reason = error.strerror or error
         raise ImageError(f"{name} cannot be read: {reason}. Check its path and permissions.") from error
     with opened:
+        if os.fstat(opened.fileno()).st_size == 0:
+            raise ImageError(f"{name} is empty; an image file was expected.")
         yield opened, name
 
 

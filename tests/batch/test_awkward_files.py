@@ -93,6 +93,13 @@ def test_images_that_are_no_files() -> None:
                 read(name)
 
 
+def test_an_image_that_becomes_a_pipe_is_not_waited_for(monkeypatch) -> None:
+    os.mkfifo("pipe.png")
+    monkeypatch.setattr("secam_onnx.files.reading.regular_file", lambda path: None)
+    with pytest.raises(ImageError, match=r"^pipe.png is a pipe, a device or a socket; give the path"):
+        read_raster("pipe.png")
+
+
 def test_images_that_the_system_does_not_open() -> None:
     Path("c.png").symlink_to("c.png")
     for name, reason in {"c.png": "symbolic links", "n" * 300: "too long"}.items():

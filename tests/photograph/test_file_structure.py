@@ -411,15 +411,15 @@ def test_the_reference_has_the_limits() -> None:
         assert name.replace("WEBP", "WebP").replace("JPEG2000", "JPEG 2000") in page
 
 
-class FailingFile(io.BytesIO):
+class FailingFile(io.FileIO):
     """A file on a disk that has gone."""
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, *_: object) -> bytes:
         raise OSError(116, "Stale file handle")
 
 
 def test_errors_of_the_disk_are_errors_of_the_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(saved("PNG"))
-    monkeypatch.setattr(Path, "open", lambda self, mode: FailingFile())
+    monkeypatch.setattr("secam_onnx.photograph.image_files.open_regular", FailingFile)
     with pytest.raises(ImageError, match=r"image\.png cannot be decoded .*Stale file handle"):
         read_raster(tmp_path / "image.png")
