@@ -14,14 +14,13 @@ import collections
 import os
 import random
 import resource
-import select
 import signal
-import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 
+from fuzzing.answering_process import AnsweringProcess, answer_lines
 from fuzzing.image_mutations import mutate_image
 from fuzzing.image_seeds import image_seeds
 from fuzzing.peak_memory import forget_peak, peak_bytes
@@ -32,9 +31,6 @@ _ADDRESSES = 4 << 30  # beyond what any image may take, so that a bomb ends ther
 
 def work(limit: float, memory: int) -> None:
     """Read the files whose paths come in, one a line, and answer with a word for each."""
-    answers = os.fdopen(os.dup(1), "w")
-    for number in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # libtiff prints what it thinks of a file
     warnings.simplefilter("ignore")
     import tifffile  # noqa: F401 (so that its memory is no image's)
     from PIL import Image
@@ -42,83 +38,36 @@ def work(limit: float, memory: int) -> None:
     from secam_onnx.errors import ImageError
     from secam_onnx.photograph.image_files import EncodedImage, announced_pixels, read_raster
 
-    Image.init()
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
-        path, stack = line.strip().rsplit(" ", 1)
-        data = Path(path).read_bytes()
+    def answer(line: str) -> str:
+        path, stack = line.rsplit(" ", 1)
+        image = EncodedImage("the file", Path(path).read_bytes())
         signal.setitimer(signal.ITIMER_PROF, 4 * limit)  # a signal that ends the process
         before, start = forget_peak(), time.process_time()
         structure = 0.0
         try:
-            announced = announced_pixels(EncodedImage("the file", data))
+            announced = announced_pixels(image)
             structure = time.process_time() - start
-            found = read_raster(
-                EncodedImage("the file", data), max_pixels=_MAX_PIXELS, stack=stack == "True", value_range=(0, 255)
-            )
-            answer = "read"
+            found = read_raster(image, max_pixels=_MAX_PIXELS, stack=stack == "True", value_range=(0, 255))
+            said = "read"
             if not announced >= found.pixels.shape[0] * found.pixels.shape[1]:
-                answer = f"FOUND {found.pixels.shape} pixels where {announced} were announced"
+                said = f"FOUND {found.pixels.shape} pixels where {announced} were announced"
         except ImageError as error:
-            answer = "ImageError" if isinstance(error.__cause__, Exception) else "refused by structure"
+            said = "ImageError" if isinstance(error.__cause__, Exception) else "refused by structure"
             if isinstance(error.__cause__, MemoryError):
-                answer = "FOUND MemoryError"
-        except BaseException as error:
-            answer = f"FOUND {type(error).__name__}: {error}"
-        taken = time.process_time() - start
-        signal.setitimer(signal.ITIMER_PROF, 0)
+                said = "FOUND MemoryError"
+        finally:
+            taken = time.process_time() - start
+            signal.setitimer(signal.ITIMER_PROF, 0)
         grown = peak_bytes() - before
-        if structure > limit / 3:
-            answer = f"FOUND {structure:.1f} s for the structure"
-        if taken > limit:
-            answer = f"FOUND {taken:.1f} s"
         if grown > memory:
-            answer = f"FOUND {grown >> 20} MB"
-        print(answer.replace("\n", " "), file=answers, flush=True)
+            return f"FOUND {grown >> 20} MB"
+        if taken > limit:
+            return f"FOUND {taken:.1f} s"
+        return f"FOUND {structure:.1f} s for the structure" if structure > limit / 3 else said
 
-
-class Worker:
-    """A process that reads images; a new one is started when it is lost."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._options = options
-        self._process: subprocess.Popen[str] | None = None
-
-    def ask(self, path: Path, stack: bool) -> str:
-        """What it says of a file, or how it ended."""
-        if self._process is None:
-            command = [sys.executable, __file__, "--work", "--limit", str(self._options.limit)]
-            command += ["--memory", str(self._options.memory)]
-            pipe = subprocess.PIPE
-            self._process = subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe)
-            self._answer(600)
-        assert self._process is not None
-        print(path, stack, file=self._process.stdin, flush=True)
-        answer = self._answer(120 + 8 * self._options.limit)
-        if not answer:
-            hangs = self._process.poll() is None
-            self._process.kill()
-            code = self._process.wait()
-            answer = f"FOUND {'a hang' if hangs else f'exit {code}'}"
-            self.close()
-        return answer
-
-    def _answer(self, limit: float) -> str:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], limit)
-        line = self._process.stdout.readline().strip() if ready else ""
-        if ready and not line:
-            self._process.wait()
-        return line
-
-    def close(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+    Image.init()
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
+    answer_lines(answer)
 
 
 def main() -> int:
@@ -134,7 +83,9 @@ def main() -> int:
     if options.work:
         work(options.limit, options.memory)
         return 0
-    seeds, worker, end = image_seeds(), Worker(options), time.monotonic() + options.seconds
+    command = [sys.executable, __file__, "--work", "--limit", str(options.limit), "--memory", str(options.memory)]
+    worker = AnsweringProcess(command, 120 + 8 * options.limit)
+    seeds, end = image_seeds(), time.monotonic() + options.seconds
     names = sorted(seeds)
     outcomes: collections.Counter[str] = collections.Counter()
     number = options.seed * 10_000_000
@@ -146,7 +97,7 @@ def main() -> int:
         name = chance.choice(names)
         others = [other for other in names if other.split()[0] == name.split()[0]]
         path.write_bytes(mutate_image(seeds[name], seeds[chance.choice(others)], chance))
-        answer = worker.ask(path.absolute(), chance.random() < 0.5)
+        answer = worker.ask(f"{path.absolute()} {chance.random() < 0.5}")
         outcomes[" ".join(answer.split(":")[0].split()[:2]) if answer.startswith("FOUND") else answer] += 1
         if answer.startswith("FOUND"):
             (options.keep / f"{number}-{name.replace(' ', '-').replace(';', '')}").write_bytes(path.read_bytes())

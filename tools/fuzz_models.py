@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import collections
-import os
 import random
 import resource
-import select
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import onnx
+from fuzzing.answering_process import AnsweringProcess, answer_lines
 from fuzzing.mutations import mutate
 from onnx import ModelProto
 
@@ -59,65 +57,19 @@ def seeds() -> dict[str, ModelProto]:
 def work() -> None:
     """Inspect the files whose paths come in, one a line, and answer with a word for each."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # ONNX Runtime prints there what it also raises
     from secam_onnx.classifier.inspection import inspect_model
     from secam_onnx.errors import FidelityError, SecamError
 
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
+    def answer(path: str) -> str:
         try:
-            report = inspect_model(line.strip())
-            answer = (
-                "compared" if report["fidelity"]["measured_now"]["outputs"] else "FOUND an open model, not compared"
-            )
+            compared = inspect_model(path)["fidelity"]["measured_now"]["outputs"]
         except FidelityError as error:
-            answer = f"FOUND other outputs: {error}"
+            return f"FOUND other outputs: {error}"
         except SecamError as error:
-            answer = type(error).__name__ if str(error) else "an error without a word"
-        except BaseException as error:
-            answer = f"FOUND {type(error).__name__}: {error}"
-        print(answer.replace("\n", " "), file=answers, flush=True)
+            return type(error).__name__ if str(error) else "an error without a word"
+        return "compared" if compared else "FOUND an open model, not compared"
 
-
-class Worker:
-    """A process that inspects; a new one is started when it is lost."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
-
-    def ask(self, path: Path, limit: float) -> str:
-        """What it says of a file, or how it ended."""
-        if self._process is None:
-            command = [sys.executable, __file__, "--work"]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            self._process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
-            self._answer(120)
-        assert self._process is not None
-        assert self._process.stdin is not None
-        print(path, file=self._process.stdin, flush=True)
-        answer = self._answer(limit)
-        if not answer:
-            hangs = self._process.poll() is None
-            self._process.kill()
-            answer = f"FOUND {'a hang' if hangs else f'exit {self._process.wait()}'}"
-            self._process = None
-        return answer
-
-    def _answer(self, limit: float) -> str:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], limit)
-        line = self._process.stdout.readline().strip() if ready else ""
-        if ready and not line:
-            self._process.wait()
-        return line
-
-    def close(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    answer_lines(answer)
 
 
 def main() -> int:
@@ -132,7 +84,8 @@ def main() -> int:
     if options.work:
         work()
         return 0
-    models, worker, end = seeds(), Worker(), time.monotonic() + options.seconds
+    worker = AnsweringProcess([sys.executable, __file__, "--work"], options.limit)
+    models, end = seeds(), time.monotonic() + options.seconds
     outcomes: collections.Counter[str] = collections.Counter()
     found = 0
     number = options.seed * 1_000_000
@@ -143,7 +96,7 @@ def main() -> int:
             chance = random.Random(number)
             name = chance.choice(sorted(models))
             path.write_bytes(mutate(models[name], chance))
-            answer = worker.ask(path, options.limit)
+            answer = worker.ask(str(path))
             if sorted(file.name for file in Path(room).iterdir()) != [path.name]:
                 answer = "FOUND files left behind"
             outcomes[answer.split(":")[0]] += 1

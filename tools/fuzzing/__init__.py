@@ -1,1 +1,1 @@
-"""Damaged models, and workers that look at them."""
+"""Damaged images and models, and a process that looks at them."""
