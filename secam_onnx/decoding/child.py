@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 
 from secam_onnx.decoding.messages import Channel
-from secam_onnx.decoding.seen import Decode
+from secam_onnx.decoding.seen import Decode, Reading
 from secam_onnx.errors import ImageError
 from secam_onnx.photograph.image_files import EncodedImage
-from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.schema import from_json
 
 try:
@@ -75,16 +74,8 @@ def main(settings: str) -> None:
 
 
 def _answer(asked: dict[str, Any], data: bytes, decode: Decode, memory: int) -> tuple[dict[str, Any], list[np.ndarray]]:
-    name = asked["name"]
     try:
-        found = decode(
-            EncodedImage(name, data),
-            _preprocessing(asked["preprocessing"]),
-            max_pixels=asked["max_pixels"],
-            eight_bit=asked["eight_bit"],
-            keep_image=asked["keep_image"],
-            formats=tuple(asked["formats"]),
-        )
+        found = decode(EncodedImage(asked["name"], data), _reading(asked["how"]))
     except ImageError as error:
         return ({"memory": memory} if _of_memory(error) else {"error": str(error)}), []
     except MemoryError:
@@ -99,9 +90,8 @@ def _answer(asked: dict[str, Any], data: bytes, decode: Decode, memory: int) -> 
 
 
 @lru_cache(maxsize=64)
-def _preprocessing(text: str) -> Preprocessing:
-    """What the parent's `Preprocessing.to_dict` gave."""
-    return from_json(Preprocessing, json.loads(text))
+def _reading(text: str) -> Reading:
+    return from_json(Reading, json.loads(text))
 
 
 def _of_memory(error: BaseException | None) -> bool:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from secam_onnx.decoding.messages import Channel, MessageError
-from secam_onnx.decoding.seen import SeenPhotograph
+from secam_onnx.decoding.seen import Reading, SeenPhotograph
 from secam_onnx.photograph.geometry import Geometry
-from secam_onnx.photograph.preprocessing import Preprocessing
 
 __all__ = ["LONGEST", "read_answer"]
 
@@ -18,15 +17,7 @@ LONGEST = 1000
 """Characters of a text."""
 
 
-def read_answer(
-    of: Channel,
-    said: Mapping[str, Any],
-    preprocessing: Preprocessing,
-    *,
-    max_pixels: int,
-    keep_image: bool,
-    until: float,
-) -> SeenPhotograph:
+def read_answer(of: Channel, said: Mapping[str, Any], how: Reading, until: float) -> SeenPhotograph:
     """Receive the pictures that a message announces, if they are what was asked for.
 
     Raises
@@ -43,11 +34,11 @@ def read_answer(
         source = {str(name): value for name, value in said["source"].items() if isinstance(value, str | int | float)}
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise MessageError(f"an answer that cannot be understood ({error})") from error
-    rows, columns = preprocessing.size
-    if min(height, width) < 1 or height * width > max_pixels or not np.isfinite([left, top, right, bottom]).all():
+    rows, columns = how.preprocessing.size
+    if min(height, width) < 1 or height * width > how.max_pixels or not np.isfinite([left, top, right, bottom]).all():
         raise MessageError("a picture of a size that cannot be")
-    expected = {"seen": (rows, columns, 3), **({"shown": (height, width, 3)} if keep_image else {})}
-    optional = {"values": (rows, columns, preprocessing.n_channels)}
+    expected = {"seen": (rows, columns, 3), **({"shown": (height, width, 3)} if how.keep_image else {})}
+    optional = {"values": (rows, columns, how.preprocessing.n_channels)}
     if not expected.items() <= shapes.items() <= (expected | optional).items():
         raise MessageError("pictures that were not asked for")
     arrays = {name: np.empty(shape, np.float32 if name == "values" else np.uint8) for name, shape in shapes.items()}

@@ -12,12 +12,10 @@ from collections.abc import Callable
 from secam_onnx.decoding.decoder_limits import Cancellation, DecoderLimits
 from secam_onnx.decoding.decoder_process import LOADER, DecoderProcess, GoneError
 from secam_onnx.decoding.ended import EndedError
-from secam_onnx.decoding.seen import SeenPhotograph, read_seen
+from secam_onnx.decoding.seen import Reading, SeenPhotograph, read_seen
 from secam_onnx.errors import DecoderError
-from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.photograph.image_files import encoded_image
 from secam_onnx.photograph.images import EncodedImage, Photograph, in_memory
-from secam_onnx.photograph.preprocessing import Preprocessing
 
 __all__ = ["DecoderPool"]
 
@@ -82,17 +80,7 @@ class DecoderPool:
             self._idle.append(process)
             self._start_more()
 
-    def decode(
-        self,
-        image: Photograph,
-        preprocessing: Preprocessing,
-        *,
-        max_pixels: int,
-        eight_bit: bool,
-        keep_image: bool,
-        formats: tuple[str, ...] = DEFAULT_FORMATS,
-        cancellation: Cancellation | None = None,
-    ) -> SeenPhotograph:
+    def decode(self, image: Photograph, how: Reading, cancellation: Cancellation | None = None) -> SeenPhotograph:
         """As `read_seen`, in a process if the image is a file or the bytes of one.
 
         Raises
@@ -107,15 +95,14 @@ class DecoderPool:
         image = in_memory(image)
         if isinstance(image, str | os.PathLike):
             image = encoded_image(image)
-        how = {"max_pixels": max_pixels, "eight_bit": eight_bit, "keep_image": keep_image, "formats": formats}
         if not isinstance(image, EncodedImage):
-            return read_seen(image, preprocessing, **how)  # type: ignore[arg-type]
+            return read_seen(image, how)
         cancellation = cancellation or Cancellation()
         for _ in range(_TRIES):
             process = self._taken(image.name, cancellation)
             try:
                 with cancellation.ending(process.end):
-                    return process.decode(image, preprocessing, **how)  # type: ignore[arg-type]
+                    return process.decode(image, how)
             except EndedError as error:
                 self._on_event(error.reason, str(error))
                 raise

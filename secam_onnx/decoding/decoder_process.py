@@ -10,17 +10,14 @@ import subprocess
 import sys
 import time
 from functools import lru_cache
-from typing import Any
 
 from secam_onnx.decoding.decoder_answer import LONGEST, read_answer
 from secam_onnx.decoding.decoder_limits import DecoderLimits
 from secam_onnx.decoding.ended import EndedError, ended, too_large
 from secam_onnx.decoding.messages import Channel, MessageError
-from secam_onnx.decoding.seen import SeenPhotograph
+from secam_onnx.decoding.seen import Reading, SeenPhotograph
 from secam_onnx.errors import DecoderError, ImageError
-from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.photograph.image_files import EncodedImage
-from secam_onnx.photograph.preprocessing import Preprocessing
 
 __all__ = ["LOADER", "DecoderProcess", "GoneError"]
 
@@ -93,16 +90,7 @@ class DecoderProcess:
         if self._process.poll() is not None:
             self._retired = True
 
-    def decode(
-        self,
-        image: EncodedImage,
-        preprocessing: Preprocessing,
-        *,
-        max_pixels: int,
-        eight_bit: bool,
-        keep_image: bool,
-        formats: tuple[str, ...] = DEFAULT_FORMATS,
-    ) -> SeenPhotograph:
+    def decode(self, image: EncodedImage, how: Reading) -> SeenPhotograph:
         """As `read_seen`; whatever goes wrong with the process is said of this image.
 
         Raises
@@ -116,25 +104,12 @@ class DecoderProcess:
         RuntimeError
             A bug.
         """
-        asked = {
-            "name": image.name,
-            "preprocessing": _as_text(preprocessing),
-            "max_pixels": max_pixels,
-            "eight_bit": eight_bit,
-            "keep_image": keep_image,
-            "formats": formats,
-            "length": len(image.data),
-        }
         begun = time.monotonic()
-        self._hand_over(asked, image, begun + _HAND_OVER_S)
+        self._hand_over(image, how, begun + _HAND_OVER_S)
         until = begun + self._limits.patience_s
         try:
             said = self._channel.receive(until)
-            found = None
-            if "geometry" in said:
-                found = read_answer(
-                    self._channel, said, preprocessing, max_pixels=max_pixels, keep_image=keep_image, until=until
-                )
+            found = read_answer(self._channel, said, how, until) if "geometry" in said else None
         except (OSError, EOFError, MessageError) as error:
             raise self._ended(image.name, error) from error
         self._retired = bool(said.get("last"))
@@ -163,8 +138,9 @@ class DecoderProcess:
         self._channel.close()
         return True
 
-    def _hand_over(self, asked: dict[str, Any], image: EncodedImage, until: float) -> None:
+    def _hand_over(self, image: EncodedImage, how: Reading, until: float) -> None:
         """Give the process an image, and see to it that it takes it."""
+        asked = {"name": image.name, "length": len(image.data), "how": _as_text(how)}
         try:
             self._channel.send(asked, [image.data], until)
             # A receipt would wake this thread once more for each image. What an ended process has not read resets the
@@ -199,8 +175,8 @@ def _no_decoder(error: Exception) -> DecoderError:
 
 
 @lru_cache(maxsize=64)
-def _as_text(preprocessing: Preprocessing) -> str:
-    return json.dumps(preprocessing.to_dict())
+def _as_text(how: Reading) -> str:
+    return json.dumps(how.to_dict())
 
 
 def _start(theirs: socket.socket, limits: DecoderLimits, loader: str) -> subprocess.Popen[bytes]:

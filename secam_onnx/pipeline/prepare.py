@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from secam_onnx.classifier.opened_model import OpenModel, ms_since
-from secam_onnx.decoding import Decode, read_seen
+from secam_onnx.decoding import Decode, Reading
 from secam_onnx.errors import OptionError, ShownMessage
-from secam_onnx.photograph.file_structure.image_formats import DEFAULT_FORMATS
 from secam_onnx.photograph.geometry import Geometry
-from secam_onnx.photograph.images import MAX_PIXELS, Photograph
+from secam_onnx.photograph.images import Photograph
 from secam_onnx.superpixels import Segmenter, check_label_map, dense_label_map, segment
 
 __all__ = ["ImageWarning", "PreparedImage", "prepare"]
@@ -67,11 +66,8 @@ def prepare(
     segmenter: Segmenter | None,
     own_segments: np.ndarray | None,
     pool: Executor,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    keep_image: bool = True,
-    decode: Decode = read_seen,
-    formats: tuple[str, ...] = DEFAULT_FORMATS,
+    how: Reading,
+    decode: Decode,
 ) -> PreparedImage:
     """Read, crop and normalise a photograph, and start its superpixels in the background.
 
@@ -80,21 +76,17 @@ def prepare(
     image : path, EncodedImage, Image or ndarray
         See `Explainer.explain`.
     model : OpenModel
-        The model, which has the preprocessing.
+        The model.
     segmenter : Segmenter or None
         How superpixels are made; None for none. Nothing is started if the model itself makes the same.
     own_segments : ndarray or None
         A label map to use instead, at the size of the photograph or of the model's input.
     pool : Executor
         Where superpixels are made.
-    max_pixels : int
-        Larger images are refused before they are decoded.
-    keep_image : bool
-        Whether the result holds the photograph, without which no picture can be drawn.
+    how : Reading
+        How the photograph is read; without `keep_image` no picture can be drawn.
     decode : callable
-        Reads and crops the photograph; by default here and now.
-    formats : tuple of str
-        The formats of files that are read, of `FORMATS`.
+        Reads and crops it.
 
     Raises
     ------
@@ -104,29 +96,21 @@ def prepare(
         The label map does not fit.
     """
     start = time.perf_counter()
-    metadata = model.metadata
-    found = decode(
-        image,
-        metadata.preprocessing,
-        max_pixels=max_pixels,
-        eight_bit=metadata.fused is not None,
-        keep_image=keep_image,
-        formats=formats,
-    )
+    found = decode(image, how)
     if "doubt" in found.source:
         warnings.warn(str(found.source["doubt"]), ImageWarning, stacklevel=2)
     # Before the superpixels start, which would slow this down by more than it takes.
     inputs = model.input_of(found.seen if found.values is None else found.values)
     segments: Future[tuple[np.ndarray, float]] | None = None
-    given, how = None, dict(vars(segmenter)) if segmenter else {}
+    given, made_by = None, dict(vars(segmenter)) if segmenter else {}
     if own_segments is not None:
         fitted, given = _fit_segments(own_segments, found.geometry)
-        segments, how = Future(), {"method": "given label map"}
+        segments, made_by = Future(), {"method": "given label map"}
         segments.set_result((dense_label_map(fitted), 0.0))
     elif segmenter is not None and segmenter != model.segmenter:
         segments = pool.submit(_timed_segments, found.seen, segmenter)
     shown = _NO_IMAGE if found.shown is None else found.shown
-    return PreparedImage(shown, inputs, found.geometry, segments, given, how, ms_since(start), found.source)
+    return PreparedImage(shown, inputs, found.geometry, segments, given, made_by, ms_since(start), found.source)
 
 
 def _timed_segments(seen: np.ndarray, segmenter: Segmenter) -> tuple[np.ndarray, float]:

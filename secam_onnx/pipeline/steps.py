@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 import numpy as np
 
 from secam_onnx.classifier.opened_model import ModelOutput, OpenModel
-from secam_onnx.decoding import Decode, read_seen
+from secam_onnx.decoding import Decode, Reading, read_seen
 from secam_onnx.errors import ModelError, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.labels.queries import ClassQuery
@@ -110,20 +110,18 @@ class Pipeline:
             The label map does not fit, or the pipeline is closed.
         """
         pool = self.per_process_model.pool if executor is None else executor
+        known = self.model.metadata
+        how = Reading(
+            known.preprocessing,
+            max_pixels,
+            eight_bit=known.fused is not None,
+            keep_image=keep_image,
+            formats=self.formats,
+        )
         if decode is None:
             decode = self.per_process_model.decoders.decode if self._isolate else read_seen
         try:
-            return prepare(
-                image,
-                self.model,
-                segmenter,
-                segments,
-                pool,
-                max_pixels=max_pixels,
-                keep_image=keep_image,
-                decode=decode,
-                formats=self.formats,
-            )
+            return prepare(image, self.model, segmenter, segments, pool, how, decode)
         except RuntimeError:
             if executor is None:
                 self.per_process_model.check_open()  # threads that were shut down meanwhile take no work

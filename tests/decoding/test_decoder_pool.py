@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from secam_onnx.decoding import read_seen
+from secam_onnx.decoding import Reading, read_seen
 from secam_onnx.decoding.decoder_limits import Cancellation, DecoderLimits
 from secam_onnx.decoding.decoder_pool import DecoderPool
 from secam_onnx.decoding.ended import EndedError
@@ -36,7 +36,7 @@ PATIENCE_S = 30.0
 GREY = Preprocessing((20, 24), mean=(0.0,), std=(255.0,))
 COLOUR = Preprocessing((20, 24), 32)
 BANDS = Preprocessing((20, 24), mean=(0.0,) * 5, std=(255.0,) * 5, display_channels=(3, 2, 1))
-HOW = {"max_pixels": 1_000_000, "eight_bit": False, "keep_image": False}
+HOW = Reading(COLOUR, 1_000_000, keep_image=False)
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -85,12 +85,12 @@ def eventually(holds: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def decode(pool: DecoderPool, data: bytes, name: str = "x", **more: Any) -> Any:
-    return pool.decode(EncodedImage(name, data), COLOUR, **{**HOW, **more})
+def decode(pool: DecoderPool, data: bytes, name: str = "x", cancellation: Cancellation | None = None) -> Any:
+    return pool.decode(EncodedImage(name, data), HOW, cancellation)
 
 
 def check_good(pool: DecoderPool) -> None:
-    np.testing.assert_array_equal(decode(pool, GOOD.data).seen, read_seen(GOOD, COLOUR, **HOW).seen)
+    np.testing.assert_array_equal(decode(pool, GOOD.data).seen, read_seen(GOOD, HOW).seen)
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -105,8 +105,8 @@ def check_good(pool: DecoderPool) -> None:
     ],
 )
 def test_the_same_as_in_this_process(make, keep: bool, preprocessing: Preprocessing, data: bytes) -> None:
-    image, how = EncodedImage("x", data), HOW | {"keep_image": keep}
-    here, there = read_seen(image, preprocessing, **how), make().decode(image, preprocessing, **how)
+    image, how = EncodedImage("x", data), Reading(preprocessing, keep_image=keep)
+    here, there = read_seen(image, how), make().decode(image, how)
     for entry in dataclasses.fields(here):
         mine, other = getattr(here, entry.name), getattr(there, entry.name)
         assert type(mine) is type(other)
@@ -121,19 +121,19 @@ def test_the_same_refusals(make) -> None:
     pool = make()
     for data in (b"", b"no image", GOOD.data[:60], encoded(np.zeros((2, 40, 3), np.uint8))):
         with pytest.raises(ImageError) as here:
-            read_seen(EncodedImage("x\udc80", data), COLOUR, **HOW)
+            read_seen(EncodedImage("x\udc80", data), HOW)
         with pytest.raises(ImageError) as there:
             decode(pool, data, "x\udc80")
         assert str(here.value) == str(there.value)
     with pytest.raises(ImageError, match="over the limit of 100"):
-        decode(pool, GOOD.data, max_pixels=100)
+        pool.decode(GOOD, dataclasses.replace(HOW, max_pixels=100))
     check_good(pool)
 
 
 def test_arrays_need_no_process(make) -> None:
     events: list[str] = []
     pool = make(on_event=lambda kind, reason: events.append(kind))
-    assert pool.decode(PICTURE, COLOUR, **HOW).seen.shape == (20, 24, 3)
+    assert pool.decode(PICTURE, HOW).seen.shape == (20, 24, 3)
     assert not events
 
 
@@ -251,7 +251,7 @@ def test_what_a_decoder_keeps_is_bounded(make) -> None:
     pool = make(size=1, memory=2 << 30, loader="secam_onnx.decoding.seen:read_seen")
     large = encoded(np.zeros((4000, 5000, 4), np.uint8))
     for _ in range(3):
-        decode(pool, large, max_pixels=20_000_000)
+        pool.decode(large, Reading(COLOUR, 20_000_000, keep_image=False))
         (process,) = [process for process in pool._all if not process.retired] or [None]
         if process is not None:
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
@@ -275,6 +275,7 @@ def test_closing_ends_what_runs(make) -> None:
 
 PROGRAM = """
 import sys, threading
+from secam_onnx.decoding import Reading
 from secam_onnx.decoding.decoder_limits import DecoderLimits
 from secam_onnx.decoding.decoder_pool import DecoderPool
 from secam_onnx.photograph.images import EncodedImage
@@ -282,8 +283,7 @@ from secam_onnx.photograph.preprocessing import Preprocessing
 print("main")
 pool = DecoderPool(2, DecoderLimits(1000.0, 1 << 30), loader="loaders:load")
 pool.start()
-how = {"max_pixels": 1000, "eight_bit": False, "keep_image": False}
-busy = lambda: pool.decode(EncodedImage("x", b"forever"), Preprocessing((20, 24)), **how)
+busy = lambda: pool.decode(EncodedImage("x", b"forever"), Reading(Preprocessing((20, 24))))
 threading.Thread(target=busy, daemon=True).start()
 while not (pool._busy and pool._idle):
     pass

@@ -8,7 +8,7 @@ import signal
 import time
 from typing import Any
 
-from secam_onnx.decoding import SeenPhotograph, read_seen
+from secam_onnx.decoding import Reading, SeenPhotograph, read_seen
 
 LOADER = "loaders:load"
 FOREVER, ASLEEP, HUNGRY, CRASH, KILLED, BUG, NONSENSE = (
@@ -17,7 +17,7 @@ FOREVER, ASLEEP, HUNGRY, CRASH, KILLED, BUG, NONSENSE = (
 )
 
 
-def load(image: Any, preprocessing: Any, **how: Any) -> SeenPhotograph:
+def load(image: Any, how: Reading) -> SeenPhotograph:
     what = image.data
     if what == FOREVER:
         while True:
@@ -32,7 +32,7 @@ def load(image: Any, preprocessing: Any, **how: Any) -> SeenPhotograph:
         os.kill(os.getpid(), signal.SIGKILL)
     elif what == BUG:
         raise LookupError("a bug")
-    found = read_seen(image, preprocessing, **how)
+    found = read_seen(image, how)
     if image.name == "nonsense":
         object.__setattr__(found, "seen", found.seen[:-1])
     return found
