@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -283,16 +284,12 @@ class ExplainerModel(Model):
             results = await explainer.explain(request)
             check_maps(request.outputs, results, self._settings.limits)
             large = request.n_values > _FEW_VALUES or request.kept_pixels * request.n_maps > _FEW_PIXELS
-            # One takes hundreds of thousands of objects, or a gigabyte of pictures, for which there is memory once.
-            turns = _LARGE if large else None
-            if request.kept_pixels:  # there are pictures to draw
-                with metrics.RENDER.labels(self.name).time():
-                    return await explainer.in_thread(partial(respond, request, results), turns)
-            if large:
-                return await explainer.in_thread(partial(respond, request, results), turns)
-            if small:
-                return respond(request, results)
-            return await asyncio.to_thread(respond, request, results)
+            make = partial(respond, request, results)
+            if large or request.kept_pixels:
+                with metrics.RENDER.labels(self.name).time() if request.kept_pixels else contextlib.nullcontext():
+                    # Large ones take hundreds of thousands of objects or a gigabyte of pictures: one at a time.
+                    return await explainer.in_thread(make, _LARGE if large else None)
+            return make() if small else await asyncio.to_thread(make)
 
     def _read(self) -> Explainer:
         expected = self._settings.model_digests.get(self.name)
