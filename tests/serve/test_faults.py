@@ -217,6 +217,8 @@ def test_a_file_that_is_no_model_ends_it(workers: str, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--model", "none.onnx"], "none.onnx"),
+        (["--model", "pipe.onnx"], "pipe.onnx does not exist, or is not a file"),
+        (["--model", "x=pipe.onnx", "--workers", "2"], "pipe.onnx does not exist, or is not a file"),
         (["--model", "a b=model.onnx"], "a b=model.onnx does not exist"),
         (["--model", "x=model.onnx", "--model", "x=model.onnx"], "Two models are called 'x'"),
         (["--model", "x=model.onnx", "--model", "model.onnx", "--model-name", "y"], "--model-name goes with one model"),
@@ -229,6 +231,7 @@ def test_a_file_that_is_no_model_ends_it(workers: str, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_served_is_said(options: list[str], message: str, model: Path, monkeypatch) -> None:
     monkeypatch.chdir(model.parent)
+    os.mkfifo("pipe.onnx")  # who opens it waits for ever
     ended = start("--no-grpc", *options)
     assert ended.returncode == 2
     assert message in ended.stderr
