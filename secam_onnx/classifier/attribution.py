@@ -9,7 +9,7 @@ import numpy as np
 from secam_onnx.classifier.chunked_runs import run_in_chunks
 from secam_onnx.classifier.opened_model import ATTRIBUTIONS
 from secam_onnx.errors import REPORT_MODEL, ForkError, ModelError, OptionError
-from secam_onnx.head import BIAS, CAM, CLASS_IDS, GAP, ROUNDING, features_name
+from secam_onnx.head import BIAS, CAM, CLASS_IDS, GAP, PARTS, ROUNDING, each_cell, features_name
 from secam_onnx.memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Attribution:
         How the contribution model was made.
     batch : int or None
         Number of feature maps in one run; None for any number.
+    at_once : int or None
+        The most feature maps that a run should take where it may take any number.
     """
 
     def __init__(
@@ -73,10 +75,12 @@ class Attribution:
         session: onnxruntime.InferenceSession,
         attribution: Literal["gradient", "integrated", "masking"] | str,
         batch: int | None = None,
+        at_once: int | None = None,
     ) -> None:
         self.attribution = attribution
         self._session = session
         self._batch = batch
+        self._at_once = at_once
 
     def __call__(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute what each cell of the feature map adds to the logits.
@@ -114,8 +118,10 @@ class Attribution:
         return maps, bias, gap, rounding
 
     def _run(self, names: list[str], features: Features, class_ids: np.ndarray) -> list[np.ndarray]:
-        rows = self._batch or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
+        rows = self._batch or self._at_once or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
         fed = {features_name(index): array for index, array in enumerate(features)}
+        if self.attribution == "masking" and features[0].ndim == 4:
+            fed[PARTS] = np.repeat(each_cell(*features[0].shape[2:]), len(class_ids), axis=0)
         # One run of a masked head gives all logits, and runs are what costs.
         columns = class_ids.shape[1] if self.attribution == "masking" else max(1, _GRADIENTS_AT_ONCE // rows)
         try:

@@ -7,6 +7,7 @@ from secam_onnx.head.contribution import (
     FEATURES,
     GAP,
     LOGIT_IDS,
+    PARTS,
     ROUNDING,
     ContributionModel,
     contribution_model,
@@ -18,6 +19,7 @@ from secam_onnx.head.find import find_head, find_heads
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.layer_split import TERMS, layer_to_split, split_layer, with_split_layer
+from secam_onnx.head.masking import each_cell
 from secam_onnx.head.outputs.class_output import BINARY, ClassOutput, activation_elsewhere
 from secam_onnx.head.walk import Rejection
 
@@ -30,6 +32,7 @@ __all__ = [
     "GAP",
     "LOGIT_IDS",
     "OWN_LAYOUT",
+    "PARTS",
     "ROUNDING",
     "TERMS",
     "ClassOutput",
@@ -39,6 +42,7 @@ __all__ = [
     "Rejection",
     "activation_elsewhere",
     "contribution_model",
+    "each_cell",
     "expose",
     "features_name",
     "find_head",

@@ -12,7 +12,7 @@ two runs that differ in the last bit, one may round a number up and the other do
 Each step of the head writes its own part of the chain (`rules/`). This module multiplies gradient and features at the
 end, and cuts out only the weights and forward nodes that the chain needs.
 
-A head that is not understood is run again for each cell instead (`masking`).
+A head that is not understood is run again for each part of its feature map instead (`masking`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from secam_onnx.errors import OptionError
 from secam_onnx.graph.index import Graph
@@ -31,7 +31,7 @@ from secam_onnx.head.cut import cut_out
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.grid import Grid
-from secam_onnx.head.masking import masked_cam
+from secam_onnx.head.masking import MASKED, PARTS, each_cell, maps_at_once, masked_cam
 from secam_onnx.head.outputs.class_output import ClassOutput
 from secam_onnx.head.picture_span import spread_matrix
 from secam_onnx.reserved_prefix import RESERVED
@@ -44,6 +44,7 @@ __all__ = [
     "FEATURES",
     "GAP",
     "LOGIT_IDS",
+    "PARTS",
     "ROUNDING",
     "ContributionModel",
     "contribution_model",
@@ -72,13 +73,16 @@ class ContributionModel:
         further feature maps `secam_features_2` and so on, and `secam_class_ids` int64 `(N, K)`. Its outputs are
         `secam_cam` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap` float32 `(N, K)`, whose sum is the logit, and
         `secam_rounding` float32 `(N, K)`, the most that a logit changes if each rounding of the head goes one step
-        further.
+        further. A model that masks has one more input, `secam_parts` (see `masking`); by default each cell is a part.
     weights : SharedWeights
         The large initializers, which the model declares as external data (see `runtime.open_session`).
+    images_at_once : int or None
+        How many images one run should take, at most; None where the model does not say.
     """
 
     model: ModelProto
     weights: SharedWeights
+    images_at_once: int | None = None
 
 
 def contribution_model(
@@ -93,7 +97,7 @@ def contribution_model(
     head : Head
         The head.
     masking : bool
-        Whether to mask the feature map cell by cell although the head is understood.
+        Whether to mask the feature map although the head is understood.
     known : SharedWeights, optional
         Weights that were read before.
 
@@ -106,9 +110,12 @@ def contribution_model(
     weights = WeightCollector(graph.folder, known)
     opset = max(OPSET, graph.opset)
     logit_ids, signs = _of_logits(builder, head.class_output)
+    inputs, outputs = _inputs_and_outputs(head)
+    images_at_once = None
     if masking or not head.understood:
         nodes: list[NodeProto] = []
-        cam, bias, gap = _masked(builder, head, logit_ids, weights, opset)
+        (cam, bias, gap), images_at_once = _masked(builder, head, logit_ids, weights, opset)
+        inputs.append(helper.make_tensor_value_info(PARTS, TensorProto.INT64, [None, *head.grid.shape[1:]]))
     else:
         cam, bias, gap = _derived(builder, head, logit_ids)
         nodes = _forward(graph, head, builder.needed, weights, opset)
@@ -118,7 +125,6 @@ def contribution_model(
         cam = builder.op("Mul", [cam, builder.op("Unsqueeze", [signs, builder.integers([2, 3])])])
     results = {CAM: cam, BIAS: bias, GAP: gap, ROUNDING: rounding}
     ends = [helper.make_node("Identity", [tensor], [name]) for name, tensor in results.items()]
-    inputs, outputs = _inputs_and_outputs(head)
     body = helper.make_graph(
         [*nodes, *builder.nodes, *ends], "secam_contribution", inputs, outputs, [*weights.tensors, *builder.values]
     )
@@ -127,7 +133,7 @@ def contribution_model(
     ir_version = max(IR_VERSION, graph.model.ir_version)
     model = helper.make_model(body, opset_imports=opsets, ir_version=ir_version)
     share_safely(model, weights.values)
-    return ContributionModel(model, weights.values)
+    return ContributionModel(model, weights.values, images_at_once)
 
 
 def _inputs_and_outputs(head: Head) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
@@ -172,8 +178,10 @@ def _of_logits(builder: Builder, class_output: ClassOutput) -> tuple[str, str]:
     return LOGIT_IDS, builder.op("Gather", [builder.floats(signs), CLASS_IDS]) if min(signs) < 0 else ""
 
 
-def _masked(builder: Builder, head: Head, logit_ids: str, weights: WeightCollector, opset: int) -> tuple[str, str, str]:
-    """Map, bias and gap by masking.
+def _masked(
+    builder: Builder, head: Head, logit_ids: str, weights: WeightCollector, opset: int
+) -> tuple[tuple[str, str, str], int]:
+    """Map, bias and gap by masking, and how many images one run should take.
 
     Raises
     ------
@@ -185,9 +193,14 @@ def _masked(builder: Builder, head: Head, logit_ids: str, weights: WeightCollect
             f"Attribution 'masking' needs one feature map; this head takes {len(head.grids)}, one for each branch."
         )
     nodes = cut_out(builder.graph, [head.features], [head.logits], weights, opset)
-    entry = _entry(builder.graph, head.grid, "secam_masked", own_layout(0))
-    cam, bias, gap = masked_cam(builder, head, nodes, FEATURES, logit_ids, entry)
-    return _on_the_picture(builder, cam, head, head.grid), bias, gap
+    entry = _entry(builder.graph, head.grid, MASKED, own_layout(0))
+    _, rows, columns = head.grid.shape
+    most = masks = maps_at_once(builder.graph, head, nodes)
+    if rows and columns:
+        builder.values.append(numpy_helper.from_array(each_cell(rows, columns), PARTS))
+        masks = min(most, rows * columns + 2)
+    cam, bias, gap = masked_cam(builder, head, nodes, (FEATURES, logit_ids), entry, masks)
+    return (_on_the_picture(builder, cam, head, head.grid), bias, gap), max(1, most // masks)
 
 
 def _derived(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from heads import CLASS_IDS_ASKED, answer, build, run
-from onnx import ModelProto
+from onnx import ModelProto, helper
 
 from secam_onnx import runtime
 from secam_onnx.classifier.attribution import Attribution
 from secam_onnx.graph.index import Graph
-from secam_onnx.head import contribution_model, find_head
+from secam_onnx.head import contribution_model, find_head, masking
 from secam_onnx.head_query import HeadQuery
 
 FEATURES = np.random.default_rng(4).standard_normal((3, 4, 3, 2)).astype(np.float32)
@@ -44,12 +44,17 @@ def logits_of(model: ModelProto, features: np.ndarray) -> np.ndarray:
     return np.take_along_axis(session.run(None, {"x": features})[0], CLASS_IDS_ASKED[: len(features)], axis=1)
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 4, 100])
 @pytest.mark.parametrize(("body", "layout"), NONLINEAR.values(), ids=NONLINEAR)
-def test_other_heads_are_a_loop_over_the_cells(body: str, layout: str) -> None:
+def test_other_heads_are_a_loop_over_the_cells(
+    body: str, layout: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = build(body, layout=layout)
     graph = Graph(model)
     head = find_head(graph, HeadQuery(features="f", token_grid=(3, 2)))
     assert (head.algebra, head.grid.layout) == ("unknown", layout)
+    monkeypatch.setattr(masking, "_BYTES_AT_ONCE", at_once * largest(model))
+    assert masking.maps_at_once(graph, head, model.graph.node) == at_once
     derived = contribution_model(graph, head)
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
     maps, bias, gap = Attribution(session, "masking").local((FEATURES,), CLASS_IDS_ASKED)
@@ -65,11 +70,40 @@ def test_other_heads_are_a_loop_over_the_cells(body: str, layout: str) -> None:
         assert np.abs(gap).max() > 1e-3
 
 
+def largest(model: ModelProto) -> int:
+    """The bytes of the largest tensor behind the feature map, for one image."""
+    session = runtime.open_session(with_all_outputs(model).SerializeToString(), "cpu")
+    names = [output.name for output in session.get_outputs()]
+    values = dict(zip(names, session.run(names, {"x": FEATURES[:1]}), strict=True))
+    return 4 * max(value.size for name, value in values.items() if name not in ("g", "l"))
+
+
+def with_all_outputs(model: ModelProto) -> ModelProto:
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    known = {output.name for output in copy.graph.output}
+    made = [name for node in copy.graph.node for name in node.output if name not in known]
+    copy.graph.output.extend(map(helper.make_empty_tensor_value_info, made))
+    return copy
+
+
+def test_heads_whose_images_depend_on_each_other_run_for_one_mask_at_a_time() -> None:
+    """The scale of a dynamic quantisation is taken over all images of a run."""
+    body = (
+        "c = Cos (f) v = Flatten (c) q, s, p = DynamicQuantizeLinear (v) d = DequantizeLinear (q, s, p) "
+        "logits = MatMul (d, w_24x5)"
+    )
+    graph = Graph(build(body))
+    head = find_head(graph, HeadQuery(features="f"))
+    assert masking.maps_at_once(graph, head, graph.model.graph.node) == 1
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 4])
 def test_a_static_batch(batch: int) -> None:
     body = f"r = Reshape (f, i_{batch}_24) c = Cos (r) logits = MatMul (c, w_24x5)"
     graph = Graph(build(body, batch=batch))
     derived = contribution_model(graph, find_head(graph, HeadQuery(features="f")))
+    assert derived.images_at_once == 1
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
     maps, bias, _ = Attribution(session, "masking", batch).local((FEATURES,), CLASS_IDS_ASKED)
     wanted, bias_wanted, _ = run(build("r = Flatten (f) c = Cos (r) logits = MatMul (c, w_24x5)"), FEATURES)
