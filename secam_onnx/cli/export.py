@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from secam_onnx.cli.class_options import ClassOptions, class_options
 from secam_onnx.cli.console import say
 from secam_onnx.cli.fusion_options import fusion_options
 from secam_onnx.cli.options import (
@@ -90,6 +91,7 @@ class TritonOptions:
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @preprocessing_options
 @labels_option
+@class_options
 @head_options
 @activation_option
 @fusion_options
@@ -118,6 +120,7 @@ def command(
     force: bool,
     preprocessing: PreprocessingSettings | None,
     labels: Path | None,
+    classes: ClassOptions,
     query: HeadQuery,
     activation: str | None,
     fusion: Fusion | None,
@@ -132,6 +135,8 @@ def command(
     the proof that explanations add up to the logits. Preprocessing and class names that are not given are read from the
     file's metadata, the files beside it (Hugging Face, timm, OTX) or its graph.
 
+    With --classes or --like, SOURCE is an image encoder, and the result a classifier of the classes that they name.
+
     With --fused, all of SeCAM is in the graph: the file explains itself in any runtime, without this package.
     """
     from secam_onnx.export import export_model
@@ -139,9 +144,11 @@ def command(
 
     if triton.triton_config and fusion is None:
         raise click.UsageError("--triton-config describes a fused file; add --fused.")
+    if classes and query.logits is not None:
+        raise click.UsageError("--logits names those of a classifier; for the tensor of an encoder: --embedding NAME.")
     target = output or Path(f"{Path(source.source).resolve().stem}-{'secam' if fusion is None else 'fused'}.onnx")
     _check_target(target, source.source, triton, overwrite=force)
-    opened = _opened(source, preprocessing, labels)
+    opened = _opened(source, preprocessing, labels, classes)
     metadata = export_model(
         opened, target, query=query, activation=activation, fusion=fusion, overwrite=force, progress=step
     )
@@ -167,8 +174,10 @@ def _check_target(target: Path, source: str, triton: TritonOptions, *, overwrite
         raise OptionError(f"{target} is the source itself; name another file with -o.")
 
 
-def _opened(source: SourceOptions, preprocessing: PreprocessingSettings | None, labels: Path | None) -> Source:
-    """Open the source, with the preprocessing and the class names that were given."""
+def _opened(
+    source: SourceOptions, preprocessing: PreprocessingSettings | None, labels: Path | None, classes: ClassOptions
+) -> Source:
+    """Open the source, with the preprocessing, the class names and the classes that were given."""
     from secam_onnx.files import printable
     from secam_onnx.labels.label_files import read_labels
 
@@ -176,6 +185,8 @@ def _opened(source: SourceOptions, preprocessing: PreprocessingSettings | None, 
     opened = source.open()
     if preprocessing is not None:
         opened = _changed(opened, preprocessing)
+    if classes:
+        opened = classes.put_on(opened, names)
     if labels is not None:
         origin = {**opened.origin, "labels": f"read from {printable(labels.name)}"}
         opened = dataclasses.replace(opened, labels=names, origin=origin)
@@ -225,6 +236,8 @@ def _tell(metadata: ModelMetadata) -> None:
         say(f"Class names {metadata.origin.get('labels', 'as the source has them')}: {names}")
     else:
         say(f"Class names: {metadata.origin.get('labels', 'none')}")
+    if "classes" in metadata.origin:
+        say(f"Logits: {metadata.origin['classes']}")
     say(f"Explained: the {metadata.explained}. Probability: {metadata.probability_note}")
     if note.startswith("assumed"):
         say(f"Preprocessing {note}. To change it: --preprocess PRESET, or --mean, --std and --crop.", err=True)

@@ -3,8 +3,10 @@
 Only `torchvision` and `pytorch` import PyTorch, and only the modules of Keras import Keras, when they are used.
 """
 
+from secam_onnx.export.embed import embed
 from secam_onnx.export.explainable_file import export_model, fuse
 from secam_onnx.export.open_source import open_source
 from secam_onnx.export.source import Source, from_onnx
+from secam_onnx.export.with_classes import with_classes
 
-__all__ = ["Source", "export_model", "from_onnx", "fuse", "open_source"]
+__all__ = ["Source", "embed", "export_model", "from_onnx", "fuse", "open_source", "with_classes"]

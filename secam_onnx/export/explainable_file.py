@@ -83,6 +83,8 @@ def export_model(
     """
     target = Path(path)
     check_writable(target, overwrite=overwrite)
+    if query.logits is None:
+        query = dataclasses.replace(query, logits=source.logits)
     model = source.model if fusion is None else ready_to_fuse(source.model)
     with damage_explained(model), weights_moved_out(model, target):
         # As it is now, before outputs are added.
@@ -92,7 +94,7 @@ def export_model(
                 model,
                 source.preprocessing,
                 labels=source.labels,
-                file=source.file if source.sidecars else None,
+                file=source.sidecars,
                 folder=target.parent,
                 origin={**source.origin, "exporter": f"secam-onnx {version('secam-onnx')}"},
                 query=query,

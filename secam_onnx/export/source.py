@@ -34,9 +34,11 @@ class Source:
     origin : dict
         Where the model came from, for the metadata.
     file : Path or None
-        The file it was read from; None if it was made in memory.
-    sidecars : bool
-        Whether to look for preprocessing and class names in the files beside `file`.
+        The file that it is a whole copy of, whose outputs it has to reproduce; None if it was made in memory.
+    sidecars : Path or None
+        The file beside which to look for preprocessing and class names; None for nowhere.
+    logits : str or None
+        The output to explain, where that is known.
     """
 
     model: ModelProto
@@ -44,7 +46,8 @@ class Source:
     labels: tuple[str, ...] | None = None
     origin: dict[str, str] = field(default_factory=dict)
     file: Path | None = None
-    sidecars: bool = False
+    sidecars: Path | None = None
+    logits: str | None = None
 
 
 def from_onnx(path: str | os.PathLike[str]) -> Source:
@@ -62,5 +65,5 @@ def from_onnx(path: str | os.PathLike[str]) -> Source:
         raise ModelError(f"{file} is a fused model; export the model that it was made from.")
     origin = {"source": "onnx", "file": printable(file.name)}
     if metadata is None:
-        return Source(model, origin=origin, file=file, sidecars=True)
+        return Source(model, origin=origin, file=file, sidecars=file)
     return Source(model, metadata.preprocessing, metadata.labels, {**metadata.origin}, file)

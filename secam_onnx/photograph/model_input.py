@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto
 from secam_onnx.errors import ModelError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import Shape, attribute, shape_text
+from secam_onnx.photograph.further_inputs import advice_on_inputs
 from secam_onnx.photograph.preprocessing_settings import MAX_CHANNELS
 
 __all__ = ["ImageInput", "image_input"]
@@ -109,7 +110,10 @@ def image_input(graph: Graph, layout: Literal["NCHW", "NHWC"] | None = None, cha
     """
     if len(graph.inputs) != 1:
         names = ", ".join(repr(value.name) for value in graph.inputs) or "none"
-        raise ModelError(f"The model has {len(graph.inputs)} inputs ({names}); one image input was expected.")
+        raise ModelError(
+            f"The model has {len(graph.inputs)} inputs ({names}); one image input was expected."
+            f"{advice_on_inputs(graph)}"
+        )
     (value,) = graph.inputs
     shape, dtype = graph.shape(value.name), graph.dtype(value.name)
     if dtype not in _DTYPES:

@@ -1,0 +1,80 @@
+"""Small image encoders, whose output is an embedding, alone and beside a text encoder as CLIP's files have it."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import ModelProto, numpy_helper
+
+__all__ = ["CHANNELS", "LENGTH", "SIDE", "WORDS", "clip_like", "encoder"]
+
+SIDE, CHANNELS, LENGTH, WORDS = 32, 6, 12, 20
+_SHAPES = {"map": f"{CHANNELS}, 8, 8", "pooler_output": f"{CHANNELS}, 1, 1", "logits": f"{CHANNELS}, 8, 8"}
+
+_IMAGE = (
+    "c = Conv <strides = [4, 4]> (pixel_values, kernel) map = Relu (c) pooler_output = GlobalAveragePool (map) "
+    "flat = Flatten (pooler_output) image_embeds = Gemm (flat, project) "
+)
+_TEXT = (
+    "words = Gather (table, input_ids) mask = Cast <to = 1> (attention_mask) m3 = Unsqueeze (mask, last) "
+    "masked = Mul (words, m3) text = ReduceSum <keepdims = 0> (masked, one) tl = ReduceL2 <keepdims = 1> (text, one) "
+    "text_embeds = Div (text, tl) "
+)
+_BOTH = (
+    "il = ReduceL2 <keepdims = 1> (image_embeds, one) normed = Div (image_embeds, il) "
+    "tt = Transpose <perm = [1, 0]> (text_embeds) cosine = MatMul (normed, tt) factor = Exp (log_scale) "
+    "logits_per_image = Mul (cosine, factor) logits_per_text = Transpose <perm = [1, 0]> (logits_per_image) "
+)
+
+
+def _weights() -> dict[str, np.ndarray]:
+    chance = np.random.default_rng(3)
+    values = {
+        "kernel": chance.standard_normal((CHANNELS, 3, 4, 4)) * 0.3,
+        "project": chance.standard_normal((CHANNELS, LENGTH)),
+        "table": chance.standard_normal((WORDS, LENGTH)),
+        "log_scale": np.log(100.0),
+    }
+    integers = {"last": [2], "one": [1]}
+    return {name: np.asarray(value, np.float32) for name, value in values.items()} | {
+        name: np.array(value, np.int64) for name, value in integers.items()
+    }
+
+
+def encoder(
+    *, opset: int = 18, dtype: str = "float", output: str = "image_embeds", batch: str | int = "N", further: str = ""
+) -> ModelProto:
+    """Convolution, pool and projection.
+
+    Parameters
+    ----------
+    dtype : str
+        `float` or `float16`: of weights, input and output.
+    output : str
+        Also `pooler_output`, `(N, 6, 1, 1)`, or `map`, `(N, 6, 8, 8)`.
+    further : str
+        More outputs, separated by commas.
+    """
+    names = [output, *further.split(",")] if further else [output]
+    outputs = ", ".join(f"{dtype}[{batch}, {_SHAPES.get(name, 'D')}] {name}" for name in names)
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": {opset}]> encoder ({dtype}[{batch}, 3, {SIDE}, {SIDE}] pixel_values) '
+        f"=> ({outputs}) {{ {_IMAGE} }}"
+    )
+    kind = np.float16 if dtype == "float16" else np.float32
+    weights = {name: value.astype(kind) for name, value in _weights().items() if name in ("kernel", "project")}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
+    return model
+
+
+def clip_like(outputs: str = "logits_per_image, logits_per_text, text_embeds, image_embeds") -> ModelProto:
+    """Image and text encoder and their cosines times 100, with the names and the order of transformers' CLIP."""
+    shapes = {"logits_per_image": "N, T", "logits_per_text": "T, N", "text_embeds": f"T, {LENGTH}"}
+    declared = ", ".join(f"float[{shapes.get(name, f'N, {LENGTH}')}] {name}" for name in outputs.split(", "))
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]> clip (int64[T, L] input_ids, '
+        f"float[N, 3, {SIDE}, {SIDE}] pixel_values, int64[T, L] attention_mask) => ({declared}) "
+        f"{{ {_TEXT} {_IMAGE} {_BOTH} }}"
+    )
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in _weights().items())
+    return model
