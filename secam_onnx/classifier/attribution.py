@@ -66,8 +66,8 @@ class Attribution:
         How the contribution model was made.
     batch : int or None
         Number of feature maps in one run; None for any number.
-    at_once : int or None
-        The most feature maps that a run should take where it may take any number.
+    at_once : (int, int) or None
+        See `ContributionModel`.
     """
 
     def __init__(
@@ -75,14 +75,17 @@ class Attribution:
         session: onnxruntime.InferenceSession,
         attribution: Literal["gradient", "integrated", "masking"] | str,
         batch: int | None = None,
-        at_once: int | None = None,
+        at_once: tuple[int, int] | None = None,
     ) -> None:
         self.attribution = attribution
         self._session = session
         self._batch = batch
-        self._at_once = at_once
+        self._images_at_once = None if at_once is None else at_once[0]
+        self.masks_at_once = 1 if at_once is None else at_once[1]
 
-    def __call__(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, features: Features, class_ids: np.ndarray, parts: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Compute what each cell of the feature map adds to the logits.
 
         Parameters
@@ -91,6 +94,8 @@ class Attribution:
             `(N, C, h, w)` float32, one for each feature map of the head.
         class_ids : ndarray
             `(N, K)` int64.
+        parts : ndarray, optional
+            `(N, h, w)` int64, what is masked; by default each cell (see `masked_parts`).
 
         Returns
         -------
@@ -101,12 +106,14 @@ class Attribution:
         """
         if self.attribution == "integrated":
             return self._integrate(features, class_ids)
-        maps, bias, _ = self.local(features, class_ids)
+        maps, bias, _ = self.local(features, class_ids, parts)
         return maps, bias
 
-    def local(self, features: Features, class_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def local(
+        self, features: Features, class_ids: np.ndarray, parts: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Maps, bias and gap of the gradient at these features; together they are the logits. Parameters as above."""
-        maps, bias, gap = self._run([CAM, BIAS, GAP], features, class_ids)
+        maps, bias, gap = self._run([CAM, BIAS, GAP], features, class_ids, parts)
         return maps, bias, gap
 
     def with_rounding(
@@ -117,11 +124,15 @@ class Attribution:
         maps, bias, gap, rounding = self._run([CAM, BIAS, GAP, ROUNDING], features, class_ids)
         return maps, bias, gap, rounding
 
-    def _run(self, names: list[str], features: Features, class_ids: np.ndarray) -> list[np.ndarray]:
-        rows = self._batch or self._at_once or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
+    def _run(
+        self, names: list[str], features: Features, class_ids: np.ndarray, parts: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        rows = self._batch or self._images_at_once or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
         fed = {features_name(index): array for index, array in enumerate(features)}
-        if self.attribution == "masking" and features[0].ndim == 4:
-            fed[PARTS] = np.repeat(each_cell(*features[0].shape[2:]), len(class_ids), axis=0)
+        if parts is None and self.attribution == "masking" and features[0].ndim == 4:
+            parts = np.repeat(each_cell(*features[0].shape[2:]), len(class_ids), axis=0)
+        if parts is not None:
+            fed[PARTS] = parts
         # One run of a masked head gives all logits, and runs are what costs.
         columns = class_ids.shape[1] if self.attribution == "masking" else max(1, _GRADIENTS_AT_ONCE // rows)
         try:

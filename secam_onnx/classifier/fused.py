@@ -26,6 +26,7 @@ from secam_onnx.classifier.fidelity import (
 from secam_onnx.classifier.metadata import KEY, Declared, FusedRecord, ModelMetadata
 from secam_onnx.classifier.opened_model import (
     ModelOutput,
+    Segments,
     SuperpixelScores,
     check_logits,
     ms_since,
@@ -107,7 +108,12 @@ class FusedModel:
         return picture[None]
 
     def run(
-        self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = True
+        self,
+        inputs: np.ndarray,
+        queries: Sequence[Sequence[ClassQuery]],
+        *,
+        pool: bool = True,
+        segments: Sequence[Segments | None] = (),
     ) -> list[ModelOutput]:
         """Explain some classes of each picture; see `OpenModel`."""
         asked = [class_codes(own, self.n_classes, self.metadata.labels) for own in queries]

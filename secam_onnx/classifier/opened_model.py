@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ __all__ = [
     "ATTRIBUTIONS",
     "ModelOutput",
     "OpenModel",
+    "Segments",
     "SuperpixelScores",
     "check_logits",
     "ms_since",
@@ -34,6 +36,10 @@ ATTRIBUTIONS = {
     "masking": "the head run again for every cell alone (Recipro-CAM)",
 }
 """The ways to make maps, each with its description in results."""
+
+
+Segments = Future[tuple[np.ndarray, float]]
+"""A label map that is being made, and the milliseconds that it takes."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class ModelOutput:
         `(K,)` float32.
     superpixels : SuperpixelScores or None
         None unless the model itself makes superpixels.
+    masked : int or None
+        The number of superpixels that were masked; None if cells were, or nothing.
     timings : dict
         Milliseconds of each step; for a batch, the time divided by its size.
     """
@@ -80,6 +88,7 @@ class ModelOutput:
     bias: np.ndarray
     timings: dict[str, float]
     superpixels: SuperpixelScores | None = None
+    masked: int | None = None
 
 
 class OpenModel(Protocol):
@@ -128,7 +137,14 @@ class OpenModel(Protocol):
     def input_of(self, picture: np.ndarray) -> np.ndarray:
         """The input tensor, with a batch axis, for a picture of the model's size: `(h, w, 3)` uint8 or `(h, w, C)`."""
 
-    def run(self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool) -> list[ModelOutput]:
+    def run(
+        self,
+        inputs: np.ndarray,
+        queries: Sequence[Sequence[ClassQuery]],
+        *,
+        pool: bool,
+        segments: Sequence[Segments | None] = (),
+    ) -> list[ModelOutput]:
         """Explain some classes of each picture.
 
         Parameters
@@ -139,6 +155,8 @@ class OpenModel(Protocol):
             The classes of each picture: indices, names, `"top-K"`, `"all"`.
         pool : bool
             Also return superpixels, if the model makes them.
+        segments : sequence of Segments or None
+            The superpixels that are being made of each picture. Only a model that masks them waits for them.
 
         Raises
         ------

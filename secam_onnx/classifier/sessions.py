@@ -121,7 +121,7 @@ def open_attribution(
     )
     head = analysed.head
     shape = analysed.graph.shape(head.features) or (None,) * 4
-    return Attribution(session, attribution, shape[head.grid.batch_axis], contribution.images_at_once)
+    return Attribution(session, attribution, shape[head.grid.batch_axis], contribution.at_once)
 
 
 def classifier_of(

@@ -19,8 +19,16 @@ from secam_onnx.classifier.fidelity import (
     compare_outputs,
     outputs_of,
 )
-from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.classifier.opened_model import ModelOutput, check_logits, ms_since, pad_batch, probabilities_of
+from secam_onnx.classifier.masked_parts import masked_parts
+from secam_onnx.classifier.metadata import WHOLE, ModelMetadata
+from secam_onnx.classifier.opened_model import (
+    ModelOutput,
+    Segments,
+    check_logits,
+    ms_since,
+    pad_batch,
+    probabilities_of,
+)
 from secam_onnx.completeness import TOLERANCE
 from secam_onnx.errors import ForkError, ModelError
 from secam_onnx.head import OWN_LAYOUT, features_name
@@ -109,19 +117,25 @@ class Classifier:
         return self.metadata.preprocessing.normalise(picture)
 
     def run(
-        self, inputs: np.ndarray, queries: Sequence[Sequence[ClassQuery]], *, pool: bool = False
+        self,
+        inputs: np.ndarray,
+        queries: Sequence[Sequence[ClassQuery]],
+        *,
+        pool: bool = False,
+        segments: Sequence[Segments | None] = (),
     ) -> list[ModelOutput]:
         """Explain some classes of each picture; see `OpenModel`."""
         start = time.perf_counter()
         features, logits, probabilities = self.forward(inputs)
         forward_ms = ms_since(start) / len(inputs)
+        parts, masked = self._parts(features[0], segments)
 
         start = time.perf_counter()
         chosen = [resolve_classes(*asked, self.metadata.labels) for asked in zip(queries, logits, strict=True)]
         # Rows are as long as the longest; shorter ones repeat their last class.
         longest = max(map(len, chosen))
         class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
-        maps, bias = self.contribute(features, class_ids)
+        maps, bias = self.contribute(features, class_ids, parts)
         timings = {"forward": forward_ms, "contribution": ms_since(start) / len(inputs)}
         return [
             ModelOutput(
@@ -131,9 +145,22 @@ class Classifier:
                 maps[row, : len(ids)].copy(),
                 bias[row, : len(ids)].copy(),
                 timings,
+                masked=masked[row],
             )
             for row, ids in enumerate(chosen)
         ]
+
+    def _parts(
+        self, features: np.ndarray, segments: Sequence[Segments | None]
+    ) -> tuple[np.ndarray | None, Sequence[int | None]]:
+        """What is masked, if anything is, and how many superpixels of each picture that is; see `masked_parts`."""
+        head, nothing = self.metadata.head, [None] * len(features)
+        if self.attribution != "masking" or head.span != WHOLE:
+            return None, nothing
+        _, rows, columns = features.shape[1:] if features.ndim == 4 else head.shape
+        assert rows is not None
+        assert columns is not None
+        return masked_parts(segments or nothing, (rows, columns), self.contribute.masks_at_once)
 
     def compare(self, file: ReferenceOutputs, advice: str = REPORT) -> None:
         """Compare the outputs of the network with those of its original file, and set `fidelity`.

@@ -49,7 +49,8 @@ def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:
 
 def _of_masking(explainer: Explainer) -> str:
     """Why maps are made by masking, and how many runs of the head that takes."""
-    head = explainer.classifier.metadata.head
+    metadata = explainer.classifier.metadata
+    head = metadata.head
     why = "The head is not understood, so maps are" if head.algebra == "unknown" else "Maps are"
     shapes = [head.shape[1:], *(entry.shape[1:] for entry in head.further)]
     lengths = [length for shape in shapes for length in shape]
@@ -58,4 +59,5 @@ def _of_masking(explainer: Explainer) -> str:
         runs = sum(math.prod(length or 0 for length in shape) + 2 for shape in shapes)
         cells = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
         times = f"{runs} times ({cells} cells{', each' * (len(shapes) > 1)} alone, then none and all)"
-    return f"{why} made by masking, which runs the head {times} for each image or batch of images."
+    fewer = "" if metadata.fused else ", or only once for each superpixel where that halves its runs"
+    return f"{why} made by masking, which runs the head {times} for each image or batch of images{fewer}."

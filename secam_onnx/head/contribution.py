@@ -76,13 +76,14 @@ class ContributionModel:
         further. A model that masks has one more input, `secam_parts` (see `masking`); by default each cell is a part.
     weights : SharedWeights
         The large initializers, which the model declares as external data (see `runtime.open_session`).
-    images_at_once : int or None
-        How many images one run should take, at most; None where the model does not say.
+    at_once : (int, int) or None
+        For a model that masks: how many images one run should take, at most, and with how many masks at once its head
+        runs.
     """
 
     model: ModelProto
     weights: SharedWeights
-    images_at_once: int | None = None
+    at_once: tuple[int, int] | None = None
 
 
 def contribution_model(
@@ -111,10 +112,10 @@ def contribution_model(
     opset = max(OPSET, graph.opset)
     logit_ids, signs = _of_logits(builder, head.class_output)
     inputs, outputs = _inputs_and_outputs(head)
-    images_at_once = None
+    at_once = None
     if masking or not head.understood:
         nodes: list[NodeProto] = []
-        (cam, bias, gap), images_at_once = _masked(builder, head, logit_ids, weights, opset)
+        (cam, bias, gap), at_once = _masked(builder, head, logit_ids, weights, opset)
         inputs.append(helper.make_tensor_value_info(PARTS, TensorProto.INT64, [None, *head.grid.shape[1:]]))
     else:
         cam, bias, gap = _derived(builder, head, logit_ids)
@@ -133,7 +134,7 @@ def contribution_model(
     ir_version = max(IR_VERSION, graph.model.ir_version)
     model = helper.make_model(body, opset_imports=opsets, ir_version=ir_version)
     share_safely(model, weights.values)
-    return ContributionModel(model, weights.values, images_at_once)
+    return ContributionModel(model, weights.values, at_once)
 
 
 def _inputs_and_outputs(head: Head) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
@@ -180,8 +181,8 @@ def _of_logits(builder: Builder, class_output: ClassOutput) -> tuple[str, str]:
 
 def _masked(
     builder: Builder, head: Head, logit_ids: str, weights: WeightCollector, opset: int
-) -> tuple[tuple[str, str, str], int]:
-    """Map, bias and gap by masking, and how many images one run should take.
+) -> tuple[tuple[str, str, str], tuple[int, int]]:
+    """Map, bias and gap by masking, and `ContributionModel.at_once`.
 
     Raises
     ------
@@ -200,7 +201,7 @@ def _masked(
         builder.values.append(numpy_helper.from_array(each_cell(rows, columns), PARTS))
         masks = min(most, rows * columns + 2)
     cam, bias, gap = masked_cam(builder, head, nodes, (FEATURES, logit_ids), entry, masks)
-    return (_on_the_picture(builder, cam, head, head.grid), bias, gap), max(1, most // masks)
+    return (_on_the_picture(builder, cam, head, head.grid), bias, gap), (max(1, most // masks), masks)
 
 
 def _derived(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, str]:

@@ -57,6 +57,7 @@ def finish(model: OpenModel, job: PreparedImage, output: ModelOutput, selection:
         bias=output.bias,
         selection=selection,
         method=describe(model)
+        | ({"attribution": _of_superpixels(output)} if output.masked else {})
         | {"map_size": list(output.cam.shape[1:]), "superpixels": job.segmenter, "image": job.source}
         | ({} if model.fidelity is None else {"fidelity": dict(model.fidelity)}),
         timings={"preprocess": job.preprocess_ms, **output.timings, **timings},
@@ -64,6 +65,11 @@ def finish(model: OpenModel, job: PreparedImage, output: ModelOutput, selection:
     )
     _check(explanation, model)
     return explanation
+
+
+def _of_superpixels(output: ModelOutput) -> str:
+    cells = math.prod(output.cam.shape[1:])
+    return f"the head run again for the cells of every superpixel alone, {output.masked} for {cells} (Recipro-CAM)"
 
 
 def _pooled(job: PreparedImage, output: ModelOutput) -> tuple[SuperpixelScores, dict[str, float]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from secam_onnx.classifier.opened_model import OpenModel, ms_since
+from secam_onnx.classifier.opened_model import OpenModel, Segments, ms_since
 from secam_onnx.decoding import Decode, Reading
 from secam_onnx.errors import OptionError, ShownMessage
 from secam_onnx.photograph.geometry import Geometry
@@ -53,7 +53,7 @@ class PreparedImage:
     image: np.ndarray
     inputs: np.ndarray
     geometry: Geometry
-    segments: Future[tuple[np.ndarray, float]] | None
+    segments: Segments | None
     given_segment_ids: np.ndarray | None
     segmenter: dict[str, object]
     preprocess_ms: float
@@ -101,7 +101,7 @@ def prepare(
         warnings.warn(str(found.source["doubt"]), ImageWarning, stacklevel=2)
     # Before the superpixels start, which would slow this down by more than it takes.
     inputs = model.input_of(found.seen if found.values is None else found.values)
-    segments: Future[tuple[np.ndarray, float]] | None = None
+    segments: Segments | None = None
     given, made_by = None, dict(vars(segmenter)) if segmenter else {}
     if own_segments is not None:
         fitted, given = _fit_segments(own_segments, found.geometry)

@@ -145,7 +145,8 @@ class Pipeline:
             A class that the model does not have.
         """
         inputs = np.concatenate([job.inputs for job in jobs]) if len(jobs) > 1 else jobs[0].inputs
-        return self.model.run(inputs, queries, pool=any(job.segments is None for job in jobs))
+        segments = [job.segments for job in jobs]
+        return self.model.run(inputs, queries, pool=None in segments, segments=segments)
 
     def run_each(
         self, jobs: Sequence[PreparedImage], queries: Sequence[Sequence[ClassQuery]]

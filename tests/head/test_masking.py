@@ -103,7 +103,7 @@ def test_a_static_batch(batch: int) -> None:
     body = f"r = Reshape (f, i_{batch}_24) c = Cos (r) logits = MatMul (c, w_24x5)"
     graph = Graph(build(body, batch=batch))
     derived = contribution_model(graph, find_head(graph, HeadQuery(features="f")))
-    assert derived.images_at_once == 1
+    assert derived.at_once == (1, 1)
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
     maps, bias, _ = Attribution(session, "masking", batch).local((FEATURES,), CLASS_IDS_ASKED)
     wanted, bias_wanted, _ = run(build("r = Flatten (f) c = Cos (r) logits = MatMul (c, w_24x5)"), FEATURES)

@@ -1,0 +1,138 @@
+"""Superpixels that are masked in place of cells, by plain ONNX Runtime and by the class activation map."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tiny_models
+from onnx.utils import Extractor
+from token_networks import CLASSES, transformer
+
+from secam_onnx import Explainer, Preprocessing, Segmenter
+from secam_onnx.classifier.masked_parts import masked_parts
+from secam_onnx.classifier.opened_model import Segments
+from secam_onnx.classifier.unfused import Classifier
+from secam_onnx.head import masking
+
+SETTINGS = Preprocessing((32, 32))
+CELLS = np.arange(16).reshape(4, 4)
+
+
+def made(labels: np.ndarray) -> Segments:
+    future: Segments = Future()
+    future.set_result((labels, 1.0))
+    return future
+
+
+def test_a_cell_belongs_to_the_superpixel_under_its_centre() -> None:
+    labels = np.zeros((32, 32), np.int32)
+    labels[:13] = 5  # beyond the centre of the second row of cells, at 12
+    labels[:, 29:] = 9  # short of the centre of the last column, at 28
+    labels[30:, :2] = 3  # under no centre
+    parts, superpixels = masked_parts([made(labels), None], (4, 4), 1)
+    np.testing.assert_array_equal(parts, [np.repeat([1, 1, 0, 0], 4).reshape(4, 4), CELLS])
+    assert superpixels == [2, None]
+
+
+@pytest.mark.parametrize(
+    ("superpixels", "at_once", "expected"),
+    [(7, 1, 7), (8, 1, None), (7, 9, 7), (7, 8, None), (4, 18, None), (1, 18, None)],
+)
+def test_superpixels_take_at_most_half_of_the_runs(superpixels: int, at_once: int, expected: int | None) -> None:
+    labels = np.minimum(CELLS, superpixels - 1).repeat(8, axis=0).repeat(8, axis=1)
+    parts, found = masked_parts([made(labels)], (4, 4), at_once)
+    assert found == [expected]
+    np.testing.assert_array_equal(parts[0], CELLS if expected is None else np.minimum(CELLS, expected - 1))
+
+
+def test_superpixels_that_failed_leave_the_cells() -> None:
+    failed: Segments = Future()
+    failed.set_exception(MemoryError())
+    parts, superpixels = masked_parts([failed], (4, 4), 1)
+    np.testing.assert_array_equal(parts, CELLS[None])
+    assert superpixels == [None]
+
+
+@pytest.fixture
+def one_mask_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_BYTES_AT_ONCE", 1)
+
+
+def quarters() -> np.ndarray:
+    return np.kron(np.array([[0, 1], [2, 3]]), np.ones((16, 16), dtype=np.int64))
+
+
+def halves() -> np.ndarray:
+    return np.kron(np.array([[0, 1]]), np.ones((32, 16), dtype=np.int64))
+
+
+@pytest.mark.usefixtures("one_mask_at_a_time")
+@pytest.mark.parametrize("special", [(1, 0), (1, 4)])
+def test_tokens_of_a_superpixel_alone(special: tuple[int, int], tmp_path: Path) -> None:
+    model = transformer(*special, positions_first=True)
+    onnx.save(model, tmp_path / "network.onnx")
+    explainer = Explainer(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS)
+    classifier = explainer.classifier
+    assert isinstance(classifier, Classifier)
+    features = classifier.metadata.head.features
+    photographs = list(np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
+    given = [quarters(), halves(), quarters()]
+    results = list(explainer.explain_stream(photographs, "all", segments=given, batch_size=3))
+
+    cut = Extractor(onnx.shape_inference.infer_shapes(model)).extract_model([features], ["logits"])
+    behind = onnxruntime.InferenceSession(cut.SerializeToString(), providers=["CPUExecutionProvider"])
+    for photograph, labels, result in zip(photographs, given, results, strict=True):
+        count = labels.max() + 1
+        assert result.method["attribution"] == (
+            f"the head run again for the cells of every superpixel alone, {count} for 16 (Recipro-CAM)"
+        )
+        (tokens,), whole, _ = classifier.forward(SETTINGS.normalise(photograph))
+        parts = np.full(tokens.shape[1], -1)
+        parts[special[0] : special[0] + 16] = labels[4::8, 4::8].ravel()
+
+        def kept(part: int, tokens: np.ndarray = tokens, parts: np.ndarray = parts) -> np.ndarray:
+            mask = (parts == -1) | (parts == part)
+            (logits,) = behind.run(None, {features: tokens * mask[None, :, None].astype(np.float32)})
+            return logits[0]
+
+        nothing = kept(-1)
+        order = [entry.index for entry in result.classes]
+        np.testing.assert_allclose(result.bias, nothing[order], rtol=1e-4, atol=1e-5)
+        for part in range(count):
+            own = result.cam[:, labels[4::8, 4::8] == part]
+            assert (own == own[:, :1]).all()  # in equal shares
+            np.testing.assert_allclose(own.sum(axis=1), (kept(part) - nothing)[order], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(
+            result.segment_contributions.sum(axis=1) + result.bias + result.gap, whole[0, order], rtol=1e-4, atol=1e-5
+        )
+    assert len(order) == CLASSES
+
+
+@pytest.mark.usefixtures("one_mask_at_a_time")
+def test_a_linear_head_gives_the_sums_of_its_class_activation_map(tmp_path: Path, chelsea: np.ndarray) -> None:
+    (tmp_path / "m.onnx").write_bytes(tiny_models.classifier("flatten+fc", size=32).SerializeToString())
+    explained = [
+        Explainer(tmp_path / "m.onnx", providers="cpu", preprocessing=SETTINGS, attribution=way).explain(
+            chelsea[:32, :32], "all", segments=halves()
+        )
+        for way in ("masking", "gradient")
+    ]
+    masked, wanted = (result.cam.reshape(*result.cam.shape[:2], 2, -1).sum((1, 3)) for result in explained)
+    assert (
+        explained[0].method["attribution"].startswith("the head run again for the cells of every superpixel alone, 2")
+    )
+    np.testing.assert_allclose(masked, wanted, rtol=1e-4, atol=1e-5)
+    assert np.abs(explained[0].gap).max() < 1e-5
+
+
+def test_cells_stay_where_they_cost_no_further_run(tmp_path: Path, chelsea: np.ndarray) -> None:
+    onnx.save(transformer(1, 0, positions_first=True), tmp_path / "network.onnx")
+    explainer = Explainer(
+        tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS, segmenter=Segmenter(n_segments=3)
+    )
+    assert explainer.explain(chelsea).method["attribution"] == "the head run again for every cell alone (Recipro-CAM)"
