@@ -135,7 +135,8 @@ def command(
     the proof that explanations add up to the logits. Preprocessing and class names that are not given are read from the
     file's metadata, the files beside it (Hugging Face, timm, OTX) or its graph.
 
-    With --classes or --like, SOURCE is an image encoder, and the result a classifier of the classes that they name.
+    With --classes, --like or --texts, SOURCE is an image encoder, or compares images with texts, and the result is a
+    classifier of the classes that they name.
 
     With --fused, all of SeCAM is in the graph: the file explains itself in any runtime, without this package.
     """
@@ -144,11 +145,13 @@ def command(
 
     if triton.triton_config and fusion is None:
         raise click.UsageError("--triton-config describes a fused file; add --fused.")
-    if classes and query.logits is not None:
+    if classes.vectors and query.logits is not None:
         raise click.UsageError("--logits names those of a classifier; for the tensor of an encoder: --embedding NAME.")
     target = output or Path(f"{Path(source.source).resolve().stem}-{'secam' if fusion is None else 'fused'}.onnx")
     _check_target(target, source.source, triton, overwrite=force)
-    opened = _opened(source, preprocessing, labels, classes)
+    opened = _opened(source, preprocessing, labels)
+    if classes:
+        opened = _with_classes(opened, classes, labels, query.logits)
     metadata = export_model(
         opened, target, query=query, activation=activation, fusion=fusion, overwrite=force, progress=step
     )
@@ -174,23 +177,29 @@ def _check_target(target: Path, source: str, triton: TritonOptions, *, overwrite
         raise OptionError(f"{target} is the source itself; name another file with -o.")
 
 
-def _opened(
-    source: SourceOptions, preprocessing: PreprocessingSettings | None, labels: Path | None, classes: ClassOptions
-) -> Source:
-    """Open the source, with the preprocessing, the class names and the classes that were given."""
-    from secam_onnx.files import printable
+def _opened(source: SourceOptions, preprocessing: PreprocessingSettings | None, labels: Path | None) -> Source:
+    """Open the source, with the preprocessing and the class names that were given."""
     from secam_onnx.labels.label_files import read_labels
 
     names = read_labels(labels) if labels else None
     opened = source.open()
     if preprocessing is not None:
         opened = _changed(opened, preprocessing)
-    if classes:
-        opened = classes.put_on(opened, names)
-    if labels is not None:
-        origin = {**opened.origin, "labels": f"read from {printable(labels.name)}"}
-        opened = dataclasses.replace(opened, labels=names, origin=origin)
-    return opened
+    return opened if labels is None else _named(opened, names, labels)
+
+
+def _named(source: Source, names: tuple[str, ...] | None, file: Path) -> Source:
+    """The source with the class names of a file."""
+    from secam_onnx.files import printable
+
+    origin = {**source.origin, "labels": f"read from {printable(file.name)}"}
+    return dataclasses.replace(source, labels=names, origin=origin)
+
+
+def _with_classes(source: Source, classes: ClassOptions, labels: Path | None, logits: str | None) -> Source:
+    """An image encoder with its classes, under the names that were given."""
+    made = classes.put_on(source, source.labels if labels else None, logits)
+    return made if labels is None else _named(made, made.labels, labels)
 
 
 def _tell_of_head(target: Path, metadata: ModelMetadata) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from secam_onnx import runtime
 from secam_onnx.arguments import checked
@@ -15,18 +15,23 @@ from secam_onnx.decoding import Reading, read_seen
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.export.embedding import find_embedding
 from secam_onnx.export.image_encoder import image_encoder
+from secam_onnx.export.pooled_vector import checked_pool, pooled_vector
 from secam_onnx.export.source import Source
 from secam_onnx.graph.index import Graph
+from secam_onnx.graph.nodes import Nodes
 from secam_onnx.graph.weights import without_weights
 from secam_onnx.memory import out_of_memory
 from secam_onnx.photograph.choose_preprocessing import choose_preprocessing, input_for
 from secam_onnx.photograph.images import Photograph
+from secam_onnx.reserved_prefix import RESERVED
 
 __all__ = ["embed", "names_of_files"]
 
 
 @checked("photographs")
-def embed(source: Source, photographs: Iterable[Photograph], embedding: str | None = None) -> np.ndarray:
+def embed(
+    source: Source, photographs: Iterable[Photograph], *, embedding: str | None = None, pool: str | None = None
+) -> np.ndarray:
     """Compute the embeddings of photographs, which are prepared as the model's pictures are.
 
     Parameters
@@ -35,7 +40,7 @@ def embed(source: Source, photographs: Iterable[Photograph], embedding: str | No
         The image encoder; of a model that takes text as well, the image encoder is taken out, in place.
     photographs : iterable of path, bytes, Image or ndarray
         As for `Explainer.explain_batch`.
-    embedding : str, optional
+    embedding, pool
         See `with_classes`.
 
     Returns
@@ -57,14 +62,16 @@ def embed(source: Source, photographs: Iterable[Photograph], embedding: str | No
         raise OptionError("There are no photographs to embed; give at least one.")
     source = image_encoder(source, embedding)
     graph = Graph(source.model)
-    tensor = find_embedding(graph, embedding)
+    tensor = find_embedding(graph, embedding, checked_pool(pool))
     input_ = input_for(graph, source.preprocessing)
     preprocessing, _ = choose_preprocessing(graph, input_, source.preprocessing, source.sidecars)
     light, weights = without_weights(source.model)
+    n = Nodes(f"{RESERVED}embed_")
+    vector = pooled_vector(n, graph, tensor, pool)
+    light.graph.node.extend(n.nodes)
+    light.graph.initializer.extend(n.values)
     del light.graph.output[:]
-    light.graph.output.append(helper.make_empty_tensor_value_info(tensor))
-    if graph.dtype(tensor):
-        light.graph.output[0].type.tensor_type.elem_type = graph.dtype(tensor)
+    light.graph.output.append(helper.make_tensor_value_info(vector, TensorProto.FLOAT, None))
     session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights)
     dtype = runtime.input_dtype(session)
     rows = []
@@ -73,13 +80,13 @@ def embed(source: Source, photographs: Iterable[Photograph], embedding: str | No
         batch = preprocessing.normalise(read.seen if read.values is None else read.values)
         batch = input_.fed(np.repeat(batch, input_.batch or 1, axis=0).astype(dtype))
         try:
-            (values,) = runtime.run(session, [tensor], {input_.name: batch})
+            (values,) = runtime.run(session, [vector], {input_.name: batch})
         except Exception as error:
             raise out_of_memory(error) or ModelError(
                 f"The model fails on an input of shape {batch.shape}: {error}. Compare the preprocessing with what "
                 "the encoder was trained with, and set it with --preprocess."
             ) from error
-        rows.append(np.asarray(values[0], dtype=np.float32).reshape(-1))
+        rows.append(np.asarray(values[0]))
     return np.stack(rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.export.pooled_vector import POOLS, pooled_length
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import Shape, shape_text
 from secam_onnx.graph.probe import probe_shapes
@@ -17,9 +18,22 @@ _BY_NAME = ("image_embeds", "image_features", "image_embedding", "embedding", "e
 """Names of embeddings, the likeliest first: what stands before comes after projection, where there is one."""
 _SIDE = 224
 
+_EXPECTED: dict[str | None, str] = {
+    None: "(N, D), one vector for each image,",
+    "class": "(N, tokens, D) with a class token",
+    "mean": "(N, tokens, D) or (N, D, h, w) to take the mean of",
+}
+_ADVICE: dict[str | None, str] = {
+    None: "Maps and tokens hold one vector for each place: --pool class takes the first token, --pool mean the mean of "
+    "all (pool=... in Python). Or name another tensor with --embedding NAME (embedding=NAME).",
+    **dict.fromkeys(POOLS, "Leave --pool out for a vector that is pooled already, or name another tensor."),
+}
 
-def find_embedding(graph: Graph, wanted: str | None = None, vectors: tuple[int, int] | None = None) -> str:
-    """Find the tensor that holds one vector for each image.
+
+def find_embedding(
+    graph: Graph, wanted: str | None = None, pool: str | None = None, vectors: tuple[int, int] | None = None
+) -> str:
+    """Find the tensor that holds one vector for each image, or tokens that are pooled to one.
 
     It is the output of the shape `(N, D)`, or `(N, D, 1, 1)`; of several, the one that is named as embeddings are.
 
@@ -29,6 +43,8 @@ def find_embedding(graph: Graph, wanted: str | None = None, vectors: tuple[int, 
         A model with one input.
     wanted : str, optional
         The tensor that the user names.
+    pool : str, optional
+        See `pooled_length`.
     vectors : (int, int), optional
         The shape of the class vectors, `(classes, D)`; outputs of another length do not count.
 
@@ -37,7 +53,7 @@ def find_embedding(graph: Graph, wanted: str | None = None, vectors: tuple[int, 
     ModelError
         No output has such a shape.
     OptionError
-        The tensor that the user names does not exist or has another shape, or several outputs would do.
+        The tensor that the user names does not exist, nothing fits that or the pool, or several outputs would do.
     """
     own = [name for name in graph.outputs if not name.startswith(RESERVED)]
     if wanted is not None:
@@ -47,15 +63,13 @@ def find_embedding(graph: Graph, wanted: str | None = None, vectors: tuple[int, 
             )
         own = [wanted]
     shapes = _shapes(graph, own)
-    lengths = {name: size for name in own if (size := _length(shapes[name])) is not None}
+    lengths = {name: size for name in own if (size := pooled_length(shapes[name], pool)) is not None}
     fitting = [name for name, size in lengths.items() if vectors is None or size == vectors[1]]
     if not fitting and lengths and vectors is not None:
         raise OptionError(_other_length(shapes, lengths, vectors))
     if not fitting:
-        raise (ModelError if wanted is None else OptionError)(
-            f"No embedding (N, D) was found, one vector for each image: {_listed(own, shapes) or 'no outputs'}. Maps "
-            "and tokens hold one for each place. Export the encoder with its pooled or projected output, or name the "
-            "tensor with --embedding NAME (embedding=NAME in Python)."
+        raise (ModelError if wanted is None and pool is None else OptionError)(
+            f"No embedding {_EXPECTED[pool]} was found: {_listed(own, shapes) or 'no outputs'}. {_ADVICE[pool]}"
         )
     named = [name for name in _BY_NAME if name in fitting]
     if len(fitting) > 1 and not named:
@@ -77,14 +91,6 @@ def _shapes(graph: Graph, names: Sequence[str]) -> dict[str, Shape | None]:
         shapes |= probe_shapes(graph, unknown, tuple(lengths[axis] for axis in input_.axes))
         graph.learn({name: shape for name in unknown if (shape := shapes[name]) is not None})
     return shapes
-
-
-def _length(shape: Shape | None) -> int | None:
-    """D of `(N, D)`, perhaps with more axes of length 1; None for tokens and maps."""
-    if shape is None or len(shape) < 2:
-        return None
-    long = [size for size in shape[1:] if size != 1]
-    return (shape[1] if not long else long[0]) if len(long) <= 1 else None
 
 
 def _other_length(shapes: dict[str, Shape | None], lengths: dict[str, int], vectors: tuple[int, int]) -> str:

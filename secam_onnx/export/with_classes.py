@@ -12,6 +12,7 @@ from secam_onnx.arguments import checked
 from secam_onnx.export.class_vectors import ClassLayer, class_layer
 from secam_onnx.export.embedding import find_embedding
 from secam_onnx.export.image_encoder import image_encoder
+from secam_onnx.export.pooled_vector import checked_pool, pooled_vector, reduced
 from secam_onnx.export.source import Source
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.nodes import Nodes
@@ -22,7 +23,6 @@ from secam_onnx.labels.given import given_labels
 __all__ = ["with_classes"]
 
 _OLDEST_OPSET = 13
-_AXES_AS_INPUT = 18
 _TINY = 1e-12  # instead of the norm of an embedding that is zero, as in PyTorch's `normalize`
 
 
@@ -36,6 +36,7 @@ def with_classes(
     bias: Any = 0.0,
     normalise: bool = False,
     embedding: str | None = None,
+    pool: str | None = None,
 ) -> Source:
     """Put a head of class vectors on an image encoder: text embeddings of CLIP or SigLIP, prototypes, a linear probe.
 
@@ -59,6 +60,9 @@ def with_classes(
         Compare directions, so that the logit is the scaled cosine.
     embedding : str, optional
         The tensor that holds one vector for each image; by default the output that does.
+    pool : {'class', 'mean'}, optional
+        For an encoder that gives tokens `(N, tokens, D)`: take the first token, or the mean of all; the mean also of a
+        map `(N, D, h, w)`.
 
     Returns
     -------
@@ -75,29 +79,27 @@ def with_classes(
     """
     names = None if labels is None else given_labels(labels)
     layer = class_layer(vectors, names, scale=scale, bias=bias, normalise=normalise)
+    checked_pool(pool)
     source = image_encoder(source, embedding)
     model = at_opset(source.model, _OLDEST_OPSET)
     graph = Graph(model)
-    tensor = find_embedding(graph, embedding, layer.shape)
-    logits = _append(graph, tensor, layer)
-    origin = {**source.origin, "classes": f"{layer.note}, on {tensor!r}", "labels": "given with the class vectors"}
+    tensor = find_embedding(graph, embedding, pool, layer.shape)
+    logits = _append(graph, tensor, pool, layer)
+    of = {None: "", "class": "the class token of ", "mean": "the mean of "}[pool]
+    origin = {**source.origin, "classes": f"{layer.note}, on {of}{tensor!r}", "labels": "given with the class vectors"}
     return replace(source, model=model, labels=layer.labels, origin=origin, logits=logits)
 
 
-def _append(graph: Graph, tensor: str, layer: ClassLayer) -> str:
+def _append(graph: Graph, tensor: str, pool: str | None, layer: ClassLayer) -> str:
     """Add the layer's nodes to a model, and its result as the first output."""
     model = graph.model
     known = {*made_by(model.graph.node), *graph.initializers, *(value.name for value in graph.inputs)}
     known |= {node.name for node in model.graph.node}
     n = Nodes(_free("classes_", known, beginning=True))
     name = _free("logits", known)
-    vector = n.op("Cast", [tensor], to=TensorProto.FLOAT)
-    if len(graph.shape(tensor) or ()) != 2:
-        vector = n.op("Flatten", [vector], axis=1)
+    vector = pooled_vector(n, graph, tensor, pool)
     if layer.normalise:
-        new = graph.opset >= _AXES_AS_INPUT
-        axes = {} if new else {"axes": [1]}
-        norm = n.op("ReduceL2", [vector, *([n.integers([1])] if new else [])], keepdims=1, **axes)
+        norm = reduced(n, graph, "ReduceL2", vector, (1,), keepdims=1)
         vector = n.op("Div", [vector, n.op("Max", [norm, n.floats(_TINY)])])
     weights = [n.array(layer.weights), n.array(layer.bias)]
     last = helper.make_node("Gemm", [vector, *weights], [name], name=f"{n.prefix}Gemm", transB=1)

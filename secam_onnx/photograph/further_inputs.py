@@ -43,5 +43,5 @@ def advice_on_inputs(graph: Graph) -> str:
     return (
         f" Of its tensors {listed} {needs} {image!r} alone: secam-onnx export MODEL.onnx --classes VECTORS.npy takes "
         "out that image encoder and puts classes on it; to have it as a file, onnx.utils.extract_model('MODEL.onnx', "
-        f"'image_encoder.onnx', [{image!r}], [{tensors[0]!r}])."
+        f"'image_encoder.onnx', [{image!r}], [{tensors[0]!r}]). If the others are texts, --texts TOKENS.npz fixes them."
     )

@@ -94,8 +94,24 @@ def test_like_several_under_names_of_ones_own(folder: Path) -> None:
     assert "3, the first is 'cat'" in said
 
 
+def test_texts(folder: Path) -> None:
+    tokens = {"input_ids": np.array([[1, 2], [3, 4]]), "attention_mask": np.ones((2, 2), np.int64)}
+    np.savez("tokens.npz", **tokens)
+    images = np.random.default_rng(0).standard_normal((2, 3, SIDE, SIDE)).astype(np.float32)
+    for options, output in (([], "logits_per_image"), (["--logits", "cosine"], "cosine")):
+        said = export("clip.onnx", "--texts", "tokens.npz", *options)
+        assert f"Logits: '{output}' for 2 texts, encoded by the model itself" in said
+        (found,) = onnxruntime.InferenceSession("out.onnx").run([output], {"pixel_values": images})
+        onnx.save(clip_like(output), "whole.onnx")
+        (wanted,) = onnxruntime.InferenceSession("whole.onnx").run([output], {"pixel_values": images, **tokens})
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
 WRONG = {
     "both": ("--classes vectors.npy --like chelsea.png", "give one of them"),
+    "texts and classes": ("--classes vectors.npy --texts vectors.npy", "give one of them"),
+    "texts and a scale": ("--texts vectors.npy --scale 10", "--scale goes with --classes or --like"),
+    "texts of another kind": ("--texts vectors.npy", "Cannot read the texts from vectors.npy: File is not a zip file"),
     "scale alone": ("--scale 10", "--scale goes with --classes or --like"),
     "normalise alone": ("--no-normalise", "--normalise goes with --classes or --like"),
     "logits": ("--classes vectors.npy --logits image_embeds", "--embedding NAME"),

@@ -17,14 +17,14 @@ from secam_onnx.export import Source, embed, export_model, from_onnx, with_class
 from secam_onnx.export.embed import names_of_files
 
 
-def plain(file: Path, image: np.ndarray) -> np.ndarray:
+def plain(file: Path, image: np.ndarray, output: str = "image_embeds") -> np.ndarray:
     """The whole picture resized by Pillow, its values as they are, in plain ONNX Runtime."""
     resized = np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.float32)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     feeds = {"pixel_values": resized.transpose(2, 0, 1)[None] / 255}
     rest = {"input_ids": np.ones((1, 2), np.int64), "attention_mask": np.ones((1, 2), np.int64)}
     feeds |= {value.name: rest[value.name] for value in session.get_inputs() if value.name in rest}
-    return session.run(["image_embeds"], feeds)[0][0]
+    return session.run([output], feeds)[0][0]
 
 
 @pytest.fixture
@@ -48,7 +48,15 @@ def test_one_photograph(photo: Path, chelsea: np.ndarray) -> None:
     one = embed(Source(encoder()), [photo])
     np.testing.assert_array_equal(one, embed(Source(encoder()), [chelsea]))
     assert one.shape == (1, LENGTH)
-    assert embed(Source(encoder()), [photo], "flat").shape == (1, 6)
+    assert embed(Source(encoder()), [photo], embedding="flat").shape == (1, 6)
+
+
+@pytest.mark.parametrize("pool", ["class", "mean"])
+def test_tokens_are_pooled(tmp_path: Path, chelsea: np.ndarray, squashed: Preprocessing, pool: str) -> None:
+    onnx.save(encoder(output="tokens"), tmp_path / "encoder.onnx")
+    tokens = plain(tmp_path / "encoder.onnx", chelsea, "tokens")
+    found = embed(Source(encoder(output="tokens"), squashed), [chelsea], pool=pool)
+    np.testing.assert_allclose(found[0], tokens[0] if pool == "class" else tokens.mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_embedded(tmp_path: Path) -> None:

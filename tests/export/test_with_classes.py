@@ -107,6 +107,19 @@ def test_a_pooled_map_of_one_cell_is_an_embedding() -> None:
     np.testing.assert_allclose(run(source.model.SerializeToString(), "logits"), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("opset", [13, 18])
+@pytest.mark.parametrize(("output", "pool"), [("tokens", "class"), ("tokens", "mean"), ("map", "mean")])
+def test_tokens_and_maps_are_pooled(tmp_path: Path, opset: int, output: str, pool: str) -> None:
+    onnx.save(encoder(output=output, opset=opset), tmp_path / "encoder.onnx")
+    source = with_classes(from_onnx(tmp_path / "encoder.onnx"), VECTORS[:, :6], pool=pool, normalise=True)
+    metadata = export_model(source, tmp_path / "out.onnx")
+    raw = run(tmp_path / "encoder.onnx", output)
+    vectors = raw[:, 0] if pool == "class" else raw.reshape(3, 6, -1).mean(2) if output == "map" else raw.mean(1)
+    wanted = expected(vectors, VECTORS[:, :6], 1, 0, normalise=True)
+    np.testing.assert_allclose(run(tmp_path / "out.onnx", "logits"), wanted, rtol=1e-4, atol=1e-5)
+    assert {"class": "the class token of 'tokens'", "mean": "the mean of "}[pool] in metadata.origin["classes"]
+
+
 def test_of_several_outputs_the_one_of_that_length_or_name() -> None:
     def chosen(length: int, further: str = "pooler_output", **options: str) -> str:
         model = encoder(output="map", further=f"image_embeds,{further}")
@@ -150,7 +163,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "bias nan": ({"bias": float("nan")}, r"bias: nan was found"),
     "huge": ({"vectors": np.full((4, LENGTH), 1e29), "scale": 100.0}, r"beyond 1e\+30"),
     "unknown tensor": ({"embedding": "nothing"}, r"no tensor 'nothing' .* outputs are 'image_embeds'"),
-    "map as embedding": ({"embedding": "map"}, r"No embedding .* 'map' \(\?, 6, 8, 8\)"),
+    "pool of a vector": ({"pool": "class"}, r"No embedding \(N, tokens, D\) with a class token .*Leave --pool out"),
+    "unknown pool": ({"pool": "max"}, r"pool is 'max'; class or mean was expected"),
+    "map as embedding": ({"embedding": "map"}, r"No embedding .* 'map' \(\?, 6, 8, 8\).*--pool"),
 }  # fmt: skip
 
 
@@ -163,7 +178,7 @@ def test_what_is_wrong_is_said(case: str) -> None:
 
 
 def test_an_encoder_without_an_embedding_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"No embedding \(N, D\) was found.*'map' \(\?, 6, 8, 8\).*--embedding NAME"):
+    with pytest.raises(ModelError, match=r"No embedding \(N, D\), one .*'map' \(\?, 6, 8, 8\).*--embedding NAME"):
         with_classes(Source(encoder(output="map")), VECTORS)
 
 
@@ -230,7 +245,7 @@ def test_a_file_with_text_inputs_says_how_to_get_the_image_encoder(tmp_path: Pat
         Explainer(tmp_path / "MODEL.onnx")
     text = str(raised.value)
     assert "'image_embeds' (?, 12) needs 'pixel_values' alone" in text
-    call = text[text.index("onnx.utils.extract_model(") : text.rindex(")") + 1]
+    call = text[text.index("onnx.utils.extract_model(") : text.index("). If") + 1]
     inside = call.replace("'MODEL", f"'{tmp_path}/MODEL").replace("'image_encoder", f"'{tmp_path}/image_encoder")
     eval(inside)
     tokens = {name: np.ones((1, 2), np.int64) for name in ("input_ids", "attention_mask")}

@@ -9,11 +9,13 @@ from onnx import ModelProto, numpy_helper
 __all__ = ["CHANNELS", "LENGTH", "SIDE", "WORDS", "clip_like", "encoder"]
 
 SIDE, CHANNELS, LENGTH, WORDS = 32, 6, 12, 20
-_SHAPES = {"map": f"{CHANNELS}, 8, 8", "pooler_output": f"{CHANNELS}, 1, 1", "logits": f"{CHANNELS}, 8, 8"}
+_SHAPES = {"map": f"{CHANNELS}, 8, 8", "pooler_output": f"{CHANNELS}, 1, 1", "tokens": f"64, {CHANNELS}"}
+_SHAPES["logits"] = _SHAPES["map"]
 
 _IMAGE = (
     "c = Conv <strides = [4, 4]> (pixel_values, kernel) map = Relu (c) pooler_output = GlobalAveragePool (map) "
-    "flat = Flatten (pooler_output) image_embeds = Gemm (flat, project) "
+    "flat = Flatten (pooler_output) image_embeds = Gemm (flat, project) places = Reshape (map, cells) "
+    "tokens = Transpose <perm = [0, 2, 1]> (places) "
 )
 _TEXT = (
     "words = Gather (table, input_ids) mask = Cast <to = 1> (attention_mask) m3 = Unsqueeze (mask, last) "
@@ -21,7 +23,7 @@ _TEXT = (
     "text_embeds = Div (text, tl) "
 )
 _BOTH = (
-    "il = ReduceL2 <keepdims = 1> (image_embeds, one) normed = Div (image_embeds, il) "
+    "il = ReduceL2 <keepdims = 1> (image_embeds, one) above = Max (il, tiny) normed = Div (image_embeds, above) "
     "tt = Transpose <perm = [1, 0]> (text_embeds) cosine = MatMul (normed, tt) factor = Exp (log_scale) "
     "logits_per_image = Mul (cosine, factor) logits_per_text = Transpose <perm = [1, 0]> (logits_per_image) "
 )
@@ -34,8 +36,9 @@ def _weights() -> dict[str, np.ndarray]:
         "project": chance.standard_normal((CHANNELS, LENGTH)),
         "table": chance.standard_normal((WORDS, LENGTH)),
         "log_scale": np.log(100.0),
+        "tiny": 1e-12,  # black pictures have an embedding of zero here
     }
-    integers = {"last": [2], "one": [1]}
+    integers = {"last": [2], "one": [1], "cells": [0, CHANNELS, -1]}
     return {name: np.asarray(value, np.float32) for name, value in values.items()} | {
         name: np.array(value, np.int64) for name, value in integers.items()
     }
@@ -51,7 +54,7 @@ def encoder(
     dtype : str
         `float` or `float16`: of weights, input and output.
     output : str
-        Also `pooler_output`, `(N, 6, 1, 1)`, or `map`, `(N, 6, 8, 8)`.
+        Also `pooler_output`, `(N, 6, 1, 1)`, `map`, `(N, 6, 8, 8)`, or `tokens`, `(N, 64, 6)`.
     further : str
         More outputs, separated by commas.
     """
@@ -63,13 +66,14 @@ def encoder(
     )
     kind = np.float16 if dtype == "float16" else np.float32
     weights = {name: value.astype(kind) for name, value in _weights().items() if name in ("kernel", "project")}
+    weights["cells"] = _weights()["cells"]
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
     return model
 
 
 def clip_like(outputs: str = "logits_per_image, logits_per_text, text_embeds, image_embeds") -> ModelProto:
     """Image and text encoder and their cosines times 100, with the names and the order of transformers' CLIP."""
-    shapes = {"logits_per_image": "N, T", "logits_per_text": "T, N", "text_embeds": f"T, {LENGTH}"}
+    shapes = {"logits_per_image": "N, T", "logits_per_text": "T, N", "text_embeds": f"T, {LENGTH}", "cosine": "N, T"}
     declared = ", ".join(f"float[{shapes.get(name, f'N, {LENGTH}')}] {name}" for name in outputs.split(", "))
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 18]> clip (int64[T, L] input_ids, '
