@@ -84,6 +84,7 @@ def configure_uv_like_pip() -> None:
 
 
 configure_uv_like_pip()
+os.environ.pop("PYTHONPATH", None)  # tests would import, and coverage would miss, another copy of the package
 
 
 def groups(*names: str) -> tuple[str, ...]:
@@ -97,6 +98,8 @@ def checked(*sets: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(session: nox.Session, **parameters: str) -> None:
+            # Two runs in one folder would delete and combine each other's data.
+            session.env["COVERAGE_FILE"] = str(Path(session.virtualenv.location, "coverage").resolve())
             function(session, **parameters)
             if os.environ.get("SECAM_NOX_TIDY") == "1":
                 shutil.rmtree(session.virtualenv.location)
@@ -135,10 +138,12 @@ def quick(session: nox.Session) -> None:
 
 @checked("default", "full")
 def tests(session: nox.Session) -> None:
-    """All tests but those marked full, PyTorch's parity tests included."""
+    """All tests but those marked full, PyTorch's parity tests included, with coverage if none are chosen."""
     install_with_torch(session)
-    # Without coverage for now: of two runs in a row the second lost what its workers had measured.
-    session.run(*PYTEST, *session.posargs)
+    if session.posargs:
+        session.run(*PYTEST, *session.posargs)
+    else:
+        session.run(*PYTEST, "--cov=secam_onnx")  # named, since --cov takes the word behind it
 
 
 @checked("full")
