@@ -75,10 +75,13 @@ class Explainer:
     token_grid : (int, int), optional
         For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; by default in the proportion of the
         picture's height and width.
+    blocks : int, optional
+        For a transformer: how many of its last attention blocks lie between the feature map and the logits; by default
+        a third of them, rounded up.
     activation : {'auto', 'softmax', 'sigmoid', 'none'}, optional
         What turns raw outputs into probabilities. By default what the graph and the values of the output show;
         otherwise softmax is assumed for several outputs, and a single one has no probability.
-    attribution : {'gradient', 'integrated', 'masking'}, optional
+    attribution : {'gradient', 'detached', 'integrated', 'masking'}, optional
         How the map is made; by default as the head requires (see `secam_onnx.classifier.attribution`).
     threads : int, optional
         Processor threads for one forward pass; by default one for each core. Superpixels take one more.
@@ -126,6 +129,7 @@ class Explainer:
         logits: str | None = None,
         features: str | None = None,
         token_grid: tuple[int, int] | None = None,
+        blocks: int | None = None,
         activation: str | None = None,
         attribution: str | None = None,
         threads: int | None = None,
@@ -139,7 +143,7 @@ class Explainer:
             "providers": "auto" if providers is None else providers,
             "preprocessing": preprocessing,
             "labels": None if labels is None else given_labels(labels),
-            "query": HeadQuery(logits, features, token_grid),
+            "query": HeadQuery(logits, features, token_grid, blocks),
             "activation": activation,
             "attribution": attribution,
             "threads": threads,

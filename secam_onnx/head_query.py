@@ -20,11 +20,14 @@ class HeadQuery:
         A feature map further up than the default, by tensor name; or those of several branches.
     token_grid : (int, int), optional
         Rows and columns of a feature map made of tokens, `(N, tokens, C)`.
+    blocks : int, optional
+        In a transformer, how many of its last attention blocks lie between the feature map and the logits.
     """
 
     logits: str | None = None
     features: str | tuple[str, ...] | None = None
     token_grid: tuple[int, int] | None = None
+    blocks: int | None = None
 
     @property
     def feature_names(self) -> tuple[str, ...]:

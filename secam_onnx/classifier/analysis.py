@@ -66,7 +66,9 @@ class AnalysedModel:
     @property
     def input(self) -> ImageInput:
         """The image input."""
-        return input_for(self.graph, self.metadata.preprocessing)
+        found = input_for(self.graph, self.metadata.preprocessing)
+        one = "N" in found.axes and self.head.of_one_image(self.graph)
+        return replace(found, shape=(1, *found.shape[1:])) if one else found
 
     @property
     def tolerance(self) -> float:

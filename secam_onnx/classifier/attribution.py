@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +21,16 @@ __all__ = ["Attribution", "choose_attribution", "quadrature"]
 # Measured by insertion minus deletion (studies/attributions): on a trained smooth head the gradient is no better than
 # chance; through a layer normalisation it is worse than integrated gradients, and its sum tells nothing. Masking ranks
 # as well, but misses the logit by a third or more.
-_DEFAULTS = {"piecewise linear": "gradient", "rounded": "gradient", "smooth": "integrated", "unknown": "masking"}
+_DEFAULTS = {
+    "piecewise linear": "gradient",
+    "rounded": "gradient",
+    "detached": "detached",
+    "smooth": "integrated",
+    "unknown": "masking",
+}
 _STEPS = 32
 _GROWTH = 12.0
+_DETACHED_AT_ONCE = 8  # of which each passes several blocks of a transformer
 _GRADIENTS_AT_ONCE = 256  # images times classes; each gradient of an MLP head is as large as the feature map
 
 
@@ -31,7 +39,7 @@ def choose_attribution(algebra: str, wanted: str | None = None) -> str:
 
     Parameters
     ----------
-    algebra : {'piecewise linear', 'rounded', 'smooth', 'unknown'}
+    algebra : {'piecewise linear', 'rounded', 'detached', 'smooth', 'unknown'}
         See `Head.algebra`.
     wanted : str, optional
         One of `ATTRIBUTIONS`.
@@ -45,6 +53,13 @@ def choose_attribution(algebra: str, wanted: str | None = None) -> str:
         return _DEFAULTS[algebra]
     if wanted not in ATTRIBUTIONS:
         raise OptionError(f"Unknown attribution {wanted!r}; there are {', '.join(ATTRIBUTIONS)}.")
+    if (algebra == "detached") != (wanted == "detached") and wanted != "masking" and algebra != "unknown":
+        raise OptionError(
+            f"Attribution {wanted!r} does not fit this head, in which attention weights are held; it allows 'detached' "
+            "and 'masking'."
+            if algebra == "detached"
+            else "Attribution 'detached' is for heads behind attention; this head has none."
+        )
     if algebra == "unknown" and wanted != "masking":
         raise OptionError(
             f"Attribution {wanted!r} needs a head whose every node is understood; this one allows only 'masking'."
@@ -62,22 +77,26 @@ class Attribution:
     ----------
     session : InferenceSession
         The session of the contribution model.
-    attribution : {'gradient', 'integrated', 'masking'}
+    attribution : {'gradient', 'detached', 'integrated', 'masking'}
         How the contribution model was made.
     batch : int or None
         Number of feature maps in one run; None for any number.
     at_once : (int, int) or None
         See `ContributionModel`.
+    saved : sequence of str
+        Further tensors of the network that it takes; see `ContributionModel`.
     """
 
     def __init__(
         self,
         session: onnxruntime.InferenceSession,
-        attribution: Literal["gradient", "integrated", "masking"] | str,
+        attribution: str,
         batch: int | None = None,
         at_once: tuple[int, int] | None = None,
+        saved: Sequence[str] = (),
     ) -> None:
         self.attribution = attribution
+        self.saved = tuple(saved)
         self._session = session
         self._batch = batch
         self._images_at_once = None if at_once is None else at_once[0]
@@ -91,7 +110,7 @@ class Attribution:
         Parameters
         ----------
         features : tuple of ndarray
-            `(N, C, h, w)` float32, one for each feature map of the head.
+            `(N, C, h, w)` float32, one for each feature map of the head; then what is `saved`.
         class_ids : ndarray
             `(N, K)` int64.
         parts : ndarray, optional
@@ -127,14 +146,17 @@ class Attribution:
     def _run(
         self, names: list[str], features: Features, class_ids: np.ndarray, parts: np.ndarray | None = None
     ) -> list[np.ndarray]:
-        rows = self._batch or self._images_at_once or max(1, _GRADIENTS_AT_ONCE // class_ids.shape[1])
-        fed = {features_name(index): array for index, array in enumerate(features)}
+        most = _DETACHED_AT_ONCE if self.attribution == "detached" else _GRADIENTS_AT_ONCE
+        rows = self._batch or self._images_at_once or max(1, most // class_ids.shape[1])
+        maps = len(features) - len(self.saved)
+        fed = {features_name(index): array for index, array in enumerate(features[:maps])}
+        fed |= zip(self.saved, features[maps:], strict=True)
         if parts is None and self.attribution == "masking" and features[0].ndim == 4:
             parts = np.repeat(each_cell(*features[0].shape[2:]), len(class_ids), axis=0)
         if parts is not None:
             fed[PARTS] = parts
         # One run of a masked head gives all logits, and runs are what costs.
-        columns = class_ids.shape[1] if self.attribution == "masking" else max(1, _GRADIENTS_AT_ONCE // rows)
+        columns = class_ids.shape[1] if self.attribution == "masking" else max(1, most // rows)
         try:
             return run_in_chunks(
                 self._session, names, fed, (CLASS_IDS, class_ids), (rows, columns),

@@ -61,6 +61,7 @@ def _with_probes(graph: Graph, preprocessing: Preprocessing, find: Callable[[], 
     images = tuple(lengths[axis] for axis in input_.axes)
     graph.image_size, graph.image_axes = preprocessing.size, input_.axes
     asked: set[str] = set()
+    asked_of_one: set[str] = set()
     while True:
         heads: list[Head] = []
         failure = None
@@ -68,6 +69,13 @@ def _with_probes(graph: Graph, preprocessing: Preprocessing, find: Callable[[], 
             heads = find()
         except HeadError as error:
             failure = error
+        of_one = graph.for_one_image()
+        if unknown := of_one.unknown_shapes - asked_of_one:
+            asked_of_one |= unknown
+            single = tuple(1 if axis == "N" else length for axis, length in zip(input_.axes, images, strict=True))
+            if learned := probe_shapes(of_one, sorted(unknown), single):
+                of_one.learn(learned)
+                continue
         unknown = graph.unknown_shapes - asked
         known = (head.understood and len(head.grids) == 1 and None not in head.grid.shape for head in heads)
         if (heads and all(known)) or not unknown:

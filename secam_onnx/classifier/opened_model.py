@@ -32,6 +32,7 @@ __all__ = [
 
 ATTRIBUTIONS = {
     "gradient": "gradient x activation of the head",
+    "detached": "gradient x activation, attention weights held",
     "integrated": "integrated gradients of the head, 32 steps from the zero feature map",
     "masking": "the head run again for every cell alone (Recipro-CAM)",
 }

@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto, helper
 
 from secam_onnx import runtime
 from secam_onnx.classifier.analysis import AnalysedModel
 from secam_onnx.classifier.attribution import Attribution, choose_attribution
 from secam_onnx.classifier.unfused import Classifier
+from secam_onnx.graph.nodes import Nodes
+from secam_onnx.graph.opset import opset_of
 from secam_onnx.graph.weights import as_inputs, without_weights
+from secam_onnx.head import ContributionModel
+from secam_onnx.reserved_prefix import RESERVED
 
 if TYPE_CHECKING:
     import onnxruntime
+
+_AXES_AS_INPUT = 13  # opset
 
 __all__ = ["classifier_of", "open_attribution", "open_network", "open_sessions", "separated"]
 
@@ -54,13 +60,31 @@ def open_sessions(
         analysed, made = analysed.with_split_layer()
     light, weights, fed = separated(analysed.model, analysed.folder, providers, made)
 
+    contribution = None
+    if attribution == "detached":  # which says what the network has to give
+        contribution = analysed.contribution_model(attribution, weights)
+        _save(light, contribution.saved)
     # The contribution model is derived while the network's session packs its weights. The network is opened in this
     # thread, so that its errors come first.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        deriving = pool.submit(open_attribution, analysed, attribution, weights, providers, threads)
+        deriving = pool.submit(open_attribution, analysed, attribution, weights, providers, threads, contribution)
         network = open_network(light, weights, providers, threads)
         derived = deriving.result()
     return classifier_of(name, analysed, network, derived, fed)
+
+
+def _save(light: ModelProto, saved: Mapping[str, str]) -> None:
+    """Let a network give the tensors that its contribution model takes, in place; see `ContributionModel.saved`."""
+    n = Nodes(f"{RESERVED}save_")
+    for name, tensor in saved.items():
+        if name != tensor:
+            if opset_of(light) >= _AXES_AS_INPUT:
+                node = helper.make_node("Unsqueeze", [tensor, n.op("Constant", [], value_ints=[0])], [name])
+            else:
+                node = helper.make_node("Unsqueeze", [tensor], [name], axes=[0])
+            n.nodes.append(node)
+        light.graph.output.append(ValueInfoProto(name=name))
+    light.graph.node.extend(n.nodes)
 
 
 def separated(
@@ -107,9 +131,13 @@ def open_attribution(
     known: runtime.SharedWeights,
     providers: runtime.Providers,
     threads: int | None,
+    contribution: ContributionModel | None = None,
 ) -> Attribution:
-    """Derive the contribution model of a head and open it; `known` holds weights that were read already."""
-    contribution = analysed.contribution_model(attribution, known)
+    """Derive the contribution model of a head, unless it is given, and open it.
+
+    `known` holds weights that were read already.
+    """
+    contribution = contribution or analysed.contribution_model(attribution, known)
     # The gradient needs the floats between two roundings; ONNX Runtime 1.32's integer kernels skip them, and are wrong
     # for int8.
     session = runtime.open_session(
@@ -121,7 +149,8 @@ def open_attribution(
     )
     head = analysed.head
     shape = analysed.graph.shape(head.features) or (None,) * 4
-    return Attribution(session, attribution, shape[head.grid.batch_axis], contribution.at_once)
+    batch = 1 if head.of_one_image(analysed.graph) else shape[head.grid.batch_axis]
+    return Attribution(session, attribution, batch, contribution.at_once, tuple(contribution.saved))
 
 
 def classifier_of(

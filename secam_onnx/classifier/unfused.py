@@ -195,7 +195,7 @@ class Classifier:
         -------
         features : tuple of ndarray
             For `contribute`: the feature map of each branch, `(N, C, h, w)` float32, or the terms of a split layer
-            (see `head.layer_split`); `(N, tokens, C)` if some tokens have no position.
+            (see `head.layer_split`); `(N, tokens, C)` if some tokens have no position; then what it takes besides.
         logits : ndarray
             `(N, classes)` float32.
         probabilities : ndarray
@@ -215,6 +215,7 @@ class Classifier:
         maps = [features_name(index) for index in range(len(head.all_features))]
         if head.special:
             maps[0] += OWN_LAYOUT
+        maps += self.contribute.saved
         names = [*maps, self.metadata.logits, *([] if own is None else [own])]
         runs = (self.input.fed(padded[start : start + size]) for start in range(0, len(padded), size))
         try:

@@ -179,6 +179,12 @@ head_options = grouped(
         callback=_rows_and_columns,
         help="Arrange the tokens of a transformer in this grid.  [default: in the proportions of the picture]",
     ),
+    click.option(
+        "--blocks",
+        type=click.IntRange(1),
+        metavar="N",
+        help="In a transformer, take the tokens before the last N attention blocks.  [default: a third of them]",
+    ),
 )
 
 SELECTION = (

@@ -130,6 +130,7 @@ def fuse(
     logits: str | None = None,
     features: str | None = None,
     token_grid: tuple[int, int] | None = None,
+    blocks: int | None = None,
     activation: str | None = None,
     overwrite: bool = False,
 ) -> ModelMetadata:
@@ -145,7 +146,7 @@ def fuse(
         What goes into the graph.
     preprocessing, labels : optional
         For a model whose file does not say.
-    logits, features, token_grid, activation
+    logits, features, token_grid, blocks, activation
         As in `Explainer`.
     overwrite : bool
         Replace an existing file.
@@ -167,7 +168,7 @@ def fuse(
         source = dataclasses.replace(source, preprocessing=preprocessing)
     if labels is not None:
         source = dataclasses.replace(source, labels=given_labels(labels))
-    query = HeadQuery(logits, features, token_grid)
+    query = HeadQuery(logits, features, token_grid, blocks)
     return export_model(
         source, path, query=query, activation=activation, fusion=fusion or Fusion(), overwrite=overwrite
     )

@@ -78,7 +78,9 @@ def spliced_maps(
     body = contribution.model.graph
     known = {tensor.name for tensor in network.graph.initializer}
     initializers = [_with_value(tensor, contribution) for tensor in body.initializer if tensor.name not in known]
-    if attribution == "gradient":
+    # If some tokens have no position, the features of the contribution model are all tokens.
+    whole = {FEATURES: _IN_OWN_LAYOUT} if head.grid.special else {}
+    if attribution in ("gradient", "detached"):
         # At the network's own features, the network has computed the tensors of the head already.
         made = set(made_by(network.graph.node))
         nodes = [node for node in body.node if not made.issuperset(node.output)]
@@ -87,10 +89,8 @@ def spliced_maps(
             for index, grid in enumerate(head.grids)
             if grid.layout != "NCHW"
         }
-        nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own)
+        nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own | whole)
         return Spliced(nodes, initializers, CAM, BIAS)
-    # If some tokens have no position, the features of the contribution model are all tokens.
-    whole = {FEATURES: _IN_OWN_LAYOUT} if head.grid.special else {}
     nodes = renamed(body.node, _names_inside(body.node) | whole)
     constants = known | {tensor.name for tensor in initializers}
     if attribution == "masking":

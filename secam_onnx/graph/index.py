@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -37,6 +38,8 @@ class Graph(NodeIndex):
         Rows and columns of the images that will be fed, for models that leave them open.
     image_axes : str or None
         The axes of the input, such as 'NHWC', where they are known.
+    one_image : bool
+        Whether all shapes are those for a single image; see `for_one_image`.
     """
 
     def __init__(self, model: ModelProto, folder: str | os.PathLike[str] = "") -> None:
@@ -44,6 +47,8 @@ class Graph(NodeIndex):
         self.unknown_shapes: set[str] = set()
         self.image_size: tuple[int, int] | None = None
         self.image_axes: str | None = None
+        self.one_image = False
+        self._view: Graph | None = None
         self._learned: dict[str, Shape] = {}
         self._pinned_types: dict[int, Types] = {}
         self._not_inferred: set[str] = set()
@@ -53,6 +58,9 @@ class Graph(NodeIndex):
         super().append(added, outputs)
         # What was inferred of the other tensors stays true: inference takes a quarter of a second for a transformer.
         self._not_inferred.update(name for node in added for name in node.output if name)
+        if self._view is not None:
+            self._view._read_nodes()
+            self._view._not_inferred |= self._not_inferred
 
     def shape(self, tensor: str) -> Shape | None:
         """The shape of a tensor as far as it is known; None if not even the rank is.
@@ -60,11 +68,35 @@ class Graph(NodeIndex):
         Adds the tensor to `unknown_shapes` if a length besides the batch is not known.
         """
         shape = self._learned.get(tensor) or self._inferred_shape(tensor)
-        if shape is None or None in (shape if self.fixed_batch is not None else shape[1:]):
+        if self.one_image:
+            if shape is None or None in shape:
+                self.unknown_shapes.add(tensor)
+        elif shape is None or None in (shape if self.fixed_batch is not None else shape[1:]):
             batch = self._depends_on_batch(tensor) or ({0} if self.fixed_batch is None else set())
             if shape is None or any(length is None and axis not in batch for axis, length in enumerate(shape)):
                 self.unknown_shapes.add(tensor)
         return shape
+
+    def for_one_image(self) -> Graph:
+        """The same graph for a single image, so that also shapes in which the batch is mixed with others are known.
+
+        It is a view of this graph, and made once.
+        """
+        if self._view is None:
+            view = copy.copy(self)
+            view.one_image, view._learned, view.unknown_shapes = True, {}, set()
+            view._not_inferred = set(self._not_inferred)
+            view.__dict__.pop("fixed_batch", None)
+            self._view = view
+        return self._view
+
+    def leads(self, tensor: str) -> bool:
+        """Whether the first axis of a tensor counts images; in a graph for any number, it is taken to do so."""
+        return not self.one_image or (self.shape(tensor) or ())[:1] == (1,)
+
+    def inner(self, tensor: str) -> Shape:
+        """The lengths of a tensor's axes without the first, if that counts images."""
+        return (self.shape(tensor) or ())[int(self.leads(tensor)) :]
 
     def known_shapes(self, tensors: Iterable[str]) -> dict[str, Shape]:
         """The shapes of some tensors, as far as they are known."""
@@ -79,6 +111,9 @@ class Graph(NodeIndex):
                 self._learned[tensor] = shape
 
     def _inferred_shape(self, tensor: str) -> Shape | None:
+        if self.one_image:
+            shape = self._type(tensor)[1]
+            return shape if shape is not None and None not in shape else self._type(tensor, 1)[1] or shape
         shape = self._type(tensor)[1]
         if shape is not None and None not in shape[1:]:
             return shape
@@ -119,6 +154,8 @@ class Graph(NodeIndex):
     @cached_property
     def fixed_batch(self) -> int | None:
         """How many photographs the model takes at once; None if any number."""
+        if self.one_image:
+            return 1
         shape = self._type(self.inputs[0].name)[1] if self.inputs else None
         return shape[0] if shape is not None and len(shape) == 4 else 1
 
@@ -129,6 +166,10 @@ class Graph(NodeIndex):
     def epsilon(self, tensor: str) -> float:
         """The precision of a tensor's element type: the distance from 1 to the next larger number."""
         return _EPSILONS.get(self.dtype(tensor), 2.0**-23)
+
+    def value_from_shapes(self, tensor: str) -> np.ndarray | None:
+        """The value, for one image, of a tensor that is computed from shapes alone; None if it is not."""
+        return self._value_from_shapes(tensor, self._types_for(1))
 
     def value_for_two_images(self, tensor: str) -> np.ndarray | None:
         """The value, for two images, of a tensor that is computed from shapes alone; None if it is not."""

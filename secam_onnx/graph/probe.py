@@ -50,7 +50,7 @@ def probe_shapes(graph: Graph, tensors: Iterable[str], images: tuple[int, ...]) 
     try:
         session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights)
         found = _run(session, image.name, declared, images)
-        if declared[0] is None:
+        if declared[0] is None and not graph.one_image:
             more = _run(session, image.name, declared, (images[0] + 1, *images[1:]))
             found = [_open(*shapes, images[0]) for shapes in zip(found, more, strict=True)]
     except Exception:  # whoever opens the model to use it gets the error

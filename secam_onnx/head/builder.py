@@ -66,11 +66,19 @@ class Builder(Nodes):
         return self._casts[tensor]
 
     def sizes(self, tensor: str) -> str:
-        """`tensor.shape[1:]` as an int64 vector, which is a constant if it is known."""
-        shape = self.graph.shape(tensor)
-        if shape is not None and None not in shape[1:]:
-            return self.integers([length for length in shape[1:] if length is not None])
-        return self.op("Shape", [self.forward(tensor)], start=1)
+        """The lengths of a tensor's axes but the batch, as an int64 vector, which is a constant if it is known."""
+        inner = self.graph.inner(tensor)
+        if self.graph.shape(tensor) is not None and None not in inner:
+            return self.integers([length for length in inner if length is not None])
+        return self.op("Shape", [self.forward(tensor)], start=int(self.graph.leads(tensor)))
+
+    def lead(self, *tensors: str) -> bool:
+        """Whether the first axis of each of the tensors counts images."""
+        return all(map(self.graph.leads, tensors))
+
+    def axis(self, tensor: str, axis: int) -> int:
+        """The axis of a tensor's gradient for an axis of the tensor, other than the batch; both from the front."""
+        return axis + 1 if self.graph.leads(tensor) else axis + 2
 
     def count(self, tensor: str, axes: Sequence[int]) -> str:
         """The number of elements along some axes of a tensor, as one float32."""
@@ -78,16 +86,26 @@ class Builder(Nodes):
         lengths = [shape[axis] for axis in axes]
         if None not in lengths:
             return self.floats([math.prod(length for length in lengths if length is not None)])
-        picked = self.op("Gather", [self.sizes(tensor), self.integers([axis - 1 for axis in axes])])
+        picked = self.op("Gather", [self.sizes(tensor), self.integers([self.axis(tensor, axis) - 2 for axis in axes])])
         return self.op("Cast", [self.op("ReduceProd", [picked], keepdims=1)], to=TensorProto.FLOAT)
 
     def scale(self, tensor: str, factor: float) -> str:
         """A tensor times a number."""
         return tensor if factor == 1 else self.op("Mul", [tensor, self.floats([factor])])
 
-    def per_class(self, tensor: str) -> str:
-        """`(N, ...)` as `(N, 1, ...)`, which broadcasts over the classes."""
-        return self.op("Unsqueeze", [tensor, self.integers([1])])
+    def per_class(self, tensor: str, of: str = "") -> str:
+        """`(N, ...)`, the shape of the model's tensor `of`, as `(N, 1, ...)`, which broadcasts over the classes."""
+        leads = not of or self.graph.leads(of)
+        return self.op("Unsqueeze", [tensor, self.integers([1] if leads else [0, 1])])
+
+    def whole(self, gradient: Gradient) -> str:
+        """A gradient with an axis for each of the tensor's axes, `(N, K, *shape)`, the first of which may be 1."""
+        dense = self.dense(gradient)
+        return self.op("Unsqueeze", [dense, self.integers([2])]) if self.graph.leads(gradient.of) else dense
+
+    def of_whole(self, whole: str, of: str) -> Gradient:
+        """The gradient of a tensor from one as `whole` gives it."""
+        return Gradient(self.op("Squeeze", [whole, self.integers([2])]) if self.graph.leads(of) else whole, of)
 
     def flat(self, tensor: str) -> str:
         """`(N, K, ...)` as `(N, K, rest)`."""
@@ -106,13 +124,16 @@ class Builder(Nodes):
         """`(N, K, *reduced.shape[1:])` with the axes, of length 1, that a reduction of `whole` dropped."""
         if len(self.graph.shape(reduced) or ()) == len(self.graph.shape(whole) or ()):
             return tensor
-        return self.op("Unsqueeze", [tensor, self.integers([axis + 1 for axis in axes])])
+        return self.op("Unsqueeze", [tensor, self.integers([self.axis(whole, axis) for axis in axes])])
 
     def unbroadcast(self, tensor: str, result: str, operand: str) -> str:
-        """`(N, K, *result.shape[1:])`, summed over the axes along which `operand` was repeated."""
+        """The gradient of `result`, summed over the axes along which `operand` was repeated."""
         after, before = self.graph.shape(result) or (), self.graph.shape(operand) or ()
-        axes = [axis + 1 for axis in range(1, len(after)) if before[axis] == 1 and after[axis] != 1]
-        return self.op("ReduceSum", [tensor, self.integers(axes)], keepdims=1) if axes else tensor
+        before, first = (1,) * (len(after) - len(before)) + before, int(self.graph.leads(result))
+        axes = [self.axis(result, axis) for axis in range(first, len(after)) if before[axis] == 1 and after[axis] != 1]
+        total = self.op("ReduceSum", [tensor, self.integers(axes)], keepdims=1) if axes else tensor
+        same = self.graph.inner(result), self.graph.inner(operand)
+        return total if len(same[0]) == len(same[1]) else self.reshape_like(total, operand)
 
     def dense(self, gradient: Gradient) -> str:
         """A gradient as a tensor `(N, K, *shape)`."""
@@ -120,8 +141,8 @@ class Builder(Nodes):
             depth, values = self.integers([self.n_logits]), self.floats([0.0, 1.0])
             return self.reshape_like(self.op("OneHot", [gradient.name, depth, values], axis=-1), gradient.of)
         if gradient.form == "uniform":
-            rank = len(self.graph.shape(gradient.of) or ())
-            axes = [axis + 1 for axis in range(1, rank) if axis != gradient.channel_axis]
+            rank, first = len(self.graph.shape(gradient.of) or ()), int(self.graph.leads(gradient.of))
+            axes = [self.axis(gradient.of, axis) for axis in range(first, rank) if axis != gradient.channel_axis]
             channels = self.op("Unsqueeze", [gradient.name, self.integers(axes)])
             return self.expand_like(channels, gradient.of)
         return gradient.name
@@ -168,7 +189,9 @@ class Builder(Nodes):
 
     def add_bias(self, gradient: Gradient, bias: str, factor: float = 1.0) -> None:
         """Add `gradient . bias` to `b_c`; `bias` broadcasts to the tensor of the gradient."""
-        self._add_bias(gradient, self.constant(bias), factor)
+        shape = self.graph.shape(bias) or ()
+        of_channels = len(shape) == 1 and shape == (self.graph.shape(gradient.of) or ())[-1:]
+        self._add_bias(gradient, self.constant(bias), factor, of_channels=of_channels)
 
     def add_channel_bias(self, gradient: Gradient, value: str) -> None:
         """The same for a tensor of the contribution model with one number per channel, `(C,)`, on axis 1."""
@@ -191,7 +214,7 @@ class Builder(Nodes):
 
     def dot(self, gradient: Gradient) -> str:
         """`g . t` for the tensor of a gradient, `(N, K)`."""
-        value = self.per_class(self.value(gradient.of))
+        value = self.per_class(self.value(gradient.of), gradient.of)
         return self._sum(self.op("Mul", [self.dense(gradient), value]))
 
     def total(self, terms: Sequence[str], like: str) -> str:
@@ -203,13 +226,16 @@ class Builder(Nodes):
             result = self.op("Add", [result, term])
         return result
 
-    def _add_bias(self, gradient: Gradient, value: str, factor: float = 1.0) -> None:
+    def _add_bias(self, gradient: Gradient, value: str, factor: float = 1.0, *, of_channels: bool = False) -> None:
         if gradient.form == "selection":
             flat = self.op("Reshape", [value, self.integers([-1])])
             classes = self.op("Expand", [flat, self.integers([self.n_logits])])
             term = self.op("Gather", [classes, gradient.name], axis=0)
         else:
-            term = self._sum(self.op("Mul", [self.dense(gradient), value]))
+            dense, axes = self.dense(gradient), len(self.graph.inner(gradient.of))
+            if of_channels and axes > 1:  # first the sum over positions, which makes no second tensor of that size
+                dense = self.op("ReduceSum", [dense, self.integers(range(2, axes + 1))], keepdims=0)
+            term = self._sum(self.op("Mul", [dense, value]))
         self.bias.append(self.scale(term, factor))
 
     def _sum(self, tensor: str) -> str:

@@ -17,8 +17,8 @@ A head that is not understood is run again for each part of its feature map inst
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
@@ -52,6 +52,8 @@ __all__ = [
     "own_layout",
 ]
 
+_END = (1 << 63) - 1
+_FIRST = f"{RESERVED}first_axis"
 # With the reserved prefix: the tensors of the model keep their names, and one may be called "bias".
 FEATURES = f"{RESERVED}features"
 CLASS_IDS = f"{RESERVED}class_ids"
@@ -73,17 +75,22 @@ class ContributionModel:
         further feature maps `secam_features_2` and so on, and `secam_class_ids` int64 `(N, K)`. Its outputs are
         `secam_cam` float32 `(N, K, h, w)`, `secam_bias` and `secam_gap` float32 `(N, K)`, whose sum is the logit, and
         `secam_rounding` float32 `(N, K)`, the most that a logit changes if each rounding of the head goes one step
-        further. A model that masks has one more input, `secam_parts` (see `masking`); by default each cell is a part.
+        further. A model that masks has one more input, `secam_parts` (see `masking`); by default each cell is a part. A
+        detached head has further inputs, `saved`.
     weights : SharedWeights
         The large initializers, which the model declares as external data (see `runtime.open_session`).
     at_once : (int, int) or None
         For a model that masks: how many images one run should take, at most, and with how many masks at once its head
         runs.
+    saved : dict of str to str
+        Further inputs, each with the tensor of the network that it takes: what is held, and what it is computed from.
+        The names are equal if the tensor's first axis counts images; otherwise the input has such an axis in front.
     """
 
     model: ModelProto
     weights: SharedWeights
     at_once: tuple[int, int] | None = None
+    saved: dict[str, str] = field(default_factory=dict)
 
 
 def contribution_model(
@@ -107,25 +114,30 @@ def contribution_model(
     ModelError
         A weight cannot be read.
     """
-    builder = Builder(graph, head.n_logits)
+    detached = head.algebra == "detached" and not masking
+    builder = Builder(graph.for_one_image() if detached else graph, head.n_logits)
     weights = WeightCollector(graph.folder, known)
     opset = max(OPSET, graph.opset)
     logit_ids, signs = _of_logits(builder, head.class_output)
     inputs, outputs = _inputs_and_outputs(head)
     at_once = None
+    saved: dict[str, str] = {}
     if masking or not head.understood:
         nodes: list[NodeProto] = []
         (cam, bias, gap), at_once = _masked(builder, head, logit_ids, weights, opset)
         inputs.append(helper.make_tensor_value_info(PARTS, TensorProto.INT64, [None, *head.grid.shape[1:]]))
     else:
         cam, bias, gap = _derived(builder, head, logit_ids)
-        nodes = _forward(graph, head, builder.needed, weights, opset)
+        saved = _saved(builder.graph, head, builder.needed) if detached else {}
+        nodes = _forward(graph, head, builder.needed, saved, weights, opset)
     rounding = builder.total(builder.rounding, like=CLASS_IDS)
     if signs:
         bias, gap = (builder.op("Mul", [name, signs]) for name in (bias, gap))
         cam = builder.op("Mul", [cam, builder.op("Unsqueeze", [signs, builder.integers([2, 3])])])
     results = {CAM: cam, BIAS: bias, GAP: gap, ROUNDING: rounding}
     ends = [helper.make_node("Identity", [tensor], [name]) for name, tensor in results.items()]
+    types = {name: graph.dtype(tensor) or TensorProto.FLOAT for name, tensor in saved.items()}
+    inputs += [helper.make_tensor_value_info(name, elem_type, None) for name, elem_type in types.items()]
     body = helper.make_graph(
         [*nodes, *builder.nodes, *ends], "secam_contribution", inputs, outputs, [*weights.tensors, *builder.values]
     )
@@ -134,7 +146,7 @@ def contribution_model(
     ir_version = max(IR_VERSION, graph.model.ir_version)
     model = helper.make_model(body, opset_imports=opsets, ir_version=ir_version)
     share_safely(model, weights.values)
-    return ContributionModel(model, weights.values, at_once)
+    return ContributionModel(model, weights.values, at_once, saved)
 
 
 def _inputs_and_outputs(head: Head) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
@@ -220,18 +232,39 @@ def _derived(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, st
         for result in results:
             other = gradients.get(result.of)
             gradients[result.of] = result if other is None else builder.sum(result, other)
+    join = _join_centred if head.algebra == "detached" else _join
     parts = [
-        _on_the_picture(builder, _join(builder, gradients[grid.tensor], grid, index), head, grid)
+        _on_the_picture(builder, join(builder, gradients[grid.tensor], grid, index), head, grid)
         for index, grid in enumerate(head.grids)
     ]
     cam = builder.total(parts, like=CLASS_IDS)
     return cam, builder.total(builder.bias, like=CLASS_IDS), builder.total(missed, like=CLASS_IDS)
 
 
-def _forward(graph: Graph, head: Head, tensors: Sequence[str], weights: WeightCollector, opset: int) -> list[NodeProto]:
-    """The nodes of the head itself that compute some of its tensors from the feature maps."""
+def _saved(graph: Graph, head: Head, needed: Sequence[str]) -> dict[str, str]:
+    """The tensors that a detached head takes from the network, rather than computing attention a second time."""
+    own = {grid.tensor for grid in head.grids}
+    tensors = [name for name in dict.fromkeys(needed) if name not in own and not graph.is_constant(name)]
+    return {name if graph.leads(name) else f"{RESERVED}saved_{name}": name for name in tensors}
+
+
+def _forward(
+    graph: Graph,
+    head: Head,
+    tensors: Sequence[str],
+    saved: Mapping[str, str],
+    weights: WeightCollector,
+    opset: int,
+) -> list[NodeProto]:
+    """The nodes of the head itself that compute some of its tensors from the feature maps and from what is saved."""
     entries = [_entry(graph, grid, features_name(i), own_layout(i)) for i, grid in enumerate(head.grids)]
-    nodes = cut_out(graph, [grid.tensor for grid in head.grids], tensors, weights, opset)
+    if any(name != tensor for name, tensor in saved.items()):
+        first = helper.make_tensor("", TensorProto.INT64, [1], [0])
+        entries.append([helper.make_node("Constant", [], [_FIRST], value=first)])
+    entries += [
+        [helper.make_node("Squeeze", [name, _FIRST], [tensor])] for name, tensor in saved.items() if name != tensor
+    ]
+    nodes = cut_out(graph, [*(grid.tensor for grid in head.grids), *saved.values()], tensors, weights, opset)
     return [*(node for entry in entries for node in entry), *nodes]
 
 
@@ -245,6 +278,31 @@ def _join(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
         product = b.op("ReduceSum", [product, b.integers([grid.channel_axis + 1])], keepdims=0)
     shape = b.op("Concat", [b.integers([0, 0]), b.op("Shape", [features], start=2)], axis=0)
     return b.op("Reshape", [product, shape])
+
+
+def _join_centred(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
+    """Gradient times what a cell has beyond the mean cell, summed over the channels: `(N, K, h, w)`.
+
+    What all cells share belongs to no place. It goes into the bias, with the tokens that have none.
+    """
+    b, features = builder, features_name(index)
+    dense = b.dense(gradient)
+    if grid.layout == "LNC":
+        dense = b.op("Squeeze", [dense, b.integers([3])])
+    if grid.layout in ("NHWC", "NLC", "LNC"):
+        last = len(grid.layout)
+        dense = b.op("Transpose", [dense], perm=[0, 1, last, *range(2, last)])
+    dense = b.op("Reshape", [dense, b.integers([0, 0, 0, -1])])  # (N, K, C, cells)
+    cells = b.op("Transpose", [features], perm=[0, 2, 1]) if grid.special else b.flat(features)
+    if grid.special:
+        bounds = [b.integers([value]) for value in (grid.prefix, -grid.suffix or _END)]
+        dense, cells = (
+            b.op("Slice", [tensor, *bounds, b.integers([axis])]) for tensor, axis in ((dense, 3), (cells, 2))
+        )
+    beyond = b.op("Sub", [cells, b.op("ReduceMean", [cells, b.integers([2])], keepdims=1)])
+    product = b.op("ReduceSum", [b.op("Mul", [dense, b.per_class(beyond)]), b.integers([2])], keepdims=0)
+    b.bias.append(b.op("Sub", [b.dot(gradient), b.op("ReduceSum", [product, b.integers([2])], keepdims=0)]))
+    return b.op("Reshape", [product, b.integers([0, 0, *(edge or -1 for edge in grid.shape[1:])])])
 
 
 def _on_the_picture(builder: Builder, cam: str, head: Head, grid: Grid) -> str:

@@ -11,11 +11,13 @@ from dataclasses import replace
 from secam_onnx.errors import HeadError, OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import shape_text
+from secam_onnx.head.attention_weights import count_attention
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.outputs.class_output import read_class_output
 from secam_onnx.head.outputs.ranking import check_largest_wins
 from secam_onnx.head.walk import Rejection, Walk
 from secam_onnx.head.walk_any_nodes import walk_to_any_grid
+from secam_onnx.head.walk_attention import walk_attention
 from secam_onnx.head.walk_understood import walk_by_rules, walk_to_several
 from secam_onnx.head_query import ANYTHING, HeadQuery
 from secam_onnx.reserved_prefix import RESERVED
@@ -26,10 +28,11 @@ _NO_MASKING = ". Nor is there a feature map that could be masked cell by cell: "
 
 # The walks to try where no feature map was asked for, one, or several.
 _WALKS = (
-    (walk_by_rules, walk_to_several, walk_to_any_grid),
-    (walk_by_rules, walk_to_any_grid),
+    (walk_attention, walk_by_rules, walk_to_several, walk_to_any_grid),
+    (walk_by_rules, walk_attention, walk_to_any_grid),
     (walk_to_several,),
 )
+_LEADS = {walk_attention: "", walk_by_rules: "", walk_to_several: ". Nor by branches: ", walk_to_any_grid: _NO_MASKING}
 
 
 def find_head(graph: Graph, query: HeadQuery = ANYTHING) -> Head:
@@ -65,15 +68,18 @@ def find_heads(graph: Graph, query: HeadQuery = ANYTHING) -> list[Head]:
     """Find all heads of a model, one for each tensor of logits, in the order of the outputs; see `find_head`."""
     names = _outputs(graph, query)
     found: list[Head] = []
-    reasons: list[list[Rejection]] = []
+    reasons: list[tuple[str, list[Rejection]]] = []
+    attends = any(count_attention(graph, name) for name in names)
     for walk in _WALKS[min(len(query.feature_names), 2)]:
+        if walk is walk_attention and not attends:
+            continue
         found, rejected = _search(graph, names, query, walk)
-        reasons.append(rejected)
+        reasons.append((_LEADS[walk], rejected))
         if found:
             break
     if not found:
         raise HeadError(_nothing_found(reasons))
-    heads = [replace(head, rejected=(*head.rejected, *reasons[0])) for head in _distinct(_without_embeddings(found))]
+    heads = [replace(head, rejected=(*head.rejected, *reasons[0][1])) for head in _distinct(_without_embeddings(found))]
     return sorted(heads, key=lambda head: names.index(head.output))
 
 
@@ -166,15 +172,15 @@ def _search(
             rejected.append(Rejection(name, str(error)))
             continue
         steps, passed = tuple(walked.steps), tuple(walked.rejected)
-        found.append(Head(tuple(walked.grids), class_output, name, steps, passed, walked.warning))
+        found.append(Head(tuple(walked.grids), class_output, name, steps, passed, walked.warning, walked.attention))
     return found, rejected
 
 
-def _nothing_found(reasons: Sequence[Sequence[Rejection]]) -> str:
+def _nothing_found(reasons: Sequence[tuple[str, Sequence[Rejection]]]) -> str:
     """The error with the reasons of each walk; reasons of an earlier walk are not repeated."""
     text = "No head was found that can be explained: "
     said: set[tuple[str, str]] = set()
-    for rejected, lead in zip(reasons, ("", ". Nor by branches: ", _NO_MASKING), strict=False):
+    for place, (lead, rejected) in enumerate(reasons):
         lines = []
         for entry in rejected:
             gist = entry.reason if lead == _NO_MASKING else entry.reason.split(" (passed by", 1)[0]
@@ -182,8 +188,8 @@ def _nothing_found(reasons: Sequence[Sequence[Rejection]]) -> str:
                 lines.append(f"output {entry.tensor!r}: {entry.reason}")
             said |= {(entry.tensor, gist), (entry.tensor, entry.reason)}
         if lines:
-            text += lead + "; ".join(lines)
-    if not any(reasons):
+            text += (lead or ("; " if place else "")) + "; ".join(lines)
+    if not any(rejected for _, rejected in reasons):
         text += "the model has no outputs"
     return (
         f"{text}. A classifier was expected whose logits (N, classes) depend on one feature map (N, C, h, w). Name "

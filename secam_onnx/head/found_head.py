@@ -33,6 +33,9 @@ class Head:
         The tensors that were not chosen, with reasons.
     warning : str
         Why the feature map may say little; empty if there is no such reason.
+    attention : (int, int)
+        How many products of attention weights and values lie between the feature map and the logits, and how many there
+        are in the network; (0, 0) if the head has none.
     """
 
     grids: tuple[Grid, ...]
@@ -41,6 +44,7 @@ class Head:
     steps: tuple[Step, ...]
     rejected: tuple[Rejection, ...]
     warning: str = ""
+    attention: tuple[int, int] = (0, 0)
 
     @property
     def grid(self) -> Grid:
@@ -92,16 +96,23 @@ class Head:
         return bool(self.steps)
 
     @property
-    def algebra(self) -> Literal["piecewise linear", "rounded", "smooth", "unknown"]:
+    def algebra(self) -> Literal["piecewise linear", "rounded", "detached", "smooth", "unknown"]:
         """The kind of function that the head is. If it is piecewise linear, the map adds up to the logit exactly.
 
-        A 'rounded' one is piecewise linear except for the rounding of a quantised network.
+        A 'rounded' one is piecewise linear except for the rounding of a quantised network. In a 'detached' one,
+        attention weights and other factors are held at their values for the picture, and the rest is one of these.
         """
         if not self.understood:
             return "unknown"
+        if any(step.holds for step in self.steps):
+            return "detached"
         if all(step.exact for step in self.steps):
             return "piecewise linear"
         return "rounded" if all(step.exact or step.rounds for step in self.steps) else "smooth"
+
+    def of_one_image(self, graph: Graph) -> bool:
+        """Whether the head is understood for one image at a time, as some tensor's first axis counts other things."""
+        return self.algebra == "detached" and any(graph.batch_axis(name) != 0 for name in self.tensors)
 
     def epsilon(self, graph: Graph) -> float:
         """The precision of the head: the largest `Graph.epsilon` of its tensors."""

@@ -44,12 +44,16 @@ class Walk:
         The tensors that the walk passed and did not choose, with reasons.
     warning : str
         Why the feature map may say little; empty if there is no such reason.
+    attention : (int, int)
+        How many products of attention weights and values lie between the feature map and the logits, and how many
+        there are; (0, 0) if the walk understood none.
     """
 
     grids: list[Grid]
     steps: list[Step] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     warning: str = ""
+    attention: tuple[int, int] = (0, 0)
 
 
 Inputs = Callable[[NodeProto, str], Sequence[str]]

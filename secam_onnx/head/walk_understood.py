@@ -15,18 +15,17 @@ from onnx import NodeProto
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import describe, shape_text
-from secam_onnx.graph.onnxruntime_operators import DOMAIN
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
 from secam_onnx.head.joined_cells import check_cells_are_joined
 from secam_onnx.head.picture import Pictures
 from secam_onnx.head.picture_view import UnknownPlaceError
-from secam_onnx.head.rules import RULES, NoMatchError, PassThroughStep, Step
+from secam_onnx.head.rules import PassThroughStep, Step
+from secam_onnx.head.understand import understand
 from secam_onnx.head.walk import Rejection, Walk, dead_end, passed_by, pictures_of, placed, shared_tensors
 from secam_onnx.head_query import HeadQuery
 
 __all__ = ["walk_by_rules", "walk_to_several"]
 
-_SAME = {"DequantizeLinear", "QuantizeLinear"}  # ONNX Runtime's own mean what the standard ones mean
 _LONGEST = 10_000  # nodes of a head that is understood; ONNX Runtime takes minutes to open a derivative of 10^5
 
 
@@ -48,7 +47,7 @@ def walk_by_rules(graph: Graph, logits: str, query: HeadQuery) -> Walk:
     class_map: Walk | None = None
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
-        step = _understand(graph, node, output)
+        step = understand(graph, node, output)
         if class_map is not None and len(step.inputs) > 1:
             raise HeadError(f"{describe(node)} combines two tensors")
         steps.append(step)
@@ -117,7 +116,7 @@ def walk_to_several(graph: Graph, logits: str, query: HeadQuery) -> Walk:
         if node is None or len(steps) > _LONGEST:
             raise HeadError(dead_end(graph, tensor, features, ()))
         graph.computed_inputs(node)  # raises where the graph is damaged
-        step = _understand(graph, node, tensor)
+        step = understand(graph, node, tensor)
         steps.append(step)
         if step.mixes or tensor in weighted:
             weighted.update(step.inputs)
@@ -176,7 +175,7 @@ def _past_copies(
     """The same values before casts and dropouts, whose names tell people nothing."""
     while not features and (node := graph.producer(grid.tensor)) is not None:
         try:
-            step = _understand(graph, node, grid.tensor)
+            step = understand(graph, node, grid.tensor)
         except HeadError:
             break
         if not isinstance(step, PassThroughStep) or step.input in pictures:
@@ -184,31 +183,3 @@ def _past_copies(
         grid = replace(grid, tensor=step.input)
         steps = [*steps, step]
     return grid, steps
-
-
-def _understand(graph: Graph, node: NodeProto, output: str) -> Step:
-    """The step that the first matching rule makes of a node.
-
-    Raises
-    ------
-    HeadError
-        No rule matches; the message has the reason of each that was tried.
-    """
-    same = node.domain == DOMAIN and node.op_type in _SAME
-    if node.domain not in ("", "ai.onnx") and not same:
-        raise HeadError(f"stopped at node {describe(node)}: operators of {node.domain!r} are not understood")
-    if not node.input:
-        raise HeadError(f"stopped at node {describe(node)}: it has no input")
-    reasons = []
-    for rule in RULES:
-        if node.op_type in rule.ops:
-            try:
-                step = rule.match_output(graph, node, output)
-            except NoMatchError as reason:
-                reasons.append(str(reason))
-                continue
-            if not any(graph.is_constant(name) for name in step.inputs):
-                return step
-            reasons.append("its data are constant and its parameters are computed")
-    why = " and ".join(reasons) or "this operator is not understood in a head"
-    raise HeadError(f"stopped at node {describe(node)}: {why}")

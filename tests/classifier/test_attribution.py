@@ -167,16 +167,23 @@ def test_half_precision_is_integrated_too() -> None:
 
 
 def test_what_each_algebra_allows() -> None:
-    assert [choose_attribution(algebra) for algebra in ("piecewise linear", "smooth", "unknown")] == [
-        "gradient", "integrated", "masking",
+    assert [choose_attribution(algebra) for algebra in ("piecewise linear", "detached", "smooth", "unknown")] == [
+        "gradient", "detached", "integrated", "masking",
     ]  # fmt: skip
-    for wanted in ATTRIBUTIONS:
+    for wanted in ATTRIBUTIONS.keys() - {"detached"}:
         assert {choose_attribution(algebra, wanted) for algebra in ("piecewise linear", "smooth")} == {wanted}
-    assert choose_attribution("unknown", "masking") == "masking"
+    assert choose_attribution("unknown", "masking") == choose_attribution("detached", "masking") == "masking"
+    for wanted in ("gradient", "integrated"):
+        with pytest.raises(OptionError, match="attention weights are held; it allows 'detached' and 'masking'"):
+            choose_attribution("detached", wanted)
+    with pytest.raises(OptionError, match="'detached' is for heads behind attention; this head has none"):
+        choose_attribution("smooth", "detached")
     for wanted in ("gradient", "integrated"):
         with pytest.raises(OptionError, match=f"Attribution '{wanted}' needs a head whose every node is understood"):
             choose_attribution("unknown", wanted)
-    with pytest.raises(OptionError, match="Unknown attribution 'guess'; there are gradient, integrated, masking"):
+    with pytest.raises(
+        OptionError, match="Unknown attribution 'guess'; there are gradient, detached, integrated, masking"
+    ):
         choose_attribution("smooth", "guess")
 
 

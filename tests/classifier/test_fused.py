@@ -218,7 +218,10 @@ def resized(data: dict[str, Any]) -> None:
         (lambda data: data["fused"].update(default_classes=False), "has default_classes False, but its graph True"),
         (lambda data: data["fused"].update(tolerance="x"), "fused.tolerance is 'x'; a finite number of 0 to 1"),
         (lambda data: data["fused"].update(batch=True), "fused.batch is true; a whole number of 1 to"),
-        (lambda data: data["fused"].update(attribution="magic"), "one of gradient, integrated, masking was expected"),
+        (
+            lambda data: data["fused"].update(attribution="magic"),
+            "one of gradient, detached, integrated, masking was expected",
+        ),
         (lambda data: data["fused"].update(own_outputs={"logits": 5}), r"own_outputs\['logits'\] is 5; text"),
         (lambda data: data["fused"]["own_outputs"].update(more="ghost"), "no output 'ghost'"),
         (lambda data: data["fused"]["own_outputs"].update(more="logits"), "names one output twice"),

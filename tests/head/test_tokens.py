@@ -68,7 +68,9 @@ def test_special_tokens(before: int, behind: int, head: str, positions_first: bo
     """The tokens before the last block, the special ones always kept, as of a network with a class token alone."""
     model = transformer(before, behind, positions_first=positions_first, head=head)
     onnx.save(model, tmp_path / "network.onnx")
-    classifier = open_classifier(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS)
+    classifier = open_classifier(
+        tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS, attribution="masking"
+    )
     found = classifier.metadata.head
     assert (found.shape, found.layout, found.prefix, found.suffix) == ((CHANNELS, 4, 4), "NLC", before, behind)
     assert sum(node.op_type == "Softmax" for node in _behind(model, found.features)) == 1
@@ -110,7 +112,7 @@ def test_an_oblong_grid_needs_no_option() -> None:
     ).grid.shape[1:] == (3, 8)
 
 
-def test_tokens_that_are_no_grid_are_not_passed_by_in_silence(tmp_path: Path, chelsea: np.ndarray) -> None:
+def test_tokens_that_are_left_out_add_nothing(tmp_path: Path, chelsea: np.ndarray) -> None:
     """Half of the patches are dropped before the blocks: only the patch embedding is a grid."""
     net = Transformer()
     net.tokens = net.op("Slice", [net.tokens, net.integers(0), net.integers(7), net.integers(1)])
@@ -119,8 +121,9 @@ def test_tokens_that_are_no_grid_are_not_passed_by_in_silence(tmp_path: Path, ch
     net.blocks()
     onnx.save(net.model(net.fc(net.token(0))), tmp_path / "network.onnx")
     explainer = Explainer(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS)
-    assert "lies before all attention, as no tokens behind it are known to form a grid" in explainer.features_warning
-    assert explainer.explain(chelsea).method["features_warning"] == explainer.features_warning
+    cam = explainer.explain(chelsea).cam.reshape(-1, 16)
+    assert np.abs(cam[:, :7]).min(axis=1).all()
+    assert not cam[:, 7:].any()
 
 
 def test_one_block_after_a_map_is_attention_pooling() -> None:
@@ -149,11 +152,13 @@ def test_the_batch_in_the_second_axis(
     pooled = net.token(0, axis=0) if head == "token" else net.op("ReduceMean", [net.tokens], axes=[0], keepdims=0)
     model = net.model(net.fc(pooled))
     onnx.save(model, tmp_path / "network.onnx")
-    classifier = open_classifier(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS)
+    classifier = open_classifier(
+        tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS, attribution="masking"
+    )
     found = classifier.metadata.head
     assert (found.layout, found.shape, (found.prefix, found.suffix)) == ("LNC", (CHANNELS, 4, 4), special)
     behind = sum(node.op_type == "Softmax" for node in _behind(model, found.features))
-    assert behind == int(head == "token" or any(special))
+    assert behind == 1
 
     x = np.random.default_rng(1).standard_normal((1 if batch == 1 else 2, 3, 32, 32)).astype(np.float32)
     features, _, _ = classifier.forward(x)

@@ -70,7 +70,7 @@ class FusedRecord:
     n_segments: Length
     segmenter: Segmenter
     selection: Selection
-    attribution: Annotated[str, OneOf("gradient", "integrated", "masking")]
+    attribution: Annotated[str, OneOf("gradient", "detached", "integrated", "masking")]
     tolerance: Annotated[float, Within(0, 1)]
     top_k: Annotated[int, Within(1, MAX_CLASSES)]
     default_classes: bool

@@ -60,7 +60,7 @@ class HeadRecord:
         Tensors that were not chosen as the feature map, with reasons.
     layout : {'NCHW', 'NHWC', 'NLC', 'NCL', 'LNC'}
         The axes of the feature map in the graph, L for tokens; the output `secam_features` is always NCHW.
-    algebra : {'piecewise linear', 'rounded', 'smooth', 'unknown'}
+    algebra : {'piecewise linear', 'rounded', 'detached', 'smooth', 'unknown'}
         How the map adds up to the logit: exactly, up to the rounding of a quantised head, nearly, or not at all, as the
         head is masked and run again.
     prefix, suffix : int
@@ -83,7 +83,7 @@ class HeadRecord:
     steps: tuple[tuple[str, str], ...]
     rejected: tuple[tuple[str, str], ...] = ()
     layout: Layout = "NCHW"
-    algebra: Annotated[str, OneOf("piecewise linear", "rounded", "smooth", "unknown")] = "piecewise linear"
+    algebra: Annotated[str, OneOf("piecewise linear", "rounded", "detached", "smooth", "unknown")] = "piecewise linear"
     prefix: Count = 0
     suffix: Count = 0
     span: Span = WHOLE

@@ -6,6 +6,7 @@ know no operator by name.
 
 from secam_onnx.head.rules.activation import ActivationRule
 from secam_onnx.head.rules.affine import AffineRule, BatchNormRule
+from secam_onnx.head.rules.attention import AttentionRule
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 from secam_onnx.head.rules.channel_slice import GatherRule, SliceRule, SplitRule
 from secam_onnx.head.rules.combine import CombineRule
@@ -13,6 +14,9 @@ from secam_onnx.head.rules.concat import ConcatRule
 from secam_onnx.head.rules.conv import ConvRule
 from secam_onnx.head.rules.expand import ExpandRule
 from secam_onnx.head.rules.groupnorm import GroupNormRule
+from secam_onnx.head.rules.held_activation import HeldActivationRule
+from secam_onnx.head.rules.held_norm import HeldNormRule
+from secam_onnx.head.rules.held_product import HeldProductRule
 from secam_onnx.head.rules.layernorm import LayerNormRule
 from secam_onnx.head.rules.linear import LinearRule, LinearStep
 from secam_onnx.head.rules.maxpool import GlobalMaxPoolRule, MaxPoolRule
@@ -27,6 +31,7 @@ from secam_onnx.head.rules.strided import StridedRule
 from secam_onnx.head.rules.transpose import TransposeRule
 
 __all__ = [
+    "HELD_RULES",
     "RULES",
     "LinearStep",
     "NoMatchError",
@@ -63,3 +68,6 @@ RULES: tuple[Rule, ...] = (
     QuantizeRule(),
     PassThroughRule(),
 )
+
+HELD_RULES: tuple[Rule, ...] = (AttentionRule(), HeldNormRule(), HeldActivationRule(), HeldProductRule(), *RULES)
+"""For heads behind attention: first those that hold a factor at its value for the picture at hand."""

@@ -230,7 +230,9 @@ class ActivationStep(Step):
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         op = self.node.op_type
         slope = (_EXACT | _SMOOTH)[op](builder, self.node, builder.value(self.input), builder.value(self.output))
-        result = Gradient(builder.op("Mul", [builder.dense(gradient), builder.per_class(slope)]), self.input)
+        result = Gradient(
+            builder.op("Mul", [builder.dense(gradient), builder.per_class(slope, self.input)]), self.input
+        )
         if self.exact and op not in _THROUGH_ZERO:
             builder.add_remainder(gradient, [result])
         return [result]

@@ -51,6 +51,10 @@ class Step(ABC):
 
     mixes: ClassVar[bool] = False
     """Whether the step has weights that mix channels."""
+    attends: ClassVar[bool] = False
+    """Whether the step carries values from some tokens to others by attention weights."""
+    holds: ClassVar[bool] = False
+    """Whether it is exact because a factor is held at its value for this picture."""
 
     @property
     def input(self) -> str:
@@ -109,4 +113,4 @@ class Rule(ABC):
 def differs_in_batch(graph: Graph, constant: str, rank: int) -> bool:
     """Whether a constant that broadcasts to a tensor of `rank` axes has different numbers for each image."""
     shape = graph.shape(constant) or ()
-    return len(shape) >= rank and shape[len(shape) - rank] != 1
+    return not graph.one_image and len(shape) >= rank and shape[len(shape) - rank] != 1

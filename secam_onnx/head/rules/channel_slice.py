@@ -1,7 +1,7 @@
-"""Split, Slice and Gather of one index along the channels: the gradient of the channels left out is zero.
+"""Split, Slice and Gather of some indices along the channels: the gradient of the channels left out is zero.
 
 A token that is selected from a feature map does not match. It is a class token, which attention has already mixed with
-the others.
+the others. In a graph for one image, whose attention is understood, any axis will do.
 """
 
 from __future__ import annotations
@@ -22,23 +22,47 @@ from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
 __all__ = ["GatherRule", "SliceRule", "SplitRule"]
 
+Part = tuple[int, int, int]
+"""An axis, the first number that is kept, and how many are left out behind the last."""
+
 
 @dataclass(frozen=True)
-class ChannelSliceStep(Step):
-    """The numbers from `start` to `length - behind` along one axis."""
+class SliceStep(Step):
+    """A part of a tensor."""
 
-    axis: int
-    start: int
-    behind: int
+    parts: tuple[Part, ...]
     drops: bool = False
-    """Whether a single one is left and its axis is dropped."""
+    """Whether a single number is left and its axis is dropped."""
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
-        dense, axis = builder.dense(gradient), builder.integers([self.axis + 1])
+        axes, starts, ends = zip(*self.parts, strict=True)
+        leads = builder.lead(self.input, self.output) and 0 not in axes
+        dense = builder.dense(gradient) if leads else builder.whole(gradient)
+        places = builder.integers([axis + (1 if leads else 2) for axis in axes])
         if self.drops:
-            dense = builder.op("Unsqueeze", [dense, axis])
-        pads = builder.integers([self.start, self.behind])
-        return [Gradient(builder.op("Pad", [dense, pads, "", axis]), self.input)]
+            dense = builder.op("Unsqueeze", [dense, places])
+        padded = builder.op("Pad", [dense, builder.integers([*starts, *ends]), "", places])
+        return [Gradient(padded, self.input) if leads else builder.of_whole(padded, self.input)]
+
+
+@dataclass(frozen=True)
+class PickStep(Step):
+    """Some numbers along one axis, each at most once, in any order."""
+
+    axis: int
+    indices: tuple[int, ...]
+    length: int
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        leads = builder.lead(self.input, self.output) and self.axis > 0
+        dense = builder.dense(gradient) if leads else builder.whole(gradient)
+        place = self.axis + (1 if leads else 2)
+        # What was not picked gets the zero behind the last.
+        padded = builder.op("Pad", [dense, builder.integers([0, 1]), "", builder.integers([place])])
+        back = np.full(self.length, len(self.indices))
+        back[list(self.indices)] = np.arange(len(self.indices))
+        picked = builder.op("Gather", [padded, builder.integers(back)], axis=place)
+        return [Gradient(picked, self.input) if leads else builder.of_whole(picked, self.input)]
 
 
 class SplitRule(Rule):
@@ -48,13 +72,13 @@ class SplitRule(Rule):
 
     def match(self, graph: Graph, node: NodeProto, output: str = "") -> Step:
         shapes = [graph.shape(name) or () for name in node.output]
-        axis, length = _channels(graph, node, attribute(node, "axis", 0))
+        axis, length = _features(graph, node, attribute(node, "axis", 0))
         lengths = [shape[axis] if len(shape) > axis else None for shape in shapes]
         ends = list(accumulate(known for known in lengths if known is not None))
         if None in lengths or ends[-1] != length:
             raise NoMatchError("it splits into parts of unknown lengths")
         index = list(node.output).index(output or node.output[0])
-        return _channel_slice(node, axis, (0, *ends)[index], length - ends[index], output=node.output[index])
+        return _slice(node, [(axis, (0, *ends)[index], length - ends[index])], output=node.output[index])
 
     def match_output(self, graph: Graph, node: NodeProto, output: str) -> Step:
         return self.match(graph, node, output)
@@ -67,50 +91,62 @@ class SliceRule(Rule):
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         starts, ends, axes, steps = (
-            _bounds(graph, node, name, index) for index, name in enumerate(("starts", "ends", "axes", "steps"), start=1)
+            graph.integers(node, name, index) for index, name in enumerate(("starts", "ends", "axes", "steps"), start=1)
         )
-        if starts is None or ends is None or len(starts) != 1 or (steps or [1]) != [1]:
+        if starts is None or ends is None:
+            raise NoMatchError("its bounds are computed at run time")
+        if set(steps or [1]) != {1} or (len(starts) != 1 and not graph.one_image):
             raise NoMatchError("it skips numbers or cuts several axes at once")
-        axis, length = _channels(graph, node, (axes or [0])[0])
-        start, end, _ = slice(starts[0], ends[0]).indices(length)
-        if end <= start:
-            raise NoMatchError("it leaves no channels")
-        return _channel_slice(node, axis, start, length - end)
+        parts = []
+        for own, first, last in zip(axes or range(len(starts)), starts, ends, strict=True):
+            axis, length = _features(graph, node, own)
+            start, end, _ = slice(first, last).indices(length)
+            if end <= start:
+                raise NoMatchError("it leaves no channels")
+            parts.append((axis, start, length - end))
+        return _slice(node, parts)
 
 
 class GatherRule(Rule):
-    """Gather of one constant index along the channels."""
+    """Gather of one constant index along the channels; of one image, of several."""
 
     ops = frozenset({"Gather"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         indices = node.input[1]
-        if not graph.is_constant(indices) or np.size(value := graph.constant(indices)) != 1:
+        value = graph.constant(indices) if graph.is_constant(indices) else None
+        if value is None and graph.one_image:
+            value = graph.value_from_shapes(indices)
+        if value is None or (value.size != 1 and not graph.one_image):
             raise NoMatchError("it selects several of the features")
-        axis, length = _channels(graph, node, attribute(node, "axis", 0))
-        index = int(value.reshape(-1)[0]) % length
+        axis, length = _features(graph, node, attribute(node, "axis", 0))
         if value.ndim > 1:
             raise NoMatchError("its index has several axes")
-        return _channel_slice(node, axis, index, length - index - 1, drops=not value.ndim)
+        if value.size == 1:
+            index = int(value.reshape(-1)[0]) % length
+            return _slice(node, [(axis, index, length - index - 1)], drops=not value.ndim)
+        picked = tuple(int(index) % length for index in value)
+        if len(set(picked)) < len(picked):
+            raise NoMatchError("it selects a number more than once")
+        reason = f"{len(picked)} of {length} numbers along axis {axis}"
+        return PickStep(node, (node.input[0],), node.output[0], "", reason, axis=axis, indices=picked, length=length)
 
 
-def _channel_slice(
-    node: NodeProto, axis: int, start: int, behind: int, *, output: str = "", drops: bool = False
-) -> ChannelSliceStep:
-    return ChannelSliceStep(
-        node, (node.input[0],), output or node.output[0], role="",
-        reason=f"{node.op_type} of the channels from {start} on, without the last {behind}",
-        axis=axis, start=start, behind=behind, drops=drops,
+def _slice(node: NodeProto, parts: Sequence[Part], *, output: str = "", drops: bool = False) -> SliceStep:
+    kept = " and ".join(f"axis {axis} from {start} on, without the last {behind}" for axis, start, behind in parts)
+    return SliceStep(
+        node, (node.input[0],), output or node.output[0], role="", reason=f"{node.op_type} along {kept}",
+        parts=tuple(parts), drops=drops,
     )  # fmt: skip
 
 
-def _channels(graph: Graph, node: NodeProto, axis: int) -> tuple[int, int]:
+def _features(graph: Graph, node: NodeProto, axis: int) -> tuple[int, int]:
     """The axis, counted from the first, and its length.
 
     Raises
     ------
     NoMatchError
-        The axis does not count channels.
+        The axis may not be cut.
     """
     x = node.input[0]
     shape = graph.shape(x)
@@ -118,17 +154,10 @@ def _channels(graph: Graph, node: NodeProto, axis: int) -> tuple[int, int]:
         raise NoMatchError("the shape of its input is unknown")
     axis %= len(shape)
     length = shape[axis]
-    if axis == 0 or length is None or (len(shape) > 2 and channel_axis(graph, x) != axis):
+    if length is None or (axis == 0 and not graph.one_image):
+        raise NoMatchError(f"it selects from axis {axis} of {shape_text(shape)}, the batch or an unknown length")
+    if not graph.one_image and len(shape) > 2 and channel_axis(graph, x) != axis:
         raise NoMatchError(
             f"it selects some of the features {shape_text(shape)} on axis {axis}, as one selects a class token"
         )
     return axis, length
-
-
-def _bounds(graph: Graph, node: NodeProto, name: str, index: int) -> list[int] | None:
-    """Starts, ends, axes or steps: attributes before opset 10, then inputs."""
-    if len(node.input) > index and node.input[index]:
-        if not graph.is_constant(node.input[index]):
-            raise NoMatchError(f"its {name} are computed at run time")
-        return [int(value) for value in graph.constant(node.input[index]).reshape(-1)]
-    return attribute(node, name)

@@ -42,7 +42,7 @@ class CombineStep(Step):
             return [builder.scale(dense, 1 / len(operands))] * len(operands)
         if op == "Sub":
             return [dense, builder.op("Neg", [dense])]
-        x, y = (builder.per_class(builder.value(name)) for name in operands)
+        x, y = (builder.per_class(builder.value(name), name) for name in operands)
         if op == "Mul":
             return [builder.op("Mul", [dense, y]), builder.op("Mul", [dense, x])]
         by_x = builder.op("Div", [dense, y])

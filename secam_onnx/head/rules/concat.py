@@ -1,4 +1,7 @@
-"""Concat: each input gets its slice of the gradient (average and maximum pool side by side, as in fastai's heads)."""
+"""Concat: each input gets its slice of the gradient (average and maximum pool side by side, as in fastai's heads).
+
+The slice of a parameter, such as the class token of a transformer, goes into the bias.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,18 @@ class ConcatStep(Step):
     ends: tuple[int, ...]
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
-        dense = builder.dense(gradient)
-        axis = builder.integers([self.axis + 1])
-        return [
-            Gradient(builder.op("Slice", [dense, builder.integers([start]), builder.integers([end]), axis]), name)
-            for name, start, end in zip(self.inputs, (0, *self.ends), self.ends, strict=False)
-        ]
+        leads = builder.lead(self.output, *self.node.input) and self.axis > 0
+        dense = builder.dense(gradient) if leads else builder.whole(gradient)
+        axis = builder.integers([self.axis + (1 if leads else 2)])
+        results = []
+        for name, start, end in zip(self.node.input, (0, *self.ends), self.ends, strict=False):
+            part = builder.op("Slice", [dense, builder.integers([start]), builder.integers([end]), axis])
+            own = Gradient(part, name) if leads else builder.of_whole(part, name)
+            if name in self.inputs:
+                results.append(own)
+            else:
+                builder.bias.append(builder.dot(own))
+        return results
 
 
 class ConcatRule(Rule):
@@ -39,16 +48,17 @@ class ConcatRule(Rule):
     ops = frozenset({"Concat"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
-        if any(graph.is_constant(name) for name in node.input) or len(set(node.input)) < len(node.input):
-            raise NoMatchError("it joins constants, or a tensor with itself")
+        inputs = tuple(name for name in node.input if not graph.is_from_shapes(name))
+        if len(set(node.input)) < len(node.input):
+            raise NoMatchError("it joins a tensor with itself")
         shapes = [graph.shape(name) for name in node.input]
         rank = len(graph.shape(node.output[0]) or ())
         axis = attribute(node, "axis", 1) % max(rank, 1)
         lengths = [shape[axis] for shape in shapes if shape is not None and len(shape) == rank]
-        if axis == 0 or len(lengths) < len(shapes) or None in lengths:
+        if (axis == 0 and graph.leads(node.output[0])) or len(lengths) < len(shapes) or None in lengths:
             raise NoMatchError("it joins along the batch, or tensors of unknown lengths")
         ends = tuple(accumulate(length for length in lengths if length is not None))
         return ConcatStep(
-            node, tuple(node.input), node.output[0], role="concat", axis=axis, ends=ends,
+            node, inputs, node.output[0], role="concat", axis=axis, ends=ends,
             reason=f"{len(shapes)} tensors joined along axis {axis}",
         )  # fmt: skip

@@ -32,6 +32,6 @@ class ExpandRule(Rule):
         change = f"it repeats {shape_text(before)} to {shape_text(after)}"
         if before is None or after is None or len(before) != len(after) or graph.is_constant(node.input[0]):
             raise NoMatchError(change)
-        if before[0] == 1 and after[0] != 1:
+        if before[0] == 1 and after[0] != 1 and not graph.one_image:
             raise NoMatchError(f"{change}, one image for a batch")
         return ExpandStep(node, (node.input[0],), node.output[0], role="", reason=change)

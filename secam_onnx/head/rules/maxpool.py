@@ -74,7 +74,7 @@ class GlobalMaxPoolStep(Step):
         highest = builder.op("ReduceMax", [x, axes], keepdims=1)
         winners = builder.op("Cast", [builder.op("Equal", [x, highest])], to=TensorProto.FLOAT)
         share = builder.op("Div", [winners, builder.op("ReduceSum", [winners, axes], keepdims=1)])
-        return [Gradient(builder.op("Mul", [dense, builder.per_class(share)]), self.input)]
+        return [Gradient(builder.op("Mul", [dense, builder.per_class(share, self.input)]), self.input)]
 
 
 class GlobalMaxPoolRule(Rule):

@@ -40,6 +40,8 @@ class ReduceStep(Step):
         return kept[0] if len(kept) == 1 else None
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        if not builder.lead(self.input, self.output):
+            return [self._of_one_image(builder, gradient)]
         dense = builder.dense(gradient)
         if self.channel_axis is not None:
             # Only the channels are left, so the gradient is the same at all positions. It loses the other axes before
@@ -47,6 +49,13 @@ class ReduceStep(Step):
             return [Gradient(self._shared(builder, builder.flat(dense)), self.input, "uniform", self.channel_axis)]
         whole = builder.with_axes(self._shared(builder, dense), self.axes, self.output, self.input)
         return [Gradient(builder.expand_like(whole, self.input), self.input)]
+
+    def _of_one_image(self, builder: Builder, gradient: Gradient) -> Gradient:
+        whole = self._shared(builder, builder.whole(gradient))
+        if len(builder.graph.shape(self.output) or ()) < self.rank:
+            whole = builder.op("Unsqueeze", [whole, builder.integers([axis + 2 for axis in self.axes])])
+        back = builder.of_whole(whole, self.input)
+        return Gradient(builder.expand_like(back.name, self.input), self.input)
 
     def _shared(self, builder: Builder, gradient: str) -> str:
         return builder.op("Div", [gradient, builder.count(self.input, self.axes)]) if self.mean else gradient
@@ -90,7 +99,7 @@ def reduced_axes(graph: Graph, node: NodeProto) -> tuple[tuple[int, ...], Shape]
                 raise NoMatchError("its axes are computed at run time")
             axes = graph.constant(node.input[1]).reshape(-1).tolist()
     found = tuple(sorted(axis % rank for axis in axes)) if axes else tuple(range(rank))
-    if 0 in found:
+    if 0 in found and graph.leads(node.input[0]):
         raise NoMatchError(f"it reduces over axes {found}, one of which is the batch")
     return found, shape
 

@@ -61,7 +61,7 @@ class QuantizeStep(Step):
             # Down to half a step below zero, x is rounded, not cut off.
             low = builder.op("Mul", [scale, builder.floats([-0.5])])
             inside = builder.op("GreaterOrEqual", [builder.value(self.input), low])
-            mask = builder.per_class(builder.op("Cast", [inside], to=TensorProto.FLOAT))
+            mask = builder.per_class(builder.op("Cast", [inside], to=TensorProto.FLOAT), self.input)
             result = Gradient(builder.op("Mul", [builder.dense(gradient), mask]), self.input)
         builder.add_rounding(result, scale)
         return [result]

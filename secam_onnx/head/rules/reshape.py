@@ -40,7 +40,8 @@ class ReshapeRule(Rule):
         change = f"it turns shape {shape_text(before)} into {shape_text(after)}"
         if not before or not after:
             raise NoMatchError(f"{change}; its shapes must be known, with a batch axis")
-        if not _same_size(before, after) or (None not in (before[0], after[0]) and before[0] != after[0]):
+        mixes = not graph.one_image and None not in (before[0], after[0]) and before[0] != after[0]
+        if mixes or not _same_size(graph.inner(node.input[0]), graph.inner(node.output[0])):
             raise NoMatchError(f"{change}, which mixes the images of a batch")
         spatial = len(before) == 4 and all(length not in (None, 1) for length in before[2:])
         return ReshapeStep(
@@ -49,14 +50,13 @@ class ReshapeRule(Rule):
             node.output[0],
             role="flatten" if spatial else "",
             reason=f"{shape_text(before)} as {shape_text(after)}",
-            keeps_order=[n for n in before[1:] if n != 1] == [n for n in after[1:] if n != 1],
+            keeps_order=[n for n in before[1:] if n != 1] == [n for n in after[1:] if n != 1] and not graph.one_image,
         )
 
 
 def _same_size(before: Shape, after: Shape) -> bool:
     """Whether an image has as many numbers as before; an unknown length on one side counts as the missing factor 1."""
     (one, open_before), (other, open_after) = (
-        (math.prod(length for length in shape[1:] if length is not None), None in shape[1:])
-        for shape in (before, after)
+        (math.prod(length for length in shape if length is not None), None in shape) for shape in (before, after)
     )
     return one == other and not (open_before and open_after)

@@ -26,6 +26,9 @@ class TransposeStep(Step):
         if gradient.form == "uniform":
             return [Gradient(gradient.name, self.input, "uniform", self.order[gradient.channel_axis])]
         back = [self.order.index(axis) for axis in range(len(self.order))]
+        if not builder.lead(self.input, self.output) or self.order[0]:  # of a single image
+            whole = builder.op("Transpose", [builder.whole(gradient)], perm=[0, 1, *(axis + 2 for axis in back)])
+            return [builder.of_whole(whole, self.input)]
         perm = [0, *(axis + 1 for axis in back)]  # the class axis comes second
         return [Gradient(builder.op("Transpose", [builder.dense(gradient)], perm=perm), self.input)]
 
@@ -38,7 +41,7 @@ class TransposeRule(Rule):
     def match(self, graph: Graph, node: NodeProto) -> Step:
         rank = len(graph.shape(node.input[0]) or ())
         order = tuple(attribute(node, "perm", range(rank)[::-1]))
-        if not order or order[0] != 0:
+        if not order or (order[0] != 0 and not graph.one_image):
             raise NoMatchError(f"it moves the batch axis (perm {order})")
         return TransposeStep(
             node, (node.input[0],), node.output[0], role="", reason=f"axes in the order {order}", order=order

@@ -1,0 +1,84 @@
+"""Normalisations whose divisor is held: `y = (x - m) / s * scale + bias`, affine in `x` for a constant `s`.
+
+Layer normalisation subtracts the mean `m`, which is linear: with `g = dz/dy * scale / s`, `dz/dx = g - mean(g)`. RMS
+normalisation and L2 normalisation only divide. Otherwise gradient times input would sum to almost zero, since what
+comes out does not depend on the norm of `x`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from onnx import NodeProto
+
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import attribute, shape_text
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
+
+__all__ = ["HeldNormRule"]
+
+_CENTRED = {"LayerNormalization"}
+
+
+@dataclass(frozen=True)
+class HeldNormStep(Step):
+    """Normalisation over the last `count` axes."""
+
+    count: int
+
+    holds: ClassVar[bool] = True
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return tuple(name for name in self.node.input[1:] if name)
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        b, axes = builder, [-1 - index for index in range(self.count)]
+        scale, bias = (*self.weights, "", "")[:2]
+        if bias:
+            b.add_bias(gradient, bias)
+        over, centred = b.integers(axes), self.node.op_type in _CENTRED
+        divisor = b.per_class(_divisor(b, b.value(self.input), over, self.node), self.input)
+        dense = b.dense(gradient)
+        if scale:
+            dense = b.op("Mul", [dense, b.constant(scale)])
+        divided = b.op("Div", [dense, divisor])
+        if centred:
+            divided = b.op("Sub", [divided, b.op("ReduceMean", [divided, over], keepdims=1)])
+        return [Gradient(divided, self.input)]
+
+
+def _divisor(b: Builder, x: str, over: str, node: NodeProto) -> str:
+    if node.op_type == "LpNormalization":
+        norm = b.op("ReduceL1" if attribute(node, "p", 2) == 1 else "ReduceL2", [x, over], keepdims=1)
+        return b.op("Max", [norm, b.floats([1e-30])])
+    if node.op_type in _CENTRED:
+        x = b.op("Sub", [x, b.op("ReduceMean", [x, over], keepdims=1)])
+    variance = b.op("ReduceMean", [b.op("Mul", [x, x]), over], keepdims=1)
+    return b.op("Sqrt", [b.op("Add", [variance, b.floats([attribute(node, "epsilon", 1e-5)])])])
+
+
+class HeldNormRule(Rule):
+    """LayerNormalization, RMSNormalization and LpNormalization over the last axes, with constant parameters."""
+
+    ops = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "LpNormalization"})
+
+    def match(self, graph: Graph, node: NodeProto) -> Step:
+        x, shape = node.input[0], graph.shape(node.input[0])
+        if not shape or len(shape) < 2:
+            raise NoMatchError(f"its input has shape {shape_text(shape)}; (N, ..., C) was expected")
+        if not all(graph.is_constant(name) for name in node.input[1:] if name):
+            raise NoMatchError("its scale or bias is computed at run time")
+        first = attribute(node, "axis", -1) % len(shape)
+        single = node.op_type == "LpNormalization"
+        if (first == 0 and graph.leads(x)) or (single and first != len(shape) - 1):
+            raise NoMatchError(f"it normalises over axis {first}; the last ones were expected")
+        count = len(shape) - first
+        role = {"LayerNormalization": "layernorm", "LpNormalization": "norm"}.get(node.op_type, "rmsnorm")
+        return HeldNormStep(
+            node, (x,), node.output[0], role=role, reason="normalisation, its divisor held", count=count
+        )

@@ -1,0 +1,70 @@
+"""Products and quotients of computed tensors in which a factor is held: `y = x g`, so `dz/dx = dz/dy g`.
+
+A gate is held: what a sigmoid, an error function, a softmax or a reciprocal norm made, as in GELU and layer
+normalisation that are written out, SiLU and squeeze-and-excite. So is every computed divisor. Of two factors neither of
+which is a gate, as in SwiGLU, each is held for the other, and gets half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from onnx import NodeProto
+
+from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import shape_text
+from secam_onnx.head.attention_weights import made_by
+from secam_onnx.head.builder import Builder
+from secam_onnx.head.gradient import Gradient
+from secam_onnx.head.rules.base import NoMatchError, Rule, Step
+
+__all__ = ["HeldProductRule"]
+
+_GATES = {"Erf", "HardSigmoid", "Sigmoid", "Softmax", "Tanh", "Reciprocal", "Sqrt", "ReduceL1", "ReduceL2", "Exp"}
+_BETWEEN = {
+    "Add", "Cast", "Clip", "Div", "Expand", "Identity", "Max", "Mul", "Neg", "Pow", "Reciprocal", "Reshape", "Squeeze",
+    "Sub", "Transpose", "Unsqueeze",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HeldProductStep(Step):
+    """A product or quotient; `inputs` are the factors that are walked."""
+
+    holds: ClassVar[bool] = True
+
+    def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        b, dense = builder, builder.dense(gradient)
+        results = []
+        for name in self.inputs:
+            other = self.node.input[1] if name == self.node.input[0] else self.node.input[0]
+            share = b.op(self.node.op_type, [dense, b.per_class(b.value(other), other)])
+            share = b.scale(share, 1 / len(self.inputs))
+            results.append(Gradient(b.unbroadcast(share, self.output, name), name))
+        return results
+
+
+class HeldProductRule(Rule):
+    """Mul and Div of two computed tensors."""
+
+    ops = frozenset({"Mul", "Div"})
+
+    def match(self, graph: Graph, node: NodeProto) -> Step:
+        if any(graph.is_constant(name) for name in node.input):
+            raise NoMatchError("one operand is constant")
+        ranks = {len(graph.shape(name) or ()) for name in (*node.input, node.output[0])}
+        if len(ranks) != 1 or ranks == {0}:
+            shapes = " and ".join(shape_text(graph.shape(name)) for name in node.input)
+            raise NoMatchError(f"it combines tensors of shapes {shapes}; the same number of axes was expected")
+        names = tuple(dict.fromkeys(node.input))
+        if node.op_type == "Div":
+            if len(names) == 1:
+                raise NoMatchError("it divides a tensor by itself")
+            walked: tuple[str, ...] = names[:1]
+        else:
+            free = tuple(name for name in names if not made_by(graph, name, _GATES, _BETWEEN))
+            walked = free if len(free) == 1 else names
+        reason = f"{node.op_type} with {'a factor' if len(walked) == 1 else 'each factor half'} held"
+        return HeldProductStep(node, walked, node.output[0], role="", reason=reason)

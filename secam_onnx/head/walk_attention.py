@@ -1,0 +1,69 @@
+"""Walks from the logits through attention, whose weights are held, to the tokens before the last third of it.
+
+Tokens lose their place with depth, and those of the last layer say little: a class token has read them already, and a
+mean of tokens is no better than chance. So the walk goes on through a third of the attention blocks, rounded up
+(studies/attention). The logits are affine in the tokens there, as long as all that is held keeps its value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from onnx import NodeProto
+
+from secam_onnx.errors import HeadError
+from secam_onnx.graph.index import Graph
+from secam_onnx.head.attention_weights import count_attention
+from secam_onnx.head.grid import NoGridError, grid_of
+from secam_onnx.head.rules import HELD_RULES, Step
+from secam_onnx.head.understand import understand
+from secam_onnx.head.walk import Rejection, Walk, dead_end, passed_by, pictures_of, placed, shared_tensors
+from secam_onnx.head_query import HeadQuery
+
+__all__ = ["walk_attention"]
+
+
+def walk_attention(graph: Graph, logits: str, query: HeadQuery) -> Walk:
+    """Walk through attention and understood nodes to a feature map that everything below passes through.
+
+    Raises
+    ------
+    HeadError
+        There is no attention, or the walk ends without a feature map; the message is the reason.
+    """
+    if graph.fixed_batch not in (None, 1):
+        raise HeadError(f"the model takes {graph.fixed_batch} images at once; attention is walked for one")
+    of_one = graph.for_one_image()
+    total = count_attention(of_one, logits)
+    if not total:
+        raise HeadError("there is no attention between the image and the logits")
+    wanted = min(query.blocks or math.ceil(total / 3), total)
+    features = query.feature_names
+    pictures = pictures_of(of_one, features)
+    steps: list[Step] = []
+    rejected: list[Rejection] = []
+
+    def inputs(node: NodeProto, output: str) -> Sequence[str]:
+        steps.append(understand(of_one, node, output, HELD_RULES, exact=True))
+        return steps[-1].inputs
+
+    try:
+        for tensor in shared_tensors(of_one, logits, inputs, features):
+            passed = sum(step.attends for step in steps)
+            if tensor in pictures:
+                raise HeadError(dead_end(of_one, tensor, features, pictures))
+            if tensor not in features if features else passed < wanted:
+                continue
+            try:
+                grid = grid_of(of_one, tensor, query.token_grid, special=True)
+            except NoGridError as reason:
+                rejected.append(Rejection(tensor, str(reason)))
+                continue
+            if not passed:
+                raise HeadError("no attention lies between the feature map and the logits")
+            grid, warning = placed(pictures, grid)
+            return Walk([grid], steps, rejected, warning, attention=(passed, total))
+    except HeadError as error:
+        raise HeadError(f"{error} {passed_by(rejected)}".strip()) from error
+    raise AssertionError("a walk ends at a feature map or with an error")
