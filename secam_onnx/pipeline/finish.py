@@ -125,8 +125,8 @@ def _predictions(ids: Sequence[int], output: ModelOutput, labels: Sequence[str] 
 
 def _check(explanation: Explanation, model: OpenModel) -> None:
     error, tolerance = explanation.completeness_error, model.tolerance
-    exact = model.metadata.head.algebra == "piecewise linear"
-    if exact and model.attribution == "gradient" and not error <= tolerance:
+    exact = model.metadata.head.algebra in ("piecewise linear", "detached")
+    if exact and model.attribution in ("gradient", "detached") and not error <= tolerance:
         warnings.warn(
             f"The map differs from the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "
             "Low-precision kernels (TF32, float16) can cause that; compare with providers='cpu'.",
