@@ -18,6 +18,7 @@ import onnx
 import pytest
 import tifffile
 from click.testing import CliRunner
+from encoders import LENGTH, clip_like, encoder
 from other_inputs import classifier_of
 from PIL import Image
 from snippets import PAGES, ROOT, Block, blocks, commands, expected_in
@@ -50,6 +51,7 @@ def workplace(tmp_path: Path, photo: Path) -> Path:
     onnx.save(classifier(classes=400), tmp_path / "classifier.onnx")
     onnx.save(network(TWO_HEADS, "age; gender", classes=2), tmp_path / "age-gender.onnx")
     onnx.save(transformer(1, 0, positions_first=False), tmp_path / "vit.onnx")
+    write_encoders(tmp_path)
     random = np.random.default_rng(0)
     for image, model, channels in (("lungs", "x-ray", 1), ("scene", "bands", 12)):
         onnx.save(classifier_of(("N", channels, 32, 32), channels=channels), tmp_path / f"{model}.onnx")
@@ -63,6 +65,14 @@ def workplace(tmp_path: Path, photo: Path) -> Path:
         archive.add(tmp_path / "photo.jpg", "0001.jpg")
     (tmp_path / "list.txt").write_text("photos\nphoto.jpg\n")
     return tmp_path
+
+
+def write_encoders(folder: Path) -> None:
+    onnx.save(encoder(), folder / "encoder.onnx")
+    onnx.save(clip_like(), folder / "clip.onnx")
+    np.save(folder / "vectors.npy", np.random.default_rng(0).standard_normal((3, LENGTH)))
+    np.savez(folder / "tokens.npz", input_ids=np.ones((3, 2), int), attention_mask=np.ones((3, 2), int))
+    (folder / "texts.txt").write_text("a photo of a cat\na photo of a dog\na photo of a train\n")
 
 
 def test_every_block_says_what_it_is() -> None:
