@@ -31,8 +31,8 @@ def prove(classifier: Classifier, update: Update | None = None) -> Completeness:
     """Compare maps with logits on noise and on a photograph.
 
     For every class (behind attention: for sixteen), map, bias and gap must add up to the logit: then the rules read the
-    head as the network runs it. In a quantised head, each number may have been rounded to the other side. A head that is not piecewise linear is also
-    integrated from the zero feature map, which gives the logit only with a correct gradient.
+    head as the network runs it. In a quantised head, each number may have been rounded to the other side. A smooth head
+    is also integrated from the zero feature map, which gives the logit only with a correct gradient.
 
     Parameters
     ----------
