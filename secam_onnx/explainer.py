@@ -56,7 +56,8 @@ class Explainer:
     ----------
     model : path, optional
         An ordinary ONNX classifier, an explainable or a fused model (`secam-onnx export`), or the folder of one. By
-        default EfficientNet-Lite0 for ImageNet-1k, which comes with the package. Fused models do not need onnx.
+        default EfficientNet-Lite0 for ImageNet-1k, which comes with the package. Fused models do not need onnx. Image
+        encoders, such as CLIP's, get their classes from `secam_onnx.export.with_classes` first.
     providers : str or sequence of str, optional
         `"auto"` (the default: CUDA if it works, else the CPU), `"cpu"`, `"cuda"`, or ONNX Runtime's own provider names.
     segmenter : Segmenter, optional

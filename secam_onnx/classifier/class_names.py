@@ -17,7 +17,18 @@ from secam_onnx.head import (
 from secam_onnx.labels.objects import miscounted
 from secam_onnx.photograph.sidecars.stated_labels import stated_labels
 
-__all__ = ["check_labels", "name_classes"]
+__all__ = ["EMBEDDINGS", "check_labels", "name_classes"]
+
+EMBEDDINGS = (
+    "image_embeds",
+    "image_features",
+    "image_embedding",
+    "embedding",
+    "embeddings",
+    "features",
+    "pooler_output",
+)
+"""Names of embeddings, the likeliest first: what stands before comes after projection, where there is one."""
 
 
 def name_classes(
@@ -81,6 +92,11 @@ def name_classes(
         )
     if labels is None and head.class_output.labels is not None and len(head.class_output.labels) == head.n_classes:
         labels, note = head.class_output.labels, "read from the graph (ZipMap or a table of names)"
+    if labels is None and not note and head.output in EMBEDDINGS:
+        note = (
+            f"none: {head.output!r} is named as embeddings are, whose numbers are no classes; `secam-onnx export "
+            "--classes` puts classes on an encoder"
+        )
     return head, labels, {"labels": note} if note else {}
 
 

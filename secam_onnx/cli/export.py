@@ -153,7 +153,13 @@ def command(
     if classes:
         opened = _with_classes(opened, classes, labels, query.logits)
     metadata = export_model(
-        opened, target, query=query, activation=activation, fusion=fusion, overwrite=force, progress=step
+        opened,
+        target,
+        query=query,
+        activation=activation or ("none" if classes.like else None),  # a likeness is no logit
+        fusion=fusion,
+        overwrite=force,
+        progress=step,
     )
     _tell_of_head(target, metadata)
     if metadata.fused is not None:

@@ -111,7 +111,7 @@ def _numbers(values: Any, what: str) -> np.ndarray:
     """Finite numbers as float64."""
     try:
         array = np.asarray(values)
-    except ValueError as error:  # rows of different lengths
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of different lengths; PyTorch's with gradients
         raise OptionError(f"{what} cannot be read as an array ({error}); give an array of numbers.") from error
     if array.dtype.kind not in "fiu":
         kind = "bfloat16 or other raw bytes" if array.dtype.kind == "V" else str(array.dtype)

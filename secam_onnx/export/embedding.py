@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from secam_onnx.classifier.class_names import EMBEDDINGS
 from secam_onnx.errors import ModelError, OptionError
 from secam_onnx.export.pooled_vector import POOLS, pooled_length
 from secam_onnx.graph.index import Graph
@@ -14,8 +15,6 @@ from secam_onnx.reserved_prefix import RESERVED
 
 __all__ = ["find_embedding"]
 
-_BY_NAME = ("image_embeds", "image_features", "image_embedding", "embedding", "embeddings", "features", "pooler_output")
-"""Names of embeddings, the likeliest first: what stands before comes after projection, where there is one."""
 _SIDE = 224
 
 _EXPECTED: dict[str | None, str] = {
@@ -71,7 +70,7 @@ def find_embedding(
         raise (ModelError if wanted is None and pool is None else OptionError)(
             f"No embedding {_EXPECTED[pool]} was found: {_listed(own, shapes) or 'no outputs'}. {_ADVICE[pool]}"
         )
-    named = [name for name in _BY_NAME if name in fitting]
+    named = [name for name in EMBEDDINGS if name in fitting]
     if len(fitting) > 1 and not named:
         raise OptionError(
             f"Several tensors could be the embedding: {_listed(fitting, shapes)}. Choose one with --embedding NAME "

@@ -12,9 +12,13 @@ __all__ = ["advice_on_inputs", "image_among", "made_from_image"]
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
+_MOST = 64  # inputs; what each tensor is made from is kept as a set of them
+
 
 def image_among(graph: Graph) -> str | None:
-    """The only input with the four axes of images; None if there is none, or several."""
+    """The only input with the four axes of images; None if there is none, or several, or an absurd number of inputs."""
+    if len(graph.inputs) > _MOST:
+        return None
     images = [value.name for value in graph.inputs if len(value.type.tensor_type.shape.dim) == 4]
     return images[0] if len(images) == 1 else None
 

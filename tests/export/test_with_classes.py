@@ -145,10 +145,18 @@ def test_names_that_the_encoder_has_already() -> None:
     assert run(source.model.SerializeToString(), "logits_2").shape == (3, 4)
 
 
+class Unconvertible:
+    """As a tensor of PyTorch that requires gradients."""
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise RuntimeError("it has gradients")
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "three axes": ({"vectors": np.ones((2, 3, LENGTH))}, r"shape \(2, 3, 12\); \(classes, D\).*expected"),
     "none": ({"vectors": np.ones((0, LENGTH))}, r"shape \(0, 12\)"),
     "rows of different lengths": ({"vectors": [[1.0, 2.0], [1.0]]}, r"cannot be read as an array"),
+    "what NumPy cannot take": ({"vectors": Unconvertible()}, r"cannot be read as an array \(it has gradients\)"),
     "text": ({"vectors": np.array([["a"]])}, r"type <U1; numbers"),
     "complex": ({"vectors": np.ones((2, LENGTH), complex)}, r"complex128; numbers"),
     "nan": ({"vectors": np.where(np.arange(48).reshape(4, 12) == 30, np.nan, 1.0)}, r"nan was found in row 2; finite"),
@@ -251,3 +259,54 @@ def test_a_file_with_text_inputs_says_how_to_get_the_image_encoder(tmp_path: Pat
     tokens = {name: np.ones((1, 2), np.int64) for name in ("input_ids", "attention_mask")}
     wanted = run(tmp_path / "MODEL.onnx", "image_embeds", pixel_values=IMAGES, **tokens)
     np.testing.assert_array_equal(run(tmp_path / "image_encoder.onnx", "image_embeds"), wanted)
+
+
+def test_an_encoder_that_is_explained_as_it_is_says_what_it_lacks(tmp_path: Path) -> None:
+    onnx.save(encoder(), tmp_path / "encoder.onnx")
+    explainer = Explainer(tmp_path / "encoder.onnx")
+    assert "'image_embeds' is named as embeddings are" in explainer.classifier.metadata.origin["labels"]
+
+
+def test_new_classes_take_the_place_of_others(tmp_path: Path, chelsea: np.ndarray) -> None:
+    export_model(with_classes(Source(encoder()), VECTORS, NAMES), tmp_path / "one.onnx")
+    export_model(with_classes(from_onnx(tmp_path / "one.onnx"), VECTORS[2:], NAMES[2:]), tmp_path / "two.onnx")
+    one, two = (Explainer(tmp_path / name).explain(chelsea, "all").classes for name in ("one.onnx", "two.onnx"))
+    logits = {entry.label: entry.logit for entry in one}
+    assert {entry.label for entry in two} == {"bird", "fish"}
+    assert all(abs(entry.logit - logits[entry.label]) < 1e-4 for entry in two)
+
+
+def test_inputs_without_number_are_not_looked_into() -> None:
+    model = clip_like()
+    more = [onnx.helper.make_tensor_value_info(f"i{index}", onnx.TensorProto.FLOAT, [1]) for index in range(100)]
+    model.graph.input.extend(more)
+    with pytest.raises(ModelError, match=r"one image \(N, C, H, W\) was expected among them"):
+        with_classes(Source(model), VECTORS)
+
+
+def test_a_network_of_pytorch(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from secam_onnx.export.pytorch import to_onnx
+
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0)
+
+    class Encoder(torch.nn.Module):
+        """Patches, a block of attention, and the mean of the tokens."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.block = torch.nn.Conv2d(3, 16, 8, 8), layer
+            self.project = torch.nn.Linear(16, LENGTH)
+
+        def forward(self, image):  # type: ignore[no-untyped-def]
+            return self.project(self.block(self.patches(image).flatten(2).transpose(1, 2)).mean(1))
+
+    network = Encoder().eval()
+    vectors = torch.randn(4, LENGTH)
+    source = with_classes(Source(to_onnx(network, (SIDE, SIDE))), vectors, NAMES, scale=20.0, normalise=True)
+    export_model(source, tmp_path / "out.onnx")
+    with torch.no_grad():
+        e = network(torch.from_numpy(IMAGES))
+        wanted = 20 * torch.nn.functional.cosine_similarity(e[:, None], vectors[None], dim=2)
+    np.testing.assert_allclose(run(tmp_path / "out.onnx", source.logits, image=IMAGES), wanted, rtol=1e-4, atol=1e-4)
