@@ -34,6 +34,7 @@ from secam_onnx.head.grid import Grid
 from secam_onnx.head.masking import MASKED, PARTS, each_cell, maps_at_once, masked_cam
 from secam_onnx.head.outputs.class_output import ClassOutput
 from secam_onnx.head.picture_span import spread_matrix
+from secam_onnx.head.tokens_read import only_tokens_read
 from secam_onnx.reserved_prefix import RESERVED
 from secam_onnx.runtime import SharedWeights
 
@@ -206,6 +207,8 @@ def _masked(
             f"Attribution 'masking' needs one feature map; this head takes {len(head.grids)}, one for each branch."
         )
     nodes = cut_out(builder.graph, [head.features], [head.logits], weights, opset)
+    if "L" in head.grid.layout:
+        nodes = only_tokens_read(builder.graph, nodes, head.grid.tokens[0])
     entry = _entry(builder.graph, head.grid, MASKED, own_layout(0))
     _, rows, columns = head.grid.shape
     most = masks = maps_at_once(builder.graph, head, nodes)

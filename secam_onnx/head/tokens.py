@@ -19,7 +19,7 @@ from secam_onnx.graph.onnxruntime_operators import as_standard
 from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.picture import Pictures
 
-__all__ = ["CutTokensError", "Tokens", "cells_by_aspect", "tokens_of"]
+__all__ = ["CutTokensError", "Tokens", "cells_by_aspect", "count_of", "tokens_of"]
 
 _DEEPEST = 400  # nodes; a transformer of 48 blocks has half as many along its skip connections
 _MOVE = {
@@ -217,9 +217,9 @@ class _Search:
         shape = self._graph.shape(before)
         if shape is None:
             return None
-        leading = _count(after[:axis])
+        leading = count_of(after[:axis])
         for index, length in enumerate(shape):
-            if _count(shape[:index]) != leading:
+            if count_of(shape[:index]) != leading:
                 continue
             if length in (None, after[axis]) and (found := self.along(before, index, depth)) is not None:
                 return found
@@ -250,7 +250,7 @@ class _Search:
         return None
 
 
-def _count(lengths: Sequence[int | None]) -> tuple[int, int]:
+def count_of(lengths: Sequence[int | None]) -> tuple[int, int]:
     """The product of the known lengths and the number of unknown ones."""
     product = 1
     for length in lengths:
