@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from tails import PICTURE, network, own_values, saved
+from token_networks import Transformer
 
-from secam_onnx import Explainer, Heads, Segmenter
+from secam_onnx import Explainer, Heads, Preprocessing, Segmenter
 from secam_onnx.errors import ClassError, OptionError
 from secam_onnx.explanation import Explanation
 from secam_onnx.export import export_model, from_onnx
@@ -42,6 +44,22 @@ def test_each_is_what_its_own_explainer_says(file: Path) -> None:
     assert found["age"].classes[0].probability is None
     gender = own_values(file, heads.explainers["gender"], tensor="gender")
     assert found["gender"].classes[0].probability == pytest.approx(gender.max(), rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_second", [False, True])
+def test_heads_of_a_transformer(batch_second: bool, tmp_path: Path) -> None:
+    """Both share what is saved of the same blocks; with the batch second, none of it leads with the batch."""
+    net = Transformer()
+    net.join(1)
+    if batch_second:
+        net.batch_second()
+    net.blocks(4, first=not batch_second)
+    token = net.token(0, axis=0 if batch_second else 1)
+    onnx.save(net.model(net.fc(token), age=net.fc(token)), tmp_path / "network.onnx")
+    options = {"providers": "cpu", "segmenter": SEGMENTER, "preprocessing": Preprocessing((32, 32))}
+    for name, explanation in Heads(tmp_path / "network.onnx", **options).explain(PICTURE).items():
+        assert explanation.completeness_error < 1e-5
+        same(explanation, Explainer(tmp_path / "network.onnx", logits=name, **options).explain(PICTURE))
 
 
 def test_the_network_runs_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

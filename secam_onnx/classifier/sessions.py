@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _AXES_AS_INPUT = 13  # opset
 
-__all__ = ["classifier_of", "open_attribution", "open_network", "open_sessions", "separated"]
+__all__ = ["classifier_of", "open_attribution", "open_network", "open_sessions", "save", "separated"]
 
 
 def open_sessions(
@@ -63,7 +63,7 @@ def open_sessions(
     contribution = None
     if attribution == "detached":  # which says what the network has to give
         contribution = analysed.contribution_model(attribution, weights)
-        _save(light, contribution.saved)
+        save(light, contribution.saved)
     # The contribution model is derived while the network's session packs its weights. The network is opened in this
     # thread, so that its errors come first.
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -73,10 +73,13 @@ def open_sessions(
     return classifier_of(name, analysed, network, derived, fed)
 
 
-def _save(light: ModelProto, saved: Mapping[str, str]) -> None:
+def save(light: ModelProto, saved: Mapping[str, str]) -> None:
     """Let a network give the tensors that its contribution model takes, in place; see `ContributionModel.saved`."""
-    n = Nodes(f"{RESERVED}save_")
+    given = {value.name for value in light.graph.output}
+    n = Nodes(f"{RESERVED}save_{len(given)}_")
     for name, tensor in saved.items():
+        if name in given:
+            continue
         if name != tensor:
             if opset_of(light) >= _AXES_AS_INPUT:
                 node = helper.make_node("Unsqueeze", [tensor, n.op("Constant", [], value_ints=[0])], [name])

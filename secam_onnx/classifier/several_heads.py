@@ -17,7 +17,7 @@ from secam_onnx.classifier.attribution import choose_attribution
 from secam_onnx.classifier.fidelity import Verify
 from secam_onnx.classifier.head_search import locate_heads
 from secam_onnx.classifier.metadata import ModelMetadata
-from secam_onnx.classifier.sessions import classifier_of, open_attribution, open_network, separated
+from secam_onnx.classifier.sessions import classifier_of, open_attribution, open_network, save, separated
 from secam_onnx.classifier.trials import check_probabilities, reference_of
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.errors import OptionError
@@ -73,13 +73,21 @@ def open_heads(
             merged = _copy(model)
             exposed = [_merge(head.model, merged, place) for place, head in enumerate(heads)]
             reference = reference_of(file, heads[0], verify, threads)
+            ways = [choose_attribution(head.head.algebra) for head in heads]
+            contributions = [
+                head.contribution_model(how, runtime.SharedWeights()) if how == "detached" else None
+                for head, how in zip(heads, ways, strict=True)
+            ]
+            for contribution, names in zip(contributions, exposed, strict=True):
+                if contribution is not None:
+                    save(merged, contribution.saved)
+                    names |= {name: name for name in contribution.saved}
             light, weights, fed = separated(merged, file.parent, providers)
             session = open_network(light, weights, providers, threads)
             network = _Network(session, heads[0].input.name, [*_all_values(exposed), *_own_outputs(heads)])
             opened = {}
-            for head, names in zip(heads, exposed, strict=True):
-                how = choose_attribution(head.head.algebra)
-                attribution = open_attribution(head, how, weights, providers, threads)
+            for head, names, how, contribution in zip(heads, exposed, ways, contributions, strict=True):
+                attribution = open_attribution(head, how, weights, providers, threads, contribution)
                 classifier = classifier_of(printable(file.name), head, _View(network, names), attribution, fed)
                 classifier.files = (file, *data_files(model, file))
                 if reference is not None:

@@ -88,12 +88,12 @@ class Transformer:
     def fc(self, x: str) -> str:
         return self.op("Gemm", [x, self.weight(CHANNELS, CLASSES), self.weight(CLASSES)])
 
-    def model(self, logits: str) -> ModelProto:
-        self.nodes.append(helper.make_node("Identity", [logits], ["logits"]))
-        infos = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in (("x", self.image), ("logits", (self.image[0], CLASSES)))
-        ]
+    def model(self, logits: str, **further: str) -> ModelProto:
+        """`further`: the tensors of more outputs of classes, by their names."""
+        outputs = {"logits": logits, **further}
+        self.nodes += [helper.make_node("Identity", [tensor], [name]) for name, tensor in outputs.items()]
+        shapes = {"x": self.image, **dict.fromkeys(outputs, (self.image[0], CLASSES))}
+        infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
         graph = helper.make_graph(self.nodes, "g", infos[:1], infos[1:], self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         onnx.checker.check_model(model)
