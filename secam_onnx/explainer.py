@@ -76,9 +76,9 @@ class Explainer:
     token_grid : (int, int), optional
         For an ordinary model: rows and columns of a feature map `(N, tokens, C)`; by default in the proportion of the
         picture's height and width.
-    blocks : int, optional
+    blocks : int or tuple of int, optional
         For a transformer: how many of its last attention blocks lie between the feature map and the logits; by default
-        a third of them, rounded up.
+        a third of them, rounded up. The maps of several numbers are averaged.
     activation : {'auto', 'softmax', 'sigmoid', 'none'}, optional
         What turns raw outputs into probabilities. By default what the graph and the values of the output show;
         otherwise softmax is assumed for several outputs, and a single one has no probability.
@@ -130,7 +130,7 @@ class Explainer:
         logits: str | None = None,
         features: str | None = None,
         token_grid: tuple[int, int] | None = None,
-        blocks: int | None = None,
+        blocks: int | tuple[int, ...] | None = None,
         activation: str | None = None,
         attribution: str | None = None,
         threads: int | None = None,

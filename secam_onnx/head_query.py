@@ -20,14 +20,15 @@ class HeadQuery:
         A feature map further up than the default, by tensor name; or those of several branches.
     token_grid : (int, int), optional
         Rows and columns of a feature map made of tokens, `(N, tokens, C)`.
-    blocks : int, optional
-        In a transformer, how many of its last attention blocks lie between the feature map and the logits.
+    blocks : int or tuple of int, optional
+        In a transformer, how many of its last attention blocks lie between the feature map and the logits; if there are
+        several numbers, the maps of all are averaged.
     """
 
     logits: str | None = None
     features: str | tuple[str, ...] | None = None
     token_grid: tuple[int, int] | None = None
-    blocks: int | None = None
+    blocks: int | tuple[int, ...] | None = None
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -84,6 +84,17 @@ def _rows_and_columns(ctx: click.Context, param: click.Parameter, value: str | N
     return int(match[1]), int(match[2])
 
 
+def _blocks(ctx: click.Context, param: click.Parameter, value: str | None) -> int | tuple[int, ...] | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,3})(?:-([1-9]\d{0,3}))?", value.strip())
+    if match is None or (match[2] and int(match[2]) <= int(match[1])):
+        raise click.BadParameter(
+            f"{value!r} is not a number of blocks; N, such as 4, or N-M, such as 2-5, was expected."
+        )
+    return tuple(range(int(match[1]), int(match[2]) + 1)) if match[2] else int(match[1])
+
+
 def _end_after(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
     if value is not None:
         watch.end_after(value)
@@ -181,9 +192,10 @@ head_options = grouped(
     ),
     click.option(
         "--blocks",
-        type=click.IntRange(1),
-        metavar="N",
-        help="In a transformer, take the tokens before the last N attention blocks.  [default: a third of them]",
+        metavar="N[-M]",
+        callback=_blocks,
+        help="In a transformer, take the tokens before the last N attention blocks, or average the maps of N to M.  "
+        "[default: a third of the blocks]",
     ),
 )
 

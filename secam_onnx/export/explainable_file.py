@@ -130,7 +130,7 @@ def fuse(
     logits: str | None = None,
     features: str | None = None,
     token_grid: tuple[int, int] | None = None,
-    blocks: int | None = None,
+    blocks: int | tuple[int, ...] | None = None,
     activation: str | None = None,
     overwrite: bool = False,
 ) -> ModelMetadata:

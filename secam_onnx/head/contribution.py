@@ -27,6 +27,7 @@ from secam_onnx.graph.index import Graph
 from secam_onnx.graph.opset import IR_VERSION, OPSET
 from secam_onnx.graph.weights import WeightCollector, share_safely
 from secam_onnx.head.builder import Builder
+from secam_onnx.head.centred import centred_map
 from secam_onnx.head.cut import cut_out
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.gradient import Gradient
@@ -53,7 +54,6 @@ __all__ = [
     "own_layout",
 ]
 
-_END = (1 << 63) - 1
 _FIRST = f"{RESERVED}first_axis"
 # With the reserved prefix: the tensors of the model keep their names, and one may be called "bias".
 FEATURES = f"{RESERVED}features"
@@ -223,8 +223,12 @@ def _derived(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, st
     """Map, bias and gap by the chain rule, backwards through the steps."""
     gradients = {head.logits: Gradient(class_ids, of=head.logits, form="selection")}
     missed: list[str] = []
+    nearer = {grid.tensor: grid for grid in head.nearer}
+    cuts: list[tuple[str, str]] = []
     for step in head.steps:
         gradient = gradients.pop(step.output)
+        if step.output in nearer:
+            cuts.append(_cut(builder, gradient, nearer[step.output], head))
         before = len(builder.bias)
         results = step.backward(builder, gradient)
         if not step.exact:
@@ -235,13 +239,24 @@ def _derived(builder: Builder, head: Head, class_ids: str) -> tuple[str, str, st
         for result in results:
             other = gradients.get(result.of)
             gradients[result.of] = result if other is None else builder.sum(result, other)
-    join = _join_centred if head.algebra == "detached" else _join
+    gap = builder.total(missed, like=CLASS_IDS)
+    if head.algebra == "detached":
+        cuts.append(_cut(builder, gradients[head.features], head.grid, head))
+        cam, bias = (
+            builder.scale(builder.total(parts, like=CLASS_IDS), 1 / len(cuts)) for parts in zip(*cuts, strict=True)
+        )
+        return cam, bias, gap
     parts = [
-        _on_the_picture(builder, join(builder, gradients[grid.tensor], grid, index), head, grid)
+        _on_the_picture(builder, _join(builder, gradients[grid.tensor], grid, index), head, grid)
         for index, grid in enumerate(head.grids)
     ]
-    cam = builder.total(parts, like=CLASS_IDS)
-    return cam, builder.total(builder.bias, like=CLASS_IDS), builder.total(missed, like=CLASS_IDS)
+    return builder.total(parts, like=CLASS_IDS), builder.total(builder.bias, like=CLASS_IDS), gap
+
+
+def _cut(builder: Builder, gradient: Gradient, grid: Grid, head: Head) -> tuple[str, str]:
+    """Map and bias of a detached head that begins at one feature map."""
+    cam, rest = centred_map(builder, gradient, grid)
+    return _on_the_picture(builder, cam, head, grid), builder.total([*builder.bias, rest], like=CLASS_IDS)
 
 
 def _saved(graph: Graph, head: Head, needed: Sequence[str]) -> dict[str, str]:
@@ -281,31 +296,6 @@ def _join(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
         product = b.op("ReduceSum", [product, b.integers([grid.channel_axis + 1])], keepdims=0)
     shape = b.op("Concat", [b.integers([0, 0]), b.op("Shape", [features], start=2)], axis=0)
     return b.op("Reshape", [product, shape])
-
-
-def _join_centred(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
-    """Gradient times what a cell has beyond the mean cell, summed over the channels: `(N, K, h, w)`.
-
-    What all cells share belongs to no place. It goes into the bias, with the tokens that have none.
-    """
-    b, features = builder, features_name(index)
-    dense = b.dense(gradient)
-    if grid.layout == "LNC":
-        dense = b.op("Squeeze", [dense, b.integers([3])])
-    if grid.layout in ("NHWC", "NLC", "LNC"):
-        last = len(grid.layout)
-        dense = b.op("Transpose", [dense], perm=[0, 1, last, *range(2, last)])
-    dense = b.op("Reshape", [dense, b.integers([0, 0, 0, -1])])  # (N, K, C, cells)
-    cells = b.op("Transpose", [features], perm=[0, 2, 1]) if grid.special else b.flat(features)
-    if grid.special:
-        bounds = [b.integers([value]) for value in (grid.prefix, -grid.suffix or _END)]
-        dense, cells = (
-            b.op("Slice", [tensor, *bounds, b.integers([axis])]) for tensor, axis in ((dense, 3), (cells, 2))
-        )
-    beyond = b.op("Sub", [cells, b.op("ReduceMean", [cells, b.integers([2])], keepdims=1)])
-    product = b.op("ReduceSum", [b.op("Mul", [dense, b.per_class(beyond)]), b.integers([2])], keepdims=0)
-    b.bias.append(b.op("Sub", [b.dot(gradient), b.op("ReduceSum", [product, b.integers([2])], keepdims=0)]))
-    return b.op("Reshape", [product, b.integers([0, 0, *(edge or -1 for edge in grid.shape[1:])])])
 
 
 def _on_the_picture(builder: Builder, cam: str, head: Head, grid: Grid) -> str:

@@ -172,7 +172,8 @@ def _search(
             rejected.append(Rejection(name, str(error)))
             continue
         steps, passed = tuple(walked.steps), tuple(walked.rejected)
-        found.append(Head(tuple(walked.grids), class_output, name, steps, passed, walked.warning, walked.attention))
+        head = Head(tuple(walked.grids), class_output, name, steps, passed, walked.warning)
+        found.append(replace(head, attention=walked.attention, nearer=tuple(walked.nearer)))
     return found, rejected
 
 

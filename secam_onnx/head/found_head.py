@@ -36,6 +36,8 @@ class Head:
     attention : (int, int)
         How many products of attention weights and values lie between the feature map and the logits, and how many there
         are in the network; (0, 0) if the head has none.
+    nearer : tuple of Grid
+        Feature maps with less attention between them and the logits, whose maps are averaged with that of `grid`.
     """
 
     grids: tuple[Grid, ...]
@@ -45,6 +47,7 @@ class Head:
     rejected: tuple[Rejection, ...]
     warning: str = ""
     attention: tuple[int, int] = (0, 0)
+    nearer: tuple[Grid, ...] = ()
 
     @property
     def grid(self) -> Grid:

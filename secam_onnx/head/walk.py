@@ -47,6 +47,8 @@ class Walk:
     attention : (int, int)
         How many products of attention weights and values lie between the feature map and the logits, and how many
         there are; (0, 0) if the walk understood none.
+    nearer : list of Grid
+        Feature maps with fewer of them behind, whose maps are averaged with that of the first.
     """
 
     grids: list[Grid]
@@ -54,6 +56,7 @@ class Walk:
     rejected: list[Rejection] = field(default_factory=list)
     warning: str = ""
     attention: tuple[int, int] = (0, 0)
+    nearer: list[Grid] = field(default_factory=list)
 
 
 Inputs = Callable[[NodeProto, str], Sequence[str]]

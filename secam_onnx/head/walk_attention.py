@@ -15,7 +15,7 @@ from onnx import NodeProto
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
 from secam_onnx.head.attention_weights import count_attention
-from secam_onnx.head.grid import NoGridError, grid_of
+from secam_onnx.head.grid import Grid, NoGridError, grid_of
 from secam_onnx.head.rules import HELD_RULES, Step
 from secam_onnx.head.understand import understand
 from secam_onnx.head.walk import Rejection, Walk, dead_end, passed_by, pictures_of, placed, shared_tensors
@@ -38,11 +38,14 @@ def walk_attention(graph: Graph, logits: str, query: HeadQuery) -> Walk:
     total = count_attention(of_one, logits)
     if not total:
         raise HeadError("there is no attention between the image and the logits")
-    wanted = min(query.blocks or math.ceil(total / 3), total)
+    asked = query.blocks or math.ceil(total / 3)
+    cuts = sorted({min(number, total) for number in ((asked,) if isinstance(asked, int) else asked)})
+    on_the_way = cuts[:-1] if query.blocks else []
     features = query.feature_names
     pictures = pictures_of(of_one, features)
     steps: list[Step] = []
     rejected: list[Rejection] = []
+    nearer: list[Grid] = []
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
         steps.append(understand(of_one, node, output, HELD_RULES, exact=True))
@@ -53,7 +56,8 @@ def walk_attention(graph: Graph, logits: str, query: HeadQuery) -> Walk:
             passed = sum(step.attends for step in steps)
             if tensor in pictures:
                 raise HeadError(dead_end(of_one, tensor, features, pictures))
-            if tensor not in features if features else passed < wanted:
+            last = tensor in features if features else passed >= cuts[-1]
+            if not last and (len(nearer) == len(on_the_way) or passed < on_the_way[len(nearer)]):
                 continue
             try:
                 grid = grid_of(of_one, tensor, query.token_grid, special=True)
@@ -63,7 +67,12 @@ def walk_attention(graph: Graph, logits: str, query: HeadQuery) -> Walk:
             if not passed:
                 raise HeadError("no attention lies between the feature map and the logits")
             grid, warning = placed(pictures, grid)
-            return Walk([grid], steps, rejected, warning, attention=(passed, total))
+            if not last:
+                nearer.append(grid)
+                continue
+            if len({other.shape[1:] for other in (*nearer, grid)}) > 1:
+                raise HeadError(f"the maps of blocks {asked} have several sizes; average those of one stage")
+            return Walk([grid], steps, rejected, warning, (passed, total), nearer)
     except HeadError as error:
         raise HeadError(f"{error} {passed_by(rejected)}".strip()) from error
     raise AssertionError("a walk ends at a feature map or with an error")

@@ -90,6 +90,31 @@ def _behind(model: ModelProto, tensor: str) -> list[onnx.NodeProto]:
     return list(model.graph.node[place + 1 :])
 
 
+@pytest.mark.parametrize("head", ["token", "mean"])
+def test_the_maps_of_several_cuts_are_averaged(head: str, tmp_path: Path) -> None:
+    net = Transformer()
+    net.join(1)
+    net.blocks(5)
+    pooled = net.token(0) if head == "token" else net.op("ReduceMean", [net.tokens], axes=[1], keepdims=0)
+    onnx.save(net.model(net.fc(pooled)), tmp_path / "network.onnx")
+    x = np.random.default_rng(1).standard_normal((2, 3, 32, 32)).astype(np.float32)
+    ids = np.repeat(np.arange(CLASSES)[None], 2, axis=0)
+
+    def maps(blocks: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        opened = open_classifier(
+            tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS, query=HeadQuery(blocks=blocks)
+        )
+        features, logits, _ = opened.forward(x)
+        cam, bias = opened.contribute(features, ids)
+        np.testing.assert_allclose(cam.sum((2, 3)) + bias, logits, rtol=1e-4, atol=1e-5)
+        return cam, bias
+
+    single = [maps(number) for number in (1, 3, 4)]
+    assert len({cam.tobytes() for cam, _ in single}) == 3
+    for found, *parts in zip(maps((1, 3, 4)), *single, strict=True):
+        np.testing.assert_allclose(found, np.mean(parts, axis=0), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("special", [(1, 4), (2, 0)])
 def test_exported_and_fused(special: tuple[int, int], tmp_path: Path, chelsea: np.ndarray) -> None:
     model = transformer(*special, positions_first=True)
