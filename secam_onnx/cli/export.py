@@ -152,6 +152,7 @@ def command(
     opened = _opened(source, preprocessing, labels)
     if classes:
         opened = _with_classes(opened, classes, labels, query.logits)
+        query = dataclasses.replace(query, logits=None)  # --texts has taken the place of those
     metadata = export_model(
         opened,
         target,

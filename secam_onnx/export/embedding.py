@@ -13,7 +13,7 @@ from secam_onnx.graph.probe import probe_shapes
 from secam_onnx.photograph.model_input import image_input
 from secam_onnx.reserved_prefix import RESERVED
 
-__all__ = ["find_embedding"]
+__all__ = ["embedding_length", "find_embedding"]
 
 _SIDE = 224
 
@@ -77,6 +77,12 @@ def find_embedding(
             "(embedding=NAME in Python)."
         )
     return (named or fitting)[0]
+
+
+def embedding_length(graph: Graph, tensor: str) -> int:
+    """D of an embedding `(N, D)`; see `find_embedding` for the parameters and errors."""
+    find_embedding(graph, tensor)
+    return pooled_length(graph.shape(tensor), None) or 0
 
 
 def _shapes(graph: Graph, names: Sequence[str]) -> dict[str, Shape | None]:

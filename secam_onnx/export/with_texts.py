@@ -1,4 +1,4 @@
-"""Zero-shot classes from a file that holds a text encoder too: its text inputs become constants, and fold away."""
+"""Zero-shot classes from a file that holds a text encoder too: what it makes of given texts becomes class vectors."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from secam_onnx import runtime
 from secam_onnx.arguments import checked
 from secam_onnx.errors import ModelError, OptionError
+from secam_onnx.export.embedding import embedding_length
 from secam_onnx.export.image_encoder import declared
 from secam_onnx.export.source import Source
+from secam_onnx.export.text_comparison import behind_embedding, compared_embedding, measured_layer
+from secam_onnx.export.with_classes import with_classes
 from secam_onnx.graph.dependence import inputs_behind, keep_only
 from secam_onnx.graph.index import Graph
-from secam_onnx.graph.node_info import reads, shape_text
-from secam_onnx.graph.weights import without_weights
+from secam_onnx.graph.node_info import shape_text
 from secam_onnx.labels.given import given_labels
 from secam_onnx.photograph.further_inputs import image_among
 
@@ -36,7 +37,8 @@ def with_texts(
 ) -> Source:
     """Make a classifier of a model that compares an image with texts, such as CLIP and SigLIP, for given texts.
 
-    The text encoder is run once, here, and its results become constants of the graph. Scale and bias are the model's.
+    The text encoder is run once, here, and what it gives becomes class vectors (see `with_classes`). Scale and bias are
+    the model's.
 
     Parameters
     ----------
@@ -53,14 +55,14 @@ def with_texts(
     Returns
     -------
     Source
-        A classifier for `export_model`, whose only output is the logits.
+        A classifier for `export_model`. Its outputs are the logits and the embedding of the image.
 
     Raises
     ------
     OptionError
         An input has no value, or one of another type or shape; the labels do not fit; several outputs could be meant.
     ModelError
-        The model does not take an image and texts, or its text encoder fails.
+        The model does not take an image and texts, its text encoder fails, or it does not compare them linearly.
     """
     graph = Graph(source.model)
     image, texts = _inputs(graph)
@@ -71,20 +73,14 @@ def with_texts(
         raise OptionError(f"There are {len(names)} labels for {n_classes} texts; give one name for each.")
     behind = inputs_behind(graph)
     output = _logits(graph, behind, image, logits)
-    folded = _folded(graph, behind, image, output)
-    results = _run(source.model, graph, folded, values)
-    dtype = graph.dtype(output) or TensorProto.FLOAT
-    keep_only(source.model, [helper.make_tensor_value_info(output, dtype, None)], folded)
-    source.model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in results.items())
-    del source.model.graph.value_info[:]  # which may name the number of texts
-    _check_orientation(Graph(source.model), output, n_classes)
-    source.model.graph.output[0].CopyFrom(helper.make_tensor_value_info(output, dtype, ["N", n_classes]))
-    origin = {
-        **source.origin,
-        "classes": f"{output!r} for {n_classes} text{'s' * (n_classes > 1)}, encoded by the model itself",
-        "labels": "given with the texts",
-    }
-    return replace(source, labels=names, origin=origin, file=None, logits=output)
+    vector = compared_embedding(graph, behind, image, output)
+    tail, weights = behind_embedding(graph, vector, output)
+    keep_only(source.model, [declared(graph, vector)])
+    length = embedding_length(Graph(source.model), vector)
+    matrix, bias = measured_layer(tail, weights, {vector: length, output: n_classes}, values)
+    made = with_classes(replace(source, file=None), matrix, names, bias=bias, embedding=vector)
+    told = f"{output!r} for {n_classes} text{'s' * (n_classes > 1)}, encoded by the model itself; a layer on {vector!r}"
+    return replace(made, origin={**made.origin, "classes": told, "labels": "given with the texts"})
 
 
 def _inputs(graph: Graph) -> tuple[str, list[str]]:
@@ -149,50 +145,3 @@ def _logits(graph: Graph, behind: Mapping[str, frozenset[str]], image: str, want
             "shape (N, classes) with --logits NAME (logits=NAME in Python)."
         )
     return _USUAL if _USUAL in joint else joint[0]
-
-
-def _check_orientation(graph: Graph, output: str, n_classes: int) -> None:
-    shape = graph.shape(output)
-    fits = shape is None or (
-        len(shape) == 2 and shape[1] in (None, n_classes) and graph.batch_axis(output) in (None, 0)
-    )
-    if not fits:
-        raise OptionError(
-            f"{output!r} has the shape {shape_text(shape)} for {n_classes} texts; (N, classes) was expected. Choose "
-            "another tensor with --logits NAME (logits=NAME in Python)."
-        )
-
-
-def _folded(graph: Graph, behind: Mapping[str, frozenset[str]], image: str, output: str) -> list[str]:
-    """The tensors that depend on the texts alone, and that what depends on the image reads."""
-    nodes, _ = graph.ancestry(output)
-    mixed = [node for node in nodes if any(image in behind.get(name, ()) for name in node.output)]
-    ends = dict.fromkeys(name for node in mixed for name in reads(node) if behind[name] and image not in behind[name])
-    return list(ends)
-
-
-def _run(
-    model: ModelProto, graph: Graph, tensors: Sequence[str], values: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """The values of tensors that depend on the texts alone, by ONNX Runtime."""
-    ready = {name: values[name] for name in tensors if name in values}
-    made = [name for name in tensors if name not in values]
-    if not made:
-        return ready
-    light, weights = without_weights(model)
-    keep_only(light, [declared(graph, name) for name in made])
-    kept = {tensor.name for tensor in light.graph.initializer}
-    for known in (weights.shared, weights.copied):
-        for name in known.keys() - kept:
-            del known[name]
-    session = runtime.open_session(light.SerializeToString(), "cpu", weights=weights)
-    feeds = {value.name: values[value.name] for value in session.get_inputs()}
-    try:
-        results = runtime.run(session, made, feeds)
-    except Exception as error:
-        shapes = ", ".join(f"{name!r} {value.shape}" for name, value in feeds.items())
-        raise ModelError(
-            f"The text encoder fails on {shapes}: {error}. Have the tokenizer pad to the length that the model was "
-            "exported for."
-        ) from error
-    return ready | {name: np.asarray(value) for name, value in zip(made, results, strict=True)}

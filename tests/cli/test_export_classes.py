@@ -101,10 +101,10 @@ def test_texts(folder: Path) -> None:
     for options, output in (([], "logits_per_image"), (["--logits", "cosine"], "cosine")):
         said = export("clip.onnx", "--texts", "tokens.npz", *options)
         assert f"Logits: '{output}' for 2 texts, encoded by the model itself" in said
-        (found,) = onnxruntime.InferenceSession("out.onnx").run([output], {"pixel_values": images})
+        (found,) = onnxruntime.InferenceSession("out.onnx").run(["logits"], {"pixel_values": images})
         onnx.save(clip_like(output), "whole.onnx")
         (wanted,) = onnxruntime.InferenceSession("whole.onnx").run([output], {"pixel_values": images, **tokens})
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 WRONG = {

@@ -35,7 +35,7 @@ def test_logits_are_those_of_the_whole_file(tmp_path: Path, chelsea: np.ndarray,
     tokens = {name: convert(value) for name, value in TOKENS.items()} | {"token_type_ids": np.zeros((4, 5), int)}
     metadata = export_model(with_texts(from_onnx(tmp_path / "clip.onnx"), tokens, NAMES), tmp_path / "out.onnx")
     wanted = run(tmp_path / "clip.onnx", "logits_per_image", **TOKENS)
-    np.testing.assert_allclose(run(tmp_path / "out.onnx", "logits_per_image"), wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(tmp_path / "out.onnx", "logits"), wanted, rtol=1e-4, atol=1e-4)
     model = onnx.load(tmp_path / "out.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert [value.name for value in model.graph.input] == ["pixel_values"]
@@ -47,11 +47,21 @@ def test_logits_are_those_of_the_whole_file(tmp_path: Path, chelsea: np.ndarray,
     assert best.label in NAMES
 
 
+def test_a_file_for_one_image(tmp_path: Path) -> None:
+    onnx.save(clip_like(batch=1), tmp_path / "clip.onnx")
+    export_model(with_texts(from_onnx(tmp_path / "clip.onnx"), TOKENS), tmp_path / "out.onnx")
+    one = {"pixel_values": IMAGES[:1]}
+    wanted = run(tmp_path / "clip.onnx", "logits_per_image", **one, **TOKENS)
+    np.testing.assert_allclose(run(tmp_path / "out.onnx", "logits", **one), wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_the_only_output_of_both_and_one_that_is_named() -> None:
     source = with_texts(Source(clip_like("image_embeds, logits_per_text, logits_per_image")), TOKENS)
-    assert (source.logits, source.labels) == ("logits_per_image", ("class 0", "class 1", "class 2", "class 3"))
-    assert with_texts(Source(clip_like("text_embeds, logits_per_image")), TOKENS).logits == "logits_per_image"
-    assert with_texts(Source(clip_like()), TOKENS, logits="cosine").logits == "cosine"
+    assert source.labels == ("class 0", "class 1", "class 2", "class 3")
+    assert "'logits_per_image'" in source.origin["classes"]
+    source = with_texts(Source(clip_like("text_embeds, logits_per_image")), TOKENS)
+    assert "'logits_per_image'" in source.origin["classes"]
+    assert "'cosine' for" in with_texts(Source(clip_like()), TOKENS, logits="cosine").origin["classes"]
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -63,7 +73,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "labels": ({"labels": ["cat"]}, r"1 labels for 4 texts"),
     "transposed": (
         {"logits": "logits_per_text"},
-        r"'logits_per_text' has the shape \(4, \?\) .*\(N, classes\)",
+        r"'logits_per_text' has the shape \(4, 21\) .*\(N, classes\)",
     ),
     "logits": ({"logits": "image_embeds"}, r"'image_embeds' is no tensor .* are 'logits_per_image', 'logits_per_text'"),
 }
@@ -89,3 +99,26 @@ def test_models_without_texts_or_without_a_comparison_are_refused() -> None:
 def test_tokens_that_the_text_encoder_cannot_take() -> None:
     with pytest.raises(ModelError, match=r"The text encoder fails on 'input_ids' \(4, 5\)"):
         with_texts(Source(clip_like()), TOKENS | {"input_ids": np.full((4, 5), WORDS + 3)})
+
+
+def test_what_is_not_linear_is_no_logit() -> None:
+    model = clip_like("logits_per_image")
+    model.graph.node.append(onnx.helper.make_node("Softmax", ["logits_per_image"], ["shares"]))
+    with pytest.raises(ModelError, match=r"'shares' does not depend linearly on the embedding 'normed'.*--logits NAME"):
+        with_texts(Source(model), TOKENS, logits="shares")
+
+
+def test_as_many_texts_as_trial_vectors(tmp_path: Path) -> None:
+    """The number of classes cannot be taken for that of images."""
+    onnx.save(clip_like(), tmp_path / "clip.onnx")
+    tokens = {"input_ids": np.arange(21)[:, None] % WORDS, "attention_mask": np.ones((21, 1), int)}
+    with pytest.raises(OptionError, match=r"\(21, 22\) for 22 images and 21 texts"):
+        with_texts(from_onnx(tmp_path / "clip.onnx"), tokens, logits="logits_per_text")
+
+
+def test_a_text_that_meets_the_image_early_is_refused() -> None:
+    model = clip_like("logits_per_image")
+    model.graph.node.append(onnx.helper.make_node("Identity", ["pooler_output"], ["again"]))
+    model.graph.node.append(onnx.helper.make_node("Mul", ["logits_per_image", "again"], ["twice"]))
+    with pytest.raises(ModelError, match=r"meet the image in 2 places \('normed', 'pooler_output'\)"):
+        with_texts(Source(model), TOKENS, logits="twice")

@@ -71,13 +71,15 @@ def encoder(
     return model
 
 
-def clip_like(outputs: str = "logits_per_image, logits_per_text, text_embeds, image_embeds") -> ModelProto:
+def clip_like(
+    outputs: str = "logits_per_image, logits_per_text, text_embeds, image_embeds", batch: str | int = "N"
+) -> ModelProto:
     """Image and text encoder and their cosines times 100, with the names and the order of transformers' CLIP."""
-    shapes = {"logits_per_image": "N, T", "logits_per_text": "T, N", "text_embeds": f"T, {LENGTH}", "cosine": "N, T"}
-    declared = ", ".join(f"float[{shapes.get(name, f'N, {LENGTH}')}] {name}" for name in outputs.split(", "))
+    shapes = {"logits_per_image": "B, T", "logits_per_text": "T, B", "text_embeds": f"T, {LENGTH}", "cosine": "B, T"}
+    declared = ", ".join(f"float[{shapes.get(name, f'B, {LENGTH}')}] {name}" for name in outputs.split(", "))
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 18]> clip (int64[T, L] input_ids, '
-        f"float[N, 3, {SIDE}, {SIDE}] pixel_values, int64[T, L] attention_mask) => ({declared}) "
+        f"float[{batch}, 3, {SIDE}, {SIDE}] pixel_values, int64[T, L] attention_mask) => ({declared}) "
         f"{{ {_TEXT} {_IMAGE} {_BOTH} }}"
     )
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in _weights().items())
