@@ -101,7 +101,7 @@ def checked(*sets: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         @functools.wraps(function)
         def run(session: nox.Session, **parameters: str) -> None:
             # Two runs in one folder would delete and combine each other's data.
-            session.env["COVERAGE_FILE"] = str(Path(session.virtualenv.location, "coverage").resolve())
+            session.env["COVERAGE_FILE"] = str(Path(f".coverage-{session.name}").resolve())
             function(session, **parameters)
             if os.environ.get("SECAM_NOX_TIDY") == "1":
                 shutil.rmtree(session.virtualenv.location)
