@@ -3,6 +3,9 @@
 Tokens lose their place with depth, and those of the last layer say little: a class token has read them already, and a
 mean of tokens is no better than chance. So the walk goes on through a third of the attention blocks, rounded up
 (studies/attention). The logits are affine in the tokens there, as long as all that is held keeps its value.
+
+A network that convolves what attention has made, such as MobileViT, or a CNN with one such block in the middle, is
+explained at its last map like any other CNN.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ from onnx import NodeProto
 
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
+from secam_onnx.graph.node_info import describe
 from secam_onnx.head.attention_weights import count_attention
 from secam_onnx.head.grid import Grid, NoGridError, grid_of
 from secam_onnx.head.rules import HELD_RULES, Step
+from secam_onnx.head.rules.conv import ConvStep
 from secam_onnx.head.understand import understand
 from secam_onnx.head.walk import Rejection, Walk, dead_end, passed_by, pictures_of, placed, shared_tensors
 from secam_onnx.head_query import HeadQuery
@@ -48,8 +53,11 @@ def walk_attention(graph: Graph, logits: str, query: HeadQuery) -> Walk:
     nearer: list[Grid] = []
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
-        steps.append(understand(of_one, node, output, HELD_RULES, exact=True))
-        return steps[-1].inputs
+        step = understand(of_one, node, output, HELD_RULES, exact=True)
+        steps.append(step)
+        if isinstance(step, ConvStep) and step.joins_cells and not query.given and not any(s.attends for s in steps):
+            raise HeadError(f"{describe(node)} convolves what attention has made: its map is explained")
+        return step.inputs
 
     try:
         for tensor in shared_tensors(of_one, logits, inputs, features):

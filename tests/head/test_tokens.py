@@ -90,6 +90,20 @@ def _behind(model: ModelProto, tensor: str) -> list[onnx.NodeProto]:
     return list(model.graph.node[place + 1 :])
 
 
+@pytest.mark.parametrize(("kernel", "algebra"), [(1, "detached"), (3, "piecewise linear")])
+def test_convolutions_behind_attention(kernel: int, algebra: str) -> None:
+    """The last map of a network that convolves what attention has made is that of a CNN."""
+    net = Transformer()
+    net.blocks(3)
+    turned = net.op("Transpose", [net.tokens], perm=[0, 2, 1])
+    spread = net.op("Reshape", [turned, net.integers(0, CHANNELS, 4, 4)])
+    weight, pads = net.weight(CHANNELS, CHANNELS, kernel, kernel), [kernel // 2] * 4
+    last = net.op("Conv", [spread, weight], kernel_shape=[kernel] * 2, pads=pads)
+    pooled = net.op("Flatten", [net.op("GlobalAveragePool", [last])])
+    head = find_head(Graph(net.model(net.fc(pooled))))
+    assert (head.algebra, head.features == last) == (algebra, kernel == 3)
+
+
 @pytest.mark.parametrize("head", ["token", "mean"])
 def test_the_maps_of_several_cuts_are_averaged(head: str, tmp_path: Path) -> None:
     net = Transformer()

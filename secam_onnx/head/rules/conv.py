@@ -35,6 +35,11 @@ class ConvStep(Step):
     mixes: ClassVar[bool] = True
 
     @property
+    def joins_cells(self) -> bool:
+        """Whether it mixes channels of neighbouring cells, unlike a convolution that is 1 x 1 or by channels."""
+        return max(self.window.kernel) > 1 and not self.covers and attribute(self.node, "group", 1) == 1
+
+    @property
     def weights(self) -> tuple[str, ...]:
         return (self.weight, self.bias) if self.bias else (self.weight,)
 
