@@ -76,7 +76,7 @@ def halves() -> np.ndarray:
 def test_tokens_of_a_superpixel_alone(special: tuple[int, int], tmp_path: Path) -> None:
     model = transformer(*special, positions_first=True)
     onnx.save(model, tmp_path / "network.onnx")
-    explainer = Explainer(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS)
+    explainer = Explainer(tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS, attribution="masking")
     classifier = explainer.classifier
     assert isinstance(classifier, Classifier)
     features = classifier.metadata.head.features
@@ -133,6 +133,10 @@ def test_a_linear_head_gives_the_sums_of_its_class_activation_map(tmp_path: Path
 def test_cells_stay_where_they_cost_no_further_run(tmp_path: Path, chelsea: np.ndarray) -> None:
     onnx.save(transformer(1, 0, positions_first=True), tmp_path / "network.onnx")
     explainer = Explainer(
-        tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS, segmenter=Segmenter(n_segments=3)
+        tmp_path / "network.onnx",
+        providers="cpu",
+        preprocessing=SETTINGS,
+        segmenter=Segmenter(n_segments=3),
+        attribution="masking",
     )
     assert explainer.explain(chelsea).method["attribution"] == "the head run again for every cell alone (Recipro-CAM)"
