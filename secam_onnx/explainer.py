@@ -14,7 +14,7 @@ import numpy as np
 from secam_onnx import runtime
 from secam_onnx.arguments import checked
 from secam_onnx.classifier.fidelity import Fidelity, Verify
-from secam_onnx.classifier.opened_model import ATTRIBUTIONS, OpenModel
+from secam_onnx.classifier.opened_model import OpenModel, attribution_in_words
 from secam_onnx.errors import OptionError, PreprocessingWarning, SecamError
 from secam_onnx.explanation import Explanation
 from secam_onnx.head_query import HeadQuery
@@ -256,7 +256,7 @@ class Explainer:
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self.providers)
         return shown(
             f"<Explainer of {shown_name(model.name)}: {classes_in_words(model.n_classes)}, {model.metadata.head.kind}, "
-            f"{ATTRIBUTIONS[model.attribution]}; {self.preprocessing}; on {providers}>"
+            f"{attribution_in_words(model.attribution, model.metadata.head)}; {self.preprocessing}; on {providers}>"
         )
 
     def check_classes(self, classes: ClassQuery | Iterable[ClassQuery]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ANYTHING", "HeadQuery"]
+__all__ = ["ANYTHING", "HeadQuery", "blocks_by_rule"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ class HeadQuery:
     def given(self) -> list[str]:
         """Names of the fields that are not None."""
         return [name for name, value in vars(self).items() if value is not None]
+
+
+def blocks_by_rule(total: int) -> int:
+    """How many attention blocks lie between feature map and logits where no number is asked for.
+
+    A third of them, rounded up (studies/attention).
+    """
+    return -(-total // 3)
 
 
 ANYTHING = HeadQuery()

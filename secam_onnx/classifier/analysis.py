@@ -10,7 +10,14 @@ from onnx import ModelProto
 from secam_onnx import runtime
 from secam_onnx.classifier.class_names import name_classes
 from secam_onnx.classifier.head_search import locate_head
-from secam_onnx.classifier.metadata import LOGITS, PROBABILITIES, BranchRecord, HeadRecord, ModelMetadata
+from secam_onnx.classifier.metadata import (
+    LOGITS,
+    PROBABILITIES,
+    AttentionRecord,
+    BranchRecord,
+    HeadRecord,
+    ModelMetadata,
+)
 from secam_onnx.classifier.output_activation import choose_activation
 from secam_onnx.completeness import tolerance_of
 from secam_onnx.errors import OptionError
@@ -154,7 +161,7 @@ def analyse(
         explained_output=head.output,
         logits=logits,
         activation=head.activation,
-        head=head_record(head),
+        head=head_record(head, graph),
         preprocessing=preprocessing,
         labels=labels,
         origin=kept | notes,
@@ -173,8 +180,9 @@ def _check_token_grid(head: Head, asked: tuple[int, int] | None) -> None:
         )
 
 
-def head_record(head: Head) -> HeadRecord:
-    """What the metadata says of a head."""
+def head_record(head: Head, graph: Graph) -> HeadRecord:
+    """What the metadata says of a head that was found in a graph."""
+    passed, total = head.cuts, head.attention[1]
     return HeadRecord(
         kind=head.kind,
         features=head.features,
@@ -186,6 +194,7 @@ def head_record(head: Head) -> HeadRecord:
         span=head.grid.span.edges,
         further=tuple(BranchRecord(grid.tensor, grid.shape, grid.layout, grid.span.edges) for grid in head.grids[1:]),
         pick=head.class_output.pick,
+        attention=AttentionRecord(passed, total, head.plain_transformer(graph)) if total else None,
         weights=head.weights,
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),

@@ -78,7 +78,7 @@ def reopen(
     if fixed:
         raise OptionError(_refusal(file, fixed))
     head = _find_again(graph, metadata)
-    return AnalysedModel(graph, head, corrected(metadata, head))
+    return AnalysedModel(graph, head, corrected(metadata, head, graph))
 
 
 def _find_again(graph: Graph, metadata: ModelMetadata) -> Head:
@@ -86,7 +86,8 @@ def _find_again(graph: Graph, metadata: ModelMetadata) -> Head:
     known = metadata.head
     if known.own_shape is not None:
         graph.learn({known.features: known.own_shape})
-    query = HeadQuery(metadata.explained_output, known.all_features, known.token_grid)
+    blocks = None if known.attention is None else known.attention.passed
+    query = HeadQuery(metadata.explained_output, known.all_features, known.token_grid, blocks)
     head = locate_head(graph, metadata.preprocessing, query)
     paired = (head.n_classes, known.pick) == (1, BINARY)
     return replace(head, class_output=head.class_output.as_pair()) if paired else head

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from secam_onnx.classifier.metadata import WHOLE, BranchRecord, Declared, HeadRecord, ModelMetadata
+from secam_onnx.classifier.metadata.head_record import last_blocks
 from secam_onnx.classifier.open import open_model
-from secam_onnx.classifier.opened_model import ATTRIBUTIONS, OpenModel
+from secam_onnx.classifier.opened_model import OpenModel, attribution_in_words
 from secam_onnx.classifier.proof import pooled_error, prove
 from secam_onnx.classifier.unfused import Classifier
 from secam_onnx.default_model import default_model
 from secam_onnx.graph.locate import model_file
-from secam_onnx.head_query import ANYTHING, HeadQuery
+from secam_onnx.head_query import ANYTHING, HeadQuery, blocks_by_rule
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import PreprocessingSettings
 from secam_onnx.progress import Progress, silent
@@ -76,7 +77,7 @@ def inspect_model(
         "exported": bool(metadata.completeness),
         **_inputs(model),
         **_preprocessing(metadata),
-        **_head(model, by_name=query.features is not None),
+        **_head(model, query),
         "logits": {
             "output": metadata.logits,
             "explained_output": metadata.explained_output,
@@ -99,21 +100,37 @@ def _preprocessing(metadata: ModelMetadata) -> dict[str, Any]:
     }
 
 
-def _head(model: OpenModel, *, by_name: bool) -> dict[str, Any]:
+def _head(model: OpenModel, query: HeadQuery) -> dict[str, Any]:
     head = model.metadata.head
-    nearest = f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
+    attention = {} if head.attention is None else {"attention": vars(head.attention)}
     return {
-        "feature_map": {**_map(head), "why": "asked for by name" if by_name else nearest},
+        "feature_map": {**_map(head), "why": _why(head, query)},
         **({"further_feature_maps": [_map(entry) for entry in head.further]} if head.further else {}),
         "head": {
             "kind": head.kind,
             "algebra": head.algebra,
-            "attribution": ATTRIBUTIONS[model.attribution],
+            "attribution": attribution_in_words(model.attribution, head),
+            **attention,
             "steps": [{"node": node, "reason": reason} for node, reason in head.steps],
             "weights": list(head.weights),
         },
         "rejected": [{"tensor": tensor, "reason": reason} for tensor, reason in head.rejected],
     }
+
+
+def _why(head: HeadRecord, query: HeadQuery) -> str:
+    """Why this feature map, and no other."""
+    attention = head.attention
+    if query.features is not None:
+        return "asked for by name"
+    if attention is None:
+        return f"the last spatial tensor {'of each branch ' if head.further else ''}before the logits"
+    blocks = last_blocks(attention)
+    if query.blocks is not None:
+        return f"the tokens before {blocks}, as asked"
+    if attention.passed != (blocks_by_rule(attention.total),):
+        return f"the tokens before {blocks}: the nearest beyond a third of them, or asked for at export"
+    return f"the tokens before {blocks}: a third of them, rounded up, as tokens lose their place with depth"
 
 
 def _now_and_at_export(now: Mapping[str, Any], at_export: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def check_names(metadata: ModelMetadata, graph: Graph) -> None:
     check_preprocessing(input_for(graph, metadata.preprocessing), metadata.preprocessing)
 
 
-def corrected(metadata: ModelMetadata, head: Head) -> ModelMetadata:
+def corrected(metadata: ModelMetadata, head: Head, graph: Graph) -> ModelMetadata:
     """The metadata with what the head that was found in the graph says of itself.
 
     Raises
@@ -58,7 +58,7 @@ def corrected(metadata: ModelMetadata, head: Head) -> ModelMetadata:
     ModelError
         They contradict each other in what is computed, and not in words only.
     """
-    said, found = metadata.head, head_record(head)
+    said, found = metadata.head, head_record(head, graph)
     for what, stated, there in chain(
         _of_classes(metadata, head), _of_map(said, found, "head"), _of_branches(said, found)
     ):
@@ -86,7 +86,7 @@ def _of_classes(metadata: ModelMetadata, head: Head) -> Iterator[tuple[str, obje
 def _of_map(
     said: HeadRecord | BranchRecord, found: HeadRecord | BranchRecord, where: str
 ) -> Iterator[tuple[str, object, object]]:
-    for name in ("features", "layout", *(("prefix", "suffix", "algebra") if where == "head" else ())):
+    for name in ("features", "layout", *(("prefix", "suffix", "algebra", "attention") if where == "head" else ())):
         stated, there = getattr(said, name), getattr(found, name)
         if stated != there:
             yield f"{where}.{name}", stated, there

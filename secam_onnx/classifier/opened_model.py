@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from secam_onnx.classifier.fidelity import Fidelity
-from secam_onnx.classifier.metadata import ModelMetadata
+from secam_onnx.classifier.metadata import HeadRecord, ModelMetadata
 from secam_onnx.errors import ModelError
 from secam_onnx.labels.queries import ClassQuery
 from secam_onnx.superpixels import Segmenter
@@ -23,6 +23,7 @@ __all__ = [
     "OpenModel",
     "Segments",
     "SuperpixelScores",
+    "attribution_in_words",
     "check_logits",
     "ms_since",
     "pad_batch",
@@ -36,7 +37,14 @@ ATTRIBUTIONS = {
     "integrated": "integrated gradients of the head, 32 steps from the zero feature map",
     "masking": "the head run again for every cell alone (Recipro-CAM)",
 }
-"""The ways to make maps, each with its description in results."""
+"""The ways to make maps, each with its description."""
+
+
+def attribution_in_words(attribution: str, head: HeadRecord) -> str:
+    """How maps of a head are made, for results: one of `ATTRIBUTIONS`, behind attention with what is not counted."""
+    if attribution == "detached" and head.attention is not None:
+        return f"gradient x activation {head.attention}"
+    return ATTRIBUTIONS[attribution]
 
 
 Segments = Future[tuple[np.ndarray, float]]

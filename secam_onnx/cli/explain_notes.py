@@ -38,6 +38,8 @@ def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:
         yield f"Class names: {why}. Give them with --labels FILE."
     if explainer.classifier.attribution == "masking":
         yield _of_masking(explainer)
+    if explainer.classifier.attribution == "detached":
+        yield f"Maps are made {metadata.head.attention}."
     if verify and (found := explainer.fidelity) is not None:
         yield (
             f"Verified: on {len(found['images'])} images {', '.join(found['outputs'])} differ from the outputs of the "

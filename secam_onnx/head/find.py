@@ -69,8 +69,9 @@ def find_heads(graph: Graph, query: HeadQuery = ANYTHING) -> list[Head]:
     names = _outputs(graph, query)
     found: list[Head] = []
     reasons: list[tuple[str, list[Rejection]]] = []
-    attends = any(count_attention(graph, name) for name in names)
-    for walk in _WALKS[min(len(query.feature_names), 2)]:
+    asked = query.blocks is not None  # which no other walk counts
+    attends = asked or any(count_attention(graph, name) for name in names)
+    for walk in (walk_attention,) if asked else _WALKS[min(len(query.feature_names), 2)]:
         if walk is walk_attention and not attends:
             continue
         found, rejected = _search(graph, names, query, walk)

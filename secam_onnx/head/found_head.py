@@ -117,6 +117,22 @@ class Head:
         """Whether the head is understood for one image at a time, as some tensor's first axis counts other things."""
         return self.algebra == "detached" and any(graph.batch_axis(name) != 0 for name in self.tensors)
 
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """How many products of attention weights and values lie between each map and the logits, nearer maps first."""
+        made = {step.output: place for place, step in enumerate(self.steps)}
+        nearer = (self.steps[: made[grid.tensor]] for grid in self.nearer)
+        return (*(sum(step.attends for step in steps) for steps in nearer), self.attention[0])
+
+    def plain_transformer(self, graph: Graph) -> bool:
+        """Whether the head consists of attention to all tokens of the feature map, without convolutions between."""
+        if "L" not in self.grid.layout or any("Conv" in step.node.op_type for step in self.steps):
+            return False
+        of_one = graph.for_one_image()
+        tokens = self.grid.tokens[0]
+        attending = [of_one.shape(step.input) or () for step in self.steps if step.attends]
+        return all(tokens in shape[-2:] for shape in attending)
+
     def epsilon(self, graph: Graph) -> float:
         """The precision of the head: the largest `Graph.epsilon` of its tensors."""
         return max(map(graph.epsilon, self.tensors))

@@ -10,7 +10,6 @@ explained at its last map like any other CNN.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from onnx import NodeProto
@@ -24,7 +23,7 @@ from secam_onnx.head.rules import HELD_RULES, Step
 from secam_onnx.head.rules.conv import ConvStep
 from secam_onnx.head.understand import understand
 from secam_onnx.head.walk import Rejection, Walk, dead_end, passed_by, pictures_of, placed, shared_tensors
-from secam_onnx.head_query import HeadQuery
+from secam_onnx.head_query import HeadQuery, blocks_by_rule
 
 __all__ = ["walk_attention"]
 
@@ -43,7 +42,7 @@ def walk_attention(graph: Graph, logits: str, query: HeadQuery) -> Walk:
     total = count_attention(of_one, logits)
     if not total:
         raise HeadError("there is no attention between the image and the logits")
-    asked = query.blocks or math.ceil(total / 3)
+    asked = query.blocks or blocks_by_rule(total)
     cuts = sorted({min(number, total) for number in ((asked,) if isinstance(asked, int) else asked)})
     on_the_way = cuts[:-1] if query.blocks else []
     features = query.feature_names

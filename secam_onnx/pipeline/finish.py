@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from secam_onnx.classifier.opened_model import ATTRIBUTIONS, ModelOutput, OpenModel, SuperpixelScores, ms_since
+from secam_onnx.classifier.opened_model import ModelOutput, OpenModel, SuperpixelScores, attribution_in_words, ms_since
 from secam_onnx.explanation import Explanation, Prediction
 from secam_onnx.labels.queries import class_name
 from secam_onnx.pipeline.prepare import PreparedImage
@@ -87,7 +87,7 @@ def _pooled(job: PreparedImage, output: ModelOutput) -> tuple[SuperpixelScores, 
 
 def describe(model: OpenModel) -> dict[str, object]:
     """How results were made, except for what depends on the photograph; plain JSON types."""
-    metadata = model.metadata
+    metadata, attention = model.metadata, model.metadata.head.attention
     told = {"note": metadata.origin.get("preprocessing"), "warning": metadata.origin.get("preprocessing_warning")}
     return {
         "name": "SeCAM",
@@ -95,7 +95,12 @@ def describe(model: OpenModel) -> dict[str, object]:
         "head": metadata.head.kind,
         "explained": metadata.explained,
         "probability": metadata.probability_note,
-        "attribution": ATTRIBUTIONS[model.attribution],
+        "attribution": attribution_in_words(model.attribution, metadata.head),
+        **(
+            {"attention_blocks": {"passed": list(attention.passed), "total": attention.total}}
+            if attention and model.attribution == "detached"
+            else {}
+        ),
         "features": " + ".join(metadata.head.all_features),
         **({"features_warning": warning} if (warning := metadata.origin.get("features_warning")) else {}),
         "map_size": None,

@@ -119,6 +119,13 @@ NUMBER = "a whole number of 1 to 2147483647 or null was expected"
         ("head.pick", [[0, 2]], r"head.pick\[0\]\[1\] is 2; one of 1, -1"),
         ("head.pick", [[-1, 1]], r"head.pick\[0\]\[0\] is -1"),
         ("head.pick", [[0, 1]], "3 labels for 1 classes"),
+        (
+            "head.attention",
+            {"passed": [1], "total": 2, "plain": True},
+            "head.algebra is 'smooth', but head.attention is given",
+        ),
+        ("head.attention", {"passed": [1], "total": 2}, "head.attention has no plain"),
+        ("head.algebra", "detached", "head.attention is null"),
         ("head.steps", [["a"]], r"head.steps\[0\] is a list of 1; a list \(text, text\) was expected"),
         ("head.further", [{"features": "f", "shape": [1, 2, 3]}], r"head.further\[0\] has no layout"),
         ("surprise", 1, "it has 'surprise', which is not known"),

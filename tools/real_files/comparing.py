@@ -25,7 +25,7 @@ from real_files.authors import Recipe, in_pillow, probabilities, recipes
 from skimage import data
 
 from secam_onnx import Explainer, PreprocessingSettings
-from secam_onnx.classifier.opened_model import ATTRIBUTIONS
+from secam_onnx.classifier.opened_model import attribution_in_words
 from secam_onnx.errors import SecamError
 
 __all__ = ["compare", "difference", "photographs"]
@@ -164,7 +164,7 @@ def _said(path: Path, options: dict[str, Any]) -> dict[str, Any]:
         "features": {"tensor": head.features, "shape": list(head.shape), "layout": head.layout, "further": further},
         "head": head.kind,
         "algebra": head.algebra,
-        "attribution": ATTRIBUTIONS[explainer.classifier.attribution],
+        "attribution": attribution_in_words(explainer.classifier.attribution, head),
         "activation": metadata.activation,
         "probability": metadata.probability_note,
         "output": metadata.explained_output,

@@ -10,7 +10,7 @@ The types and ranges of the records' fields are the schema by which the entry is
 """
 
 from secam_onnx.classifier.metadata.fused_record import MAX_CLASSES, Declared, FusedRecord
-from secam_onnx.classifier.metadata.head_record import WHOLE, BranchRecord, HeadRecord
+from secam_onnx.classifier.metadata.head_record import WHOLE, AttentionRecord, BranchRecord, HeadRecord
 from secam_onnx.classifier.metadata.model_metadata import FUSED_SCHEMA, KEY, SCHEMA, ModelMetadata
 from secam_onnx.classifier.metadata.reports import Agreement, Completeness, Fidelity
 from secam_onnx.reserved_prefix import RESERVED
@@ -24,6 +24,7 @@ __all__ = [
     "SCHEMA",
     "WHOLE",
     "Agreement",
+    "AttentionRecord",
     "BranchRecord",
     "Completeness",
     "Declared",

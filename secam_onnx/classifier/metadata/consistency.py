@@ -42,6 +42,12 @@ def head_contradictions(head: HeadRecord) -> Iterator[str]:
             yield f"{where}.shape is {shape}; (C, h, w) was expected"
         if any(start == end for start, end in span):
             yield f"{where}.span is {span}, which is empty"
+    if (head.algebra == "detached") != (head.attention is not None):
+        yield f"head.algebra is {head.algebra!r}, but head.attention is {'null' if head.attention is None else 'given'}"
+    if head.attention is not None:
+        passed, total = head.attention.passed, head.attention.total
+        if not passed or list(passed) != sorted({*passed}) or passed[-1] > total:
+            yield f"head.attention.passed is {passed}; ascending numbers up to the total of {total} were expected"
     if head.pick == ():
         yield "head.pick is empty"
 

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from secam_onnx.schema import OneOf, Within
 
-__all__ = ["WHOLE", "BranchRecord", "HeadRecord", "Length", "Span"]
+__all__ = ["WHOLE", "AttentionRecord", "BranchRecord", "HeadRecord", "Length", "Span"]
 
 Length = Annotated[int, Within(1, (1 << 31) - 1)]
 """Of an axis."""
 
+Blocks = Annotated[int, Within(1, 100_000)]
 Layout = Annotated[str, OneOf("NCHW", "NHWC", "NLC", "NCL", "LNC")]
 Count = Annotated[int, Within(0, (1 << 31) - 1)]
 Sign = Annotated[int, OneOf(1, -1)]
@@ -22,6 +23,8 @@ Span = tuple[tuple[Share, Share], tuple[Share, Share]]
 """Start and end of rows and columns, as fractions of the picture's edges."""
 
 WHOLE: Span = ((0.0, 1.0), (0.0, 1.0))
+
+NOT_MEASURED = "not measured for networks of this kind (windows, or convolutions between the blocks)"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,45 @@ class BranchRecord:
     shape: MapShape
     layout: Layout = "NCHW"
     span: Span = WHOLE
+
+
+@dataclass(frozen=True)
+class AttentionRecord:
+    """The attention of a detached head; as text, what a user is told of maps that are made through it.
+
+    Attributes
+    ----------
+    passed : tuple of int
+        How many products of attention weights and values lie between the feature map and the logits. Of several
+        numbers, the last is that of `features`, and the maps of all are averaged.
+    total : int
+        How many there are in the network.
+    plain : bool
+        Whether these are blocks of a plain transformer: each attends to all tokens of the feature map, and there are no
+        convolutions between them. Faithfulness was measured for such networks only.
+    """
+
+    passed: tuple[Blocks, ...]
+    total: Blocks
+    plain: bool = True
+
+    def __str__(self) -> str:
+        return (
+            f"from {last_blocks(self)}, attention weights held; what moves attention is not counted"
+            f"{'' if self.plain else f'; {NOT_MEASURED}'}"
+        )
+
+
+def last_blocks(attention: AttentionRecord) -> str:
+    """The blocks that a map was made through, in words: `the last 4 of 12 attention blocks`."""
+    *nearer, passed = attention.passed
+    if nearer:
+        return f"the last {', '.join(map(str, nearer))} and {passed} of {attention.total} attention blocks, averaged"
+    if attention.total == 1:
+        return "the only attention block"
+    if passed == attention.total:
+        return f"all {passed} attention blocks"
+    return f"the last{f' {passed}' if passed > 1 else ''} of {attention.total} attention blocks"
 
 
 @dataclass(frozen=True)
@@ -74,6 +116,8 @@ class HeadRecord:
     pick : tuple of (int, int) or None
         For every class the index of its logit in the graph and its sign, 1 or -1; None if class and logit have the same
         index (see `head.ClassOutput`).
+    attention : AttentionRecord or None
+        The attention that the head passes, if its algebra is `'detached'`.
     """
 
     kind: str
@@ -89,6 +133,7 @@ class HeadRecord:
     span: Span = WHOLE
     further: tuple[BranchRecord, ...] = ()
     pick: tuple[tuple[Count, Sign], ...] | None = None
+    attention: AttentionRecord | None = None
 
     @property
     def all_features(self) -> tuple[str, ...]:

@@ -99,6 +99,8 @@ class ModelMetadata:
     def to_json(self) -> str:
         """The text of the metadata entry."""
         body = {**dataclasses.asdict(self), "preprocessing": self.preprocessing.to_dict()}
+        if self.head.attention is None:
+            del body["head"]["attention"]
         fused = body.pop("fused")
         if fused is not None:
             body["fused"] = {"schema": FUSED_SCHEMA, **fused}
@@ -168,6 +170,8 @@ def _parsed(text: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"it holds a {type(data).__name__} where an object was expected")  # noqa: TRY004
     fused = data.setdefault("fused", None)
+    if isinstance(data.get("head"), dict):
+        data["head"].setdefault("attention", None)
     if isinstance(fused, dict) and (found := _version(fused, "fused")) != FUSED_SCHEMA:
         raise ModelError(
             f"The fused model has schema {found}; this version reads {FUSED_SCHEMA}. Fuse the original model again "
