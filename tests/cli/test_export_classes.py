@@ -81,6 +81,7 @@ def test_the_image_encoder_of_clip(folder: Path) -> None:
 def test_like(folder: Path, run_cli: RunCli) -> None:
     said = export("encoder.onnx", "--like", "chelsea.png", "--preprocess", "unit")
     assert "Class names given with the class vectors: 1, the first is 'chelsea'" in said
+    assert "Explained: the output. Probability: as given: none" in said
     done = run_cli("explain", "chelsea.png", "--model", "out.onnx", "-o", "why")
     assert done.returncode == 0, done.stderr
     assert "chelsea (0) +1.00" in done.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnxruntime
@@ -69,7 +70,7 @@ def test_an_encoder_in_half_precision(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected(embeddings, VECTORS, 100.0, 0, normalise=True), atol=100 * 2.0**-11)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, ">f4"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, ">f4", ml_dtypes.bfloat16])
 def test_vectors_of_any_numbers(dtype: Any) -> None:
     vectors = np.asfortranarray((VECTORS * 10).astype(dtype))
     source = with_classes(Source(encoder()), vectors)
@@ -284,6 +285,34 @@ def test_inputs_without_number_are_not_looked_into() -> None:
         with_classes(Source(model), VECTORS)
 
 
+def test_an_encoder_that_onnx_runtime_cannot_run_is_refused_in_words(tmp_path: Path) -> None:
+    onnx.save(encoder(dtype="bfloat16"), tmp_path / "encoder.onnx")
+    with pytest.raises(ModelError, match=r"bfloat16"):
+        export_model(with_classes(from_onnx(tmp_path / "encoder.onnx"), VECTORS), tmp_path / "out.onnx")
+
+
+@pytest.mark.full
+def test_a_residual_network_without_its_last_layer(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torchvision = pytest.importorskip("torchvision")
+    from secam_onnx.export.pytorch import to_onnx
+
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(weights=None)
+    network.fc = torch.nn.Identity()
+    model = to_onnx(network.eval(), (64, 64))
+    probe = torch.randn(5, 512)
+    probe_bias = torch.randn(5)
+    metadata = export_model(with_classes(Source(model), probe, bias=probe_bias), tmp_path / "out.onnx")
+    images = RANDOM.standard_normal((2, 3, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        wanted = torch.nn.functional.linear(network(torch.from_numpy(images)), probe, probe_bias)
+    found = run(tmp_path / "out.onnx", metadata.logits, image=images)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
+    assert metadata.head.kind == "gap + fc"
+
+
+@pytest.mark.slow
 def test_a_network_of_pytorch(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from secam_onnx.export.pytorch import to_onnx

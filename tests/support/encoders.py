@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import ModelProto, numpy_helper
@@ -52,7 +53,7 @@ def encoder(
     Parameters
     ----------
     dtype : str
-        `float` or `float16`: of weights, input and output.
+        `float`, `float16` or `bfloat16`: of weights, input and output.
     output : str
         Also `pooler_output`, `(N, 6, 1, 1)`, `map`, `(N, 6, 8, 8)`, or `tokens`, `(N, 64, 6)`.
     further : str
@@ -64,7 +65,7 @@ def encoder(
         f'<ir_version: 8, opset_import: ["": {opset}]> encoder ({dtype}[{batch}, 3, {SIDE}, {SIDE}] pixel_values) '
         f"=> ({outputs}) {{ {_IMAGE} }}"
     )
-    kind = np.float16 if dtype == "float16" else np.float32
+    kind = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}.get(dtype, np.float32)
     weights = {name: value.astype(kind) for name, value in _weights().items() if name in ("kernel", "project")}
     weights["cells"] = _weights()["cells"]
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())

@@ -90,7 +90,8 @@ class ModelMetadata:
         if self.probabilities is not None:
             own = "the model's own" if self.activation == "none" else f"the model's own {self.activation}"
             return self.origin.get("probability", own)
-        return self.origin.get("probability") or f"{self.probability} of the logits"
+        note = self.origin.get("probability", "")
+        return f"as given: {self.probability}" if note == "as given" else note or f"{self.probability} of the logits"
 
     def with_agreement(self, agreement: Agreement) -> ModelMetadata:
         """The metadata of a fused model with the result of its comparison."""
