@@ -15,7 +15,7 @@ from secam_onnx.files import open_regular
 
 __all__ = ["read_array", "read_arrays"]
 
-_MOST = 1 << 27  # numbers in one array
+_MOST = 1 << 26  # numbers in one array
 _MAGIC, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _ADVICE = "Save one array of float32 with numpy.save."
 

@@ -86,7 +86,8 @@ def with_classes(
     tensor = find_embedding(graph, embedding, pool, layer.shape)
     logits = _append(graph, tensor, pool, layer)
     of = {None: "", "class": "the class token of ", "mean": "the mean of "}[pool]
-    origin = {**source.origin, "classes": f"{layer.note}, on {of}{tensor!r}", "labels": "given with the class vectors"}
+    given = "numbered, since none were given" if names is None else "given with the class vectors"
+    origin = {**source.origin, "classes": f"{layer.note}, on {of}{tensor!r}", "labels": given}
     return replace(source, model=model, labels=layer.labels, origin=origin, logits=logits)
 
 

@@ -68,8 +68,8 @@ def with_texts(
     image, texts = _inputs(graph)
     values = {name: _value(graph, name, tokens) for name in texts}
     n_classes = _count(values)
-    names = tuple(f"class {index}" for index in range(n_classes)) if labels is None else given_labels(labels)
-    if len(names) != n_classes:
+    names = None if labels is None else given_labels(labels)
+    if names is not None and len(names) != n_classes:
         raise OptionError(f"There are {len(names)} labels for {n_classes} texts; give one name for each.")
     behind = inputs_behind(graph)
     output = _logits(graph, behind, image, logits)
@@ -80,7 +80,7 @@ def with_texts(
     matrix, bias = measured_layer(tail, weights, {vector: length, output: n_classes}, values)
     made = with_classes(replace(source, file=None), matrix, names, bias=bias, embedding=vector)
     told = f"{output!r} for {n_classes} text{'s' * (n_classes > 1)}, encoded by the model itself; a layer on {vector!r}"
-    return replace(made, origin={**made.origin, "classes": told, "labels": "given with the texts"})
+    return replace(made, origin={**made.origin, "classes": told})
 
 
 def _inputs(graph: Graph) -> tuple[str, list[str]]:

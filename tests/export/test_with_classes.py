@@ -77,6 +77,7 @@ def test_vectors_of_any_numbers(dtype: Any) -> None:
     wanted = expected(run(encoder().SerializeToString(), "image_embeds"), vectors, 1, 0, normalise=False)
     np.testing.assert_allclose(run(source.model.SerializeToString(), "logits"), wanted, rtol=1e-5, atol=1e-4)
     assert source.labels == ("class 0", "class 1", "class 2", "class 3")
+    assert source.origin["labels"] == "numbered, since none were given"
 
 
 def test_one_vector_is_one_class(tmp_path: Path, chelsea: np.ndarray) -> None:
