@@ -15,6 +15,8 @@ from secam_onnx.reserved_prefix import RESERVED
 
 __all__ = ["Builder"]
 
+_END = (1 << 63) - 1
+
 
 class Builder(Nodes):
     """Collects nodes, constants and terms of the bias of a contribution model.
@@ -145,10 +147,41 @@ class Builder(Nodes):
             axes = [self.axis(gradient.of, axis) for axis in range(first, rank) if axis != gradient.channel_axis]
             channels = self.op("Unsqueeze", [gradient.name, self.integers(axes)])
             return self.expand_like(channels, gradient.of)
+        if gradient.part is not None:
+            axis, start, behind = gradient.part
+            along = self.integers([self.axis(gradient.of, axis)])
+            return self.op("Pad", [gradient.name, self.integers([start, behind]), "", along])
         return gradient.name
+
+    def held(self, gradient: Gradient) -> str:
+        """What a gradient holds of a tensor: all of it, or the part that is not zero."""
+        return gradient.name if gradient.part is not None else self.dense(gradient)
+
+    def beside(self, gradient: Gradient, tensor: str) -> str:
+        """The float32 value `(N, 1, ...)`, where a gradient is held, of a tensor that broadcasts to the gradient's."""
+        value = self.per_class(self.value(tensor), tensor)
+        if gradient.part is None:
+            return value
+        axis, start, behind = gradient.part
+        shape, whole = self.graph.shape(tensor) or (), self.graph.shape(gradient.of) or ()
+        own = axis - len(whole) + len(shape)
+        if own < 0 or shape[own] == 1:
+            return value
+        bounds = [self.integers([bound]) for bound in (start, -behind or _END)]
+        return self.op("Slice", [value, *bounds, self.integers([self.axis(tensor, own)])])
+
+    def is_even(self, gradient: Gradient, tensor: str) -> bool:
+        """Whether a tensor that broadcasts to that of a gradient is the same along the axis of which a part is held."""
+        if gradient.part is None:
+            return True
+        shape = self.graph.shape(tensor) or ()
+        own = gradient.part[0] - len(self.graph.shape(gradient.of) or ()) + len(shape)
+        return own < 0 or shape[own] == 1
 
     def sum(self, one: Gradient, other: Gradient) -> Gradient:
         """The sum of two gradients of a tensor, from two paths to the logits."""
+        if one.part is not None and one.part == other.part:
+            return Gradient(self.op("Add", [one.name, other.name]), one.of, part=one.part)
         return Gradient(self.op("Add", [self.dense(one), self.dense(other)]), one.of)
 
     def times_channels(self, gradient: Gradient, factor: str, of: str) -> Gradient:
@@ -167,6 +200,8 @@ class Builder(Nodes):
         if gradient.form == "uniform" and varies <= {gradient.channel_axis}:
             per_channel = self.op("Reshape", [value, self.integers([-1])])
             return Gradient(self.op(op, [gradient.name, per_channel]), of, "uniform", gradient.channel_axis)
+        if gradient.part is not None and self.is_even(gradient, constant):
+            return Gradient(self.op(op, [gradient.name, value]), of, part=gradient.part)
         return Gradient(self.op(op, [self.dense(gradient), value]), of)
 
     def conv_transpose(self, dense: str, weight: str, node: NodeProto, window: Window, group: int = 1) -> str:
@@ -191,6 +226,8 @@ class Builder(Nodes):
         """Add `gradient . bias` to `b_c`; `bias` broadcasts to the tensor of the gradient."""
         shape = self.graph.shape(bias) or ()
         of_channels = len(shape) == 1 and shape == (self.graph.shape(gradient.of) or ())[-1:]
+        if not self.is_even(gradient, bias):
+            gradient = Gradient(self.dense(gradient), gradient.of)
         self._add_bias(gradient, self.constant(bias), factor, of_channels=of_channels)
 
     def add_channel_bias(self, gradient: Gradient, value: str) -> None:
@@ -214,8 +251,7 @@ class Builder(Nodes):
 
     def dot(self, gradient: Gradient) -> str:
         """`g . t` for the tensor of a gradient, `(N, K)`."""
-        value = self.per_class(self.value(gradient.of), gradient.of)
-        return self._sum(self.op("Mul", [self.dense(gradient), value]))
+        return self._sum(self.op("Mul", [self.held(gradient), self.beside(gradient, gradient.of)]))
 
     def total(self, terms: Sequence[str], like: str) -> str:
         """The sum of `(N, K)` tensors; if there are none, zeros in the shape of `like`, the class ids."""
@@ -232,7 +268,7 @@ class Builder(Nodes):
             classes = self.op("Expand", [flat, self.integers([self.n_logits])])
             term = self.op("Gather", [classes, gradient.name], axis=0)
         else:
-            dense, axes = self.dense(gradient), len(self.graph.inner(gradient.of))
+            dense, axes = self.held(gradient), len(self.graph.inner(gradient.of))
             if of_channels and axes > 1:  # first the sum over positions, which makes no second tensor of that size
                 dense = self.op("ReduceSum", [dense, self.integers(range(2, axes + 1))], keepdims=0)
             term = self._sum(self.op("Mul", [dense, value]))

@@ -24,9 +24,19 @@ class Gradient:
         `uniform`: `(N, K, C)`, as the gradient is the same at all positions of a feature map.
     channel_axis : int
         The axis of `t` that counts channels, if the gradient is uniform.
+    part : (int, int, int) or None
+        Where a dense gradient is zero but for some tokens, such as the class token, which alone the tensor holds: the
+        axis of `t`, the first of them, and how many are left out behind the last. What a block does to one token costs
+        a hundredth of what it does to all.
     """
 
     name: str
     of: str
     form: Literal["selection", "dense", "uniform"] = "dense"
     channel_axis: int = 1
+    part: tuple[int, int, int] | None = None
+
+    @property
+    def varies_along(self) -> int | None:
+        """The axis of which only a part is held."""
+        return None if self.part is None else self.part[0]

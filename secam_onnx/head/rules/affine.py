@@ -6,7 +6,7 @@ Add, Sub, Mul and Div with one constant operand, and BatchNormalization at infer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx import NodeProto
 
@@ -36,7 +36,7 @@ class AffineStep(Step):
         minuend = op == "Sub" and self.node.input[0] == self.constant  # c - x
         builder.add_bias(gradient, self.constant, -1.0 if op == "Sub" and not minuend else 1.0)
         if not minuend:
-            return [Gradient(gradient.name, self.input, gradient.form, gradient.channel_axis)]
+            return [replace(gradient, of=self.input)]
         if gradient.form == "uniform":
             return [Gradient(builder.op("Neg", [gradient.name]), self.input, "uniform", gradient.channel_axis)]
         return [Gradient(builder.op("Neg", [builder.dense(gradient)]), self.input)]

@@ -13,7 +13,7 @@ conservative propagation", arXiv 2202.07304: attention weights and the divisors 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from onnx import NodeProto
@@ -40,8 +40,13 @@ class AttentionStep(Step):
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         held = self.node.input[0 if self.weights_first else 1]
         rank = len(builder.graph.shape(held) or ())
-        turned = builder.op("Transpose", [builder.value(held)], perm=[*range(rank - 2), rank - 1, rank - 2])
-        factors = [builder.per_class(turned, held), builder.dense(gradient)]
+        queries = rank - (2 if self.weights_first else 1)
+        if gradient.varies_along != queries:
+            gradient = Gradient(builder.dense(gradient), self.output)
+        weights = builder.beside(replace(gradient, of=held), held)
+        axes = 2 + len(builder.graph.inner(held))
+        turned = builder.op("Transpose", [weights], perm=[*range(axes - 2), axes - 1, axes - 2])
+        factors = [turned, builder.held(gradient)]
         return [Gradient(builder.op("MatMul", factors if self.weights_first else factors[::-1]), self.input)]
 
 

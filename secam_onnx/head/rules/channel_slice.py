@@ -7,7 +7,7 @@ the others. In a graph for one image, whose attention is understood, any axis wi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
@@ -41,6 +41,9 @@ class SliceStep(Step):
         places = builder.integers([axis + (1 if leads else 2) for axis in axes])
         if self.drops:
             dense = builder.op("Unsqueeze", [dense, places])
+        if builder.graph.one_image and len(self.parts) == 1:
+            own = Gradient(dense, self.input) if leads else builder.of_whole(dense, self.input)
+            return [replace(own, part=self.parts[0])]
         padded = builder.op("Pad", [dense, builder.integers([*starts, *ends]), "", places])
         return [Gradient(padded, self.input) if leads else builder.of_whole(padded, self.input)]
 

@@ -29,8 +29,13 @@ class CombineStep(Step):
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         parts: dict[str, str] = {}
-        for name, part in zip(self.node.input, self._parts(builder, builder.dense(gradient)), strict=True):
+        shapes = {builder.graph.shape(name) for name in (*self.inputs, self.output)}
+        held = gradient.part if len(shapes) == 1 and self.exact else None
+        dense = builder.held(gradient) if held else builder.dense(gradient)
+        for name, part in zip(self.node.input, self._parts(builder, dense), strict=True):
             parts[name] = builder.op("Add", [parts[name], part]) if name in parts else part
+        if held:
+            return [Gradient(parts[name], name, part=held) for name in self.inputs]
         return [Gradient(builder.unbroadcast(parts[name], self.output, name), name) for name in self.inputs]
 
     def _parts(self, builder: Builder, dense: str) -> list[str]:

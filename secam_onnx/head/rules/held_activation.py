@@ -26,10 +26,11 @@ class HeldActivationStep(Step):
     holds: ClassVar[bool] = True
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
-        b, x, y = builder, builder.value(self.input), builder.value(self.output)
+        b = builder
+        x, y = (b.beside(gradient, name) for name in (self.input, self.output))
         zero = b.op("Equal", [x, b.floats([0.0])])
         gate = b.op("Div", [y, b.op("Add", [x, b.op("Cast", [zero], to=TensorProto.FLOAT)])])
-        return [Gradient(b.op("Mul", [b.dense(gradient), b.per_class(gate, self.input)]), self.input)]
+        return [Gradient(b.op("Mul", [b.held(gradient), gate]), self.input, part=gradient.part)]
 
 
 class HeldActivationRule(Rule):

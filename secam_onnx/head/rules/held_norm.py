@@ -8,7 +8,7 @@ comes out does not depend on the norm of `x`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from onnx import NodeProto
@@ -42,14 +42,17 @@ class HeldNormStep(Step):
         if bias:
             b.add_bias(gradient, bias)
         over, centred = b.integers(axes), self.node.op_type in _CENTRED
-        divisor = b.per_class(_divisor(b, b.value(self.input), over, self.node), self.input)
-        dense = b.dense(gradient)
+        part = gradient.part
+        if part is not None and part[0] >= len(b.graph.shape(self.input) or ()) - self.count:
+            gradient, part = Gradient(b.dense(gradient), self.output), None
+        dense, x = b.held(gradient), b.beside(replace(gradient, of=self.input), self.input)
+        divisor = _divisor(b, x, over, self.node)
         if scale:
             dense = b.op("Mul", [dense, b.constant(scale)])
         divided = b.op("Div", [dense, divisor])
         if centred:
             divided = b.op("Sub", [divided, b.op("ReduceMean", [divided, over], keepdims=1)])
-        return [Gradient(divided, self.input)]
+        return [Gradient(divided, self.input, part=part)]
 
 
 def _divisor(b: Builder, x: str, over: str, node: NodeProto) -> str:

@@ -36,13 +36,15 @@ class HeldProductStep(Step):
     holds: ClassVar[bool] = True
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
-        b, dense = builder, builder.dense(gradient)
+        b, shapes = builder, {builder.graph.shape(name) for name in (*self.inputs, self.output)}
+        if len(shapes) > 1:  # what is walked was repeated
+            gradient = Gradient(b.dense(gradient), self.output)
         results = []
         for name in self.inputs:
             other = self.node.input[1] if name == self.node.input[0] else self.node.input[0]
-            share = b.op(self.node.op_type, [dense, b.per_class(b.value(other), other)])
+            share = b.op(self.node.op_type, [b.held(gradient), b.beside(gradient, other)])
             share = b.scale(share, 1 / len(self.inputs))
-            results.append(Gradient(b.unbroadcast(share, self.output, name), name))
+            results.append(Gradient(b.unbroadcast(share, self.output, name), name, part=gradient.part))
         return results
 
 

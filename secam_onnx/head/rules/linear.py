@@ -53,9 +53,10 @@ class LinearStep(Step):
             weight = builder.op("Transpose", [weight], perm=[1, 0])
         # Tokens (N, L, C): the same product at each position.
         uniform = gradient.form == "uniform" and gradient.channel_axis == self.rank - 1
-        name = gradient.name if uniform else builder.dense(gradient)
+        part = gradient.part if gradient.varies_along != self.rank - 1 else None
+        name = gradient.name if uniform or part else builder.dense(gradient)
         product = builder.scale(builder.op("MatMul", [name, weight]), self.alpha)
-        return [Gradient(product, self.input, "uniform" if uniform else "dense", gradient.channel_axis)]
+        return [Gradient(product, self.input, "uniform" if uniform else "dense", gradient.channel_axis, part)]
 
 
 class LinearRule(Rule):

@@ -27,7 +27,23 @@ class ReshapeStep(Step):
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         if gradient.form == "selection" and self.keeps_order:
             return [Gradient(gradient.name, self.input, "selection")]
+        if gradient.part is not None and (axis := self._same_axis(builder, gradient.part[0])) is not None:
+            sizes = [length or 0 for length in builder.graph.inner(self.input)]
+            place = builder.axis(self.input, axis)
+            length = (builder.graph.shape(self.input) or ())[axis] or 0
+            sizes[place - 2] = length - sum(gradient.part[1:])
+            shaped = builder.op("Reshape", [gradient.name, builder.integers([0, 0, *sizes])])
+            return [Gradient(shaped, self.input, part=(axis, *gradient.part[1:]))]
         return [Gradient(builder.reshape_like(builder.dense(gradient), self.input), self.input)]
+
+    def _same_axis(self, builder: Builder, axis: int) -> int | None:
+        """The axis of the input that is an axis of the output, by its length and what lies before it."""
+        before, after = (builder.graph.shape(name) or () for name in (self.input, self.output))
+        if None in before or None in after:
+            return None
+        wanted = math.prod(length or 0 for length in after[:axis]), after[axis]
+        places = [(math.prod(n or 0 for n in before[:index]), length) for index, length in enumerate(before)]
+        return places.index(wanted) if wanted in places and places.count(wanted) == 1 else None
 
 
 class ReshapeRule(Rule):

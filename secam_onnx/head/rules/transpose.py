@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx import NodeProto
 
@@ -25,12 +25,20 @@ class TransposeStep(Step):
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         if gradient.form == "uniform":
             return [Gradient(gradient.name, self.input, "uniform", self.order[gradient.channel_axis])]
+        if gradient.part is not None:
+            return [self._of_part(builder, gradient, gradient.part)]
         back = [self.order.index(axis) for axis in range(len(self.order))]
         if not builder.lead(self.input, self.output) or self.order[0]:  # of a single image
             whole = builder.op("Transpose", [builder.whole(gradient)], perm=[0, 1, *(axis + 2 for axis in back)])
             return [builder.of_whole(whole, self.input)]
         perm = [0, *(axis + 1 for axis in back)]  # the class axis comes second
         return [Gradient(builder.op("Transpose", [builder.dense(gradient)], perm=perm), self.input)]
+
+    def _of_part(self, builder: Builder, gradient: Gradient, part: tuple[int, int, int]) -> Gradient:
+        whole = builder.whole(replace(gradient, part=None))
+        perm = [0, 1, *(self.order.index(axis) + 2 for axis in range(len(self.order)))]
+        turned = builder.of_whole(builder.op("Transpose", [whole], perm=perm), self.input)
+        return replace(turned, part=(self.order[part[0]], *part[1:]))
 
 
 class TransposeRule(Rule):
