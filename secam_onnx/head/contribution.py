@@ -32,7 +32,7 @@ from secam_onnx.head.cut import cut_out
 from secam_onnx.head.found_head import Head
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.grid import Grid
-from secam_onnx.head.masking import MASKED, PARTS, each_cell, maps_at_once, masked_cam
+from secam_onnx.head.masking import MASKED, PARTS, each_cell, evenly, maps_at_once, masked_cam
 from secam_onnx.head.outputs.class_output import ClassOutput
 from secam_onnx.head.picture_span import spread_matrix
 from secam_onnx.head.tokens_read import only_tokens_read
@@ -214,7 +214,7 @@ def _masked(
     most = masks = maps_at_once(builder.graph, head, nodes)
     if rows and columns:
         builder.values.append(numpy_helper.from_array(each_cell(rows, columns), PARTS))
-        masks = min(most, rows * columns + 2)
+        masks = evenly(rows * columns + 2, most)
     cam, bias, gap = masked_cam(builder, head, nodes, (FEATURES, logit_ids), entry, masks)
     return (_on_the_picture(builder, cam, head, head.grid), bias, gap), (max(1, most // masks), masks)
 

@@ -28,14 +28,14 @@ from secam_onnx.head.builder import Builder
 from secam_onnx.head.found_head import Head
 from secam_onnx.reserved_prefix import RESERVED
 
-__all__ = ["MASKED", "PARTS", "each_cell", "maps_at_once", "masked_cam"]
+__all__ = ["MASKED", "PARTS", "each_cell", "evenly", "maps_at_once", "masked_cam"]
 
 PARTS = f"{RESERVED}parts"
 MASKED = f"{RESERVED}masked"
 
-# Of the largest tensor of the head in one run. Larger ones leave the processor's cache: a block of a transformer takes
-# 1.4 times as long with 64 masks at once as with 16 or one; the large layers of a VGG take a tenth with all 51.
-_BYTES_AT_ONCE = 16 * 2**20
+# Of the largest tensor of the head in one run. Larger ones leave the processor's cache: a whole block of a transformer
+# took 1.4 times as long with 64 masks at once as with 16 or one; the large layers of a VGG take a tenth with all 51.
+_BYTES_AT_ONCE = 8 * 2**20
 _OVER_THE_BATCH = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}  # one scale for all images
 
 
@@ -65,6 +65,11 @@ def maps_at_once(graph: Graph, head: Head, nodes: Sequence[NodeProto]) -> int:
     largest = max((math.prod(length or 1 for length in shape) for shape in shapes if shape), default=1)
     largest = max(largest, math.prod(length or 1 for length in head.grid.shape))
     return max(1, _BYTES_AT_ONCE // (4 * largest))
+
+
+def evenly(count: int, most: int) -> int:
+    """How many of `count` masks each run has, if all have as many, in as few runs as `most` in one allow."""
+    return -(-count // -(-count // most))
 
 
 def masked_cam(

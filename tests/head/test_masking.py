@@ -87,6 +87,11 @@ def with_all_outputs(model: ModelProto) -> ModelProto:
     return copy
 
 
+@pytest.mark.parametrize(("count", "most", "each"), [(51, 41, 26), (51, 51, 51), (51, 99, 51), (198, 6, 6), (8, 1, 1)])
+def test_masks_are_spread_evenly_over_the_runs(count: int, most: int, each: int) -> None:
+    assert masking.evenly(count, most) == each
+
+
 def test_heads_whose_images_depend_on_each_other_run_for_one_mask_at_a_time() -> None:
     """The scale of a dynamic quantisation is taken over all images of a run."""
     body = (
