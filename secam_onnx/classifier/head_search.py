@@ -70,7 +70,9 @@ def _with_probes(graph: Graph, preprocessing: Preprocessing, find: Callable[[], 
         except HeadError as error:
             failure = error
         of_one = graph.for_one_image()
-        if unknown := of_one.unknown_shapes - asked_of_one:
+        if of_one.unknown_shapes - asked_of_one:
+            # Measure all of them in one run, instead of one run for each step further up.
+            unknown = _all_unknown(of_one) - asked_of_one
             asked_of_one |= unknown
             single = tuple(1 if axis == "N" else length for axis, length in zip(input_.axes, images, strict=True))
             if learned := probe_shapes(of_one, sorted(unknown), single):
@@ -80,11 +82,15 @@ def _with_probes(graph: Graph, preprocessing: Preprocessing, find: Callable[[], 
         known = (head.understood and len(head.grids) == 1 and None not in head.grid.shape for head in heads)
         if (heads and all(known)) or not unknown:
             break
-        # Measure all of them in one run, instead of one run for each step further up.
-        graph.known_shapes(name for node in graph.model.graph.node for name in node.output if name)
-        unknown = graph.unknown_shapes - asked
+        unknown = _all_unknown(graph) - asked
         asked |= unknown
         graph.learn(probe_shapes(graph, sorted(unknown), images))
     if not heads:
         raise failure or HeadError("no head was found")
     return heads
+
+
+def _all_unknown(graph: Graph) -> set[str]:
+    """All tensors whose shapes are not known."""
+    graph.known_shapes(name for node in graph.model.graph.node for name in node.output if name)
+    return graph.unknown_shapes

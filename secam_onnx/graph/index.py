@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
+from secam_onnx.errors import HeadError
 from secam_onnx.graph.node_index import RANDOM, NodeIndex
 from secam_onnx.graph.node_info import Shape, attribute, reads
 from secam_onnx.graph.shape_inference import Types, copy_for_inference, infer_types, pin_batch
@@ -167,6 +168,29 @@ class Graph(NodeIndex):
         """The precision of a tensor's element type: the distance from 1 to the next larger number."""
         return _EPSILONS.get(self.dtype(tensor), 2.0**-23)
 
+    def is_stored(self, tensor: str) -> bool:
+        """Whether a tensor is constant whatever the shapes are."""
+        return super().is_constant(tensor)
+
+    def is_constant(self, tensor: str) -> bool:
+        """As `NodeIndex.is_constant`; for one image, also what is made from shapes, which are all known then."""
+        return self.is_stored(tensor) or (self.one_image and self.is_from_shapes(tensor))
+
+    def constant(self, tensor: str) -> np.ndarray:
+        """As `NodeIndex.constant`.
+
+        Raises
+        ------
+        HeadError
+            It is made from shapes that are not known.
+        """
+        if self.is_stored(tensor):
+            return super().constant(tensor)
+        value = self.value_from_shapes(tensor)
+        if value is None:
+            raise HeadError(f"{tensor!r} is computed from shapes that are not known")
+        return value
+
     def value_from_shapes(self, tensor: str) -> np.ndarray | None:
         """The value, for one image, of a tensor that is computed from shapes alone; None if it is not."""
         return self._value_from_shapes(tensor, self._types_for(1))
@@ -176,8 +200,8 @@ class Graph(NodeIndex):
         return self._value_from_shapes(tensor, self._types_for(_PINNED))
 
     def _value_from_shapes(self, tensor: str, types: Types) -> np.ndarray | None:
-        if self.is_constant(tensor):
-            return self.constant(tensor)
+        if self.is_stored(tensor):
+            return super().constant(tensor)
         nodes: dict[int, NodeProto] = {}
         constants: dict[str, np.ndarray] = {}
         todo, seen = [tensor], set()
@@ -186,14 +210,15 @@ class Graph(NodeIndex):
             if name in seen:
                 continue
             seen.add(name)
-            if self.is_constant(name):
-                constants[name] = self.constant(name)
+            if self.is_stored(name):
+                constants[name] = super().constant(name)
                 continue
             node = self.producer(name)
             if node is None or node.op_type in RANDOM or len(nodes) > _MOST_NODES:
                 return None
             if node.op_type == "Shape":
-                shape = types.get(node.input[0], (0, None))[1]
+                read = node.input[0]
+                shape = self.shape(read) if self.one_image else types.get(read, (0, None))[1]
                 if shape is None or None in shape:
                     return None
                 kept = shape[attribute(node, "start", 0) : attribute(node, "end", len(shape))]

@@ -61,10 +61,18 @@ class Builder(Nodes):
 
     def value(self, tensor: str) -> str:
         """The same as float32."""
+        if self.graph.one_image and self.graph.is_from_shapes(tensor) and not self.graph.is_stored(tensor):
+            return self._of_shapes(tensor)
         if self.graph.dtype(self.forward(tensor)) == TensorProto.FLOAT:
             return tensor
         if tensor not in self._casts:
             self._casts[tensor] = self.op("Cast", [tensor], to=TensorProto.FLOAT)
+        return self._casts[tensor]
+
+    def _of_shapes(self, tensor: str) -> str:
+        """What the model computes from shapes alone, as a class token that is repeated for each image."""
+        if tensor not in self._casts:
+            self._casts[tensor] = self.floats(self.graph.constant(tensor))
         return self._casts[tensor]
 
     def sizes(self, tensor: str) -> str:

@@ -20,6 +20,7 @@ from secam_onnx.head.rules.held_product import HeldProductRule
 from secam_onnx.head.rules.layernorm import LayerNormRule
 from secam_onnx.head.rules.linear import LinearRule, LinearStep
 from secam_onnx.head.rules.maxpool import GlobalMaxPoolRule, MaxPoolRule
+from secam_onnx.head.rules.pad import PadRule
 from secam_onnx.head.rules.passthrough import PassThroughRule, PassThroughStep
 from secam_onnx.head.rules.pool import PoolRule, ReduceRule
 from secam_onnx.head.rules.quantize import QuantizeRule
@@ -61,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     ReshapeRule(),
     TransposeRule(),
     StridedRule(),
+    PadRule(),
     SplitRule(),
     SliceRule(),
     GatherRule(),

@@ -118,8 +118,6 @@ class GatherRule(Rule):
     def match(self, graph: Graph, node: NodeProto) -> Step:
         indices = node.input[1]
         value = graph.constant(indices) if graph.is_constant(indices) else None
-        if value is None and graph.one_image:
-            value = graph.value_from_shapes(indices)
         if value is None or (value.size != 1 and not graph.one_image):
             raise NoMatchError("it selects several of the features")
         axis, length = _features(graph, node, attribute(node, "axis", 0))

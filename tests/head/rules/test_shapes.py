@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from heads import assert_refused, build, check, fill
+from heads import assert_refused, build, check, fill, same
 
 from secam_onnx.errors import HeadError
 from secam_onnx.graph.index import Graph
@@ -51,6 +51,13 @@ BODIES = {  # opset
     "dropout with inputs": (f"d = Dropout (f, c_0p5, no) v = Flatten (d) {FC}", 13),
     "dropout's mask is not used": (f"d, m = Dropout (f) v = Flatten (d) {FC}", 12),
     "cast like": (f"d = CastLike (f, c_1) v = Flatten (d) {FC}", 18),
+    "padded with zeros": (f"y = Pad (f, i_0_0_1_0_0_0_0_2) v = Flatten (y) {FC.replace('24', '64')}", 18),
+    "padded along named axes": (f"y = Pad (f, i_1_0_0_2, , i_m1_1) v = Flatten (y) {FC.replace('24', '54')}", 18),
+    "padded, numbers as attribute": (
+        f"y = Pad <pads = [0, 0, 1, 0, 0, 0, 0, 2]> (f) v = Flatten (y) {FC.replace('24', '64')}",
+        10,
+    ),
+    "padded by nothing": (f'y = Pad <mode = "reflect"> (f, i_0_0_0_0_0_0_0_0) v = Flatten (y) {FC}', 18),
     "split": (f"a, b = Split <axis = 1> (f, i_1_3) r = Relu (a) c = Concat <axis = 1> (b, r) v = Flatten (c) {FC}", 13),
     "split, lengths as attribute": (
         f"a, b = Split <axis = 1, split = [3, 1]> (f) c = Concat <axis = 1> (b, a) v = Flatten (c) {FC}",
@@ -109,6 +116,11 @@ def test_a_strided_view_that_leaves_all_in_place() -> None:
     assert "strided view that keeps all numbers in place" in [step.reason for step in found.head.steps]
 
 
+def test_a_negative_pad_cuts() -> None:
+    rest = f"v = Flatten (y) {FC18}"
+    same(f"y = Pad (f, i_0_m1_0_0_0_0_0_0) {rest}", f"y = Slice (f, i_1, i_4, i_1) {rest}", 18)
+
+
 def test_a_strided_view_that_reorders_is_refused() -> None:
     body = "row = Reshape (f, i_m1) g = Gather (row, turned) p = GlobalAveragePool (g) v = Flatten (p) "
     turned = np.arange(48).reshape(2, 4, 3, 2)[:, ::-1].copy()
@@ -124,6 +136,9 @@ def test_a_strided_view_that_reorders_is_refused() -> None:
         ),
         ("u = Reshape (f, i_1_48) v = Reshape (u, i_2_24)", "mixes the images of a batch"),
         ("c = Cast <to = 7> (f) d = Cast <to = 1> (c) v = Flatten (d)", "casts to or from integers"),
+        ("p = Pad (f, i_1_0_0_0_m1_0_0_0) v = Flatten (p)", "the batch"),
+        ("p = Pad (f, i_0_0_0_0_0_0_3_m1, c_2) v = Flatten (p)", "other numbers than zero"),
+        ('p = Pad <mode = "edge"> (f, i_0_0_0_0_0_0_3_m1) v = Flatten (p)', "other numbers than zero"),
         ("d = Dropout (f, c_0p5, yes) v = Flatten (d)", "drops values at random"),
         ("n, m = LayerNormalization <axis = 1> (f, w_4x3x2) s = Add (n, m) v = Flatten (s)", "is not its first"),
         (
