@@ -136,11 +136,11 @@ class Attribution:
         return maps, bias, gap
 
     def with_rounding(
-        self, features: Features, class_ids: np.ndarray
+        self, features: Features, class_ids: np.ndarray, parts: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """As `local`, and the largest change of the logits if each rounding of the head moves by one step."""
         # In one run: ONNX Runtime runs all nodes, whatever the requested outputs.
-        maps, bias, gap, rounding = self._run([CAM, BIAS, GAP, ROUNDING], features, class_ids)
+        maps, bias, gap, rounding = self._run([CAM, BIAS, GAP, ROUNDING], features, class_ids, parts)
         return maps, bias, gap, rounding
 
     def _run(

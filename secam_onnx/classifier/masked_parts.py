@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from secam_onnx.classifier.opened_model import Segments
 from secam_onnx.head import each_cell
 from secam_onnx.superpixels.pooling import centres
 
@@ -16,7 +15,7 @@ _WORTH = 2  # superpixels blur the map, so they must save at least half of the r
 
 
 def masked_parts(
-    segments: Sequence[Segments | None], map_size: tuple[int, int], at_once: int
+    label_maps: Sequence[np.ndarray | None], map_size: tuple[int, int], at_once: int
 ) -> tuple[np.ndarray, list[int | None]]:
     """Choose the parts for each picture; a cell belongs to the superpixel under its centre, whole.
 
@@ -24,8 +23,8 @@ def masked_parts(
 
     Parameters
     ----------
-    segments : sequence of Segments or None
-        For each picture its superpixels, which are waited for; None where there are none.
+    label_maps : sequence of ndarray or None
+        For each picture its superpixels `(H, W)`; None where there are none.
     map_size : (int, int)
         Rows and columns of the feature map.
     at_once : int
@@ -40,7 +39,7 @@ def masked_parts(
     """
     cells = each_cell(*map_size)[0]
     parts, superpixels = [], []
-    for labels in map(_made, segments):
+    for labels in label_maps:
         numbers, own = cells, None
         if labels is not None:
             found, under = np.unique(labels[centres(cells.ravel(), labels.shape, map_size)], return_inverse=True)
@@ -49,11 +48,6 @@ def masked_parts(
         parts.append(numbers)
         superpixels.append(own)
     return np.stack(parts).astype(np.int64), superpixels
-
-
-def _made(segments: Segments | None) -> np.ndarray | None:
-    """The label map; None if there is none, or if making it failed, which whoever needs it will be told."""
-    return None if segments is None or segments.exception() is not None else segments.result()[0]
 
 
 def _runs(parts: int, at_once: int) -> int:

@@ -128,7 +128,8 @@ class Classifier:
         start = time.perf_counter()
         features, logits, probabilities = self.forward(inputs)
         forward_ms = ms_since(start) / len(inputs)
-        parts, masked = self._parts(features[0], segments)
+        label_maps = map(_made, segments) if self.attribution == "masking" else ()
+        parts, masked = self.parts(features, list(label_maps))
 
         start = time.perf_counter()
         chosen = [resolve_classes(*asked, self.metadata.labels) for asked in zip(queries, logits, strict=True)]
@@ -150,17 +151,25 @@ class Classifier:
             for row, ids in enumerate(chosen)
         ]
 
-    def _parts(
-        self, features: np.ndarray, segments: Sequence[Segments | None]
+    def parts(
+        self, features: tuple[np.ndarray, ...], label_maps: Sequence[np.ndarray | None]
     ) -> tuple[np.ndarray | None, Sequence[int | None]]:
-        """What is masked, if anything is, and how many superpixels of each picture that is; see `masked_parts`."""
-        head, nothing = self.metadata.head, [None] * len(features)
+        """Choose what is masked, if anything is, and say how many superpixels of each picture that is.
+
+        Parameters
+        ----------
+        features : tuple of ndarray
+            As `forward` returns them.
+        label_maps : sequence of ndarray or None
+            See `masked_parts`; none at all for cells.
+        """
+        head, nothing = self.metadata.head, [None] * len(features[0])
         if self.attribution != "masking" or head.span != WHOLE:
             return None, nothing
-        _, rows, columns = features.shape[1:] if features.ndim == 4 else head.shape
+        _, rows, columns = features[0].shape[1:] if features[0].ndim == 4 else head.shape
         assert rows is not None
         assert columns is not None
-        return masked_parts(segments or nothing, (rows, columns), self.contribute.masks_at_once)
+        return masked_parts(label_maps or nothing, (rows, columns), self.contribute.masks_at_once)
 
     def compare(self, file: ReferenceOutputs, advice: str = REPORT) -> None:
         """Compare the outputs of the network with those of its original file, and set `fidelity`.
@@ -245,3 +254,8 @@ class Classifier:
             )
         check_logits(logits)
         return features, logits, given[0] if given else probabilities_of(logits, self.metadata.probability)
+
+
+def _made(segments: Segments | None) -> np.ndarray | None:
+    """The label map; None if there is none, or if making it failed, which whoever needs it will be told."""
+    return None if segments is None or segments.exception() is not None else segments.result()[0]

@@ -13,20 +13,15 @@ import tiny_models
 from onnx.utils import Extractor
 from token_networks import CLASSES, transformer
 
-from secam_onnx import Explainer, Preprocessing, Segmenter
+from secam_onnx import Explainer, Preprocessing, Segmenter, runtime
 from secam_onnx.classifier.masked_parts import masked_parts
-from secam_onnx.classifier.opened_model import Segments
+from secam_onnx.classifier.open_classifier import open_classifier
+from secam_onnx.classifier.proof import prove
 from secam_onnx.classifier.unfused import Classifier
-from secam_onnx.head import masking
+from secam_onnx.head import PARTS, masking
 
 SETTINGS = Preprocessing((32, 32))
 CELLS = np.arange(16).reshape(4, 4)
-
-
-def made(labels: np.ndarray) -> Segments:
-    future: Segments = Future()
-    future.set_result((labels, 1.0))
-    return future
 
 
 def test_a_cell_belongs_to_the_superpixel_under_its_centre() -> None:
@@ -34,7 +29,7 @@ def test_a_cell_belongs_to_the_superpixel_under_its_centre() -> None:
     labels[:13] = 5  # beyond the centre of the second row of cells, at 12
     labels[:, 29:] = 9  # short of the centre of the last column, at 28
     labels[30:, :2] = 3  # under no centre
-    parts, superpixels = masked_parts([made(labels), None], (4, 4), 1)
+    parts, superpixels = masked_parts([labels, None], (4, 4), 1)
     np.testing.assert_array_equal(parts, [np.repeat([1, 1, 0, 0], 4).reshape(4, 4), CELLS])
     assert superpixels == [2, None]
 
@@ -45,17 +40,9 @@ def test_a_cell_belongs_to_the_superpixel_under_its_centre() -> None:
 )
 def test_superpixels_take_at_most_half_of_the_runs(superpixels: int, at_once: int, expected: int | None) -> None:
     labels = np.minimum(CELLS, superpixels - 1).repeat(8, axis=0).repeat(8, axis=1)
-    parts, found = masked_parts([made(labels)], (4, 4), at_once)
+    parts, found = masked_parts([labels], (4, 4), at_once)
     assert found == [expected]
     np.testing.assert_array_equal(parts[0], CELLS if expected is None else np.minimum(CELLS, expected - 1))
-
-
-def test_superpixels_that_failed_leave_the_cells() -> None:
-    failed: Segments = Future()
-    failed.set_exception(MemoryError())
-    parts, superpixels = masked_parts([failed], (4, 4), 1)
-    np.testing.assert_array_equal(parts, CELLS[None])
-    assert superpixels == [None]
 
 
 @pytest.fixture
@@ -140,3 +127,33 @@ def test_cells_stay_where_they_cost_no_further_run(tmp_path: Path, chelsea: np.n
         attribution="masking",
     )
     assert explainer.explain(chelsea).method["attribution"] == "the head run again for every cell alone (Recipro-CAM)"
+
+
+@pytest.mark.usefixtures("one_mask_at_a_time")
+def test_superpixels_that_failed_leave_the_cells(tmp_path: Path) -> None:
+    onnx.save(transformer(1, 0, positions_first=True), tmp_path / "network.onnx")
+    classifier = open_classifier(
+        tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS, attribution="masking"
+    )
+    failed, made = Future[tuple[np.ndarray, float]](), Future[tuple[np.ndarray, float]]()
+    failed.set_exception(MemoryError())
+    made.set_result((halves(), 1.0))
+    inputs = np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
+    mixed = classifier.run(inputs, [["all"]] * 3, segments=[failed, made, None])
+    cells = classifier.run(inputs, [["all"]] * 3)
+    assert [output.masked for output in mixed] == [None, 2, None]
+    for one, other in ((mixed[0], cells[0]), (mixed[2], cells[2])):
+        np.testing.assert_allclose(one.cam, other.cam, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("one_mask_at_a_time")
+def test_a_proof_masks_squares_of_many_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.onnx").write_bytes(tiny_models.classifier("gap+sin+fc", size=64).SerializeToString())
+    classifier = open_classifier(tmp_path / "m.onnx", providers="cpu", preprocessing=Preprocessing((64, 64)))
+    fed, run = [], runtime.run
+    monkeypatch.setattr(runtime, "run", lambda *given: fed.append(given[2].get(PARTS)) or run(*given))
+    assert isinstance(classifier, Classifier)
+    assert prove(classifier)["identity_error"] < 1e-5
+    parts = [array for array in fed if array is not None]
+    assert [array.shape for array in parts] == [(1, 16, 16)] * 3
+    assert [array.max() for array in parts] == [48] * 3
