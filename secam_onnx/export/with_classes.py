@@ -22,7 +22,8 @@ from secam_onnx.labels.given import given_labels
 
 __all__ = ["with_classes"]
 
-_OLDEST_OPSET = 13
+_OLDEST_OPSET = 9  # older ones have other forms of these nodes
+_OLDEST_IR_VERSION = 4  # before, every initializer had to be an input, too
 _TINY = 1e-12  # instead of the norm of an embedding that is zero, as in PyTorch's `normalize`
 
 
@@ -82,6 +83,7 @@ def with_classes(
     checked_pool(pool)
     source = image_encoder(source, embedding)
     model = at_opset(source.model, _OLDEST_OPSET)
+    model.ir_version = max(model.ir_version, _OLDEST_IR_VERSION)
     graph = Graph(model)
     tensor = find_embedding(graph, embedding, pool, layer.shape)
     logits = _append(graph, tensor, pool, layer)

@@ -35,7 +35,7 @@ def expected(embeddings: np.ndarray, vectors: np.ndarray, scale: float, bias: An
     return scale * (e @ v.T) + bias
 
 
-@pytest.mark.parametrize("opset", [11, 13, 17, 18, 20])
+@pytest.mark.parametrize("opset", [9, 11, 13, 17, 18, 20])
 @pytest.mark.parametrize(
     ("scale", "bias", "normalise"), [(1.0, 0.0, False), (100.0, -10.0, True), (3.0, [1, 2, 3, 4], True)]
 )
@@ -80,6 +80,20 @@ def test_vectors_of_any_numbers(dtype: Any) -> None:
     assert source.origin["labels"] == "numbered, since none were given"
 
 
+def test_a_file_of_2018_whose_weights_are_inputs(tmp_path: Path) -> None:
+    model = encoder(opset=9)
+    model.ir_version = 3
+    weights = [onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer]
+    model.graph.input.extend(weights)
+    onnx.save(model, tmp_path / "encoder.onnx")
+    onnx.checker.check_model(tmp_path / "encoder.onnx", full_check=True)
+    source = with_classes(from_onnx(tmp_path / "encoder.onnx"), VECTORS, scale=3.0, normalise=True)
+    export_model(source, tmp_path / "out.onnx")
+    onnx.checker.check_model(tmp_path / "out.onnx", full_check=True)
+    wanted = expected(run(tmp_path / "encoder.onnx", "image_embeds"), VECTORS, 3.0, 0, normalise=True)
+    np.testing.assert_allclose(run(tmp_path / "out.onnx", "logits"), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_one_vector_is_one_class(tmp_path: Path, chelsea: np.ndarray) -> None:
     metadata = export_model(with_classes(Source(encoder()), VECTORS[0], ["cat"]), tmp_path / "cat.onnx")
     explanation = Explainer(tmp_path / "cat.onnx").explain(chelsea)
@@ -109,7 +123,7 @@ def test_a_pooled_map_of_one_cell_is_an_embedding() -> None:
     np.testing.assert_allclose(run(source.model.SerializeToString(), "logits"), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("opset", [13, 18])
+@pytest.mark.parametrize("opset", [9, 13, 18])
 @pytest.mark.parametrize(("output", "pool"), [("tokens", "class"), ("tokens", "mean"), ("map", "mean")])
 def test_tokens_and_maps_are_pooled(tmp_path: Path, opset: int, output: str, pool: str) -> None:
     onnx.save(encoder(output=output, opset=opset), tmp_path / "encoder.onnx")

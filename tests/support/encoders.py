@@ -15,7 +15,7 @@ _SHAPES["logits"] = _SHAPES["map"]
 
 _IMAGE = (
     "c = Conv <strides = [4, 4]> (pixel_values, kernel) map = Relu (c) pooler_output = GlobalAveragePool (map) "
-    "flat = Flatten (pooler_output) image_embeds = Gemm (flat, project) places = Reshape (map, cells) "
+    "flat = Flatten (pooler_output) image_embeds = MatMul (flat, project) places = Reshape (map, cells) "
     "tokens = Transpose <perm = [0, 2, 1]> (places) "
 )
 _TEXT = (
