@@ -75,8 +75,7 @@ def name_classes(
     if labels is not None:
         if single and len(labels) == len(BINARY):
             return replace(head, class_output=head.class_output.as_pair()), labels, {}
-        hint = f" {said[0].upper()}{said[1:]}." if (said := _embedding(head)) else ""
-        check_labels(labels, (None, head.n_classes), hint)
+        check_labels(labels, (None, head.n_classes))
         return head, labels, {}
     note, found = "", head
     stated = {entry.key: entry.value for entry in graph.model.metadata_props}
@@ -93,19 +92,12 @@ def name_classes(
         )
     if labels is None and head.class_output.labels is not None and len(head.class_output.labels) == head.n_classes:
         labels, note = head.class_output.labels, "read from the graph (ZipMap or a table of names)"
-    if labels is None and not note and (said := _embedding(head)):
-        note = f"none: {said}"
+    if labels is None and not note and head.output in EMBEDDINGS:
+        note = (
+            f"none: {head.output!r} is named as embeddings are, whose numbers are no classes; `secam-onnx export "
+            "--classes` puts classes on an encoder"
+        )
     return head, labels, {"labels": note} if note else {}
-
-
-def _embedding(head: Head) -> str:
-    """What to do about an output that is named as embeddings are; empty for others."""
-    if head.output not in EMBEDDINGS:
-        return ""
-    return (
-        f"the output {head.output!r} is named as embeddings are, whose numbers are no classes; `secam-onnx export "
-        "--classes` puts classes on an encoder"
-    )
 
 
 def _as_many(graph: Graph, head: Head, n_classes: int) -> list[str]:
@@ -131,8 +123,8 @@ def _renumbered(head: Head) -> str:
     return ", ".join(names[:8]) + ", ..." * (len(names) > 8) if names != own and sorted(names) == sorted(own) else ""
 
 
-def check_labels(labels: Sequence[str], logits: Shape | None, hint: str = "") -> None:
-    """Compare class names with the shape of the logits, `(N, classes)`; `hint` ends the message.
+def check_labels(labels: Sequence[str], logits: Shape | None) -> None:
+    """Compare class names with the shape of the logits, `(N, classes)`.
 
     Raises
     ------
@@ -141,4 +133,4 @@ def check_labels(labels: Sequence[str], logits: Shape | None, hint: str = "") ->
     """
     if logits is not None and logits[1] not in (None, len(labels)):
         pair = " If the names are the negative and the positive class of one logit, add --activation sigmoid."
-        raise OptionError(miscounted(labels, logits[1]) + (pair if (logits[1], len(labels)) == (1, 2) else "") + hint)
+        raise OptionError(miscounted(labels, logits[1]) + (pair if (logits[1], len(labels)) == (1, 2) else ""))

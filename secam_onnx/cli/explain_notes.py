@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -49,12 +50,16 @@ def _notes(explainer: Explainer, verify: bool | None) -> Iterator[str]:
 
 
 def _of_masking(explainer: Explainer) -> str:
-    """Why maps are made by masking, and how many masks that takes."""
+    """Why maps are made by masking, and how many runs of the head that takes."""
     metadata = explainer.classifier.metadata
-    why = "The head is not understood, so maps are" if metadata.head.algebra == "unknown" else "Maps are"
-    _, rows, columns = metadata.head.shape
-    masks = "a mask for each cell of the feature map"
-    if rows and columns:
-        masks = f"{rows * columns + 2} masks ({rows} x {columns} cells alone, then none and all)"
-    fewer = "" if metadata.fused else "; superpixels take the place of cells where that halves its runs"
-    return f"{why} made by masking, which runs the head for {masks} of each image{fewer}."
+    head = metadata.head
+    why = "The head is not understood, so maps are" if head.algebra == "unknown" else "Maps are"
+    shapes = [head.shape[1:], *(entry.shape[1:] for entry in head.further)]
+    lengths = [length for shape in shapes for length in shape]
+    times = "once for each cell of the feature map"
+    if None not in lengths:
+        runs = sum(math.prod(length or 0 for length in shape) + 2 for shape in shapes)
+        cells = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
+        times = f"{runs} times ({cells} cells{', each' * (len(shapes) > 1)} alone, then none and all)"
+    fewer = "" if metadata.fused else ", or only once for each superpixel where that halves its runs"
+    return f"{why} made by masking, which runs the head {times} for each image or batch of images{fewer}."

@@ -94,7 +94,7 @@ def test_proofs_that_take_long_are_shown(command: list[str], masked: Path, monke
         ("gap+fc", ("--attribution", "masking"), "Maps are"),
     ],
 )
-def test_masking_is_said_with_its_number_of_masks(
+def test_masking_is_said_with_its_number_of_runs(
     head: str, options: tuple[str, ...], why: str, tmp_path: Path, photo: Path, run_cli: RunCli
 ) -> None:
     (tmp_path / "m.onnx").write_bytes(tiny_models.classifier(head).SerializeToString())
@@ -105,8 +105,8 @@ def test_masking_is_said_with_its_number_of_masks(
     report = json.loads((tmp_path / "secam-out" / "chelsea" / "explanation.json").read_text(encoding="utf-8"))
     rows, columns = report["method"]["map_size"]
     cells = f"{rows} x {columns} cells alone, then none and all"
-    masks = f"which runs the head for {rows * columns + 2} masks ({cells}) of each image"
-    assert done.stderr.startswith(f"{why} made by masking, {masks}")
+    runs = f"which runs the head {rows * columns + 2} times ({cells}) for each image"
+    assert done.stderr.startswith(f"{why} made by masking, {runs}")
     assert len(done.stderr.splitlines()) == 1
 
 

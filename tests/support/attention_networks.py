@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +59,7 @@ class Windows(nn.Module):
         self.attention = JointAttention()
 
     def forward(self, x: Tensor) -> Tensor:
-        n, half = len(x), SIDE // 2
+        n, half = x.shape[0], SIDE // 2
         y = x.reshape(n, SIDE, SIDE, -1).roll((-1, -1), (1, 2))
         y = y.reshape(n, half, 2, half, 2, -1).transpose(2, 3).reshape(n * half * half, 4, -1)
         y = self.attention(y).reshape(n, half, half, 2, 2, -1).transpose(2, 3)
@@ -141,7 +145,7 @@ class AttentionPool(nn.Module):
         self.norm, self.mlp = nn.LayerNorm(WIDTH), Gelu()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.attention(self.probe.expand(len(x), -1, -1), x, x, need_weights=False)[0]
+        y = self.attention(self.probe.expand(x.shape[0], -1, -1), x, x, need_weights=False)[0]
         pooled: Tensor = (y + self.mlp(self.norm(y)))[:, 0]
         return pooled
 
@@ -184,7 +188,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
         if self.tokens.shape[1]:
-            x = torch.cat([self.tokens.expand(len(x), -1, -1), x], 1)
+            x = torch.cat([self.tokens.expand(x.shape[0], -1, -1), x], 1)
         x = self.pool(self.norm(self.blocks(x + self.positions)))
         x = 5 * x / x.norm(dim=-1, keepdim=True) if self.cosine else x
         y: Tensor = self.head(x)
@@ -238,6 +242,22 @@ def seeded(network: nn.Module, seed: int = 0) -> nn.Module:
             value = 1.5 * noise * parameter[0].numel() ** -0.5
         parameter.data.copy_(value)
     return network.eval()
+
+
+def write(network: nn.Module, exporter: str, path: Path) -> None:
+    """Export with a batch of any length."""
+    example = picture().repeat(2, 1, 1, 1)
+    network.requires_grad_(True)  # as it is by default; else PyTorch's attention takes a path that is not exported
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        if exporter == "dynamo":
+            batch = ({0: torch.export.Dim("batch")},)
+            program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=batch, verbose=False)
+            program.save(path)
+        else:
+            names = {"input_names": ["image"], "output_names": ["logits"]}
+            axes = {name: {0: "batch"} for name in ("image", "logits")}
+            torch.onnx.export(network, (example,), path, dynamo=False, dynamic_axes=axes, opset_version=17, **names)
 
 
 def picture(seed: int = 0) -> Tensor:

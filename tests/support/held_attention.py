@@ -61,12 +61,14 @@ class Held(TorchFunctionMode):
         self.factors: list[Tensor] = []
         self._again: Iterator[Tensor] | None = None
         self._rules: dict[Any, Callable[..., Any]] = {
+            F.batch_norm: _batch_norm,
             F.layer_norm: self._layer_norm,
             F.rms_norm: self._rms_norm,
             F.group_norm: self._group_norm,
             F.normalize: self._normalize,
             F.scaled_dot_product_attention: self._attention,
             F.multi_head_attention_forward: self._multi_head_attention,
+            Tensor.amax: self._largest,
             torch.einsum: self._einsum,
         }
 
@@ -116,6 +118,9 @@ class Held(TorchFunctionMode):
             return torch.einsum(equation, *operands)
         return self._product(lambda a, b: torch.einsum(equation, a, b), *operands)
 
+    def _largest(self, x: Tensor, dim: int) -> Tensor:
+        return x.gather(dim, self.hold(x.argmax(dim, keepdim=True))).squeeze(dim)
+
     def _layer_norm(
         self, x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
     ) -> Tensor:
@@ -149,9 +154,11 @@ class Held(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        if dropout_p or is_causal or enable_gqa:
-            raise NotImplementedError("attention of images has no dropout, causal masks or grouped queries here")
+        if dropout_p or enable_gqa:
+            raise NotImplementedError("attention of images has no dropout and no grouped queries")
         weights = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if is_causal:  # as in a text encoder beside the one for images
+            attn_mask = torch.ones(weights.shape[-2:], dtype=torch.bool).tril()
         if attn_mask is not None:
             weights = (
                 weights.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else weights + attn_mask
@@ -174,6 +181,23 @@ class Held(TorchFunctionMode):
         )
         y = self._attention(q, k, v, a["attn_mask"]).permute(2, 0, 1, 3).flatten(-2)
         return F.linear(y, a["out_proj_weight"], a["out_proj_bias"]), None
+
+
+def _batch_norm(
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """At inference, written out: the gradient of PyTorch 2.13 on CPUs is wrong if what arrives is channels last."""
+    if training:
+        raise NotImplementedError("a network in evaluation mode was expected")
+    scale, per_channel = weight / (variance + eps).sqrt(), (-1, *[1] * (x.ndim - 2))
+    return _scaled(x, scale.reshape(per_channel), (bias - mean * scale).reshape(per_channel))
 
 
 def _computed(x: Any) -> bool:

@@ -1,0 +1,48 @@
+"""Heads behind attention against PyTorch: maps equal the gradient of the network with the same factors detached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from attention_networks import CASES, Transformer, picture, write  # noqa: E402
+from held_attention import linearise  # noqa: E402
+
+from secam_onnx.classifier.open_classifier import open_classifier  # noqa: E402
+from secam_onnx.head_query import HeadQuery  # noqa: E402
+
+CLASS_IDS = [4, 0]
+
+
+def check(network: Transformer, path: Path, blocks: int, prefix: int) -> None:
+    """Compare maps of two pictures, two classes each, before the last `blocks` blocks."""
+    classifier = open_classifier(path, providers="cpu", query=HeadQuery(blocks=blocks))
+    assert classifier.attribution == "detached"
+    pictures = torch.cat([picture(0), picture(1)])
+    tensors, logits, _ = classifier.forward(pictures.numpy())
+    maps, bias, gap = classifier.contribute.local(tensors, np.array([CLASS_IDS] * 2))
+    network, pictures = network.double(), pictures.double()
+    block = network.blocks[len(network.blocks) - blocks]
+    for index, class_id in np.ndindex(2, 2):
+        line = linearise(network, pictures[index : index + 1], block, CLASS_IDS[class_id])
+        expected = line.cam(prefix).numpy()
+        ours = maps[index, class_id].ravel()
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        asked = line.logits[CLASS_IDS[class_id]]
+        np.testing.assert_allclose(bias[index, class_id], asked - expected.sum(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(maps.sum((2, 3)) + bias, logits[:, CLASS_IDS], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(gap, 0, atol=1e-4)
+
+
+POOL = pytest.param("attention pool", marks=pytest.mark.xfail(reason="constants that are split at run time"))
+
+
+@pytest.mark.parametrize("name", [POOL if name == "attention pool" else name for name in CASES])
+def test_maps_equal_the_detached_gradient(name: str, tmp_path: Path) -> None:
+    network, path = CASES[name].network(), tmp_path / "model.onnx"
+    write(network, "torchscript", path)
+    check(network, path, blocks=2, prefix=CASES[name].prefix)
