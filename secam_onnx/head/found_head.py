@@ -145,9 +145,13 @@ class Head:
 
     @property
     def kind(self) -> str:
-        """The head in the field's words, from the features on: `gap + fc`, `flatten + fc + relu + fc`."""
+        """The head in the field's words, from the features on: `gap + fc`, `4 attention blocks + fc`."""
         if not self.understood:
             return "not understood"
+        if self.attention[0]:  # whose blocks have ten layers each
+            passed = self.attention[0]
+            last = next((step.role for step in self.steps if step.role), "")
+            return f"{passed} attention block{'s' * (passed > 1)} + {last}"
         return " + ".join(step.role for step in reversed(self.steps) if step.role) or "none"
 
     @property

@@ -37,7 +37,10 @@ def walk_attention(graph: Graph, logits: str, query: HeadQuery) -> Walk:
         There is no attention, or the walk ends without a feature map; the message is the reason.
     """
     if graph.fixed_batch not in (None, 1):
-        raise HeadError(f"the model takes {graph.fixed_batch} images at once; attention is walked for one")
+        raise HeadError(
+            f"the model takes {graph.fixed_batch} images at once; attention is walked for one. Export it "
+            "for one image, or for any number"
+        )
     of_one = graph.for_one_image()
     total = count_attention(of_one, logits)
     if not total:
