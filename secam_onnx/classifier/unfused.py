@@ -257,5 +257,8 @@ class Classifier:
 
 
 def _made(segments: Segments | None) -> np.ndarray | None:
-    """The label map; None if there is none, or if making it failed, which whoever needs it will be told."""
-    return None if segments is None or segments.exception() is not None else segments.result()[0]
+    """The label map; None if there is none, or if making it failed or was given up, which whoever needs it is told."""
+    try:
+        return None if segments is None else segments.result()[0]
+    except Exception:
+        return None

@@ -135,11 +135,12 @@ def test_superpixels_that_failed_leave_the_cells(tmp_path: Path) -> None:
     classifier = open_classifier(
         tmp_path / "network.onnx", providers="cpu", preprocessing=SETTINGS, attribution="masking"
     )
-    failed, made = Future[tuple[np.ndarray, float]](), Future[tuple[np.ndarray, float]]()
+    failed, made, given_up = (Future[tuple[np.ndarray, float]]() for _ in range(3))
     failed.set_exception(MemoryError())
+    assert given_up.cancel()
     made.set_result((halves(), 1.0))
     inputs = np.random.default_rng(0).standard_normal((3, 3, 32, 32)).astype(np.float32)
-    mixed = classifier.run(inputs, [["all"]] * 3, segments=[failed, made, None])
+    mixed = classifier.run(inputs, [["all"]] * 3, segments=[failed, made, given_up])
     cells = classifier.run(inputs, [["all"]] * 3)
     assert [output.masked for output in mixed] == [None, 2, None]
     for one, other in ((mixed[0], cells[0]), (mixed[2], cells[2])):
