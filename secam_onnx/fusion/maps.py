@@ -89,8 +89,9 @@ def spliced_maps(
             for index, grid in enumerate(head.grids)
             if grid.layout != "NCHW"
         }
-        nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own | whole)
-        return Spliced(nodes, initializers, CAM, BIAS)
+        again, names = _square_weights_again(n, network, nodes)
+        nodes = renamed((node for node in nodes if own.keys().isdisjoint(node.output)), own | whole | names)
+        return Spliced([*again, *nodes], initializers, CAM, BIAS)
     nodes = renamed(body.node, _names_inside(body.node) | whole)
     constants = known | {tensor.name for tensor in initializers}
     if attribution == "masking":
@@ -100,6 +101,34 @@ def spliced_maps(
     types = _TYPES | dict.fromkeys(maps, TensorProto.FLOAT)
     scan = self_contained(_along_the_path(n, nodes, maps), constants, types)
     return Spliced([scan], initializers, *_integral(n))
+
+
+def _square_weights_again(
+    n: Nodes, network: ModelProto, nodes: Iterable[NodeProto]
+) -> tuple[list[NodeProto], dict[str, str]]:
+    """Nodes that make square weights of the network once more, for those that read them here, and their new names.
+
+    OpenVINO (2026.4) keeps weights packed for the kernel, and takes those of a product with W for one with W transposed
+    if the shapes are equal. It folds these nodes into a weight of its own.
+    """
+    read = {name for node in nodes for name in node.input}
+    square = [
+        tensor.name
+        for tensor in network.graph.initializer
+        if tensor.name in read and len(tensor.dims) == 2 and tensor.dims[0] == tensor.dims[1] > 1
+    ]
+    again: list[NodeProto] = []
+    names: dict[str, str] = {}
+    for place, name in enumerate(square):
+        axis, made = n.integers([0]), f"{RESERVED}square_{place}"
+        again += [
+            helper.make_node("Unsqueeze", [name, axis], [f"{made}_higher"]),
+            helper.make_node("Transpose", [f"{made}_higher"], [f"{made}_turned"], perm=[0, 2, 1]),
+            helper.make_node("Squeeze", [f"{made}_turned", axis], [f"{made}_flat"]),
+            helper.make_node("Transpose", [f"{made}_flat"], [made], perm=[1, 0]),
+        ]
+        names[name] = made
+    return again, names
 
 
 def _names_inside(nodes: Iterable[NodeProto]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from onnx import NodeProto, TensorProto
 
 from secam_onnx.graph.index import Graph
@@ -157,9 +158,27 @@ class Builder(Nodes):
             return self.expand_like(channels, gradient.of)
         if gradient.part is not None:
             axis, start, behind = gradient.part
-            along = self.integers([self.axis(gradient.of, axis)])
-            return self.op("Pad", [gradient.name, self.integers([start, behind]), "", along])
+            return self.pad(gradient.name, gradient.of, [self.axis(gradient.of, axis)], [start], [behind])
         return gradient.name
+
+    def pad(
+        self,
+        gradient: str,
+        of: str,
+        axes: Sequence[int],
+        starts: Sequence[int],
+        ends: Sequence[int],
+        *,
+        whole: bool = False,
+    ) -> str:
+        """Zeros before and behind the gradient of a tensor, along some of the gradient's axes.
+
+        All axes are named: ONNX Runtime up to 1.30 moves a Pad of some axes past a Transpose as if it had all.
+        """
+        rank = 2 + len(self.graph.shape(of) or ()) - int(self.graph.leads(of) and not whole)
+        pads = np.zeros((2, rank), np.int64)
+        pads[0, axes], pads[1, axes] = starts, ends
+        return self.op("Pad", [gradient, self.integers(pads.ravel())])
 
     def held(self, gradient: Gradient) -> str:
         """What a gradient holds of a tensor: all of it, or the part that is not zero."""

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tiny_models import classifier
+from token_networks import joint_transformer, transformer
 from variants import noise, quantised
 
 from secam_onnx.default_model import default_model
@@ -90,6 +91,17 @@ NETWORKS = {
     "batch of one": Network(_tiny(input_shape=[1, 3, _SIZE, _SIZE]), "gap + fc", batch=1),
     "float16": Network(_tiny("mlp"), "flatten + fc + relu + fc", fusion=Fusion(default_classes=False, float16=True)),
     "int8": Network(_int8, "gap + fc", "rounded"),
+    "class token": Network(
+        lambda folder: _saved(transformer(1, 0, positions_first=True), folder),
+        "layernorm + fc + attention + fc + fc",
+        "detached",
+    ),
+    "class token, batch inside": Network(
+        lambda folder: _saved(joint_transformer(), folder),
+        "layernorm + fc + attention + flatten + fc + fc",
+        "detached",
+        batch=1,
+    ),
     "default classes": Network(_tiny(), "gap + fc", fusion=Fusion(top_k=3)),
 }
 """By what is special about each."""

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-__all__ = ["CHANNELS", "CLASSES", "Transformer", "transformer"]
+__all__ = ["CHANNELS", "CLASSES", "Transformer", "joint_transformer", "transformer"]
 
 CHANNELS, CLASSES = 8, 5
 
@@ -79,6 +79,22 @@ class Transformer:
             mixed = mixed if first else self.op("Transpose", [mixed], perm=[1, 0, 2])
             self.tokens = self.op("Add", [self.tokens, self.op("MatMul", [mixed, self.weight(CHANNELS, CHANNELS)])])
 
+    def joint_blocks(self, number: int = 2) -> None:
+        """As timm writes them: queries, keys and values of one layer, whose tensor `(3, N, heads, L, d)` is split."""
+        heads = 2
+        for _ in range(number):
+            y = self.op("LayerNormalization", [self.tokens, self.weight(CHANNELS), self.weight(CHANNELS)], axis=-1)
+            joint = self.op("MatMul", [y, self.weight(CHANNELS, 3 * CHANNELS)])
+            joint = self.op("Reshape", [joint, self.integers(0, self.count, 3, heads, -1)])
+            joint = self.op("Transpose", [joint], perm=[2, 0, 3, 1, 4])
+            q, k, v = (self.op("Gather", [joint, self.constant(np.array(part))], axis=0) for part in range(3))
+            weights = self.op(
+                "Softmax", [self.op("MatMul", [q, self.op("Transpose", [k], perm=[0, 1, 3, 2])])], axis=-1
+            )
+            mixed = self.op("Transpose", [self.op("MatMul", [weights, v])], perm=[0, 2, 1, 3])
+            mixed = self.op("Reshape", [mixed, self.integers(0, self.count, CHANNELS)])
+            self.tokens = self.op("Add", [self.tokens, self.op("MatMul", [mixed, self.weight(CHANNELS, CHANNELS)])])
+
     def batch_second(self) -> None:
         self.tokens = self.op("Transpose", [self.tokens], perm=[1, 0, 2])
 
@@ -115,3 +131,12 @@ def transformer(
         one, other = net.fc(net.token(index)), net.fc(net.token(1 if before > 1 else -2))
         return net.model(net.op("Mul", [net.op("Add", [one, other]), net.constant(np.float32(0.5))]))
     return net.model(net.fc(net.token(index)))
+
+
+def joint_transformer(batch: int | str = "N") -> ModelProto:
+    """A class token, and blocks in which some tensor's first axis does not count pictures."""
+    net = Transformer(batch=batch)
+    net.join(1)
+    net.positions()
+    net.joint_blocks()
+    return net.model(net.fc(net.token(0)))

@@ -38,13 +38,13 @@ class SliceStep(Step):
         axes, starts, ends = zip(*self.parts, strict=True)
         leads = builder.lead(self.input, self.output) and 0 not in axes
         dense = builder.dense(gradient) if leads else builder.whole(gradient)
-        places = builder.integers([axis + (1 if leads else 2) for axis in axes])
+        places = [axis + (1 if leads else 2) for axis in axes]
         if self.drops:
-            dense = builder.op("Unsqueeze", [dense, places])
+            dense = builder.op("Unsqueeze", [dense, builder.integers(places)])
         if builder.graph.one_image and len(self.parts) == 1:
             own = Gradient(dense, self.input) if leads else builder.of_whole(dense, self.input)
             return [replace(own, part=self.parts[0])]
-        padded = builder.op("Pad", [dense, builder.integers([*starts, *ends]), "", places])
+        padded = builder.pad(dense, self.input, places, starts, ends, whole=not leads)
         return [Gradient(padded, self.input) if leads else builder.of_whole(padded, self.input)]
 
 
@@ -61,7 +61,7 @@ class PickStep(Step):
         dense = builder.dense(gradient) if leads else builder.whole(gradient)
         place = self.axis + (1 if leads else 2)
         # What was not picked gets the zero behind the last.
-        padded = builder.op("Pad", [dense, builder.integers([0, 1]), "", builder.integers([place])])
+        padded = builder.pad(dense, self.input, [place], [0], [1], whole=not leads)
         back = np.full(self.length, len(self.indices))
         back[list(self.indices)] = np.arange(len(self.indices))
         picked = builder.op("Gather", [padded, builder.integers(back)], axis=place)

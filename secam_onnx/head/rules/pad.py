@@ -31,8 +31,10 @@ class PadStep(Step):
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
         leads = builder.lead(self.input, self.output) and 0 not in self.axes
         dense = builder.dense(gradient) if leads else builder.whole(gradient)
-        places = builder.integers([axis + (1 if leads else 2) for axis in self.axes])
-        back = builder.op("Pad", [dense, builder.integers([-number for number in self.pads]), "", places])
+        places = [axis + (1 if leads else 2) for axis in self.axes]
+        taken = [-number for number in self.pads]
+        count = len(places)
+        back = builder.pad(dense, self.input, places, taken[:count], taken[count:], whole=not leads)
         return [Gradient(back, self.input) if leads else builder.of_whole(back, self.input)]
 
 
