@@ -86,6 +86,8 @@ class ModelOutput:
         None unless the model itself makes superpixels.
     masked : int or None
         The number of superpixels that were masked; None if cells were, or nothing.
+    outliers : list of (int, int) or None
+        Row and column of tokens of outlying norm (see `outlier_tokens`); None where that was not looked at.
     timings : dict
         Milliseconds of each step; for a batch, the time divided by its size.
     """
@@ -98,6 +100,7 @@ class ModelOutput:
     timings: dict[str, float]
     superpixels: SuperpixelScores | None = None
     masked: int | None = None
+    outliers: list[tuple[int, int]] | None = None
 
 
 class OpenModel(Protocol):

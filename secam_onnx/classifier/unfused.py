@@ -29,6 +29,7 @@ from secam_onnx.classifier.opened_model import (
     pad_batch,
     probabilities_of,
 )
+from secam_onnx.classifier.outlier_tokens import outlier_tokens
 from secam_onnx.completeness import TOLERANCE
 from secam_onnx.errors import ForkError, ModelError
 from secam_onnx.head import OWN_LAYOUT, features_name
@@ -137,6 +138,8 @@ class Classifier:
         longest = max(map(len, chosen))
         class_ids = np.array([ids + ids[-1:] * (longest - len(ids)) for ids in chosen], dtype=np.int64)
         maps, bias = self.contribute(features, class_ids, parts)
+        detached = self.attribution == "detached"
+        outliers = outlier_tokens(features[0], self.metadata.head) if detached else [None] * len(inputs)
         timings = {"forward": forward_ms, "contribution": ms_since(start) / len(inputs)}
         return [
             ModelOutput(
@@ -147,6 +150,7 @@ class Classifier:
                 bias[row, : len(ids)].copy(),
                 timings,
                 masked=masked[row],
+                outliers=outliers[row],
             )
             for row, ids in enumerate(chosen)
         ]

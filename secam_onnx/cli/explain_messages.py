@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Messages", "head_folder", "images_in_words", "passed_over"]
 
 _ERRORS_SHOWN = 10
+_OUTLIERS = (
+    "some tokens have over three times the usual norm; they may hold what belongs to no place, whatever the map shows "
+    "there (outlier_tokens in the result's method)"
+)
 
 
 def head_folder(folder: Path, head: str) -> Path:
@@ -72,6 +76,8 @@ class Messages:
             return
         by_head = result if isinstance(result, Mapping) else {"": result}
         self._doubt(item.key, next(iter(by_head.values())).method.get("image", {}).get("doubt"))
+        if any(explanation.method.get("outlier_tokens") for explanation in by_head.values()):
+            self._doubt(item.key, _OUTLIERS)
         for head, explanation in by_head.items():
             name = f"{item.key}, {head}" if head else item.key
             self._explained(name, head_folder(self._output.folder, head) / item.folder, explanation)
@@ -117,4 +123,6 @@ def _summary(name: str, folder: Path, explanation: Explanation, pictures: int) -
     top = ", ".join(map(str, explanation.predictions[:3]))
     classes = len(explanation.classes)
     note = f" (pictures of {pictures} of {classes} classes: --pictures)" if 0 < pictures < classes else ""
-    return f"{name}: {top} -> {folder}{note}"
+    share = explanation.no_place()
+    share = f"; {share}" if share else ""
+    return f"{name}: {top} -> {folder}{note}{share}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -22,7 +22,14 @@ _SHORTEST_BAR = 110  # pixels, room for its words
 _INK, _PAPER = (25, 25, 25), (255, 255, 255)
 
 
-def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], limit: float, unit: str) -> Image.Image:
+def compose(
+    title: str,
+    subtitle: str,
+    tiles: Sequence[tuple[str, np.ndarray]],
+    limit: float,
+    unit: str,
+    notes: Iterable[str] = (),
+) -> Image.Image:
     """Lay out the panel of one class.
 
     Parameters
@@ -35,6 +42,8 @@ def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], 
         The value of the strongest colour, for the colour bar.
     unit : str
         What the colour bar measures.
+    notes : iterable of str
+        Sentences below the numbers, in as many lines as they need.
 
     Returns
     -------
@@ -51,12 +60,14 @@ def compose(title: str, subtitle: str, tiles: Sequence[tuple[str, np.ndarray]], 
     slot = max(size[0], _NARROWEST)
     inner = len(tiles) * (slot + _MARGIN) + bar_width
     inner = max(inner, int(small.getlength(subtitle)))
-    top = _MARGIN + _TITLE + 8 + _TEXT + 12
+    lines = [subtitle, *(line for note in notes for line in _lines(note, small, inner))]
+    top = _MARGIN + _TITLE + 8 + len(lines) * (_TEXT + 4) + 8
     row = max(size[1], _SHORTEST_BAR)
     canvas = Image.new("RGB", (inner + 2 * _MARGIN, top + row + _TEXT + 8 + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((_MARGIN, _MARGIN), _fit(title, font, inner), _INK, font=font)
-    draw.text((_MARGIN, _MARGIN + _TITLE + 8), subtitle, _INK, font=small)
+    for place, line in enumerate(lines):
+        draw.text((_MARGIN, _MARGIN + _TITLE + 8 + place * (_TEXT + 4)), line, _INK, font=small)
     left = _MARGIN
     for caption, picture in tiles:
         # The pixels of tiny pictures stay visible.
@@ -98,6 +109,18 @@ def drawable(text: str) -> str:
     plain = unicodedata.normalize("NFKD", shown_name(text).replace("ß", "ss"))
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return letters[:LONGEST_NAME].encode("ascii", "replace").decode()  # some became many
+
+
+def _lines(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """A sentence in lines of at most this many pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

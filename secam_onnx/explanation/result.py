@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import html
 import io
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from PIL import Image
 from secam_onnx.arguments import checked
 from secam_onnx.completeness import TOLERANCE, completeness_error
 from secam_onnx.errors import ClassError, OptionError
+from secam_onnx.explanation.no_place import no_place
 from secam_onnx.explanation.overlays import KINDS, heat_overlay, kept_overlay, map_on_image, segments_on_image
 from secam_onnx.explanation.panel import TILE, compose, drawable
 from secam_onnx.explanation.prediction import Prediction, signed
@@ -110,6 +112,21 @@ class Explanation:
         """`(K,)` `logit - sum(segment_contributions) - bias`: the part that a nonlinear head leaves unexplained."""
         logits = np.array([entry.logit for entry in self.classes])
         return logits - self.segment_contributions.sum(axis=1, dtype=np.float64) - self.bias
+
+    @property
+    def bias_share(self) -> np.ndarray:
+        """`(K,)` float64, the bias as a share of the logit, which may be negative or above 1; NaN for a logit of 0."""
+        logits = np.array([entry.logit for entry in self.classes])
+        return np.divide(self.bias, logits, out=np.full(len(logits), np.nan), where=logits != 0)
+
+    def no_place(self, class_: ClassQuery | None = None) -> str:
+        """Say how much of a class's logit belongs to no place, for a transformer; empty for other networks."""
+        row = self._row(class_)
+        return no_place(self.bias[row], self.classes[row].logit) if self._of_attention else ""
+
+    @property
+    def _of_attention(self) -> bool:
+        return "attention_blocks" in self.method
 
     @property
     def padding(self) -> np.ndarray:
@@ -208,7 +225,8 @@ class Explanation:
         if padded.any():
             subtitle += f"   (in the padding, not drawn: {padded.sum()} kept, {signed(parts[padded].sum())})"
         name = entry.label if entry.label == class_name(None, entry.index) else f"{entry.label} ({entry.index})"
-        return compose(name, subtitle, tiles, self._limit(row), f"{what} per cell")
+        notes = [f"{self.no_place(entry.index)}. Map: {self.method['attribution']}."] if self._of_attention else []
+        return compose(name, subtitle, tiles, self._limit(row), f"{what} per cell", map(drawable, notes))
 
     def _shrunk(self, longest: int) -> Explanation:
         """Shrink the photograph to this longest side, in pixels, so that small pictures are drawn fast."""
@@ -239,7 +257,10 @@ class Explanation:
             if self.given_segment_ids is not None:
                 for entry_, given in zip(superpixels, self.given_segment_ids.tolist(), strict=True):
                     entry_["given_segment_id"] = given
-            numbers = {"bias": float(self.bias[row]), "gap": float(self.gap[row])}
+            numbers: dict[str, float | None] = {"bias": float(self.bias[row]), "gap": float(self.gap[row])}
+            if self._of_attention:
+                share = float(self.bias_share[row])
+                numbers["bias_share"] = None if math.isnan(share) else share
             classes.append({**vars(entry), **numbers, "superpixels": superpixels})
         return {
             "schema": SCHEMA,

@@ -58,6 +58,7 @@ def finish(model: OpenModel, job: PreparedImage, output: ModelOutput, selection:
         selection=selection,
         method=describe(model)
         | ({"attribution": _of_superpixels(output)} if output.masked else {})
+        | ({} if output.outliers is None else {"outlier_tokens": [list(place) for place in output.outliers]})
         | {"map_size": list(output.cam.shape[1:]), "superpixels": job.segmenter, "image": job.source}
         | ({} if model.fidelity is None else {"fidelity": dict(model.fidelity)}),
         timings={"preprocess": job.preprocess_ms, **output.timings, **timings},

@@ -158,7 +158,8 @@ def _explained() -> Schema:
     picture = _object(b64=_FILE)
     superpixel = _object(segment_id=_INTEGER, score=_NUMBER, contribution=_NUMBER, kept=_BOOL, in_padding=_BOOL)
     numbers = _PREDICTION | {"bias": _NUMBER, "gap": _NUMBER, "superpixels": _array(superpixel)}
-    extras = {"cam": _array(_array(_NUMBER)), "overlay": picture, "heatmap": picture, "panel": picture}
+    share = {"bias_share": {"type": ["number", "null"]}}
+    extras = share | {"cam": _array(_array(_NUMBER)), "overlay": picture, "heatmap": picture, "panel": picture}
     of_class = _optional(_object(**numbers, **extras), *extras)
     explanation = _object(
         schema=_INTEGER,
