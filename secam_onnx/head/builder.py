@@ -259,6 +259,8 @@ class Builder(Nodes):
 
     def add_channel_bias(self, gradient: Gradient, value: str) -> None:
         """The same for a tensor of the contribution model with one number per channel, `(C,)`, on axis 1."""
+        if gradient.part is not None and gradient.part[0] == 1:
+            gradient = Gradient(self.dense(gradient), gradient.of)
         self._add_bias(gradient, self._on_axis_1(value, gradient.of))
 
     def add_remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> None:

@@ -56,6 +56,8 @@ def walk_attention(graph: Graph, logits: str, query: HeadQuery) -> Walk:
 
     def inputs(node: NodeProto, output: str) -> Sequence[str]:
         step = understand(of_one, node, output, HELD_RULES, exact=True)
+        if unknown := [name for name in (output, *step.inputs) if None in (of_one.shape(name) or (None,))]:
+            raise HeadError(f"stopped at node {describe(node)}: the shape of {unknown[0]!r} is not known")
         steps.append(step)
         if isinstance(step, ConvStep) and step.joins_cells and not query.given and not any(s.attends for s in steps):
             raise HeadError(f"{describe(node)} convolves what attention has made: its map is explained")

@@ -43,7 +43,8 @@ class ReshapeStep(Step):
             return None
         wanted = math.prod(length or 0 for length in after[:axis]), after[axis]
         places = [(math.prod(n or 0 for n in before[:index]), length) for index, length in enumerate(before)]
-        return places.index(wanted) if wanted in places and places.count(wanted) == 1 else None
+        found = [index for index, place in enumerate(places) if place == wanted]
+        return found[0] if len(found) == 1 and (found[0] or not builder.graph.leads(self.input)) else None
 
 
 class ReshapeRule(Rule):
