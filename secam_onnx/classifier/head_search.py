@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from secam_onnx.errors import HeadError
+from secam_onnx.errors import HeadError, OptionError
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.probe import probe_shapes
 from secam_onnx.head import (
@@ -64,10 +64,10 @@ def _with_probes(graph: Graph, preprocessing: Preprocessing, find: Callable[[], 
     asked_of_one: set[str] = set()
     while True:
         heads: list[Head] = []
-        failure = None
+        failure: HeadError | OptionError | None = None
         try:
             heads = find()
-        except HeadError as error:
+        except (HeadError, OptionError) as error:  # perhaps of several heads, one of which is not understood yet
             failure = error
         of_one = graph.for_one_image()
         if of_one.unknown_shapes - asked_of_one:

@@ -105,6 +105,9 @@ def _without_embeddings(found: list[Head]) -> list[Head]:
     A map of classes with nothing but a pool after it may be an embedding.
     """
     certain = [head for head in found if head.activation != "none" or any(step.mixes for step in head.steps)]
+    # Behind attention an embedding has weights, too; class vectors may be compared with it in the same file.
+    passed = {name for head in found for step in head.steps if head.attention[0] for name in step.inputs}
+    certain = [head for head in certain if head.activation != "none" or head.logits not in passed] or certain
     return certain or [
         head for head in found if not any(_passes(other, head) > _passes(head, other) for other in found)
     ]
@@ -164,6 +167,9 @@ def _search(
     """The heads of the outputs that have one, and the reasons of the others."""
     found, rejected = [], []
     for name in outputs:
+        if graph.is_from_shapes(name):
+            rejected.append(Rejection(name, "it does not depend on the image"))
+            continue
         try:
             class_output = read_class_output(graph, name)
             if class_output.activation == "none" and name in graph.outputs:

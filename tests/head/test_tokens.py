@@ -90,6 +90,20 @@ def _behind(model: ModelProto, tensor: str) -> list[onnx.NodeProto]:
     return list(model.graph.node[place + 1 :])
 
 
+def test_an_embedding_and_constants_beside_the_classes() -> None:
+    """As an encoder with class vectors has them: neither is a second head."""
+    net = Transformer()
+    net.join(1)
+    net.blocks(3)
+    embedding = net.op("Gemm", [net.token(0), net.weight(CHANNELS, CLASSES)])
+    texts = net.op("Identity", [net.weight(CLASSES, CLASSES)])
+    logits = net.op("Gemm", [embedding, texts], transB=1)
+    graph = Graph(net.model(logits, embedding=embedding, texts=texts))
+    head = find_head(graph)
+    assert (head.output, head.kind) == ("logits", "1 attention block + fc")
+    assert "it does not depend on the image" in [entry.reason for entry in head.rejected if entry.tensor == "texts"]
+
+
 @pytest.mark.parametrize(("kernel", "algebra"), [(1, "detached"), (3, "piecewise linear")])
 def test_convolutions_behind_attention(kernel: int, algebra: str) -> None:
     """The last map of a network that convolves what attention has made is that of a CNN."""

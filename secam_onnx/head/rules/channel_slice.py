@@ -43,7 +43,7 @@ class SliceStep(Step):
             dense = builder.op("Unsqueeze", [dense, builder.integers(places)])
         if builder.graph.one_image and len(self.parts) == 1:
             own = Gradient(dense, self.input) if leads else builder.of_whole(dense, self.input)
-            return [replace(own, part=self.parts[0])]
+            return [replace(own, part=self.parts[0]) if any(self.parts[0][1:]) else own]
         padded = builder.pad(dense, self.input, places, starts, ends, whole=not leads)
         return [Gradient(padded, self.input) if leads else builder.of_whole(padded, self.input)]
 
