@@ -13,6 +13,8 @@
  *    method, timings
  */
 
+import { attributionThrough } from "./attention.js";
+
 export class Engine {
   #worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   #waiting = new Map();
@@ -70,13 +72,15 @@ export class Engine {
 
   #method() {
     const { head, fused, preprocessing, origin, activation, probabilities, probability } = this.metadata;
+    const detached = fused.attribution === "detached";
     const raw = activation === "none" && (probabilities != null || probability === "none");
     return {
       name: "SeCAM",
       model: origin.network ?? origin.file ?? origin.source ?? null,
       head: head.kind,
       explained: raw ? "output" : "logit", // as `ModelMetadata.explained`
-      attribution: fused.attribution,
+      attribution: detached ? attributionThrough(head.attention) : fused.attribution,
+      ...(detached && { attention_blocks: { passed: head.attention.passed, total: head.attention.total } }),
       features: head.features,
       map_size: fused.map_size,
       superpixels: fused.segmenter,

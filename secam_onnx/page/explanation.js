@@ -89,7 +89,8 @@ export function report(explanation, counts, photograph) {
       const contribution = segment_contributions[segment_id];
       return { segment_id, score, contribution, kept: keep[segment_id], in_padding: padded[segment_id] };
     });
-    return { ...entry, gap, superpixels };
+    const bias_share = entry.logit ? entry.bias / entry.logit : null;
+    return { ...entry, gap, ...(explanation.method?.attention_blocks && { bias_share }), superpixels };
   });
   const error = entries.map(({ logit, gap, superpixels }) => {
     const size = Math.max(Math.abs(logit), sum(superpixels.map((part) => Math.abs(part.contribution))), 1e-30);

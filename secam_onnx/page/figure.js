@@ -1,5 +1,6 @@
 /** One class on the photograph: its picture, slider and sum, and the superpixel under the pointer. */
 
+import { noPlace } from "./attention.js";
 import { kept, padding, parts, ranking, usual } from "./explanation.js";
 import { draw, labelsOn, outline } from "./render.js";
 
@@ -68,7 +69,10 @@ export class Figure {
     const term = ([name, value]) => `${value < 0 ? "−" : "+"} ${Math.abs(value).toFixed(2)} ${name}`;
     const sum = Object.entries(terms).map(term);
     const what = explained(scene.explanation);
-    this.find("figcaption").textContent = `${what} ${entry.logit.toFixed(2)} = ${sum.join(" ").replace(/^\+ /, "")}`;
+    const { attention_blocks, attribution } = scene.explanation.method ?? {};
+    const told = attention_blocks ? `. ${noPlace(entry)}. Map: ${attribution}.` : "";
+    const total = `${what} ${entry.logit.toFixed(2)} = ${sum.join(" ").replace(/^\+ /, "")}`;
+    this.find("figcaption").textContent = total + told;
     draw(this.picture, scene.small, scene.explanation, entry, { ...scene, keep });
   }
 

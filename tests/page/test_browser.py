@@ -30,6 +30,7 @@ from pages import (
 )
 from PIL import Image
 from tiny_models import classifier
+from token_networks import transformer
 
 from secam_onnx import Explainer, Selection
 from secam_onnx.explanation.overlays import KINDS
@@ -213,6 +214,22 @@ def test_a_value_is_no_probability(open_page: Any, photo: Path, tmp_path: Path) 
         found = numbers(page, tmp_path)
     assert found["predictions"][0]["probability"] is None
     assert found["method"]["explained"] == "output"
+
+
+def test_a_transformer(open_page: Any, photo: Path, tmp_path: Path) -> None:
+    """It says from which blocks a map is, and how much belongs to no place."""
+    plain = tmp_path / "plain.onnx"
+    onnx.save(transformer(1, 0, positions_first=True), plain)
+    wanted = Explainer(plain, providers="cpu").explain(photo)
+    with running(PageServer({**page_files(), MODEL: model_for_browsers(plain, tmp_path)}, 0)) as address:
+        page = open_page(address)
+        give(page, photo)
+        told = page.locator("figcaption").first.inner_text()
+        found = numbers(page, tmp_path)
+    assert f"{wanted.no_place()}. Map: {wanted.method['attribution']}." in told
+    assert found["classes"][0]["bias_share"] == pytest.approx(wanted.bias_share[0], rel=1e-3)
+    for name in ("attribution", "attention_blocks"):
+        assert found["method"][name] == wanted.method[name]
 
 
 def test_two_classes_are_compared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import onnx
 import pytest
 from PIL import Image, ImageOps
 
-from secam_onnx.classifier.metadata import KEY
+from secam_onnx.classifier.metadata import KEY, AttentionRecord
 from secam_onnx.errors import ClassError
+from secam_onnx.explanation.no_place import no_place
 from secam_onnx.labels.queries import find_class
 from secam_onnx.photograph.preprocessing import Preprocessing
 from secam_onnx.photograph.preprocessing_settings import INTERPOLATIONS
@@ -51,6 +53,12 @@ CLASSES = """async ([labels, typed]) => {
   const { classesMeant, shownNames } = await import("./classes.js");
   const names = shownNames(labels);
   return [names, typed.map((text) => classesMeant(text, labels, names))];
+}"""
+
+
+ATTENTION = """async ([records, numbers]) => {
+  const { attributionThrough, noPlace } = await import("./attention.js");
+  return [records.map(attributionThrough), numbers.map(([bias, logit]) => noPlace({ bias, logit }))];
 }"""
 
 
@@ -201,3 +209,15 @@ def test_a_text_that_means_one_class_means_the_same_one_to_the_package(page: Any
                 assert len(classes) != 1, (labels, text)
             else:
                 assert classes == wanted, (labels, text)
+
+
+def test_what_is_told_of_attention_is_what_the_package_tells(page: Any) -> None:
+    records = [
+        AttentionRecord(passed, total, plain=plain)
+        for passed, total in (((1,), 1), ((1,), 2), ((4,), 12), ((6,), 6), ((2, 3, 5), 12), ((1, 2), 2))
+        for plain in (True, False)
+    ]
+    numbers = [(1.25, 4.0), (-3.0, 2.0), (0.0, 0.0), (5.0, 0.0), (5.0, -0.25), (-2.0, -3.0), (0.0, 1.0)]
+    said, shares = page.evaluate(ATTENTION, [[dataclasses.asdict(record) for record in records], numbers])
+    assert said == [f"gradient x activation {record}" for record in records]
+    assert shares == [no_place(*pair) for pair in numbers]

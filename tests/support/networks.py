@@ -93,12 +93,12 @@ NETWORKS = {
     "int8": Network(_int8, "gap + fc", "rounded"),
     "class token": Network(
         lambda folder: _saved(transformer(1, 0, positions_first=True), folder),
-        "layernorm + fc + attention + fc + fc",
+        "1 attention block + fc",
         "detached",
     ),
     "class token, batch inside": Network(
         lambda folder: _saved(joint_transformer(), folder),
-        "layernorm + fc + attention + flatten + fc + fc",
+        "1 attention block + fc",
         "detached",
         batch=1,
     ),

@@ -1,0 +1,25 @@
+/** What a user is told of maps that are made through attention: as `AttentionRecord` and `no_place` of the package. */
+
+const NOT_MEASURED = "not measured for networks of this kind (windows, or convolutions between the blocks)";
+const MOST = 10; // times the logit, beyond which a share says nothing
+
+/** How such a map is made; `attention` is `head.attention` of the metadata. */
+export function attributionThrough(attention) {
+  const held = `${lastBlocks(attention)}, attention weights held; what moves attention is not counted`;
+  return `gradient x activation from ${held}${attention.plain ? "" : `; ${NOT_MEASURED}`}`;
+}
+
+function lastBlocks({ passed, total }) {
+  const [nearer, last] = [passed.slice(0, -1), passed.at(-1)];
+  if (nearer.length) return `the last ${nearer.join(", ")} and ${last} of ${total} attention blocks, averaged`;
+  if (total === 1) return "the only attention block";
+  if (last === total) return `all ${last} attention blocks`;
+  return `the last${last > 1 ? ` ${last}` : ""} of ${total} attention blocks`;
+}
+
+/** How much of a logit belongs to no place. */
+export function noPlace({ bias, logit }) {
+  const part = `${bias < 0 ? "" : "+"}${bias.toFixed(2)}`;
+  if (Math.abs(bias) > MOST * Math.abs(logit)) return `${part} of the logit belongs to no place`;
+  return `${(logit ? (100 * bias) / logit : 0).toFixed(0)} % of the logit (${part}) belongs to no place`;
+}
