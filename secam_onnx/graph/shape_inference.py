@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from secam_onnx.errors import ModelError
 from secam_onnx.graph.light_copy import without_initializers
 from secam_onnx.graph.node_info import Shape, shape_text
-from secam_onnx.graph.onnxruntime_operators import as_standard
+from secam_onnx.graph.onnxruntime_operators import in_shape
 from secam_onnx.memory import limit_growth
 
 __all__ = ["Types", "copy_for_inference", "infer_types", "pin_batch"]
@@ -26,9 +26,11 @@ _LARGEST = 2**31  # numbers in a tensor; no classifier of one photograph comes n
 def copy_for_inference(model: ModelProto) -> ModelProto:
     """A copy with the weights' names and dimensions only, so that shape inference costs milliseconds."""
     light = without_initializers(model)
+    matrices = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    if any(in_shape(node)[0] is not node for node in model.graph.node):
+        del light.graph.node[:]
+        light.graph.node.extend(other for node in model.graph.node for other in in_shape(node, matrices))
     for node in light.graph.node:
-        if (standard := as_standard(node)) is not node:
-            node.CopyFrom(standard)
         if node.op_type == "GroupNormalization" and not node.domain:
             # Inference does not know it; it keeps the shape.
             node.op_type = "Identity"

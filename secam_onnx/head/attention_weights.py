@@ -14,8 +14,8 @@ __all__ = ["count_attention", "is_attention_weights", "made_by"]
 _DEEPEST = 24  # nodes between a softmax and the product with the values
 # What may stand between: masks and dropout, changes of layout, and talking heads, which mix the weights of heads.
 _BETWEEN = {
-    "Add", "BatchNormalization", "Cast", "CastLike", "Conv", "Div", "Dropout", "Expand", "Gather", "Gemm", "Identity",
-    "MatMul", "Mul", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where",
+    "Add", "BatchNormalization", "Cast", "CastLike", "Conv", "Div", "Dropout", "Expand", "FusedMatMul", "Gather",
+    "Gemm", "Identity", "MatMul", "Mul", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 WHOLE_ATTENTION = {"Attention", "MultiHeadAttention", "PackedAttention", "GroupQueryAttention"}
 
@@ -58,7 +58,7 @@ def count_attention(graph: Graph, tensor: str) -> int:
 def _attends(graph: Graph, node: NodeProto) -> bool:
     if node.op_type in WHOLE_ATTENTION:
         return True
-    if node.op_type != "MatMul" or len(data_of(graph, node)) != 2:
+    if node.op_type not in ("MatMul", "FusedMatMul") or len(data_of(graph, node)) != 2:
         return False
     return [is_attention_weights(graph, name) for name in node.input].count(True) == 1
 

@@ -263,6 +263,10 @@ class Builder(Nodes):
             gradient = Gradient(self.dense(gradient), gradient.of)
         self._add_bias(gradient, self._on_axis_1(value, gradient.of))
 
+    def add_values(self, gradient: Gradient, values: str) -> None:
+        """The same for a tensor of the contribution model that broadcasts to the gradient's."""
+        self._add_bias(gradient, values)
+
     def add_remainder(self, gradient: Gradient, results: Sequence[Gradient]) -> None:
         """Add what the inputs of a piecewise linear step leave of its output, `g . y - sum g_i . x_i`, to `b_c`."""
         self.bias.append(self.remainder(gradient, results))

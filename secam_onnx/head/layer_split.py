@@ -107,7 +107,7 @@ def layer_to_split(graph: Graph, head: Head) -> LinearStep | None:
     ):
         return None
     layer = _first_reader(head)
-    if not isinstance(layer, LinearStep) or layer.rank != 2 or (layer.alpha, layer.beta) != (1, 1):
+    if not isinstance(layer, LinearStep) or layer.rank != 2 or (layer.alpha, layer.beta, layer.relu) != (1, 1, False):
         return None
     weight = graph.initializers.get(layer.weight)
     if weight is None or weight.data_type != TensorProto.FLOAT:

@@ -14,8 +14,6 @@ from secam_onnx.head.rules import RULES, NoMatchError, Rule, Step
 
 __all__ = ["understand"]
 
-_SAME = {"DequantizeLinear", "QuantizeLinear"}  # ONNX Runtime's own mean what the standard ones mean
-
 
 def understand(
     graph: Graph, node: NodeProto, output: str, rules: Sequence[Rule] = RULES, *, exact: bool = False
@@ -29,24 +27,24 @@ def understand(
     HeadError
         No rule matches; the message has the reason of each that was tried.
     """
-    same = node.domain == DOMAIN and node.op_type in _SAME
-    if node.domain not in ("", "ai.onnx") and not same:
+    own = node.domain == DOMAIN
+    matching = [rule for rule in rules if node.op_type in (rule.own if own else rule.ops)]
+    if node.domain not in ("", "ai.onnx") and not (own and matching):
         raise HeadError(f"stopped at node {describe(node)}: operators of {node.domain!r} are not understood")
     if not node.input:
         raise HeadError(f"stopped at node {describe(node)}: it has no input")
     reasons = []
-    for rule in rules:
-        if node.op_type in rule.ops:
-            try:
-                step = rule.match_output(graph, node, output)
-            except NoMatchError as reason:
-                reasons.append(str(reason))
-                continue
-            if exact and not step.exact and not step.rounds:
-                reasons.append("it is smooth, and no factor of it can be held")
-            elif any(graph.is_constant(name) for name in step.inputs):
-                reasons.append("its data are constant and its parameters are computed")
-            else:
-                return step
+    for rule in matching:
+        try:
+            step = rule.match_output(graph, node, output)
+        except NoMatchError as reason:
+            reasons.append(str(reason))
+            continue
+        if exact and not step.exact and not step.rounds:
+            reasons.append("it is smooth, and no factor of it can be held")
+        elif any(graph.is_constant(name) for name in step.inputs):
+            reasons.append("its data are constant and its parameters are computed")
+        else:
+            return step
     why = " and ".join(reasons) or "this operator is not understood in a head"
     raise HeadError(f"stopped at node {describe(node)}: {why}")

@@ -73,9 +73,9 @@ def shared_tensors(graph: Graph, logits: str, inputs: Inputs, features: Sequence
     ModelError
         The graph is damaged.
     """
-    front, met = [(-graph.position(logits), logits)], {logits}
+    front, met = [_place(graph, logits)], {logits}
     while front:
-        tensor = front[0][1]
+        tensor = front[0][-1]
         if len(front) == 1:
             yield tensor
         node = graph.producer(tensor)
@@ -86,8 +86,14 @@ def shared_tensors(graph: Graph, logits: str, inputs: Inputs, features: Sequence
         for name in inputs(node, tensor):
             if name not in met:
                 met.add(name)
-                heappush(front, (-graph.position(name), name))
+                heappush(front, _place(graph, name))
     raise HeadError("the logits do not depend on the image")
+
+
+def _place(graph: Graph, tensor: str) -> tuple[int, int, str]:
+    """Sorts tensors from the last made on; of one node, the first output, which may be made from a further one."""
+    node = graph.producer(tensor)
+    return -graph.position(tensor), 0 if node is None else list(node.output).index(tensor), tensor
 
 
 def pictures_of(graph: Graph, features: Sequence[str]) -> Pictures:

@@ -26,10 +26,12 @@ from secam_onnx.head.rules.pool import PoolRule, ReduceRule
 from secam_onnx.head.rules.quantize import QuantizeRule
 from secam_onnx.head.rules.reduce_norm import NormRule
 from secam_onnx.head.rules.reshape import ReshapeRule, ReshapeStep
+from secam_onnx.head.rules.skip_norm import SkipNormRule
 from secam_onnx.head.rules.softmax import SoftmaxRule
 from secam_onnx.head.rules.stack import StackRule
 from secam_onnx.head.rules.strided import StridedRule
 from secam_onnx.head.rules.transpose import TransposeRule
+from secam_onnx.head.rules.whole_attention import PackedAttentionRule, WholeAttentionRule
 
 __all__ = [
     "HELD_RULES",
@@ -71,5 +73,14 @@ RULES: tuple[Rule, ...] = (
     PassThroughRule(),
 )
 
-HELD_RULES: tuple[Rule, ...] = (AttentionRule(), HeldNormRule(), HeldActivationRule(), HeldProductRule(), *RULES)
+HELD_RULES: tuple[Rule, ...] = (
+    AttentionRule(),
+    WholeAttentionRule(),
+    PackedAttentionRule(),
+    HeldNormRule(),
+    SkipNormRule(),
+    HeldActivationRule(),
+    HeldProductRule(),
+    *RULES,
+)
 """For heads behind attention: first those that hold a factor at its value for the picture at hand."""

@@ -19,7 +19,7 @@ from typing import ClassVar
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph
-from secam_onnx.graph.node_info import shape_text
+from secam_onnx.graph.node_info import attribute, shape_text
 from secam_onnx.head.attention_weights import is_attention_weights
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
@@ -47,17 +47,21 @@ class AttentionStep(Step):
         axes = 2 + len(builder.graph.inner(held))
         turned = builder.op("Transpose", [weights], perm=[*range(axes - 2), axes - 1, axes - 2])
         factors = [turned, builder.held(gradient)]
-        return [Gradient(builder.op("MatMul", factors if self.weights_first else factors[::-1]), self.input)]
+        product = builder.op("MatMul", factors if self.weights_first else factors[::-1])
+        return [Gradient(builder.scale(product, attribute(self.node, "alpha", 1.0)), self.input)]
 
 
 class AttentionRule(Rule):
     """MatMul of two computed tensors, one of which a softmax made."""
 
     ops = frozenset({"MatMul"})
+    own = frozenset({"FusedMatMul"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         if any(graph.is_constant(name) for name in node.input):
             raise NoMatchError("one operand is constant")
+        if any(attribute(node, flag, 0) for flag in ("transA", "transB", "transBatchA", "transBatchB")):
+            raise NoMatchError("it transposes an operand, too")
         shapes = [graph.shape(name) or () for name in node.input]
         held = [is_attention_weights(graph, name) for name in node.input]
         if held.count(True) != 1:

@@ -92,6 +92,8 @@ class Rule(ABC):
 
     ops: ClassVar[frozenset[str]]
     """The ONNX operators that the rule looks at."""
+    own: ClassVar[frozenset[str]] = frozenset()
+    """ONNX Runtime's own operators that it looks at, of the domain com.microsoft."""
 
     @abstractmethod
     def match(self, graph: Graph, node: NodeProto) -> Step:

@@ -19,9 +19,10 @@ from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
-__all__ = ["HeldNormRule"]
+__all__ = ["HeldNormRule", "normalised"]
 
-_CENTRED = {"LayerNormalization"}
+_CENTRED = {"LayerNormalization", "SkipLayerNormalization"}
+_EPSILONS = {"SkipLayerNormalization": 1e-12, "SkipSimplifiedLayerNormalization": 1e-12}  # of all others 1e-5
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,23 @@ class HeldNormStep(Step):
         scale, bias = (*self.weights, "", "")[:2]
         if bias:
             b.add_bias(gradient, bias)
-        over, centred = b.integers(axes), self.node.op_type in _CENTRED
         part = gradient.part
         if part is not None and part[0] >= len(b.graph.shape(self.input) or ()) - self.count:
             gradient, part = Gradient(b.dense(gradient), self.output), None
-        dense, x = b.held(gradient), b.beside(replace(gradient, of=self.input), self.input)
-        divisor = _divisor(b, x, over, self.node)
-        if scale:
-            dense = b.op("Mul", [dense, b.constant(scale)])
-        divided = b.op("Div", [dense, divisor])
-        if centred:
-            divided = b.op("Sub", [divided, b.op("ReduceMean", [divided, over], keepdims=1)])
-        return [Gradient(divided, self.input, part=part)]
+        x = b.beside(replace(gradient, of=self.input), self.input)
+        return [Gradient(normalised(b, gradient, self.node, x, axes, scale), self.input, part=part)]
+
+
+def normalised(b: Builder, gradient: Gradient, node: NodeProto, x: str, axes: Sequence[int], scale: str) -> str:
+    """The gradient with respect to what a node normalises, whose value beside the gradient is `x`."""
+    over, dense = b.integers(axes), b.held(gradient)
+    divisor = _divisor(b, x, over, node)
+    if scale:
+        dense = b.op("Mul", [dense, b.constant(scale)])
+    divided = b.op("Div", [dense, divisor])
+    if node.op_type in _CENTRED:
+        divided = b.op("Sub", [divided, b.op("ReduceMean", [divided, over], keepdims=1)])
+    return divided
 
 
 def _divisor(b: Builder, x: str, over: str, node: NodeProto) -> str:
@@ -62,13 +68,15 @@ def _divisor(b: Builder, x: str, over: str, node: NodeProto) -> str:
     if node.op_type in _CENTRED:
         x = b.op("Sub", [x, b.op("ReduceMean", [x, over], keepdims=1)])
     variance = b.op("ReduceMean", [b.op("Mul", [x, x]), over], keepdims=1)
-    return b.op("Sqrt", [b.op("Add", [variance, b.floats([attribute(node, "epsilon", 1e-5)])])])
+    epsilon = attribute(node, "epsilon", _EPSILONS.get(node.op_type, 1e-5))
+    return b.op("Sqrt", [b.op("Add", [variance, b.floats([epsilon])])])
 
 
 class HeldNormRule(Rule):
     """LayerNormalization, RMSNormalization and LpNormalization over the last axes, with constant parameters."""
 
     ops = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "LpNormalization"})
+    own = frozenset({"SimplifiedLayerNormalization"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         x, shape = node.input[0], graph.shape(node.input[0])

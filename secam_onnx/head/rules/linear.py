@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import attribute, shape_text
@@ -32,6 +32,8 @@ class LinearStep(Step):
     """The number of axes of `x`, the last of which counts channels."""
     alpha: float = 1.0
     beta: float = 1.0
+    relu: bool = False
+    """Whether a ReLU is fused into the node."""
 
     mixes: ClassVar[bool] = True
 
@@ -40,6 +42,10 @@ class LinearStep(Step):
         return (self.weight, self.bias) if self.bias else (self.weight,)
 
     def backward(self, builder: Builder, gradient: Gradient) -> Sequence[Gradient]:
+        if self.relu:
+            positive = builder.op("Greater", [builder.beside(gradient, self.output), builder.floats([0.0])])
+            mask = builder.op("Cast", [positive], to=TensorProto.FLOAT)
+            gradient = Gradient(builder.op("Mul", [builder.held(gradient), mask]), self.output, part=gradient.part)
         if self.bias:
             builder.add_bias(gradient, self.bias, self.beta)
         weight = builder.constant(self.weight)
@@ -63,6 +69,7 @@ class LinearRule(Rule):
     """Gemm, or MatMul with a constant matrix on the right."""
 
     ops = frozenset({"Gemm", "MatMul"})
+    own = frozenset({"FusedGemm", "FusedMatMul"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         if len(node.input) < 2:
@@ -74,6 +81,11 @@ class LinearRule(Rule):
             raise NoMatchError("its right operand is computed at run time; a constant weight matrix was expected")
         if attribute(node, "transA", 0):
             raise NoMatchError("it transposes its input (transA=1)")
+        if attribute(node, "transBatchA", 0) or attribute(node, "transBatchB", 0):
+            raise NoMatchError("it transposes the batch of an operand")
+        activation = attribute(node, "activation", b"").decode()
+        if activation not in ("", "Relu"):
+            raise NoMatchError(f"the activation {activation} is fused into it; Relu or none was expected")
         shape = graph.shape(weight) or ()
         if len(shape) != 2:
             raise NoMatchError(f"its weight {weight!r} has {len(shape)} axes; a fully connected layer has 2")
@@ -92,8 +104,8 @@ class LinearRule(Rule):
             node=node,
             inputs=(x,),
             output=node.output[0],
-            role="fc",
-            reason=f"fully connected layer, weights {weight!r} {shape_text(shape)}",
+            role="fc + relu" if activation else "fc",
+            reason=f"fully connected layer, weights {weight!r} {shape_text(shape)}{', ReLU' if activation else ''}",
             weight=weight,
             bias=bias,
             transposed=transposed,
@@ -101,4 +113,5 @@ class LinearRule(Rule):
             rank=rank,
             alpha=attribute(node, "alpha", 1.0),
             beta=attribute(node, "beta", 1.0),
+            relu=bool(activation),
         )

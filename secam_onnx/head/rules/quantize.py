@@ -71,6 +71,7 @@ class QuantizeRule(Rule):
     """DequantizeLinear of a QuantizeLinear, with one scale for the whole tensor."""
 
     ops = frozenset({"DequantizeLinear"})
+    own = frozenset({"DequantizeLinear"})  # means the same
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
         before = graph.producer(node.input[0])
