@@ -43,6 +43,8 @@ class Grid:
         The numbers of tokens before and behind the grid that have no position (class tokens, registers).
     span : Span
         The part of the picture that it lies on.
+    pooled : bool
+        Whether a token without position is a pool of cells.
     """
 
     tensor: str
@@ -51,6 +53,7 @@ class Grid:
     prefix: int = 0
     suffix: int = 0
     span: Span = WHOLE_PICTURE
+    pooled: bool = False
 
     @property
     def channel_axis(self) -> int:
@@ -154,7 +157,8 @@ def grid_of(
     found = _cells(graph, tensor, layout.index("L"), tokens, text, special=special)
     if found.prefix + found.suffix and (not special or layout == "NCL"):
         raise NoGridError(f"{text}: {found.prefix + found.suffix} of its tokens have no position, like a class token")
-    return Grid(tensor, layout, (shape[axis], found.rows, found.columns), found.prefix, found.suffix)
+    size = (shape[axis], found.rows, found.columns)
+    return Grid(tensor, layout, size, found.prefix, found.suffix, pooled=found.pooled)
 
 
 def _layout(graph: Graph, tensor: str, shape: Shape, readers_axis: int | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from onnx import NodeProto
 
@@ -27,6 +27,8 @@ _MOVE = {
     "Tile", "TopK",
 }  # fmt: skip
 
+_POOLS = {"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMax", "ReduceMean", "ReduceSum"}
+
 
 class CutTokensError(Exception):
     """Some of the cells were left out; the others do not form a grid over the picture."""
@@ -42,12 +44,15 @@ class Tokens:
         The numbers of tokens before and behind the cells.
     rows, columns : int
         Those of the grid of cells, which are listed row by row.
+    pooled : bool
+        Whether a token without position is a pool of cells, and no parameter at first.
     """
 
     rows: int
     columns: int
     prefix: int = 0
     suffix: int = 0
+    pooled: bool = field(default=False, compare=False)
 
     @property
     def count(self) -> int:
@@ -166,8 +171,16 @@ class _Search:
             found[cells[0]] = None if size is None or max(size) == 1 else Tokens(*size)
         if len(cells) != 1 or (part := found[index := cells[0]]) is None:
             return None
+        pooled = part.pooled or any(self._is_pooled(name) for name in data if name != node.input[index])
         before, behind = sum(numbers[:index]), sum(numbers[index + 1 :])
-        return replace(part, prefix=part.prefix + before, suffix=part.suffix + behind)
+        return replace(part, prefix=part.prefix + before, suffix=part.suffix + behind, pooled=pooled)
+
+    def _is_pooled(self, tensor: str) -> bool:
+        """Whether a pool made a tensor, as the query of an attention pool: what it says has places."""
+        node = self._graph.producer(tensor)
+        while node is not None and node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"):
+            node = self._graph.producer(node.input[0])
+        return node is not None and node.op_type in _POOLS
 
     def _cut(self, node: NodeProto, output: str, axis: int) -> tuple[int, int] | None:
         """The numbers of tokens that a Slice or Split leaves out before and behind."""

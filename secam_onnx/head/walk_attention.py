@@ -76,6 +76,9 @@ def walk_attention(graph: Graph, logits: str, query: HeadQuery) -> Walk:
             except NoGridError as reason:
                 rejected.append(Rejection(tensor, str(reason)))
                 continue
+            if grid.pooled and not features:  # an attention pool whose query is the mean: further up, all have places
+                rejected.append(Rejection(tensor, "a token that is a mean of the others"))
+                continue
             if not passed:
                 raise HeadError("no attention lies between the feature map and the logits")
             grid, warning = placed(pictures, grid)

@@ -15,6 +15,7 @@ from secam_onnx.head.rules.conv import ConvRule
 from secam_onnx.head.rules.expand import ExpandRule
 from secam_onnx.head.rules.groupnorm import GroupNormRule
 from secam_onnx.head.rules.held_activation import HeldActivationRule
+from secam_onnx.head.rules.held_matmul import HeldMatMulRule
 from secam_onnx.head.rules.held_norm import HeldNormRule
 from secam_onnx.head.rules.held_product import HeldProductRule
 from secam_onnx.head.rules.layernorm import LayerNormRule
@@ -81,6 +82,7 @@ HELD_RULES: tuple[Rule, ...] = (
     SkipNormRule(),
     HeldActivationRule(),
     HeldProductRule(),
+    HeldMatMulRule(),
     *RULES,
 )
 """For heads behind attention: first those that hold a factor at its value for the picture at hand."""

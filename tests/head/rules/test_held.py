@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from heads import build
 from held_heads import check_held
+from onnx import numpy_helper
+
+from secam_onnx.graph.index import Graph
+from secam_onnx.head import find_head
 
 # Six tokens of four channels; z is their mean, five classes.
 FC = "z = ReduceMean <keepdims = 0> (t, i_1) logits = MatMul (z, w_4x5)"
@@ -36,8 +42,10 @@ WEIGHTS = {
     "masked": (HEADS + "l2 = Add (s, b_6x6) a = Softmax <axis = -1> (l2) y = MatMul (a, h) " + BACK + FC, "a"),
     "query, key and value side by side, as timm": (
         "j = MatMul (f, w_4x12) r = Reshape (j, i_0_6_3_2_2) g2 = Transpose <perm = [2, 0, 3, 1, 4]> (r) "
-        "q = Gather (g2, index_0) k = Gather (g2, index_1) v = Gather (g2, index_2) l2 = Transpose <perm = [0, 1, 3, 2]> (k) "
-        "s = MatMul (q, l2) a = Softmax <axis = -1> (s) y = MatMul (a, v) " + BACK + FC,
+        "q = Gather (g2, index_0) k = Gather (g2, index_1) v = Gather (g2, index_2) "
+        "l2 = Transpose <perm = [0, 1, 3, 2]> (k) s = MatMul (q, l2) a = Softmax <axis = -1> (s) y = MatMul (a, v) "
+        + BACK
+        + FC,
         "a",
     ),
     "query, key and value split": (
@@ -133,6 +141,16 @@ def test_factors_without_a_gate_get_half_each() -> None:
     )
 
 
+def test_matrix_products_without_weights_get_half_each() -> None:
+    context = "l2 = Softmax <axis = 1> (f) a = Transpose <perm = [0, 2, 1]> (l2) c = MatMul (a, f) "
+    halves = "h = Identity (f) h2 = Identity (c) m = MatMul (f, h2) n = MatMul (h, c) o = Add (m, n) "
+    check_held(
+        context + "y = MatMul (f, c) " + TOKENS,
+        ["a", "h", "h2"],
+        spelled=context + halves + "y = Mul (o, c_0p5) " + TOKENS,
+    )
+
+
 MAPS = {
     "NCHW": (
         "r = Reshape (f, i_0_4_6) k = Transpose <perm = [0, 2, 1]> (r) s = MatMul (k, r) a = Softmax <axis = -1> (s) "
@@ -155,3 +173,21 @@ MAPS = {
 def test_maps(name: str) -> None:
     head = check_held(MAPS[name], ["a"], layout="NHWC" if name == "NHWC" else "NCHW")
     assert head.attention == (1, 1)
+
+
+def test_attention_pool_whose_query_is_the_mean_token() -> None:
+    """As CLIP's ResNets: the mean is no class token, for what it says has places."""
+    body = (
+        "m = ReduceMean <keepdims = 1> (f, i_1) u = Concat <axis = 1> (m, f) e = Add (u, b_7x4) "
+        "v = MatMul (e, w_4x4) q = Slice (e, i_0, i_1, i_1) k = Transpose <perm = [0, 2, 1]> (e) s = MatMul (q, k) "
+        "a = Softmax <axis = -1> (s) y = MatMul (a, v) z = Squeeze (y, i_1) logits = MatMul (z, w_4x5)"
+    )
+    check_held(body, ["a"])
+    model = build(body, layout="NLC", shape=(4, 3, 3))
+    for tensor in model.graph.initializer:
+        if tensor.name == "b_7x4":
+            tensor.CopyFrom(numpy_helper.from_array(np.ones((10, 4), np.float32), "b_7x4"))
+    head = find_head(Graph(model))
+    assert head.algebra == "detached"
+    assert (head.features, head.grid.special) == ("f", 0)
+    assert ("e", "a token that is a mean of the others") in {(entry.tensor, entry.reason) for entry in head.rejected}
