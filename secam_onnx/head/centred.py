@@ -37,7 +37,7 @@ def _by_cells(b: Builder, tensor: str, grid: Grid) -> str:
         tensor = b.op("Transpose", [tensor], perm=[0, 1, last, *range(2, last)])
     if "L" not in grid.layout:
         tensor = b.op("Reshape", [tensor, b.integers([0, 0, 0, -1])])
-    if not grid.special:
-        return tensor
-    bounds = [b.integers([value]) for value in (grid.prefix, -grid.suffix or _END)]
-    return b.op("Slice", [tensor, *bounds, b.integers([3])])
+    if grid.special:
+        bounds = [b.integers([value]) for value in (grid.prefix, -grid.suffix or _END)]
+        tensor = b.op("Slice", [tensor, *bounds, b.integers([3])])
+    return tensor if grid.order is None else b.op("Gather", [tensor, b.integers(grid.order)], axis=3)

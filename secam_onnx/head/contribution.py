@@ -294,6 +294,8 @@ def _join(builder: Builder, gradient: Gradient, grid: Grid, index: int) -> str:
     else:
         product = b.op("Mul", [b.dense(gradient), b.per_class(own_layout(index))])
         product = b.op("ReduceSum", [product, b.integers([grid.channel_axis + 1])], keepdims=0)
+        if grid.order is not None:
+            product = b.op("Gather", [product, b.integers(grid.order)], axis=2)
     shape = b.op("Concat", [b.integers([0, 0]), b.op("Shape", [features], start=2)], axis=0)
     return b.op("Reshape", [product, shape])
 

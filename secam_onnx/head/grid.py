@@ -14,6 +14,7 @@ from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import Shape, shape_text
 from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.picture_span import WHOLE_PICTURE, Span
+from secam_onnx.head.token_order import order_of
 from secam_onnx.head.tokens import CutTokensError, Tokens, cells_by_aspect, tokens_of
 
 __all__ = ["Grid", "NoGridError", "grid_of"]
@@ -45,6 +46,8 @@ class Grid:
         The part of the picture that it lies on.
     pooled : bool
         Whether a token without position is a pool of cells.
+    order : tuple of int or None
+        For each cell, row by row, the index of its token; None if tokens are listed row by row.
     """
 
     tensor: str
@@ -54,6 +57,7 @@ class Grid:
     suffix: int = 0
     span: Span = WHOLE_PICTURE
     pooled: bool = False
+    order: tuple[int, ...] | None = None
 
     @property
     def channel_axis(self) -> int:
@@ -92,6 +96,10 @@ class Grid:
             source = kept
         if self.layout in ("NLC", "LNC"):
             turned.append(_node("Transpose", [source], first, perm=[0, 2, 1]))
+        if self.order is not None:
+            listed = f"{target}_row_by_row"
+            turned += _gather(first if turned else source, listed, self.order)
+            first = listed
         return [
             *turned,
             *_reshape(first if turned else source, target, [0, 0, *(edge or -1 for edge in self.shape[1:])]),
@@ -103,10 +111,14 @@ class Grid:
             return [_node("Transpose", [source], target, perm=[0, 2, 3, 1])]
         if self.layout == "NCHW":
             return [_node("Identity", [source], target)]
+        flat = f"{target}_flat"
+        nodes = _reshape(source, flat, [0, 0, -1])
+        if self.order is not None:
+            nodes += _gather(flat, flat := f"{target}_in_order", np.argsort(self.order))
         if self.layout == "NCL":
-            return _reshape(source, target, [0, 0, -1])
-        flat, perm = f"{target}_flat", [2, 0, 1] if self.layout == "LNC" else [0, 2, 1]
-        return [*_reshape(source, flat, [0, 0, -1]), _node("Transpose", [flat], target, perm=perm)]
+            return [*nodes, _node("Identity", [flat], target)]
+        perm = [2, 0, 1] if self.layout == "LNC" else [0, 2, 1]
+        return [*nodes, _node("Transpose", [flat], target, perm=perm)]
 
 
 def grid_of(
@@ -158,7 +170,7 @@ def grid_of(
     if found.prefix + found.suffix and (not special or layout == "NCL"):
         raise NoGridError(f"{text}: {found.prefix + found.suffix} of its tokens have no position, like a class token")
     size = (shape[axis], found.rows, found.columns)
-    return Grid(tensor, layout, size, found.prefix, found.suffix, pooled=found.pooled)
+    return Grid(tensor, layout, size, found.prefix, found.suffix, pooled=found.pooled, order=found.order)
 
 
 def _layout(graph: Graph, tensor: str, shape: Shape, readers_axis: int | None) -> str:
@@ -187,6 +199,10 @@ def _cells(graph: Graph, tensor: str, axis: int, wanted: tuple[int, int] | None,
         if wanted is None:
             raise NoGridError(f"{text}: only some of the picture's cells are among its {length} tokens") from None
         found = None
+    if found is None and (ordered := order_of(graph, tensor, axis)) is not None:
+        rows, columns, order = ordered
+        if wanted in (None, (rows, columns)) and order != tuple(range(len(order))):
+            return Tokens(rows, columns, order=order)
     if wanted is not None and length is not None:
         if found is not None and found.rows * found.columns == math.prod(wanted):
             return replace(found, rows=wanted[0], columns=wanted[1])
@@ -216,6 +232,13 @@ def _slice(source: str, target: str, axis: int, start: int, behind: int) -> list
     values = [numpy_helper.from_array(np.asarray([value], dtype=np.int64)) for value in bounds.values()]
     constants = [_node("Constant", [], name, value=value) for name, value in zip(names, values, strict=True)]
     return [*constants, _node("Slice", [source, *names], target)]
+
+
+def _gather(source: str, target: str, indices: Sequence[int] | np.ndarray) -> list[NodeProto]:
+    """Nodes that bring the tokens of `(N, C, L)` into another order."""
+    value = numpy_helper.from_array(np.asarray(indices, dtype=np.int64))
+    constant = _node("Constant", [], f"{target}_indices", value=value)
+    return [constant, _node("Gather", [source, f"{target}_indices"], target, axis=2)]
 
 
 def _reshape(source: str, target: str, shape: Sequence[int]) -> list[NodeProto]:

@@ -154,6 +154,8 @@ def _masked_head(
     mask = n.op("Cast", [kept], to=TensorProto.FLOAT)  # (at once, N, h, w)
     if grid.special:  # these tokens are always kept
         mask = n.op("Reshape", [mask, n.integers([0, 0, -1])])
+        if grid.order is not None:
+            mask = n.op("Gather", [mask, n.integers(np.argsort(grid.order))], axis=2)
         mask = n.op("Pad", [mask, n.integers([0, 0, grid.prefix, 0, 0, grid.suffix]), n.floats(1.0)])
         mask = n.op("Unsqueeze", [mask, n.integers([3])])
     else:

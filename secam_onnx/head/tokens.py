@@ -43,9 +43,11 @@ class Tokens:
     prefix, suffix : int
         The numbers of tokens before and behind the cells.
     rows, columns : int
-        Those of the grid of cells, which are listed row by row.
+        Those of the grid of cells.
     pooled : bool
         Whether a token without position is a pool of cells, and no parameter at first.
+    order : tuple of int or None
+        For each cell, row by row, the index of its token; None if they are listed row by row.
     """
 
     rows: int
@@ -53,6 +55,7 @@ class Tokens:
     prefix: int = 0
     suffix: int = 0
     pooled: bool = field(default=False, compare=False)
+    order: tuple[int, ...] | None = None
 
     @property
     def count(self) -> int:
