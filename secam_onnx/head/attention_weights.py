@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 
 from onnx import NodeProto
@@ -9,7 +10,7 @@ from onnx import NodeProto
 from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import reads
 
-__all__ = ["count_attention", "is_attention_weights", "made_by"]
+__all__ = ["attends_everywhere", "count_attention", "is_attention_weights", "made_by"]
 
 _DEEPEST = 24  # nodes between a softmax and the product with the values
 # What may stand between: masks and dropout, changes of layout, and talking heads, which mix the weights of heads.
@@ -53,6 +54,28 @@ def made_by(graph: Graph, tensor: str, ops: Container[str], between: Container[s
 def count_attention(graph: Graph, tensor: str) -> int:
     """How many products of attention weights and values a tensor depends on."""
     return sum(_attends(graph, node) for node in graph.ancestry(tensor)[0])
+
+
+def attends_everywhere(graph: Graph, tensor: str, tokens: int | None) -> bool:
+    """Whether a tensor depends on attention several times, always over this many tokens, without convolutions between.
+
+    Windows of that many tokens are told by the number of values, which changes from stage to stage.
+    """
+    mixed: set[str] = set()
+    values: list[int] = []
+    for node in graph.ancestry(tensor)[0]:
+        if _attends(graph, node):
+            data = [name for name in data_of(graph, node) if not is_attention_weights(graph, name)]
+            shape = (graph.shape(data[-1]) if data else None) or ()
+            if tokens not in shape[-2:] or None in shape:
+                return False
+            values.append(math.prod(length or 0 for length in shape))
+        elif mixed.isdisjoint(node.input):
+            continue
+        elif "Conv" in node.op_type:
+            return False
+        mixed.update(node.output)
+    return len(values) > 1 and len({*values}) == 1
 
 
 def _attends(graph: Graph, node: NodeProto) -> bool:

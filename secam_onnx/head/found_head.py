@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from secam_onnx.graph.index import Graph
+from secam_onnx.head.attention_weights import attends_everywhere
 from secam_onnx.head.grid import Grid
 from secam_onnx.head.outputs.class_output import ClassOutput
 from secam_onnx.head.picture_span import WHOLE_PICTURE, common_size
@@ -125,13 +126,8 @@ class Head:
         return (*(sum(step.attends for step in steps) for steps in nearer), self.attention[0])
 
     def plain_transformer(self, graph: Graph) -> bool:
-        """Whether the head consists of attention to all tokens of the feature map, without convolutions between."""
-        if "L" not in self.grid.layout or any("Conv" in step.node.op_type for step in self.steps):
-            return False
-        of_one = graph.for_one_image()
-        tokens = self.grid.tokens[0]
-        attending = [of_one.shape(step.input) or () for step in self.steps if step.attends]
-        return all(tokens in shape[-2:] for shape in attending)
+        """Whether all attention in the network is to all tokens of the feature map, without convolutions between."""
+        return "L" in self.grid.layout and attends_everywhere(graph.for_one_image(), self.logits, self.grid.tokens[0])
 
     def epsilon(self, graph: Graph) -> float:
         """The precision of the head: the largest `Graph.epsilon` of its tensors."""

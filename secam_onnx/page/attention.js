@@ -1,6 +1,6 @@
 /** What a user is told of maps that are made through attention: as `AttentionRecord` and `no_place` of the package. */
 
-const NOT_MEASURED = "not measured for networks of this kind (windows, or convolutions between the blocks)";
+const NOT_MEASURED = "not measured for networks of this kind (windows, convolutions between the blocks, a single block)";
 const MOST = 10; // times the logit, beyond which a share says nothing
 
 /** How such a map is made; `attention` is `head.attention` of the metadata. */

@@ -23,11 +23,11 @@ from secam_onnx.export import Source, export_model, from_onnx
 from secam_onnx.head_query import HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 
-KIND = r"not measured for networks of this kind \(windows, or convolutions between the blocks\)"
+KIND = r"not measured for networks of this kind \(windows, convolutions between the blocks, a single block\)"
 
 
-def mixed(*, windows: bool = False, convolution: bool = False) -> ModelProto:
-    """Three blocks and the mean of the tokens; the last two inside of windows, or with a convolution before them."""
+def mixed(*, windows: bool = False, convolution: bool = False, last: int = 0) -> ModelProto:
+    """Three blocks and `last` ones; the second and third are inside of windows or have a convolution before them."""
     net = Transformer()
     net.blocks(1)
     if windows:
@@ -41,6 +41,7 @@ def mixed(*, windows: bool = False, convolution: bool = False) -> ModelProto:
     net.blocks(2)
     if windows:
         net.tokens = net.op("Reshape", [net.tokens, net.integers(-1, 16, 8)])
+    net.blocks(last)
     return net.model(net.fc(net.op("ReduceMean", [net.tokens], axes=[1], keepdims=0)))
 
 
@@ -65,6 +66,7 @@ def test_one_sentence(record: tuple[Any, ...], said: str) -> None:
         (transformer(1, 0, positions_first=True), None, AttentionRecord((1,), 2)),
         (transformer(1, 0, positions_first=True), 2, AttentionRecord((2,), 2)),
         (mixed(), 2, AttentionRecord((2,), 3)),
+        (mixed(windows=True, last=1), 1, AttentionRecord((1,), 4, plain=False)),
         (mixed(windows=True), 3, AttentionRecord((3,), 3, plain=False)),
         (mixed(convolution=True), 3, AttentionRecord((3,), 3, plain=False)),
     ],

@@ -105,7 +105,7 @@ def check_maps(
     assert (np.abs(maps.sum((2, 3)) + bias + gap - wanted) / scale).max() < 5e-4
 
 
-def test_a_class_token_is_explained_by_masking_the_last_block(tmp_path: Path, photo: Path) -> None:
+def test_a_class_token_can_be_explained_by_masking_the_last_block(tmp_path: Path, photo: Path) -> None:
     cell, path = CLASS_TOKEN["VisionTransformer"], tmp_path / "model.onnx"
     torch.manual_seed(0)
     network = torchvision.models.VisionTransformer(
@@ -118,7 +118,7 @@ def test_a_class_token_is_explained_by_masking_the_last_block(tmp_path: Path, ph
     assert (tuple(report["feature_map"]["shape"]), report["feature_map"]["layout"]) == (cell.shape, "NLC")
     assert report["completeness"]["measured_now"]["identity_error"] < 1e-4
 
-    classifier = open_classifier(path, providers="cpu")
+    classifier = open_classifier(path, providers="cpu", attribution="masking")
     inputs = fed(cell.size, photo)
     tokens, logits, _ = classifier.forward(inputs)
     maps, bias = classifier.contribute(tokens, np.array([[3, 7]] * 2))

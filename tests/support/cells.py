@@ -95,7 +95,7 @@ PYTORCH_OF_EACH_HEAD = (
 # A class token: the head is not understood, the input of the last block is masked token by token.
 CLASS_TOKEN = {
     "VisionTransformer": Cell(
-        "not understood", (48, 6, 6), "encoder.layers.encoder_layer_1", size=96, algebra="unknown"
+        "1 attention block + fc", (48, 6, 6), "encoder.layers.encoder_layer_1", size=96, algebra="detached"
     )
 }
 

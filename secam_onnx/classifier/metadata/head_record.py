@@ -24,7 +24,7 @@ Span = tuple[tuple[Share, Share], tuple[Share, Share]]
 
 WHOLE: Span = ((0.0, 1.0), (0.0, 1.0))
 
-NOT_MEASURED = "not measured for networks of this kind (windows, or convolutions between the blocks)"
+NOT_MEASURED = "not measured for networks of this kind (windows, convolutions between the blocks, a single block)"
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class AttentionRecord:
     total : int
         How many there are in the network.
     plain : bool
-        Whether these are blocks of a plain transformer: each attends to all tokens of the feature map, and there are no
-        convolutions between them. Faithfulness was measured for such networks only.
+        Whether the network is a plain transformer: several blocks, each of which attends to all tokens of the feature
+        map, without convolutions between them. Faithfulness was measured for such networks only.
     """
 
     passed: tuple[Blocks, ...]
