@@ -83,6 +83,8 @@ class Graph(NodeIndex):
 
         It is a view of this graph, and made once.
         """
+        if self.one_image:
+            return self
         if self._view is None:
             view = copy.copy(self)
             view.one_image, view._learned, view.unknown_shapes = True, {}, set()

@@ -81,7 +81,7 @@ def attends_everywhere(graph: Graph, tensor: str, tokens: int | None) -> bool:
 def _attends(graph: Graph, node: NodeProto) -> bool:
     if node.op_type in WHOLE_ATTENTION:
         return True
-    if node.op_type not in ("MatMul", "FusedMatMul") or len(data_of(graph, node)) != 2:
+    if node.op_type not in ("Einsum", "FusedMatMul", "MatMul") or len(data_of(graph, node)) != 2:
         return False
     return [is_attention_weights(graph, name) for name in node.input].count(True) == 1
 

@@ -14,7 +14,7 @@ from secam_onnx.graph.index import Graph
 from secam_onnx.graph.node_info import Shape, shape_text
 from secam_onnx.head.channel_axis import channel_axis
 from secam_onnx.head.picture_span import WHOLE_PICTURE, Span
-from secam_onnx.head.token_order import order_of
+from secam_onnx.head.token_order import are_scattered, order_of
 from secam_onnx.head.tokens import CutTokensError, Tokens, cells_by_aspect, tokens_of
 
 __all__ = ["Grid", "NoGridError", "grid_of"]
@@ -165,6 +165,8 @@ def grid_of(
     if len(positions) == 2 and 1 in positions and node is not None and node.op_type in ("Reshape", "Unsqueeze"):
         raise NoGridError(f"{text}: a single row of cells, made from tokens")
     if len(positions) == 2:
+        if special and are_scattered(graph, tensor, tuple(index for index in range(4) if index not in (batch, axis))):
+            raise NoGridError(f"{text}: windows of the picture and their cells, no rows and columns")
         return Grid(tensor, layout, (shape[axis], *positions))
     found = _cells(graph, tensor, layout.index("L"), tokens, text, special=special)
     if found.prefix + found.suffix and (not special or layout == "NCL"):

@@ -14,7 +14,7 @@ from secam_onnx.graph.node_info import attribute
 from secam_onnx.head.rules.base import NoMatchError
 from secam_onnx.head.rules.channel_slice import SliceRule, SliceStep
 
-__all__ = ["order_of"]
+__all__ = ["are_scattered", "order_of"]
 
 _DEEPEST = 400  # nodes
 _RESHAPES = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
@@ -44,6 +44,18 @@ def order_of(graph: Graph, tensor: str, axis: int) -> tuple[int, int, tuple[int,
     if len(rows) * len(columns) != cells.shape[1] or len(np.unique(cells, axis=1).T) != cells.shape[1]:
         return None
     return len(rows), len(columns), tuple(int(index) for index in np.lexsort((cells[1], cells[0])))
+
+
+def are_scattered(graph: Graph, tensor: str, axes: tuple[int, ...]) -> bool:
+    """Whether two axes of a tensor are known not to be rows and columns of the picture, but windows and their cells."""
+    places = _Places(graph.for_one_image()).of(tensor, 0)
+    if places is None:
+        return False
+    varying = [
+        {axis for axis in range(edge.ndim) if edge.shape[axis] > 1 and np.ptp(edge, axis=axis).max() > _ALIKE}
+        for edge in places
+    ]
+    return any(len(found) > 1 or not found <= set(axes) for found in varying)
 
 
 class _Places:

@@ -10,7 +10,7 @@ from secam_onnx.classifier.analysis import analyse
 from secam_onnx.classifier.sessions import open_sessions
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import find_head
-from secam_onnx.head.token_order import order_of
+from secam_onnx.head.token_order import are_scattered, order_of
 from secam_onnx.head_query import HeadQuery
 
 ROWS = "r = Reshape (f, i_0_3_m1) t = Transpose <perm = [0, 2, 1]> (r) "
@@ -69,3 +69,20 @@ def test_the_grid_knows_its_order() -> None:
     assert head.algebra == "detached"
     assert (head.features, head.grid.shape) == ("t", SHAPE)
     assert head.grid.order is not None
+
+
+def test_windows_and_their_cells_are_no_rows_and_columns() -> None:
+    """As in torchvision's MaxViT, which keeps both axes."""
+    windows = (
+        "r = Reshape (f, i_0_3_2_2_2_3) s3 = Transpose <perm = [0, 2, 4, 3, 5, 1]> (r) t = Reshape (s3, i_0_4_6_3) "
+    )
+    attend = (
+        "k = Transpose <perm = [0, 1, 3, 2]> (t) s = MatMul (t, k) a = Softmax <axis = -1> (s) y = MatMul (a, t) "
+        "o = Add (y, t) z = ReduceMean <keepdims = 0> (o, i_1_2) logits = MatMul (z, w_3x5)"
+    )
+    graph = Graph(build(windows + attend, shape=SHAPE))
+    assert are_scattered(graph, "o", (1, 2))
+    assert not are_scattered(graph, "f", (2, 3))
+    head = find_head(graph)
+    assert (head.features, head.algebra) == ("f", "detached")
+    assert "windows of the picture" in " ".join(entry.reason for entry in head.rejected)

@@ -12,6 +12,7 @@ from secam_onnx.head.rules.channel_slice import GatherRule, SliceRule, SplitRule
 from secam_onnx.head.rules.combine import CombineRule
 from secam_onnx.head.rules.concat import ConcatRule
 from secam_onnx.head.rules.conv import ConvRule
+from secam_onnx.head.rules.einsum import EinsumRule
 from secam_onnx.head.rules.expand import ExpandRule
 from secam_onnx.head.rules.groupnorm import GroupNormRule
 from secam_onnx.head.rules.held_activation import HeldActivationRule
@@ -83,6 +84,7 @@ HELD_RULES: tuple[Rule, ...] = (
     HeldActivationRule(),
     HeldProductRule(),
     HeldMatMulRule(),
+    EinsumRule(),
     *RULES,
 )
 """For heads behind attention: first those that hold a factor at its value for the picture at hand."""

@@ -60,6 +60,27 @@ WEIGHTS = {
         "n = Reshape (o, i_6_m1_4) t = Transpose <perm = [1, 0, 2]> (n) " + FC,
         "a",
     ),
+    "products by letters, as torchvision's MaxViT": (
+        'r = Reshape (f, i_0_2_3_4) s = Einsum <equation = "b g i d, b g j d -> b g i j"> (r, r) '
+        "a = Softmax <axis = -1> (s) v = MatMul (r, w_4x4) "
+        'y = Einsum <equation = "b g i j, b g j d -> b g i d"> (a, v) t = Reshape (y, i_0_6_4) ' + FC,
+        "a",
+    ),
+    "products by letters, windows before the batch": (
+        "r = Reshape (f, i_0_2_3_4) g2 = Transpose <perm = [1, 0, 2, 3]> (r) "
+        's = Einsum <equation = "gbid,gbjd->gbij"> (g2, g2) a = Softmax <axis = -1> (s) '
+        'y = Einsum <equation = "gbij,gbjd->gbid"> (a, g2) o = Transpose <perm = [1, 0, 2, 3]> (y) '
+        "t = Reshape (o, i_0_6_4) " + FC,
+        "a",
+    ),
+    "talking heads by letters, a constant operand": (
+        HEADS
+        + "a = Softmax <axis = -1> (s) y = MatMul (a, h) "
+        + BACK
+        + 'u = Einsum <equation = "btc,cd->btd"> (t, w_4x4) z = ReduceMean <keepdims = 0> (u, i_1) '
+        "logits = MatMul (z, w_4x5)",
+        "a",
+    ),
     "windows, shifted and padded, as Swin": (
         "g2 = Reshape (f, i_0_3_2_4) n = Pad (g2, i_0_0_0_0_0_1_0_0) one = Slice (n, i_1, i_4, i_1) "
         "other = Slice (n, i_0, i_1, i_1) m = Concat <axis = 1> (one, other) w = Reshape (m, i_m1_2_2_1_2_4) "
