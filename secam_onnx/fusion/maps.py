@@ -97,10 +97,12 @@ def spliced_maps(
     if attribution == "masking":
         nodes = [self_contained(node, constants, _TYPES) if node.op_type == "Scan" else node for node in nodes]
         return Spliced(nodes, initializers, CAM, BIAS)
+    again, names = _square_weights_again(n, network, nodes)
+    nodes = renamed(nodes, names)
     maps = [features_name(index) for index in range(len(head.grids))]
-    types = _TYPES | dict.fromkeys(maps, TensorProto.FLOAT)
+    types = _TYPES | dict.fromkeys((*maps, *names.values()), TensorProto.FLOAT)
     scan = self_contained(_along_the_path(n, nodes, maps), constants, types)
-    return Spliced([scan], initializers, *_integral(n))
+    return Spliced([*again, scan], initializers, *_integral(n))
 
 
 def _square_weights_again(

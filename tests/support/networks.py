@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tiny_models import classifier
 from token_networks import joint_transformer, transformer
@@ -82,6 +83,20 @@ def _int8(folder: Path) -> Path:
     return _saved(quantised(model, folder, noise(model)), folder)
 
 
+def _square(activation: str) -> Callable[[Path], Path]:
+    """A hidden layer with as many inputs as outputs, whose weights are read as they are and transposed."""
+    random = np.random.default_rng(0)
+    shapes = {"c": (4, 3, 8, 8), "a": (64, 64), "ab": (64,), "b": (64, 5), "bb": (5,)}
+    weights = {name: (0.3 * random.standard_normal(shape)).astype(np.float32) for name, shape in shapes.items()}
+    model = onnx.parser.parse_model(
+        "<ir_version: 8, opset_import: ['': 17]> g (float[N, 3, 32, 32] image) => (float[N, 5] logits) {"
+        "planes = Conv <strides = [8, 8]> (image, c) f = Relu (planes) v = Flatten (f) u = Gemm (v, a, ab)"
+        f"r = {activation} (u) logits = Gemm (r, b, bb) }}".replace("'", '"')
+    )
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in weights.items())
+    return lambda folder: _saved(model, folder)
+
+
 NETWORKS = {
     "default": Network(lambda folder: default_model(), "gap + fc"),
     "mlp": Network(_tiny("mlp"), "flatten + fc + relu + fc"),
@@ -102,6 +117,8 @@ NETWORKS = {
         "detached",
         batch=1,
     ),
+    "square": Network(_square("Relu"), "flatten + fc + relu + fc"),
+    "square and smooth": Network(_square("HardSwish"), "flatten + fc + hardswish + fc", "smooth"),
     "default classes": Network(_tiny(), "gap + fc", fusion=Fusion(top_k=3)),
 }
 """By what is special about each."""
