@@ -100,7 +100,8 @@ def spliced_maps(
     again, names = _square_weights_again(n, network, nodes)
     nodes = renamed(nodes, names)
     maps = [features_name(index) for index in range(len(head.grids))]
-    types = _TYPES | dict.fromkeys((*maps, *names.values()), TensorProto.FLOAT)
+    types = _TYPES | dict.fromkeys(maps, TensorProto.FLOAT)
+    types |= {names[value.name]: value.data_type for value in network.graph.initializer if value.name in names}
     scan = self_contained(_along_the_path(n, nodes, maps), constants, types)
     return Spliced([*again, scan], initializers, *_integral(n))
 
