@@ -155,6 +155,15 @@ def matrix(session: nox.Session) -> None:
     session.run(*PYTEST, "-m", "full", *session.posargs)
 
 
+@checked("full")
+def attention(session: nox.Session) -> None:
+    """Transformers of torchvision, timm and transformers through both exporters of PyTorch."""
+    install_with_torch(session)
+    session.install("--no-deps", "timm==1.0.31")  # it asks for torchvision, with its dependencies
+    session.install("transformers==5.24.0")
+    session.run(*PYTEST, "-m", "full or not full", "tests/matrix/test_attention.py", *session.posargs)
+
+
 @checked("default", "full")
 def runtime(session: nox.Session) -> None:
     """The package where there is no PyTorch: that nothing imports it, the command, the public classes, the README."""

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from attention_networks import CASES, Transformer, picture, write  # noqa: E402
+from attention_networks import CASES, Case, Transformer, picture, write  # noqa: E402
 from held_attention import linearise  # noqa: E402
 
 from secam_onnx.classifier.open_classifier import open_classifier  # noqa: E402
@@ -18,18 +18,18 @@ from secam_onnx.head_query import HeadQuery  # noqa: E402
 CLASS_IDS = [4, 0]
 
 
-def check(network: Transformer, path: Path, blocks: int, prefix: int) -> None:
-    """Compare maps of two pictures, two classes each, before the last `blocks` blocks."""
-    classifier = open_classifier(path, providers="cpu", query=HeadQuery(blocks=blocks))
+def check(network: Transformer, path: Path, case: Case) -> None:
+    """Compare maps of two pictures, two classes each, before the last two blocks."""
+    classifier = open_classifier(path, providers="cpu", query=HeadQuery(blocks=2 + case.after))
     assert classifier.attribution == "detached"
     pictures = torch.cat([picture(0), picture(1)])
     tensors, logits, _ = classifier.forward(pictures.numpy())
     maps, bias, gap = classifier.contribute.local(tensors, np.array([CLASS_IDS] * 2))
     network, pictures = network.double(), pictures.double()
-    block = network.blocks[len(network.blocks) - blocks]
+    block = network.blocks[-2]
     for index, class_id in np.ndindex(2, 2):
         line = linearise(network, pictures[index : index + 1], block, CLASS_IDS[class_id])
-        expected = line.cam(prefix).numpy()
+        expected = line.cam(case.prefix).numpy()
         ours = maps[index, class_id].ravel()
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
         asked = line.logits[CLASS_IDS[class_id]]
@@ -38,11 +38,8 @@ def check(network: Transformer, path: Path, blocks: int, prefix: int) -> None:
     np.testing.assert_allclose(gap, 0, atol=1e-4)
 
 
-POOL = pytest.param("attention pool", marks=pytest.mark.xfail(reason="constants that are split at run time"))
-
-
-@pytest.mark.parametrize("name", [POOL if name == "attention pool" else name for name in CASES])
+@pytest.mark.parametrize("name", CASES)
 def test_maps_equal_the_detached_gradient(name: str, tmp_path: Path) -> None:
     network, path = CASES[name].network(), tmp_path / "model.onnx"
     write(network, "torchscript", path)
-    check(network, path, blocks=2, prefix=CASES[name].prefix)
+    check(network, path, CASES[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -197,7 +198,7 @@ class Transformer(nn.Module):
 
 @dataclass(frozen=True)
 class Case:
-    """A network's parts; `prefix` constant tokens before the patches."""
+    """A network's parts; `prefix` constant tokens before the patches, `after` attention products behind the blocks."""
 
     attention: Callable[[], nn.Module] = JointAttention
     mlp: Callable[[], nn.Module] = Gelu
@@ -205,6 +206,7 @@ class Case:
     prefix: int = 1
     pool: Callable[[], Callable[[Tensor], Tensor]] = lambda: first_token
     cosine: bool = False
+    after: int = 0
 
     def network(self) -> Transformer:
         network = Transformer(
@@ -223,7 +225,7 @@ CASES = {
     "normalised queries, mean of patches": Case(
         lambda: JointAttention(normalised=True), pool=lambda: lambda x: x[:, 1:].mean(1)
     ),
-    "attention pool": Case(prefix=0, pool=AttentionPool),
+    "attention pool": Case(prefix=0, pool=AttentionPool, after=1),
     "shifted windows, mean of patches": Case(Windows, prefix=0, pool=lambda: lambda x: x.mean(1)),
     "talking heads": Case(TalkingHeads),
 }
@@ -234,25 +236,44 @@ def seeded(network: nn.Module, seed: int = 0) -> nn.Module:
     random = torch.Generator().manual_seed(seed)
     for name, parameter in network.named_parameters():
         noise = torch.randn(parameter.shape, generator=random)
-        if parameter.ndim == 1:
-            value = 0.1 * noise if "bias" in name else 1 + 0.2 * noise
-        elif name.endswith(("tokens", "positions", "probe")):
+        last = name.rpartition(".")[2]
+        if "logit_" in name:
+            continue
+        if last != "bias" and re.search("token|pos|probe|latent|bias|class_embedding", name.replace("norm", "")):
             value = 0.5 * noise
+        elif parameter.numel() == max(parameter.shape, default=1):
+            value = 0.1 * noise if "bias" in last else 1 + 0.2 * noise
         else:
-            value = 1.5 * noise * parameter[0].numel() ** -0.5
+            value = 1.2 * noise * parameter[0].numel() ** -0.5
         parameter.data.copy_(value)
     return network.eval()
 
 
-def write(network: nn.Module, exporter: str, path: Path) -> None:
+def settled(network: nn.Module, size: int) -> nn.Module:
+    """The network, whose batch norms have seen four random pictures."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for module in norms:
+        module.train().reset_running_stats()
+        module.momentum = None
+    with torch.no_grad():
+        network(torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(1)))
+    return network.eval()
+
+
+def write(network: nn.Module, exporter: str, path: Path, size: int = PICTURE[-1], opset: int = 18) -> None:
     """Export with a batch of any length."""
-    example = picture().repeat(2, 1, 1, 1)
-    network.requires_grad_(True)  # as it is by default; else PyTorch's attention takes a path that is not exported
+    example = picture(size=size).repeat(2, 1, 1, 1)
+    # With gradients dynamo cannot view what masked attention returns; without, TorchScript lacks an operator of
+    # PyTorch's attention.
+    network.requires_grad_(exporter != "dynamo")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         if exporter == "dynamo":
             batch = ({0: torch.export.Dim("batch")},)
-            program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=batch, verbose=False)
+            options = {"opset_version": opset}
+            program = torch.onnx.export(
+                network, (example,), dynamo=True, dynamic_shapes=batch, verbose=False, **options
+            )
             program.save(path)
         else:
             names = {"input_names": ["image"], "output_names": ["logits"]}
@@ -260,5 +281,6 @@ def write(network: nn.Module, exporter: str, path: Path) -> None:
             torch.onnx.export(network, (example,), path, dynamo=False, dynamic_axes=axes, opset_version=17, **names)
 
 
-def picture(seed: int = 0) -> Tensor:
-    return torch.randn(PICTURE, generator=torch.Generator().manual_seed(seed))
+def picture(seed: int = 0, size: int = PICTURE[-1]) -> Tensor:
+    """(1, 3, size, size) of normal numbers."""
+    return torch.randn((1, 3, size, size), generator=torch.Generator().manual_seed(seed))

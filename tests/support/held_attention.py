@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 ACTIVATIONS = (
     *(F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.leaky_relu, F.elu),
-    *(F.gelu, F.silu, F.mish, F.hardswish),
+    *(F.gelu, F.silu, F.mish, F.hardswish, F.tanh, torch.tanh, Tensor.tanh),
 )
 GATES = (
     *(
@@ -34,7 +34,7 @@ GATES = (
         Tensor.sigmoid_,
         F.hardsigmoid,
     ),
-    *(F.tanh, torch.tanh, Tensor.tanh, torch.erf, Tensor.erf),
+    *(torch.erf, Tensor.erf),
 )
 DIVISORS = (
     *(torch.sqrt, Tensor.sqrt, torch.rsqrt, Tensor.rsqrt, torch.reciprocal, Tensor.reciprocal),
