@@ -194,7 +194,7 @@ def head_record(head: Head, graph: Graph) -> HeadRecord:
         span=head.grid.span.edges,
         further=tuple(BranchRecord(grid.tensor, grid.shape, grid.layout, grid.span.edges) for grid in head.grids[1:]),
         pick=head.class_output.pick,
-        attention=AttentionRecord(passed, total, head.plain_transformer(graph)) if total else None,
+        attention=AttentionRecord(passed, total, head.plain_transformer(graph), head.rounds) if total else None,
         weights=head.weights,
         steps=tuple((describe(step.node), step.reason) for step in reversed(head.steps)),
         rejected=tuple((entry.tensor, entry.reason) for entry in head.rejected),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 
 import numpy as np
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 __all__ = ["DOMAIN", "as_standard", "in_shape"]
 
@@ -110,4 +110,15 @@ def _constants(own: str, **values: list[int] | int) -> Iterator[NodeProto]:
         yield helper.make_node("Constant", [], [f"{own}{name}"], value=array)
 
 
-_IN_SHAPE = {"Attention": _packed_attention, "FusedMatMul": _matrix_product, "MultiHeadAttention": _attention}
+def _integer_product(node: NodeProto, _: Container[str]) -> Iterator[NodeProto]:
+    integers = f"{node.output[0]}_secam_integers"
+    yield helper.make_node("MatMulInteger", node.input[:2], [integers])
+    yield helper.make_node("Cast", [integers], node.output[:1], to=TensorProto.FLOAT)
+
+
+_IN_SHAPE = {
+    "Attention": _packed_attention,
+    "FusedMatMul": _matrix_product,
+    "MatMulIntegerToFloat": _integer_product,
+    "MultiHeadAttention": _attention,
+}

@@ -15,8 +15,9 @@ __all__ = ["attends_everywhere", "count_attention", "is_attention_weights", "mad
 _DEEPEST = 24  # nodes between a softmax and the product with the values
 # What may stand between: masks and dropout, changes of layout, and talking heads, which mix the weights of heads.
 _BETWEEN = {
-    "Add", "BatchNormalization", "Cast", "CastLike", "Conv", "Div", "Dropout", "Expand", "FusedMatMul", "Gather",
-    "Gemm", "Identity", "MatMul", "Mul", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where",
+    "Add", "BatchNormalization", "Cast", "CastLike", "Conv", "DequantizeLinear", "Div", "Dropout", "Expand",
+    "FusedMatMul", "Gather", "Gemm", "Identity", "MatMul", "Mul", "QuantizeLinear", "Reshape", "Slice", "Split",
+    "Squeeze", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 WHOLE_ATTENTION = {"Attention", "MultiHeadAttention", "PackedAttention", "GroupQueryAttention"}
 

@@ -114,6 +114,11 @@ class Head:
             return "piecewise linear"
         return "rounded" if all(step.exact or step.rounds for step in self.steps) else "smooth"
 
+    @property
+    def rounds(self) -> bool:
+        """Whether some step rounds numbers, so that the map adds up to the logit only nearly."""
+        return any(step.rounds for step in self.steps)
+
     def of_one_image(self, graph: Graph) -> bool:
         """Whether the head is understood for one image at a time, as some tensor's first axis counts other things."""
         return self.algebra == "detached" and any(graph.batch_axis(name) != 0 for name in self.tensors)

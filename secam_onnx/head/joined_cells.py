@@ -60,7 +60,7 @@ def _is_cell_by_cell(graph: Graph, node: NodeProto, cells: int | None) -> bool:
         shape = graph.shape(node.input[1]) or (None,)
         return all(length == 1 for length in shape[2:]) and not any(attribute(node, "pads", [0]))
     last = node.op_type == "LayerNormalization" and attribute(node, "axis", -1) == -1
-    if not last and not (node.op_type in ("MatMul", "Gemm") and graph.is_constant(node.input[1])):
+    if not last and not (node.op_type in ("MatMul", "MatMulInteger", "Gemm") and graph.is_constant(node.input[1])):
         return False
     # These work along the last axis: where there are as many rows as cells, each row is a cell.
     before = graph.shape(node.input[0]) or ()

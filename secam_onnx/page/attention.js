@@ -1,12 +1,14 @@
 /** What a user is told of maps that are made through attention: as `AttentionRecord` and `no_place` of the package. */
 
 const NOT_MEASURED = "not measured for networks of this kind (windows, convolutions between the blocks, a single block)";
+const ROUNDS = "what rounding changes is the completeness gap";
 const MOST = 10; // times the logit, beyond which a share says nothing
 
 /** How such a map is made; `attention` is `head.attention` of the metadata. */
 export function attributionThrough(attention) {
   const held = `${lastBlocks(attention)}, attention weights held; what moves attention is not counted`;
-  return `gradient x activation from ${held}${attention.plain ? "" : `; ${NOT_MEASURED}`}`;
+  const rounded = attention.rounds ? `; ${ROUNDS}` : "";
+  return `gradient x activation from ${held}${rounded}${attention.plain ? "" : `; ${NOT_MEASURED}`}`;
 }
 
 function lastBlocks({ passed, total }) {

@@ -131,7 +131,9 @@ def _predictions(ids: Sequence[int], output: ModelOutput, labels: Sequence[str] 
 
 def _check(explanation: Explanation, model: OpenModel) -> None:
     error, tolerance = explanation.completeness_error, model.tolerance
-    exact = model.metadata.head.algebra in ("piecewise linear", "detached")
+    head = model.metadata.head
+    rounds = head.attention is not None and head.attention.rounds
+    exact = head.algebra in ("piecewise linear", "detached") and not rounds
     if exact and model.attribution in ("gradient", "detached") and not error <= tolerance:
         warnings.warn(
             f"The map differs from the logit by {error:.1e}, relative; at most {tolerance:g} was expected. "

@@ -54,6 +54,7 @@ def mixed(*, windows: bool = False, convolution: bool = False, last: int = 0) ->
         (((1,), 1), "^from the only attention block"),
         (((6,), 6), "^from all 6 attention blocks"),
         (((4,), 12, False), f"is not counted; {KIND}$"),
+        (((4,), 12, True, True), "is not counted; what rounding changes is the completeness gap$"),
     ],
 )
 def test_one_sentence(record: tuple[Any, ...], said: str) -> None:
@@ -92,7 +93,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_file_knows_the_number_that_was_chosen(exported: Path) -> None:
     report = inspect_model(exported)
-    assert report["head"]["attention"] == {"passed": (2,), "total": 2, "plain": True}
+    assert report["head"]["attention"] == {"passed": (2,), "total": 2, "plain": True, "rounds": False}
     assert "from all 2 attention blocks, attention weights held" in report["head"]["attribution"]
     assert "asked for at export" in report["feature_map"]["why"]
 

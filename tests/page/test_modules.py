@@ -213,9 +213,10 @@ def test_a_text_that_means_one_class_means_the_same_one_to_the_package(page: Any
 
 def test_what_is_told_of_attention_is_what_the_package_tells(page: Any) -> None:
     records = [
-        AttentionRecord(passed, total, plain=plain)
+        AttentionRecord(passed, total, plain=plain, rounds=rounds)
         for passed, total in (((1,), 1), ((1,), 2), ((4,), 12), ((6,), 6), ((2, 3, 5), 12), ((1, 2), 2))
         for plain in (True, False)
+        for rounds in (True, False)
     ]
     numbers = [(1.25, 4.0), (-3.0, 2.0), (0.0, 0.0), (5.0, 0.0), (5.0, -0.25), (-2.0, -3.0), (0.0, 1.0)]
     said, shares = page.evaluate(ATTENTION, [[dataclasses.asdict(record) for record in records], numbers])

@@ -132,8 +132,9 @@ def build(
     values = {**used, **constants_of(body), **(constants or {})}
     kind = "float16" if half else "float"
     dims = ", ".join(map(str, (batch, *shape)))
+    opsets = f'"" : {opset}' + (', "com.microsoft" : 1' if "com.microsoft." in body else "")
     model = parser.parse_model(
-        f'<ir_version: 8, opset_import: ["" : {opset}]> head ({kind}[{dims}] x) => ({kind}[N, M] logits) {{ {text} }}'
+        f"<ir_version: 8, opset_import: [{opsets}]> head ({kind}[{dims}] x) => ({kind}[N, M] logits) {{ {text} }}"
     )
     model.graph.output[0].type.tensor_type.ClearField("shape")
     for name, value in values.items():

@@ -24,6 +24,7 @@ Span = tuple[tuple[Share, Share], tuple[Share, Share]]
 
 WHOLE: Span = ((0.0, 1.0), (0.0, 1.0))
 
+ROUNDS = "what rounding changes is the completeness gap"
 NOT_MEASURED = "not measured for networks of this kind (windows, convolutions between the blocks, a single block)"
 
 
@@ -57,15 +58,19 @@ class AttentionRecord:
     plain : bool
         Whether the network is a plain transformer: several blocks, each of which attends to all tokens of the feature
         map, without convolutions between them. Faithfulness was measured for such networks only.
+    rounds : bool
+        Whether the head is quantised: then the map adds up to the logit but for what rounding changes.
     """
 
     passed: tuple[Blocks, ...]
     total: Blocks
     plain: bool = True
+    rounds: bool = False
 
     def __str__(self) -> str:
         return (
             f"from {last_blocks(self)}, attention weights held; what moves attention is not counted"
+            f"{f'; {ROUNDS}' if self.rounds else ''}"
             f"{'' if self.plain else f'; {NOT_MEASURED}'}"
         )
 

@@ -12,6 +12,7 @@ from secam_onnx.head.rules.channel_slice import GatherRule, SliceRule, SplitRule
 from secam_onnx.head.rules.combine import CombineRule
 from secam_onnx.head.rules.concat import ConcatRule
 from secam_onnx.head.rules.conv import ConvRule
+from secam_onnx.head.rules.dynamic_quantize import DynamicQuantizeRule
 from secam_onnx.head.rules.einsum import EinsumRule
 from secam_onnx.head.rules.expand import ExpandRule
 from secam_onnx.head.rules.groupnorm import GroupNormRule
@@ -48,6 +49,7 @@ __all__ = [
 
 RULES: tuple[Rule, ...] = (
     LinearRule(),
+    DynamicQuantizeRule(),
     ConvRule(),
     AffineRule(),
     BatchNormRule(),
@@ -82,6 +84,7 @@ HELD_RULES: tuple[Rule, ...] = (
     HeldNormRule(),
     SkipNormRule(),
     HeldActivationRule(),
+    DynamicQuantizeRule(),
     HeldProductRule(),
     HeldMatMulRule(),
     EinsumRule(),

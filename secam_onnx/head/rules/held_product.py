@@ -24,8 +24,8 @@ __all__ = ["HeldProductRule"]
 
 _GATES = {"Erf", "HardSigmoid", "Sigmoid", "Softmax", "Tanh", "Reciprocal", "Sqrt", "ReduceL1", "ReduceL2", "Exp"}
 _BETWEEN = {
-    "Add", "Cast", "Clip", "Div", "Expand", "Identity", "Max", "Mul", "Neg", "Pow", "Reciprocal", "Reshape", "Squeeze",
-    "Sub", "Transpose", "Unsqueeze",
+    "Add", "Cast", "Clip", "DequantizeLinear", "Div", "Expand", "Identity", "Max", "Mul", "Neg", "Pow",
+    "QuantizeLinear", "Reciprocal", "Reshape", "Squeeze", "Sub", "Transpose", "Unsqueeze",
 }  # fmt: skip
 
 

@@ -52,7 +52,6 @@ class Explained(NamedTuple):
 
 def model_of(body: str, opset: int = 18) -> ModelProto:
     model = build(body, layout="NLC", opset=opset)
-    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     model.ir_version = 10
     for node in model.graph.node:
         node.output[:] = ["" if name.startswith("none") else name for name in node.output]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from heads import CLASS_IDS_ASKED, answer, assert_refused, check, constants_of
+from heads import CLASS_IDS_ASKED, answer, assert_refused, check, constants_of, same
 
 FLAT = "v = Flatten (f) "
 TOKENS = "p = ReduceMean <keepdims = 0> (y, i_1) "
@@ -97,3 +97,21 @@ def test_bias_is_the_gradient_times_the_constants() -> None:
 )
 def test_refused(body: str, reason: str) -> None:
     assert_refused(FLAT + body, reason, batch=3)
+
+
+@pytest.mark.parametrize("body", ["{} <transB = 1> (v, w_5x24, b_5)", "{} <alpha = 0.5, beta = 2.0> (v, w_24x5, b_5)"])
+def test_gemm_with_a_relu_of_onnxruntime(body: str) -> None:
+    layer = body.format("com.microsoft.FusedGemm").replace("<", '<activation = "Relu", ')
+    tail = "logits = Gemm (h, w_5x5, b_5)"
+    same(FLAT + f"h = {layer} {tail}", FLAT + f"l = {body.format('Gemm')} h = Relu (l) {tail}", opset=18)
+
+
+def test_product_of_onnxruntime() -> None:
+    body = FLAT + "logits = {} (v, w_24x5) "
+    scaled = body.format("com.microsoft.FusedMatMul <alpha = 0.5>")
+    same(scaled, FLAT + "l = MatMul (v, w_24x5) logits = Mul (l, c_0p5)", opset=18)
+
+
+def test_other_fused_activations_are_refused() -> None:
+    layer = 'com.microsoft.FusedGemm <activation = "Tanh"> (v, w_24x5, b_5)'
+    assert_refused(FLAT + f"h = {layer} logits = Gemm (h, w_5x5, b_5)", "Tanh is fused into it")
