@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import tiny_models
+import variants
 from onnx import ModelProto
 from token_networks import Transformer, transformer
 
@@ -146,3 +148,20 @@ def test_what_is_not_so_is_refused(exported: Path, tmp_path: Path, change: dict[
 def test_inspect_says_why(tmp_path: Path, query: HeadQuery, why: str) -> None:
     onnx.save(transformer(1, 0, positions_first=True), tmp_path / "vit.onnx")
     assert why in inspect_model(tmp_path / "vit.onnx", query=query)["feature_map"]["why"]
+
+
+def test_quantised_attention_says_that_it_rounds(tmp_path: Path) -> None:
+    """The map is that of the network in floats, nearly; what is missing is the gap, of which nobody is warned."""
+    model = transformer(1, 0, positions_first=True)
+    onnx.save(model, tmp_path / "float.onnx")
+    variants.dynamic(model, tmp_path)
+    assert "MatMulInteger" in {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    with Explainer(tmp_path / "float.onnx", providers="cpu") as explainer:
+        wanted = explainer.explain(image, classes="all")
+    with warnings.catch_warnings(), Explainer(tmp_path / "model.onnx", providers="cpu") as explainer:
+        warnings.simplefilter("error", RuntimeWarning)
+        found = explainer.explain(image, classes="all")
+    assert "what rounding changes is the completeness gap" in found.method["attribution"]
+    assert np.abs(found.cam - wanted.cam).max() < 0.1 * np.abs(wanted.cam).max()
+    assert 1e-4 < found.completeness_error < 0.1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -42,4 +44,49 @@ def check(network: Transformer, path: Path, case: Case) -> None:
 def test_maps_equal_the_detached_gradient(name: str, tmp_path: Path) -> None:
     network, path = CASES[name].network(), tmp_path / "model.onnx"
     write(network, "torchscript", path)
+    check(network, path, CASES[name])
+
+
+def by_sessions(path: Path) -> None:
+    """As ONNX Runtime writes a model that it has optimised."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def by_its_tools(path: Path) -> None:
+    """As its tools for transformers write it."""
+    from onnxruntime.transformers import optimizer
+
+    optimizer.optimize_model(str(path), model_type="vit", opt_level=0).save_model_to_file(str(path))
+
+
+WRITTEN = [
+    (by_sessions, "timm", "BiasGelu"),
+    (by_its_tools, "timm", "SkipLayerNormalization"),
+    *(
+        pytest.param(*case, marks=pytest.mark.full)
+        for case in [
+            (by_sessions, "torchvision", "BiasGelu"),
+            (by_sessions, "CLIP, zero-shot", "QuickGelu"),
+            (by_sessions, "registers, rotary positions, SwiGLU, RMS norm", "SimplifiedLayerNormalization"),
+            (by_its_tools, "shifted windows, mean of patches", "SkipLayerNormalization"),
+        ]
+    ),
+]
+"""How a file is optimised, which network, and an operator that is written."""
+
+
+@pytest.mark.parametrize(("optimise", "name", "operator"), WRITTEN)
+def test_optimised_files_have_the_same_maps(
+    optimise: Callable[[Path], None], name: str, operator: str, tmp_path: Path
+) -> None:
+    network, path = CASES[name].network(), tmp_path / "model.onnx"
+    write(network, "torchscript", path)
+    optimise(path)
+    assert operator in {node.op_type for node in onnx.load(path).graph.node}
     check(network, path, CASES[name])
