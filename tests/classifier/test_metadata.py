@@ -121,7 +121,7 @@ NUMBER = "a whole number of 1 to 2147483647 or null was expected"
         ("head.pick", [[0, 1]], "3 labels for 1 classes"),
         (
             "head.attention",
-            {"passed": [1], "total": 2, "plain": True},
+            {"passed": [1], "total": 2, "plain": True, "rounds": False},
             "head.algebra is 'smooth', but head.attention is given",
         ),
         ("head.attention", {"passed": [1], "total": 2}, "head.attention has no plain"),

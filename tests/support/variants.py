@@ -253,7 +253,7 @@ VARIANTS = {
     "int8 per channel": Variant(qdq(per_channel=True), **ROUNDED),
     "int8 prepared": Variant(prepared, **ROUNDED),
     "int8 of the runtime's own domain": Variant(qdq(extra_options={"UseQDQContribOps": True}), **ROUNDED),
-    "int8 dynamic": Variant(dynamic, 0.15, "unknown"),
+    "int8 dynamic": Variant(dynamic, **ROUNDED),
     "float16": Variant(lambda model, folder: to_float16(model, keep_io_types=False), 4e-3),
     "float16 between float32": Variant(lambda model, folder: to_float16(model, keep_io_types=True), 4e-3),
     "bfloat16 storage": Variant(bfloat16_storage, 2e-2),
