@@ -164,7 +164,7 @@ def test_damaged_graphs(body: str, reason: str) -> None:
 
 
 def test_an_output_that_does_not_depend_on_the_image() -> None:
-    with pytest.raises(HeadError, match="the logits do not depend on the image"):
+    with pytest.raises(HeadError, match="does not depend on the image"):
         found(
             "s = Shape (f) g = Gather (s, i_0) k = Cast <to = 1> (g) r = Reshape (k, i_m1_1) logits = MatMul (r, w_1x5)"
         )
