@@ -110,10 +110,10 @@ def test_other_networks_say_nothing_of_it(tiny: Explainer, chelsea: np.ndarray) 
     ("logit", "bias", "share", "said"),
     [
         (4.0, 1.0, 0.25, "25 % of the logit (+1.00) belongs to no place"),
-        (4.0, -1.0, -0.25, "-25 % of the logit (-1.00) belongs to no place"),
-        (2.0, 3.0, 1.5, "150 % of the logit (+3.00) belongs to no place"),
-        (1 / 1024, 3.0, 3072.0, "+3.00 of the logit belongs to no place"),
-        (0.0, 3.0, None, "+3.00 of the logit belongs to no place"),
+        (4.0, -1.0, -0.25, "of the logit +4.00, +5.00 belongs to places and -1.00 to none"),
+        (2.0, 3.0, 1.5, "of the logit +2.00, -1.00 belongs to places and +3.00 to none"),
+        (-4.0, -1.0, 0.25, "25 % of the logit (-1.00) belongs to no place"),
+        (0.0, 3.0, None, "of the logit +0.00, -3.00 belongs to places and +3.00 to none"),
     ],
 )
 def test_how_much_belongs_to_no_place(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 __all__ = ["no_place"]
 
-_MOST = 10  # times the logit, beyond which a share says nothing
-
 
 def no_place(bias: float, logit: float) -> str:
     """Say how much of a logit belongs to no place: to the class token, to constants, and to what all places share.
@@ -20,8 +18,9 @@ def no_place(bias: float, logit: float) -> str:
     Returns
     -------
     str
-        `34 % of the logit (+2.10) belongs to no place`; without a share where the logit is near 0.
+        `34 % of the logit (+2.10) belongs to no place`; where that is no part of a whole, as places and the rest speak
+        against each other, `of the logit +6.00, +8.10 belongs to places and -2.10 to none`.
     """
-    if abs(bias) > _MOST * abs(logit):
-        return f"{bias:+.2f} of the logit belongs to no place"
-    return f"{100 * bias / logit if logit else 0:.0f} % of the logit ({bias:+.2f}) belongs to no place"
+    if logit and 0 <= bias / logit <= 1:
+        return f"{100 * bias / logit:.0f} % of the logit ({bias:+.2f}) belongs to no place"
+    return f"of the logit {logit:+.2f}, {logit - bias:+.2f} belongs to places and {bias:+.2f} to none"

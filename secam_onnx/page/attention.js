@@ -2,7 +2,6 @@
 
 const NOT_MEASURED = "not measured for networks of this kind (windows, convolutions between the blocks, a single block)";
 const ROUNDS = "what rounding changes is the completeness gap";
-const MOST = 10; // times the logit, beyond which a share says nothing
 
 /** How such a map is made; `attention` is `head.attention` of the metadata. */
 export function attributionThrough(attention) {
@@ -21,7 +20,8 @@ function lastBlocks({ passed, total }) {
 
 /** How much of a logit belongs to no place. */
 export function noPlace({ bias, logit }) {
-  const part = `${bias < 0 ? "" : "+"}${bias.toFixed(2)}`;
-  if (Math.abs(bias) > MOST * Math.abs(logit)) return `${part} of the logit belongs to no place`;
-  return `${(logit ? (100 * bias) / logit : 0).toFixed(0)} % of the logit (${part}) belongs to no place`;
+  const signed = (value) => `${value < 0 ? "" : "+"}${value.toFixed(2)}`;
+  const share = bias / logit;
+  if (share >= 0 && share <= 1) return `${(100 * share).toFixed(0)} % of the logit (${signed(bias)}) belongs to no place`;
+  return `of the logit ${signed(logit)}, ${signed(logit - bias)} belongs to places and ${signed(bias)} to none`;
 }
