@@ -119,8 +119,20 @@ class Explanation:
         logits = np.array([entry.logit for entry in self.classes])
         return np.divide(self.bias, logits, out=np.full(len(logits), np.nan), where=logits != 0)
 
+    @checked("class_")
     def no_place(self, class_: ClassQuery | None = None) -> str:
-        """Say how much of a class's logit belongs to no place, for a transformer; empty for other networks."""
+        """Say how much of a class's logit belongs to no place, for a transformer; empty for other networks.
+
+        Parameters
+        ----------
+        class_ : int or str, optional
+            Index or name of an explained class; the first one by default.
+
+        Raises
+        ------
+        ClassError
+            The class was not explained.
+        """
         row = self._row(class_)
         return no_place(self.bias[row], self.classes[row].logit) if self._of_attention else ""
 
