@@ -9,6 +9,7 @@ from heads import CLASS_IDS_ASKED, build, run
 from secam_onnx import runtime
 from secam_onnx.graph.index import Graph
 from secam_onnx.head import BIAS, CAM, CLASS_IDS, FEATURES, GAP, contribution_model, find_head
+from secam_onnx.head.masking import PARTS, each_cell
 from secam_onnx.head_query import HeadQuery
 
 FC = "p = GlobalAveragePool ({}) v = Flatten (p) logits = Gemm (v, w_4x5, b_5)"
@@ -43,7 +44,10 @@ def test_any_size(body: str) -> None:
     session = runtime.open_session(derived.model.SerializeToString(), "cpu", weights=derived.weights)
     for size in ((5, 4), (2, 3)):
         features = np.random.default_rng(1).standard_normal((3, 4, *size)).astype(np.float32)
-        found = session.run([CAM, BIAS, GAP], {FEATURES: features, CLASS_IDS: CLASS_IDS_ASKED})
+        feed = {FEATURES: features, CLASS_IDS: CLASS_IDS_ASKED}
+        if not head.understood:  # what is a part has no default where the number of cells is open
+            feed[PARTS] = np.tile(each_cell(*size), (3, 1, 1))
+        found = session.run([CAM, BIAS, GAP], feed)
         for one, other in zip(found, run(build(body, shape=(4, *size)), features), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
