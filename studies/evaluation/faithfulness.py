@@ -27,18 +27,21 @@ class Canvas:
     ----------
     picture : ndarray
         `(H, W, 3)` uint8.
-    plain : tuple of float
-        The colour that the network takes for zero.
+    plain : tuple of float, optional
+        The colour that the network takes for zero; without it there is the blurred copy alone.
     score : callable
         See `Score`.
+    steps : int
+        Points of a curve besides the first.
     """
 
-    def __init__(self, picture: np.ndarray, plain: tuple[float, ...], score: Score) -> None:
+    def __init__(self, picture: np.ndarray, plain: tuple[float, ...] | None, score: Score, steps: int = STEPS) -> None:
         blurred = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(BLUR)))
-        flat = np.broadcast_to(np.round(plain).astype(np.uint8), picture.shape)
         self._picture = picture
-        self._backgrounds = {"blurred": blurred, "plain": flat}
-        self._score = score
+        self._backgrounds = {"blurred": blurred}
+        if plain is not None:
+            self._backgrounds["plain"] = np.broadcast_to(np.round(plain).astype(np.uint8), picture.shape)
+        self._score, self._steps = score, steps
         self._known: dict[tuple[str, bytes], dict[str, float]] = {}
 
     def faithfulness(self, rankings: Mapping[str, Ranking]) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
@@ -49,7 +52,7 @@ class Canvas:
         dict
             Ranking -> background -> head -> insertion, deletion.
         """
-        shown = {name: _shown(*ranking) for name, ranking in rankings.items()}
+        shown = {name: _shown(*ranking, self._steps) for name, ranking in rankings.items()}
         self._look([mask for masks in shown.values() for mask in (*masks, *(~mask for mask in masks))])
         return {
             name: {background: self._areas(background, masks) for background in self._backgrounds}
@@ -79,9 +82,9 @@ class Canvas:
         }
 
 
-def _shown(segments: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
+def _shown(segments: np.ndarray, scores: np.ndarray, count: int) -> list[np.ndarray]:
     """Masks of growing area, from nothing to everything, highest scores first."""
     rank = np.empty(len(scores), dtype=int)
     rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
-    steps = np.unique(np.round(np.linspace(0, len(scores), STEPS + 1)).astype(int))
+    steps = np.unique(np.round(np.linspace(0, len(scores), count + 1)).astype(int))
     return [rank[segments] < step for step in steps]
