@@ -22,6 +22,7 @@ from secam_onnx.classifier.inspection import inspect_model
 from secam_onnx.classifier.metadata import KEY, AttentionRecord
 from secam_onnx.errors import ModelError
 from secam_onnx.export import Source, export_model, from_onnx
+from secam_onnx.fusion import Fusion
 from secam_onnx.head_query import HeadQuery
 from secam_onnx.photograph.preprocessing import Preprocessing
 
@@ -165,3 +166,11 @@ def test_quantised_attention_says_that_it_rounds(tmp_path: Path) -> None:
     assert "what rounding changes is the completeness gap" in found.method["attribution"]
     assert np.abs(found.cam - wanted.cam).max() < 0.1 * np.abs(wanted.cam).max()
     assert 1e-4 < found.completeness_error < 0.1
+
+
+def test_quantised_attention_is_fused(tmp_path: Path) -> None:
+    """What is held may be rounded to the other side in the fused file, by a step of 8 bits."""
+    onnx.save(variants.qdq()(transformer(1, 0, positions_first=True), tmp_path), tmp_path / "model.onnx")
+    export_model(from_onnx(tmp_path / "model.onnx"), tmp_path / "fused.onnx", fusion=Fusion(top_k=2))
+    with Explainer(tmp_path / "fused.onnx", providers="cpu") as explainer:
+        assert explainer.classifier.metadata.head.attention == AttentionRecord((1,), 2, rounds=True)

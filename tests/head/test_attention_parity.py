@@ -90,3 +90,12 @@ def test_optimised_files_have_the_same_maps(
     optimise(path)
     assert operator in {node.op_type for node in onnx.load(path).graph.node}
     check(network, path, CASES[name])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["timm", "torchvision", "registers, rotary positions, SwiGLU, RMS norm"])
+def test_attention_of_opset_23(name: str, tmp_path: Path) -> None:
+    network, path = CASES[name].network(), tmp_path / "model.onnx"
+    write(network, "dynamo", path, opset=23)
+    assert "Attention" in {node.op_type for node in onnx.load(path).graph.node}
+    check(network, path, CASES[name])
