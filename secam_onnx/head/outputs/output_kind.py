@@ -13,7 +13,10 @@ from secam_onnx.head.outputs.output_nodes import COPIES, RESHAPES
 
 __all__ = ["output_kind"]
 
-_WEIGHTS = {"Conv", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul", "ConvTranspose"}
+_WEIGHTS = {
+    "Conv", "ConvTranspose", "DynamicQuantizeMatMul", "FusedMatMul", "Gemm", "MatMul", "MatMulInteger",
+    "MatMulIntegerToFloat", "QLinearConv", "QLinearMatMul",
+}  # fmt: skip
 _ACTIVATIONS = {"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"}
 _UNBOUNDED = (
     COPIES
@@ -67,8 +70,21 @@ def _behind_weights(graph: Graph, tensor: str) -> Iterator[NodeProto]:
             if (averaged := _averaged(graph, node)) is not None:
                 yield averaged
             continue
+        if (integers := _scaled_integers(graph, node)) is not None:
+            todo.append(integers)
+            continue
         yield node
         todo += reads(node)
+
+
+def _scaled_integers(graph: Graph, node: NodeProto) -> str | None:
+    """The product of integers that a node scales, where the run chooses the scale (dynamic quantisation)."""
+    for name in node.input if node.op_type == "Mul" else ():
+        cast = graph.producer(name)
+        integers = graph.producer(cast.input[0]) if cast is not None and cast.op_type == "Cast" else None
+        if cast is not None and integers is not None and integers.op_type == "MatMulInteger":
+            return str(cast.input[0])
+    return None
 
 
 def _averaged(graph: Graph, node: NodeProto) -> NodeProto | None:
