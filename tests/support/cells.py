@@ -84,7 +84,6 @@ PYTORCH = {
     "convnext_tiny": Cell("gap + layernorm + fc", (768, 7, 7), "features", algebra="smooth"),
     "shufflenet_v2_x1_0": Cell(GAP_FC, (1024, 7, 7), "conv5"),
     "mnasnet1_0": Cell(GAP_FC, (1280, 7, 7), "layers"),
-    "swin_t": Cell(GAP_FC, (768, 7, 7), "permute"),
 }
 
 # One of each kind of head, the smallest.
@@ -92,7 +91,7 @@ PYTORCH_OF_EACH_HEAD = (
     "resnet18", "googlenet aux", "alexnet", "squeezenet1_1", "mobilenet_v3_large", "convnext_tiny",
 )  # fmt: skip
 
-# A class token: the head is not understood, the input of the last block is masked token by token.
+# A class token, behind attention whose weights are held; masked token by token, too.
 CLASS_TOKEN = {
     "VisionTransformer": Cell(
         "1 attention block + fc", (48, 6, 6), "encoder.layers.encoder_layer_1", size=96, algebra="detached"
