@@ -135,7 +135,7 @@ def test_activation(folder: Path, run_cli: Any) -> None:
         report(folder / "pair" / "a")["classes"][0]["probability"], rel=1e-5
     )
     inspected = json.loads(run_cli("inspect", "one.onnx", "--json", "--activation", "sigmoid").stdout)
-    assert inspected["logits"]["probability"] == "as given"
+    assert inspected["logits"]["probability"] == "as given: sigmoid"
     assert run_cli("inspect", "one.onnx", "--activation", "tanh").returncode == 2
     outputs = {entry.name for entry in onnxruntime.InferenceSession(folder / "pair.onnx").get_outputs()}
     assert outputs == {"y", "secam_features", "secam_logits"}

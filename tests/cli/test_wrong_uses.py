@@ -43,7 +43,7 @@ USES = [
     ("explain photo.png --features layer4", "default model fixes its own features; name the model"),
     ("explain photo.png --features layer4 -m tiny.onnx --preprocess unit", "layer4"),
     ("explain photo.png --token-grid 7", "ROWSxCOLUMNS"),
-    ("explain photo.png --attribution gradcam", "there are gradient, integrated, masking"),
+    ("explain photo.png --attribution gradcam", "there are gradient, detached, integrated, masking"),
     ("explain photo.png --provider tpu", "Unknown provider 'tpu'.*'auto', 'cpu', 'cuda'"),
     ("explain photo.png --resume --retry", "No such option.*--retry"),
     ("explain photos --label-map photo.png", "--label-map goes with one image"),
