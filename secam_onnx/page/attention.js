@@ -1,6 +1,7 @@
 /** What a user is told of maps that are made through attention: as `AttentionRecord` and `no_place` of the package. */
 
-const NOT_MEASURED = "not measured for networks of this kind (windows, convolutions between the blocks, a single block)";
+const NOT_MEASURED =
+  "not measured for networks of this kind (windows, convolutions between the blocks, a single block)";
 const ROUNDS = "what rounding changes is the completeness gap";
 
 /** How such a map is made; `attention` is `head.attention` of the metadata. */
@@ -22,6 +23,7 @@ function lastBlocks({ passed, total }) {
 export function noPlace({ bias, logit }) {
   const signed = (value) => `${value < 0 ? "" : "+"}${value.toFixed(2)}`;
   const share = bias / logit;
-  if (share >= 0 && share <= 1) return `${(100 * share).toFixed(0)} % of the logit (${signed(bias)}) belongs to no place`;
+  if (share >= 0 && share <= 1)
+    return `${(100 * share).toFixed(0)} % of the logit (${signed(bias)}) belongs to no place`;
   return `of the logit ${signed(logit)}, ${signed(logit - bias)} belongs to places and ${signed(bias)} to none`;
 }
