@@ -187,13 +187,10 @@ class Builder(Nodes):
     def beside(self, gradient: Gradient, tensor: str) -> str:
         """The float32 value `(N, 1, ...)`, where a gradient is held, of a tensor that broadcasts to the gradient's."""
         value = self.per_class(self.value(tensor), tensor)
-        if gradient.part is None:
+        if gradient.part is None or self.is_even(gradient, tensor):
             return value
         axis, start, behind = gradient.part
-        shape, whole = self.graph.shape(tensor) or (), self.graph.shape(gradient.of) or ()
-        own = axis - len(whole) + len(shape)
-        if own < 0 or shape[own] == 1:
-            return value
+        own = axis - len(self.graph.shape(gradient.of) or ()) + len(self.graph.shape(tensor) or ())
         bounds = [self.integers([bound]) for bound in (start, -behind or _END)]
         return self.op("Slice", [value, *bounds, self.integers([self.axis(tensor, own)])])
 

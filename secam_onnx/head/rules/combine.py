@@ -17,7 +17,7 @@ from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
-__all__ = ["CombineRule"]
+__all__ = ["CombineRule", "computed_operands"]
 
 
 class CombineStep(Step):
@@ -60,12 +60,23 @@ class CombineRule(Rule):
     ops = frozenset({"Add", "Sub", "Mul", "Div", "Sum", "Mean"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
-        if any(graph.is_constant(name) for name in node.input):
-            raise NoMatchError("one operand is constant")
-        ranks = {len(graph.shape(name) or ()) for name in (*node.input, node.output[0])}
-        if len(ranks) != 1 or ranks == {0}:
-            shapes = " and ".join(shape_text(graph.shape(name)) for name in node.input)
-            raise NoMatchError(f"it combines tensors of shapes {shapes}; the same number of axes was expected")
-        inputs = tuple(dict.fromkeys(node.input))
+        inputs = computed_operands(graph, node)
         role = node.op_type.lower() if node.op_type in ("Mul", "Div") else ""
         return CombineStep(node, inputs, node.output[0], role=role, reason=f"{node.op_type} of computed tensors")
+
+
+def computed_operands(graph: Graph, node: NodeProto) -> tuple[str, ...]:
+    """The operands of a node, each once, if all are computed and have as many axes as the result.
+
+    Raises
+    ------
+    NoMatchError
+        They are not.
+    """
+    if any(graph.is_constant(name) for name in node.input):
+        raise NoMatchError("one operand is constant")
+    ranks = {len(graph.shape(name) or ()) for name in (*node.input, node.output[0])}
+    if len(ranks) != 1 or ranks == {0}:
+        shapes = " and ".join(shape_text(graph.shape(name)) for name in node.input)
+        raise NoMatchError(f"it combines tensors of shapes {shapes}; the same number of axes was expected")
+    return tuple(dict.fromkeys(node.input))

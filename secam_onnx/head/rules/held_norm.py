@@ -14,10 +14,11 @@ from typing import ClassVar
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph
-from secam_onnx.graph.node_info import attribute, shape_text
+from secam_onnx.graph.node_info import attribute
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step
+from secam_onnx.head.rules.layernorm import normalised_shape
 
 __all__ = ["HeldNormRule", "normalised"]
 
@@ -79,11 +80,7 @@ class HeldNormRule(Rule):
     own = frozenset({"SimplifiedLayerNormalization"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
-        x, shape = node.input[0], graph.shape(node.input[0])
-        if not shape or len(shape) < 2:
-            raise NoMatchError(f"its input has shape {shape_text(shape)}; (N, ..., C) was expected")
-        if not all(graph.is_constant(name) for name in node.input[1:] if name):
-            raise NoMatchError("its scale or bias is computed at run time")
+        x, shape = node.input[0], normalised_shape(graph, node)
         first = attribute(node, "axis", -1) % len(shape)
         single = node.op_type == "LpNormalization"
         if (first == 0 and graph.leads(x)) or (single and first != len(shape) - 1):

@@ -14,11 +14,11 @@ from typing import ClassVar
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph
-from secam_onnx.graph.node_info import shape_text
 from secam_onnx.head.attention_weights import made_by
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step
+from secam_onnx.head.rules.combine import computed_operands
 
 __all__ = ["HeldProductRule"]
 
@@ -54,13 +54,7 @@ class HeldProductRule(Rule):
     ops = frozenset({"Mul", "Div"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
-        if any(graph.is_constant(name) for name in node.input):
-            raise NoMatchError("one operand is constant")
-        ranks = {len(graph.shape(name) or ()) for name in (*node.input, node.output[0])}
-        if len(ranks) != 1 or ranks == {0}:
-            shapes = " and ".join(shape_text(graph.shape(name)) for name in node.input)
-            raise NoMatchError(f"it combines tensors of shapes {shapes}; the same number of axes was expected")
-        names = tuple(dict.fromkeys(node.input))
+        names = computed_operands(graph, node)
         if node.op_type == "Div":
             if len(names) == 1:
                 raise NoMatchError("it divides a tensor by itself")

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from onnx import NodeProto
 
 from secam_onnx.graph.index import Graph
-from secam_onnx.graph.node_info import attribute, shape_text
+from secam_onnx.graph.node_info import Shape, attribute, shape_text
 from secam_onnx.head.builder import Builder
 from secam_onnx.head.gradient import Gradient
 from secam_onnx.head.rules.base import NoMatchError, Rule, Step
 
-__all__ = ["LayerNormRule", "through_normalisation"]
+__all__ = ["LayerNormRule", "normalised_shape", "through_normalisation"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,7 @@ class LayerNormRule(Rule):
     ops = frozenset({"LayerNormalization"})
 
     def match(self, graph: Graph, node: NodeProto) -> Step:
-        x, shape = node.input[0], graph.shape(node.input[0])
-        if not shape or len(shape) < 2:
-            raise NoMatchError(f"its input has shape {shape_text(shape)}; (N, ..., C) was expected")
-        if not all(graph.is_constant(name) for name in node.input[1:] if name):
-            raise NoMatchError("its scale or bias is computed at run time")
+        x, shape = node.input[0], normalised_shape(graph, node)
         first = attribute(node, "axis", -1) % len(shape)
         if first == 0:
             raise NoMatchError("it normalises over the batch axis")
@@ -75,3 +71,19 @@ class LayerNormRule(Rule):
             node, (x,), node.output[0], role="layernorm", count=count,
             reason=f"layer normalisation over the last {'axis' if count == 1 else f'{count} axes'}; smooth",
         )  # fmt: skip
+
+
+def normalised_shape(graph: Graph, node: NodeProto) -> Shape:
+    """The shape of what a node normalises by constant parameters.
+
+    Raises
+    ------
+    NoMatchError
+        The shape is not known, or a parameter is computed.
+    """
+    shape = graph.shape(node.input[0])
+    if not shape or len(shape) < 2:
+        raise NoMatchError(f"its input has shape {shape_text(shape)}; (N, ..., C) was expected")
+    if not all(graph.is_constant(name) for name in node.input[1:] if name):
+        raise NoMatchError("its scale or bias is computed at run time")
+    return shape
